@@ -1,0 +1,543 @@
+"""The facts of an index in SQLite: tables, queries, migrations. Every function takes a connection in a transaction.
+
+Each row carries a digest of its other columns, since SQLite has no checksums of its pages: a flipped bit on the disk is seen
+by `damaged_rows`, not believed.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_from_bytes
+
+import sqlalchemy as sql
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from retrieval.errors import IndexBusy, IndexDamaged, IndexTooNew, StorageError
+from retrieval.types import Picture, image_id
+
+schema = sql.MetaData()
+
+BYTES = sql.LargeBinary
+INTEGER = sql.BigInteger().with_variant(sql.Integer, "sqlite")  # SQLite's rowid is an INTEGER, of 64 bits
+
+
+def _table(name: str, *columns: Any) -> sql.Table:  # noqa: ANN401 - columns and constraints
+    return sql.Table(name, schema, *columns, sql.Column("digest", BYTES, nullable=False))
+
+
+encoders = _table(  # what made the vectors
+    "encoders",
+    sql.Column("fingerprint", sql.Text, primary_key=True),
+    sql.Column("backbone", sql.Text, nullable=False),  # JSON
+    sql.Column("weights", BYTES, nullable=False),  # a path, or one of the words of `backbones`
+    sql.Column("dim", INTEGER, nullable=False),
+    sql.Column("height", INTEGER, nullable=False),
+    sql.Column("width", INTEGER, nullable=False),
+)
+generations = _table(  # one row a commit; the current and the previous are kept
+    "generations",
+    sql.Column("number", INTEGER, primary_key=True, autoincrement=False),
+    sql.Column("fingerprint", sql.Text, sql.ForeignKey(encoders.c.fingerprint), nullable=False),
+    sql.Column("images", INTEGER, nullable=False),
+    sql.Column("files", INTEGER, nullable=False),
+    sql.Column("vectors", INTEGER, nullable=False),  # in its segments, those without an image included
+)
+segments = _table(
+    "segments",
+    sql.Column("generation", INTEGER, sql.ForeignKey(generations.c.number, ondelete="CASCADE"), primary_key=True),
+    sql.Column("position", INTEGER, primary_key=True),
+    sql.Column("ref", sql.Text, nullable=False),
+    sql.Column("vectors", INTEGER, nullable=False),
+)
+images = _table(  # one row a content
+    "images",
+    sql.Column("id", INTEGER, primary_key=True, autoincrement=False),
+    sql.Column("sha256", BYTES(32), nullable=False, unique=True),
+    sql.Column("width", INTEGER, nullable=False),
+    sql.Column("height", INTEGER, nullable=False),
+    sql.Column("format", sql.Text, nullable=False),
+    sql.Column("taken", sql.Text),
+)
+roots = _table(  # one row an indexed folder
+    "roots",
+    sql.Column("id", INTEGER, primary_key=True),
+    sql.Column("path", BYTES, nullable=False, unique=True),  # absolute
+    sql.Column("beside", BYTES),  # from the folder that holds the index, where the root is below that
+)
+files = _table(  # one row a place
+    "files",
+    sql.Column("id", INTEGER, primary_key=True),
+    sql.Column("root", INTEGER, sql.ForeignKey(roots.c.id), nullable=False),
+    sql.Column("path", BYTES, nullable=False),  # relative to the root
+    sql.Column("size", INTEGER, nullable=False),
+    sql.Column("mtime_ns", INTEGER, nullable=False),
+    sql.Column("image", INTEGER, sql.ForeignKey(images.c.id), index=True),  # NULL: no picture, or never read
+    sql.Column("offline", INTEGER, nullable=False),  # 1: could not be looked at by the latest run
+    sql.Column("reason", sql.Text),  # why it is unreadable
+    sql.Column("reader", sql.Text),  # `images.reader()` that found it unreadable
+    sql.UniqueConstraint("root", "path"),
+)
+sql.Index("files_unreadable", files.c.id, sqlite_where=files.c.reason.is_not(None))
+sql.Index("files_offline", files.c.id, sqlite_where=files.c.offline == 1)
+SIGNED = (encoders, generations, segments, images, roots, files)
+FORGETTABLE = (files, images, roots)
+"""Tables whose damaged rows can be forgotten: reading the folders again brings them back."""
+format_ = sql.Table("format", schema, sql.Column("version", INTEGER, primary_key=True, autoincrement=False))
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """A place that is known."""
+
+    root: int
+    path: bytes
+    size: int
+    mtime_ns: int
+    image: int | None = None
+    offline: int = 0
+    reason: str | None = None
+    reader: str | None = None
+    id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """An indexed folder."""
+
+    id: int
+    path: bytes
+    beside: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A committed state of the index."""
+
+    number: int
+    fingerprint: str
+    images: int
+    files: int
+    vectors: int
+    segments: tuple[tuple[str, int], ...]
+    """(ref, vectors in it), in order."""
+
+    @property
+    def refs(self) -> tuple[str, ...]:
+        """The refs alone."""
+        return tuple(ref for ref, _ in self.segments)
+
+    def following(
+        self, connection: sql.Connection, vectors: int, segments: tuple[tuple[str, int], ...]
+    ) -> "Generation":
+        """Return the next generation: with these segments, and the images and files that the tables hold by now."""
+        counts = [connection.scalar(sql.select(sql.func.count()).select_from(table)) or 0 for table in (images, files)]
+        return Generation(self.number + 1, self.fingerprint, counts[0], counts[1], vectors, segments)
+
+
+# -- connections ------------------------------------------------------------------------------------------------------------
+
+
+def engine(database: Path, *, writable: bool, immutable: bool = False) -> sql.Engine:
+    """Return an engine over the SQLite file at `database`, which must exist unless `writable`.
+
+    Transactions are explicit: deferred as they come, immediate under `connection.execution_options(begin="IMMEDIATE")`.
+    """
+    mode = "rwc" if writable else "ro&immutable=1" if immutable else "ro"
+    uri = f"file:{quote_from_bytes(os.fsencode(database.absolute()))}?mode={mode}"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30)
+        pragmas = ["foreign_keys=ON", *(["journal_mode=WAL", "synchronous=FULL"] if writable else [])]
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}").close()
+        return connection
+
+    made = sql.create_engine("sqlite://", creator=connect, poolclass=sql.QueuePool)
+    sql.event.listen(made, "begin", _begin)
+    sql.event.listen(made, "handle_error", _translate)
+    return made
+
+
+def vacuum(engine: sql.Engine) -> None:
+    """Give back the space of rows that are gone, and fold SQLite's log into the database."""
+    connection = engine.raw_connection()
+    try:
+        for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+            connection.cursor().execute(statement).close()
+    finally:
+        connection.close()
+
+
+def _begin(connection: sql.Connection) -> None:
+    connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
+
+
+def _translate(context: Any) -> None:  # noqa: ANN401 - sqlalchemy.engine.ExceptionContext
+    """Give SQLite's errors the classes and sentences of this package."""
+    text = str(context.original_exception)
+    if "malformed" in text or "not a database" in text or "no such" in text or "malformed database schema" in text:
+        error: Exception = IndexDamaged(
+            f"the database of the index is damaged ({text})",
+            hint="restore a backup, or index the pictures into a new folder",
+        )
+    elif "locked" in text:
+        error = IndexBusy("another program holds the database of the index", hint="try again when it has finished")
+    elif isinstance(context.original_exception, sqlite3.OperationalError):
+        error = StorageError(
+            f"the index cannot be written or read: {text}",
+            hint="what was committed before is whole; free some space or check the folder's permissions",
+        )
+    else:
+        return
+    context.chained_exception = error
+
+
+# -- format and migrations --------------------------------------------------------------------------------------------------
+
+
+def _create(connection: sql.Connection) -> None:
+    schema.create_all(connection)
+
+
+MIGRATIONS: list[Callable[[sql.Connection], None]] = [_create]
+"""Step i takes a database from format i to i + 1; a new index goes through all of them."""
+
+
+def version(connection: sql.Connection) -> int:
+    """Return the format of the database, 0 for an empty one; `IndexTooNew` where this program does not know it."""
+    if not sql.inspect(connection).get_table_names():
+        return 0
+    found = connection.scalar(sql.select(format_.c.version))
+    if found is None:
+        raise IndexDamaged("the database of the index does not say its format")
+    if found > len(MIGRATIONS):
+        raise IndexTooNew(
+            f"the index has format {found}, this version of retrieval reads up to {len(MIGRATIONS)}",
+            hint="upgrade: pip install --upgrade retrieval",
+        )
+    return int(found)
+
+
+def migrate(connection: sql.Connection) -> None:
+    """Bring the database to the newest format, within the caller's transaction."""
+    for step in MIGRATIONS[version(connection) :]:
+        step(connection)
+    connection.execute(sql.delete(format_))
+    connection.execute(sql.insert(format_), {"version": len(MIGRATIONS)})
+
+
+# -- digests ----------------------------------------------------------------------------------------------------------------
+
+
+def _digest(table: sql.Table, row: Mapping[str, Any]) -> bytes:
+    """Return 8 bytes over all columns of `row` but its digest and its `id`.
+
+    An image's id follows from its SHA-256, and what refers to a root's is a foreign key; `damaged_rows` looks at both.
+    """
+    values = tuple(row[column.name] for column in table.c if column.name not in {"id", "digest"})
+    return blake2b(repr(values).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def signed(table: sql.Table, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `row`, which names every column but a fresh `id`, with its digest."""
+    return {**row, "digest": _digest(table, row)}
+
+
+def damaged_rows(connection: sql.Connection, table: sql.Table) -> Iterator[tuple[Any, ...]]:
+    """Yield the primary keys of the rows of `table` that are not what was written."""
+    key = [column.name for column in table.primary_key]
+    for row in connection.execute(sql.select(table)).mappings():
+        sound = row["digest"] == _digest(table, row)
+        if not sound or (table is images and row["id"] != image_id(row["sha256"])):
+            yield tuple(row[name] for name in key)
+
+
+def structural_damage(connection: sql.Connection) -> list[str]:
+    """Return what SQLite's own check, the foreign keys and the definition of the tables have to say, [] for a whole database."""
+    complaints = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check(20)") if row[0] != "ok"]
+    complaints += [
+        f"a row of {row[0]} refers to none of {row[2]}"
+        for row in connection.exec_driver_sql("PRAGMA foreign_key_check")
+    ]
+    with engine_in_memory().begin() as fresh:
+        migrate(fresh)
+        expected = _definitions(fresh)
+    if _definitions(connection) != expected:
+        complaints.append("the definition of the tables is not the one of this format")
+    return complaints
+
+
+def engine_in_memory() -> sql.Engine:
+    """Return an engine over an empty database that is nowhere."""
+    return sql.create_engine("sqlite://")
+
+
+def _definitions(connection: sql.Connection) -> set[tuple[Any, ...]]:
+    rows = connection.exec_driver_sql(
+        "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%'"
+    )
+    return {tuple(row) for row in rows}
+
+
+# -- generations and encoders -----------------------------------------------------------------------------------------------
+
+
+def latest(connection: sql.Connection) -> Generation:
+    """Return the newest generation."""
+    row = connection.execute(sql.select(generations).order_by(generations.c.number.desc()).limit(1)).mappings().first()
+    if row is None:
+        raise IndexDamaged("the index has no committed state", hint="index the pictures into a new folder")
+    parts = (
+        sql.select(segments.c.ref, segments.c.vectors)
+        .where(segments.c.generation == row["number"])
+        .order_by(segments.c.position)
+    )
+    refs = tuple((part.ref, part.vectors) for part in connection.execute(parts))
+    return Generation(row["number"], row["fingerprint"], row["images"], row["files"], row["vectors"], refs)
+
+
+def insert_generation(connection: sql.Connection, generation: Generation) -> None:
+    """Insert `generation` and forget all but the one before; its primary key makes two writers at once impossible."""
+    row = {name: getattr(generation, name) for name in ("number", "fingerprint", "images", "files", "vectors")}
+    connection.execute(sql.insert(generations), signed(generations, row))
+    parts = [
+        signed(segments, {"generation": generation.number, "position": position, "ref": ref, "vectors": count})
+        for position, (ref, count) in enumerate(generation.segments)
+    ]
+    if parts:
+        connection.execute(sql.insert(segments), parts)
+    connection.execute(sql.delete(generations).where(generations.c.number < generation.number - 1))
+
+
+def kept_refs(connection: sql.Connection) -> set[str]:
+    """Return the refs of all kept generations."""
+    return set(connection.scalars(sql.select(segments.c.ref)))
+
+
+def encoder(connection: sql.Connection, fingerprint: str) -> Mapping[str, Any]:
+    """Return the row of an encoder."""
+    found = connection.execute(sql.select(encoders).where(encoders.c.fingerprint == fingerprint)).mappings().first()
+    if found is None:
+        raise IndexDamaged("the index does not say what made its vectors", hint="index the pictures into a new folder")
+    return found
+
+
+def put_encoder(connection: sql.Connection, row: Mapping[str, Any]) -> None:
+    """Insert an encoder, or remember new facts about it."""
+    values = signed(encoders, row)
+    connection.execute(
+        upsert(encoders).values(values).on_conflict_do_update(index_elements=["fingerprint"], set_=values)
+    )
+
+
+# -- roots and files --------------------------------------------------------------------------------------------------------
+
+
+def all_roots(connection: sql.Connection) -> list[Root]:
+    """Return the roots in byte order of their paths."""
+    rows = connection.execute(sql.select(roots.c.id, roots.c.path, roots.c.beside).order_by(roots.c.path))
+    return [Root(*row) for row in rows]
+
+
+def put_root(connection: sql.Connection, path: bytes, beside: bytes | None, id_: int | None = None) -> int:
+    """Insert a root, or give root `id_` another place; return its id."""
+    row = signed(roots, {"path": path, "beside": beside})
+    if id_ is not None:
+        connection.execute(sql.update(roots).where(roots.c.id == id_), row)
+        return id_
+    return int(connection.execute(sql.insert(roots).returning(roots.c.id), row).scalar_one())
+
+
+def delete_root(connection: sql.Connection, id_: int) -> None:
+    """Forget a root that has no files."""
+    connection.execute(sql.delete(roots).where(roots.c.id == id_))
+
+
+def absorb_root(connection: sql.Connection, inner: int, outer: int, prefix: bytes) -> None:
+    """Make the files of root `inner` files of `outer`, below its folder `prefix`, and forget `inner`."""
+    rows = files_below(connection, inner, b"", None, limit=-1)
+    connection.execute(sql.delete(files).where(files.c.root == inner))
+    put_files(connection, [replace(row, root=outer, path=prefix + row.path) for row in rows])
+    delete_root(connection, inner)
+
+
+def _rows(statement: sql.Select[Any]) -> sql.Select[Any]:
+    return statement.with_only_columns(*(files.c[name] for name in FileRow.__slots__))
+
+
+def _below(root: int, folder: bytes) -> sql.ColumnElement[bool]:
+    """Say that a file is in `root` at `folder` or below it; `folder` is empty, a file, or ends in `/`."""
+    condition = files.c.root == root
+    if folder.endswith(b"/"):
+        return condition & (files.c.path >= folder) & (files.c.path < folder[:-1] + b"0")  # "0" follows "/" in ASCII
+    return condition & (files.c.path == folder) if folder else condition
+
+
+def files_below(connection: sql.Connection, root: int, folder: bytes, after: bytes | None, limit: int) -> list[FileRow]:
+    """Return up to `limit` files of `root` below `folder` whose paths follow `after`, in byte order."""
+    statement = sql.select(files).where(_below(root, folder)).order_by(files.c.path).limit(limit)
+    if after is not None:
+        statement = statement.where(files.c.path > after)
+    return [FileRow(*row) for row in connection.execute(_rows(statement))]
+
+
+def count_below(connection: sql.Connection, root: int, folder: bytes = b"") -> int:
+    """Return how many places of images are known in `root` below `folder`."""
+    chosen = sql.select(sql.func.count()).select_from(files).where(_below(root, folder), files.c.image.is_not(None))
+    return connection.scalar(chosen) or 0
+
+
+def file_ids_below(connection: sql.Connection, root: int, folder: bytes) -> list[int]:
+    """Return the ids of the files of `root` below `folder`."""
+    return list(connection.scalars(sql.select(files.c.id).where(_below(root, folder))))
+
+
+def image_at(connection: sql.Connection, root: int, path: bytes) -> int | None:
+    """Return the image whose place that is, None for none."""
+    return connection.scalar(sql.select(files.c.image).where(files.c.root == root, files.c.path == path))
+
+
+def files_by_id(connection: sql.Connection, ids: Sequence[int]) -> Iterator[FileRow]:
+    """Yield the files with these ids."""
+    for some in _chunks(ids):
+        for row in connection.execute(_rows(sql.select(files).where(files.c.id.in_(some)))):
+            yield FileRow(*row)
+
+
+def put_files(connection: sql.Connection, rows: Sequence[FileRow]) -> set[int]:
+    """Insert places or renew them; return the images that any of them had before."""
+    before: set[int] = set()
+    for row in rows:
+        values = signed(
+            files, {column.name: getattr(row, column.name) for column in files.c if column.name not in {"id", "digest"}}
+        )
+        place = (files.c.root == row.root) & (files.c.path == row.path)
+        old = connection.execute(sql.select(files.c.id, files.c.image).where(place)).first()
+        if old is None:
+            connection.execute(sql.insert(files), values)
+        else:
+            connection.execute(sql.update(files).where(files.c.id == old.id), values)
+            before |= {old.image} - {None}
+    return before
+
+
+def delete_files(connection: sql.Connection, ids: Sequence[int]) -> set[int]:
+    """Forget places; return the images that they had."""
+    before: set[int] = set()
+    for some in _chunks(ids):
+        chosen = files.c.id.in_(some)
+        before |= set(connection.scalars(sql.select(files.c.image).where(chosen)))
+        connection.execute(sql.delete(files).where(chosen))
+    return before - {None}
+
+
+def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Cut `ids` so that each part fits into one statement: SQLite allows 32,766 variables."""
+    for start in range(0, len(ids), 10_000):
+        yield ids[start : start + 10_000]
+
+
+# -- images -----------------------------------------------------------------------------------------------------------------
+
+
+def sha256_of_id(connection: sql.Connection, id_: int) -> bytes | None:
+    """Return the content that has this id, None where it is not in the index."""
+    return connection.scalar(sql.select(images.c.sha256).where(images.c.id == id_))
+
+
+def insert_images(connection: sql.Connection, pictures: Sequence[Picture]) -> None:
+    """Insert contents that are new."""
+    names = [column.name for column in images.c if column.name != "digest"]
+    rows = [signed(images, {name: getattr(picture, name) for name in names}) for picture in pictures]
+    if rows:
+        connection.execute(sql.insert(images), rows)
+
+
+def delete_homeless(connection: sql.Connection, ids: Sequence[int]) -> None:
+    """Forget those of the images `ids` that have no place any more."""
+    homeless = ~sql.exists().where(files.c.image == images.c.id)
+    for some in _chunks(ids):
+        connection.execute(sql.delete(images).where(images.c.id.in_(some), homeless))
+
+
+def image_ids(connection: sql.Connection) -> Iterator[int]:
+    """Yield the ids of all images."""
+    yield from connection.scalars(sql.select(images.c.id))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An image with one of its places."""
+
+    image: int
+    width: int
+    height: int
+    root: int
+    path: bytes
+    offline: int
+
+
+def places(connection: sql.Connection, ids: Sequence[int]) -> list[Place]:
+    """Return all places of the images `ids`: those that can be reached first, then in byte order."""
+    columns = (images.c.id, images.c.width, images.c.height, files.c.root, files.c.path, files.c.offline)
+    joined = sql.select(*columns).join(files, files.c.image == images.c.id).join(roots, roots.c.id == files.c.root)
+    ordered = joined.order_by(files.c.offline, roots.c.path, files.c.path)
+    return [Place(*row) for some in _chunks(ids) for row in connection.execute(ordered.where(images.c.id.in_(some)))]
+
+
+def unreadable_files(connection: sql.Connection) -> Iterator[FileRow]:
+    """Yield the files that could not be read, in byte order of root and path."""
+    statement = sql.select(files).join(roots).where(files.c.reason.is_not(None)).order_by(roots.c.path, files.c.path)
+    for row in connection.execute(_rows(statement)):
+        yield FileRow(*row)
+
+
+def count_unreadable(connection: sql.Connection) -> int:
+    """Return how many files could not be read."""
+    return connection.scalar(sql.select(sql.func.count()).select_from(files).where(files.c.reason.is_not(None))) or 0
+
+
+def count_offline(connection: sql.Connection) -> int:
+    """Return how many images have no place that the latest run could look at."""
+    other = files.alias()
+    reachable = sql.exists().where(other.c.image == files.c.image, other.c.offline == 0)
+    offline = sql.select(files.c.image).where(files.c.offline == 1, files.c.image.is_not(None), ~reachable)
+    return connection.scalar(sql.select(sql.func.count(offline.distinct().subquery().c.image))) or 0
+
+
+# -- repair -----------------------------------------------------------------------------------------------------------------
+
+
+def reindex(connection: sql.Connection) -> None:
+    """Build SQLite's own indexes anew from the tables."""
+    connection.exec_driver_sql("REINDEX")
+
+
+def forget_rows(connection: sql.Connection, damaged: Mapping[sql.Table, Sequence[int]]) -> None:
+    """Forget rows of the tables `FORGETTABLE`, and what depends on them."""
+    chosen = damaged[roots]
+    connection.execute(sql.delete(files).where(files.c.id.in_(damaged[files]) | files.c.root.in_(chosen)))
+    connection.execute(sql.delete(roots).where(roots.c.id.in_(chosen)))
+    unlink_images(connection, damaged[images])
+    connection.execute(sql.delete(images).where(~sql.exists().where(files.c.image == images.c.id)))
+
+
+def unlink_images(connection: sql.Connection, ids: Sequence[int]) -> None:
+    """Forget images, and have their files read again by the next update."""
+    for some in _chunks(ids):
+        rows = [FileRow(*row) for row in connection.execute(_rows(sql.select(files).where(files.c.image.in_(some))))]
+        put_files(connection, [replace(row, image=None, size=-1, mtime_ns=-1) for row in rows])
+        connection.execute(sql.delete(images).where(images.c.id.in_(some)))
+
+
+def replace_state(connection: sql.Connection, lost: Sequence[int], parts: tuple[tuple[str, int], ...]) -> None:
+    """Forget the images `lost` and commit a generation of the segments `parts`; twice, so that no older one is kept."""
+    unlink_images(connection, lost)
+    fingerprint = connection.scalar(sql.select(encoders.c.fingerprint)) or ""
+    for _ in range(2):
+        before = replace(latest(connection), fingerprint=fingerprint)
+        insert_generation(connection, before.following(connection, sum(count for _, count in parts), parts))

@@ -1,0 +1,169 @@
+"""Files -> what they hold: read, hash, decode and embed, with a bounded look-ahead, the order kept, failures as values.
+
+    files -read+hash-> known content? -yes-> Known
+                                      -no--> decode -fails-> Failed, NoPicture or Vanished
+                                                    -else--> batch -encode-> Embedded
+
+Reading and decoding run in threads (Pillow lets go of the interpreter), the network in the caller's. Of a file only its pixels
+at the network's size are held, and of those at most `LOOK_AHEAD` batches.
+"""
+
+import hashlib
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval import images
+from retrieval.errors import UnreadableImage
+from retrieval.runtimes import Encoder
+from retrieval.types import Found, Picture, Pixels, Vectors, image_id
+
+BATCH = 32
+LOOK_AHEAD = 2
+"""Batches being read while one is encoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The content is in the index."""
+
+    file: Found
+    image: int
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The content is new."""
+
+    file: Found
+    picture: Picture
+    vector: NDArray[np.float32]
+    """(dim,), of length 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The file holds a picture that cannot be used, or could not be read at all."""
+
+    file: Found
+    reason: str
+    unread: bool = False
+    """The system did not give the bytes: what is known of the file may still be true."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoPicture:
+    """The file holds something else."""
+
+    file: Found
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """The file was there when it was found and is not any more."""
+
+    file: Found
+
+
+Outcome = Known | Embedded | Failed | NoPicture | Vanished
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    file: Found
+    picture: Picture
+    pixels: NDArray[np.uint8]
+
+
+def embed(
+    files: Iterable[Found],
+    root: bytes,
+    size: tuple[int, int],
+    encoder: Callable[[], Encoder],
+    known: Callable[[bytes], bool],
+) -> Iterator[list[Outcome]]:
+    """Yield what the `files` of `root` hold, in their order, in lists of at most `BATCH`.
+
+    `size` is what the encoder wants; `encoder` is called when the first picture has to be embedded, and never if none has.
+    `known` tells whether content with a SHA-256 is in the index; it is called from several threads.
+    """
+
+    read = partial(_read, root=root, size=size, known=known)
+    source = _in_order(read, files)
+    while batch := list(itertools.islice(source, BATCH)):
+        yield _encoded(batch, encoder, known)
+
+
+def _in_order(read: Callable[[Found], Outcome | _Decoded], files: Iterable[Found]) -> Iterator[Outcome | _Decoded]:
+    """Yield `read(file)` for each file in order, reading ahead in threads."""
+    source = iter(files)
+    pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
+    try:
+        waiting: deque[Future[Outcome | _Decoded]] = deque(
+            pool.submit(read, file) for file in itertools.islice(source, LOOK_AHEAD * BATCH)
+        )
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(pool.submit(read, file) for file in itertools.islice(source, 1))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read(file: Found, *, root: bytes, size: tuple[int, int], known: Callable[[bytes], bool]) -> Outcome | _Decoded:
+    try:
+        with open(os.path.join(root, file.path), "rb") as stream:
+            status = os.fstat(stream.fileno())
+            data = stream.read()
+    except FileNotFoundError:
+        return Vanished(file)
+    except OSError as error:
+        return Failed(file, images.reason_of(error), unread=True)
+    except MemoryError:
+        return Failed(file, "too large for this machine's memory")
+    file = replace(file, size=status.st_size, mtime_ns=status.st_mtime_ns)  # of what was read, not of what the scan saw
+    sha256 = hashlib.sha256(data).digest()
+    if known(sha256):
+        return Known(file, image_id(sha256))
+    try:
+        decoded = images.decode(data, size)
+    except UnreadableImage as error:
+        foreign = images.identify(data[:64]) is None and not images.promises_picture(file.path)
+        return NoPicture(file) if foreign else Failed(file, str(error))
+    return _Decoded(file, Picture(sha256, decoded.width, decoded.height, decoded.format, decoded.taken), decoded.pixels)
+
+
+def _encoded(
+    batch: list[Outcome | _Decoded], encoder: Callable[[], Encoder], known: Callable[[bytes], bool]
+) -> list[Outcome]:
+    """Replace what is decoded in `batch` by what is embedded; no content goes through the network twice."""
+    decoded = {item.picture.sha256: item.pixels for item in batch if isinstance(item, _Decoded)}
+    fresh = {sha256: pixels for sha256, pixels in decoded.items() if not known(sha256)}
+    vectors = dict(zip(fresh, vectors_of(encoder(), np.stack(list(fresh.values()))), strict=True)) if fresh else {}
+    outcomes: list[Outcome] = []
+    for item in batch:
+        if not isinstance(item, _Decoded):
+            outcomes.append(item)
+        elif item.picture.sha256 not in vectors:
+            outcomes.append(Known(item.file, item.picture.id))
+        elif (vector := vectors[item.picture.sha256]) is None:
+            outcomes.append(Failed(item.file, NO_VECTOR))
+        else:
+            outcomes.append(Embedded(item.file, item.picture, vector))
+    return outcomes
+
+
+NO_VECTOR = "the network finds nothing in it (its features are zero or not numbers)"
+
+
+def vectors_of(encoder: Encoder, pixels: Pixels) -> list[NDArray[np.float32] | None]:
+    """Return the vector of each picture, None for one that has no direction."""
+    vectors: Vectors = encoder.images(pixels)
+    lengths = np.linalg.norm(vectors, axis=1)
+    return [vector if abs(length - 1) < 1e-3 else None for vector, length in zip(vectors, lengths, strict=True)]  # noqa: PLR2004

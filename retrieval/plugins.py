@@ -1,0 +1,19 @@
+"""Name -> object on demand: the only place that imports by name, so that what is slow to import waits for its first use."""
+
+from importlib import import_module
+from typing import Any
+
+PLUGINS = {
+    "runtime:keras": "retrieval.runtimes.keras:KerasEncoder",
+    "vectors:exact": "retrieval.vectors.exact:ExactVectors",
+    "vectors:faiss": "retrieval.vectors.faiss:FaissVectors",
+    "api:Index": "retrieval.index:Index",
+    "api:Match": "retrieval.types:Match",
+    "api:Report": "retrieval.types:Report",
+}
+
+
+def load(name: str) -> Any:  # noqa: ANN401 - what a name stands for is its caller's knowledge
+    """Return the object registered as `name`, importing its module if need be; `KeyError` for a name that is not."""
+    module, _, attribute = PLUGINS[name].partition(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,203 @@
+"""Array aliases and the frozen records that cross floors.
+
+Paths below a root are bytes, as the file system gives them, so that any name is a path.
+"""
+
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+"""(n, height, width, 3), RGB, 0-255, upright."""
+Vectors = NDArray[np.float32]
+"""(n, dim), rows of length 1, C-contiguous."""
+Ids = NDArray[np.int64]
+"""(n,), >= 0; -1 means "no neighbour"."""
+
+
+def image_id(sha256: bytes) -> int:
+    """Return the id of the content with that SHA-256: its first 63 bits, so that every machine agrees without asking."""
+    return int.from_bytes(sha256[:8], "big") >> 1
+
+
+def displayed(path: bytes | str | os.PathLike[str]) -> str:
+    r"""Return `path` as one printable line: control characters and bytes that are not UTF-8 become `\n`, `\xff`, …"""
+    text = os.fsdecode(path)
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    raw = ord(character)
+    return rf"\x{raw - 0xDC00:02x}" if 0xDC80 <= raw <= 0xDCFF else repr(character)[1:-1]  # noqa: PLR2004 - PEP 383
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A regular file that a scan saw."""
+
+    path: bytes
+    """Relative to the root, `/` between folders."""
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unlisted:
+    """A folder (its path ends in `/`, the root's is empty) or a file of which a scan could learn nothing."""
+
+    path: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What is kept of a content: one row of the table `images`."""
+
+    sha256: bytes
+    width: int
+    """Pixels, upright."""
+    height: int
+    format: str
+    """JPEG, PNG, … as its bytes say."""
+    taken: str | None
+    """When, as the camera noted it: `2026-11-24T06:35:37`, local time without zone."""
+
+    @property
+    def id(self) -> int:
+        """The content's 63-bit id."""
+        return image_id(self.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """Proposed neighbours of each query, nearest first; where there are fewer than asked, id -1 and score -inf."""
+
+    ids: NDArray[np.int64]
+    """(queries, k)."""
+    scores: NDArray[np.float32]
+    """(queries, k), cosine in [-1, 1]; equal scores stand in ascending order of id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One similar picture."""
+
+    rank: int
+    """From 1; with an offset, from offset + 1."""
+    score: float
+    """Cosine in [-1, 1], higher is nearer."""
+    path: Path
+    """Absolute; the first of its places in byte order, those that can be reached before those that cannot."""
+    id: int
+    width: int
+    height: int
+    copies: tuple[Path, ...]
+    """The same bytes at other places, in byte order."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the match as JSON knows it: paths as text, with surrogate escapes where a name is not UTF-8."""
+        row = {item.name: getattr(self, item.name) for item in fields(self)}
+        return row | {"path": str(self.path), "copies": [str(path) for path in self.copies]}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file that is known and could not be read, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an `add` is; handed to its callback after every batch."""
+
+    done: int
+    """Files looked at so far."""
+    total: int
+    """Files to look at, counted beforehand."""
+    embedded: int
+    """Pictures that went through the network."""
+    unreadable: int
+    latest_failure: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run did, counted in files."""
+
+    added: int = 0
+    """New content."""
+    changed: int = 0
+    """Known places whose content is another now."""
+    unchanged: int = 0
+    moved: int = 0
+    """Known content at a new place, its old place being gone."""
+    copied: int = 0
+    """Known content at one place more."""
+    gone: int = 0
+    """Places that no longer exist; forgotten."""
+    offline: int = 0
+    """Places that cannot be looked at now, or that vanished with more than half of their root; kept and marked."""
+    unreadable: int = 0
+    """Files that could not be read or decoded, now or at an earlier run without having changed since."""
+    removed: int = 0
+    """Places forgotten on request: `remove`, or excluded."""
+    reasons: dict[str, int] = field(default_factory=dict)
+    """Of this run's unreadable files: reason -> files."""
+
+    def __str__(self) -> str:
+        """One line: what is not zero, in the order of the fields; always at least `unchanged`."""
+        counts = [(getattr(self, item.name), item.name) for item in fields(self) if item.name != "reasons"]
+        return ", ".join(f"{count} {name}" for count, name in counts if count) or "0 unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of what was found an answer can draw on."""
+
+    images: int
+    unreadable: int
+    """Files that could not be read or decoded."""
+    offline: int
+    """Images, among all, of which no place could be looked at by the latest update."""
+
+
+@dataclass(frozen=True, slots=True)
+class RootInfo:
+    """An indexed folder."""
+
+    path: Path
+    images: int
+    """Places of images below it."""
+    reachable: bool
+    """Whether the folder is there now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """The facts of an index."""
+
+    images: int
+    vectors: int
+    """Stored; more than `images` where removed pictures have not been compacted away."""
+    generation: int
+    """Number of the latest commit."""
+    backbone: str
+    dim: int
+    roots: tuple[RootInfo, ...]
+    offline: int
+    """Images of which no place could be looked at by the latest update."""
+    failures: int
+    """Files that could not be read."""
+    bytes: int
+    """On disk, everything included."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the facts as JSON knows them."""
+        roots = [{"path": str(root.path), "images": root.images, "reachable": root.reachable} for root in self.roots]
+        return {item.name: getattr(self, item.name) for item in fields(self)} | {"roots": roots}

@@ -1,0 +1,328 @@
+"""Bring an index up to date with a folder: what is on disk against what is known, in one pass, in byte order.
+
+    scan of the folder  ──┐                    ┌─ the same ──────────> unchanged
+    (sorted, streaming)   ├─ merged by path ───┼─ new or touched ────> pipeline ─> added, changed, copied, unreadable, ...
+    rows of the root    ──┘                    └─ not seen ──────────> gone, removed or offline, decided at the end
+    (sorted, by pages)
+
+Nothing is taken for deleted because it could not be read: a place is gone only where the system says that nothing is there,
+and only once the whole run has looked.
+"""
+
+import os
+import stat
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval import images, metadata, pipeline
+from retrieval.metadata import FileRow
+from retrieval.pipeline import Embedded, Failed, Known, NoPicture, Outcome, Vanished
+from retrieval.runtimes import Encoder
+from retrieval.store import Change, Store
+from retrieval.types import Found, Picture, Progress, Report, Unlisted, displayed, image_id
+
+COMMIT_SECONDS = 5.0
+"""Work that a crash can lose, at most, together with the batch in hand."""
+COMMIT_ROWS = 2000
+PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How one run goes about its work."""
+
+    exclude: tuple[str, ...] = ()
+    """Patterns in the syntax of .gitignore, from the root downwards."""
+    prune: bool = False
+    """Forget what vanished even if it is most of a root, or the root itself."""
+    retry_failed: bool = False
+    """Read unreadable files again though they have not changed."""
+
+
+@dataclass
+class Pending:
+    """What the next commit will hold."""
+
+    files: list[FileRow] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    vectors: list[NDArray[np.float32]] = field(default_factory=list)
+    sha256: dict[int, bytes] = field(default_factory=dict)
+
+    def change(self) -> Change:
+        """Return it as a commit wants it."""
+        if not self.pictures:
+            return Change(self.files)
+        return Change(self.files, self.pictures, np.stack(self.vectors))
+
+
+class Update:
+    """One run over the files of one root below one folder; within `store.writing()`."""
+
+    def __init__(
+        self,
+        store: Store,
+        root: int,
+        place: bytes,
+        below: bytes,
+        settings: Settings,
+        *,
+        size: tuple[int, int],
+        encoder: Callable[[], Encoder],
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        """Prepare a run over root number `root`, which is at `place`; `below` is empty or ends in `/`."""
+        self.store, self.root, self.place, self.below, self.settings = store, root, place, below, settings
+        self.size, self.encoder, self.progress = size, encoder, progress
+        self.reader = images.reader()
+        self.counts: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.linked: Counter[int] = Counter()
+        self.before: dict[bytes, FileRow | None] = {}
+        self.gone, self.removed, self.offline = array("q"), array("q"), array("q")
+        self.pending = Pending()
+        self.committed = time.monotonic()
+        self.seen = self.embedded = self.total = 0
+        self.latest_failure = ""
+        with store.connection() as connection:
+            self.known = metadata.count_below(connection, root)
+
+    def run(self) -> Report:
+        """Do it; what is done is committed every few seconds, and on the way out whatever happens but a failing disk."""
+        if self.progress is not None:
+            self.total = sum(isinstance(seen, Found) for seen in self._scan())
+        try:
+            for outcomes in pipeline.embed(self._candidates(), self.place, self.size, self.encoder, self._known):
+                for outcome in outcomes:
+                    self._take(outcome)
+                self._report_progress()
+                self._commit_if_due()
+            self._settle_missing()
+        finally:
+            self._commit()
+        self._report_progress()
+        return Report(**self.counts, reasons=dict(self.reasons))
+
+    # -- what is there against what is known --------------------------------------------------------------------------------
+
+    def _scan(self) -> Iterator[Found | Unlisted]:
+        own = os.path.realpath(os.fsencode(self.store.folder))
+        return images.find(self.place, self.below, self.settings.exclude, skip=own)
+
+    def _rows(self) -> Iterator[FileRow]:
+        after = None
+        while True:
+            with self.store.connection() as connection:
+                page = metadata.files_below(connection, self.root, self.below, after, PAGE)
+            if not page:
+                return
+            yield from page
+            after = page[-1].path
+
+    def _candidates(self) -> Iterator[Found]:
+        """Yield the files that have to be read; settle the others on the way."""
+        for seen, row in merged(self._scan(), self._rows()):
+            if isinstance(seen, Found):
+                self.seen += 1
+                if row is None or not self._is_settled(seen, row):
+                    self.before[seen.path] = row
+                    yield seen
+            elif row is not None and seen is None:
+                self._miss(row)
+            elif row is not None and row.id is not None:
+                self.offline.append(row.id)
+
+    def _is_settled(self, seen: Found, row: FileRow) -> bool:
+        """Tell whether the file is as it was; if so, count it, and bring it back where it was offline."""
+        if (seen.size, seen.mtime_ns) != (row.size, row.mtime_ns):
+            return False
+        if row.reason is not None and (self.settings.retry_failed or row.reader != self.reader):
+            return False
+        if row.offline:
+            self._put(replace(row, offline=0))
+        if row.reason is not None:
+            self._count_unreadable(row.path, row.reason)
+        elif row.image is not None:
+            self.counts["unchanged"] += 1
+        return True
+
+    def _miss(self, row: FileRow) -> None:
+        """Find out why the scan did not see a place that is known."""
+        assert row.id is not None  # noqa: S101 - it comes from the table
+        try:
+            status = os.stat(os.path.join(self.place, row.path))
+        except (FileNotFoundError, NotADirectoryError):
+            self.gone.append(row.id)
+        except OSError:
+            self.offline.append(row.id)
+        else:
+            (self.removed if stat.S_ISREG(status.st_mode) else self.gone).append(row.id)
+
+    # -- what the files hold ------------------------------------------------------------------------------------------------
+
+    def _known(self, sha256: bytes) -> bool:
+        id_ = image_id(sha256)
+        if self.pending.sha256.get(id_) == sha256:
+            return True
+        with self.store.connection() as connection:
+            return metadata.sha256_of_id(connection, id_) == sha256
+
+    def _taken(self, picture: Picture) -> bool:
+        """Tell whether other content has the id of `picture`: likely somewhere among a billion, never to be overwritten."""
+        if picture.id in self.pending.sha256:
+            return True
+        with self.store.connection() as connection:
+            return metadata.sha256_of_id(connection, picture.id) is not None
+
+    def _take(self, outcome: Outcome) -> None:
+        row = self.before.pop(outcome.file.path)
+        if isinstance(outcome, Embedded) and self._taken(outcome.picture):
+            outcome = Failed(outcome.file, "another picture of the index has the same 63-bit id")
+        match outcome:
+            case Known(file, image):
+                self._take_known(file, image, row)
+            case Embedded(file, picture, vector):
+                self.embedded += 1
+                self.counts["changed" if row is not None and row.image is not None else "added"] += 1
+                self.pending.pictures.append(picture)
+                self.pending.vectors.append(vector)
+                self.pending.sha256[picture.id] = picture.sha256
+                self._put_file(file, picture.id)
+            case Failed(file, reason, unread):
+                self._count_unreadable(file.path, reason)
+                self._put_file(file, row.image if row is not None and unread else None, reason)
+            case NoPicture(file):
+                self.counts["changed"] += row is not None and row.image is not None
+                self._put_file(file, None)
+            case Vanished():
+                if row is not None:
+                    self._miss(row)
+
+    def _take_known(self, file: Found, image: int, row: FileRow | None) -> None:
+        if row is None or row.image is None:
+            self.counts["copied"] += 1
+            self.linked[image] += 1
+        else:
+            self.counts["unchanged" if row.image == image else "changed"] += 1
+        self._put_file(file, image)
+
+    def _put_file(self, file: Found, image: int | None, reason: str | None = None) -> None:
+        self._put(
+            FileRow(
+                self.root,
+                file.path,
+                file.size,
+                file.mtime_ns,
+                image,
+                0,
+                reason,
+                None if reason is None else self.reader,
+            )
+        )
+
+    def _put(self, row: FileRow) -> None:
+        self.pending.files.append(row)
+
+    def _count_unreadable(self, path: bytes, reason: str) -> None:
+        self.counts["unreadable"] += 1
+        self.reasons[reason] += 1
+        self.latest_failure = f"{displayed(path)}: {reason}"
+
+    # -- what is missing ----------------------------------------------------------------------------------------------------
+
+    def _settle_missing(self) -> None:
+        """Decide, now that all is seen, what moved, what is gone and what is only away; a move needs its new place committed."""
+        self._commit()
+        forget, gone = list(self.removed), []
+        self.counts["removed"] += len(self.removed)
+        for row in self._by_id(self.gone):
+            if row.image is not None and self.linked[row.image] > 0:
+                self.linked[row.image] -= 1
+                self.counts["moved"] += 1
+                self.counts["copied"] -= 1
+                forget.append(row.id or 0)
+            else:
+                gone.append(row)
+        away = list(self._by_id(self.offline))
+        if self.settings.prune:
+            gone, away = gone + away, []
+        elif self._is_away(sum(row.image is not None for row in gone)):
+            gone, away = [], away + gone
+        self.counts["gone"] += sum(row.image is not None for row in gone)
+        self.counts["offline"] += sum(row.image is not None for row in away)
+        forget += [row.id or 0 for row in gone]
+        marked = [replace(row, offline=1) for row in away if not row.offline]
+        if forget or marked:
+            self.store.commit(Change(marked, forget=forget))
+
+    def _is_away(self, gone: int) -> bool:
+        """Tell whether what is gone is too much to believe: more than half of the root, or all that can be seen."""
+        if not gone:
+            return False
+        try:
+            with os.scandir(self.place) as entries:
+                empty = next(iter(entries), None) is None
+        except OSError:
+            empty = True
+        return empty or 2 * gone > self.known
+
+    def _by_id(self, ids: "array[int]") -> list[FileRow]:
+        with self.store.connection() as connection:
+            return list(metadata.files_by_id(connection, ids))
+
+    # -- commits and progress -----------------------------------------------------------------------------------------------
+
+    def _commit_if_due(self) -> None:
+        if len(self.pending.files) >= COMMIT_ROWS or time.monotonic() - self.committed >= COMMIT_SECONDS:
+            self._commit()
+
+    def _commit(self) -> None:
+        """Commit what is pending; taken out first, so that an interruption right after it cannot commit it twice."""
+        pending, self.pending = self.pending, Pending()
+        if pending.files:
+            self.store.commit(pending.change())
+        self.committed = time.monotonic()
+
+    def _report_progress(self) -> None:
+        if self.progress is not None:
+            done = self.seen - len(self.before)
+            self.progress(
+                Progress(done, max(self.total, done), self.embedded, self.counts["unreadable"], self.latest_failure)
+            )
+
+
+def merged(
+    scan: Iterable[Found | Unlisted], rows: Iterator[FileRow]
+) -> Iterator[tuple[Found | Unlisted | None, FileRow | None]]:
+    """Pair what is on disk with what is known, both in byte order of path; None for what the other side does not have.
+
+    A folder that could not be listed is paired with every row below it, or with None.
+    """
+    row = next(rows, None)
+    for seen in scan:
+        while row is not None and row.path < seen.path:
+            yield None, row
+            row = next(rows, None)
+        if isinstance(seen, Unlisted):
+            while row is not None and covers(seen, row.path):
+                yield seen, row
+                row = next(rows, None)
+        elif row is not None and row.path == seen.path:
+            yield seen, row
+            row = next(rows, None)
+        else:
+            yield seen, None
+    while row is not None:
+        yield None, row
+        row = next(rows, None)
+
+
+def covers(unlisted: Unlisted, path: bytes) -> bool:
+    """Tell whether nothing is known of `path` because of `unlisted`."""
+    folder = not unlisted.path or unlisted.path.endswith(b"/")
+    return path.startswith(unlisted.path) if folder else path == unlisted.path
