@@ -91,7 +91,7 @@ class Architecture:
     parameters: int
     """Without the classifier; counted by building it."""
     top1: float
-    """Per cent on ImageNet as https://keras.io/api/applications states it; MobileNetV3: keras/src/applications/mobilenet_v3.py."""
+    """Per cent on ImageNet, as https://keras.io/api/applications states it; MobileNetV3's from Keras' mobilenet_v3.py."""
     weights_file: str
     """Keras' file of ImageNet weights without the classifier; in braces what depends on options."""
 
@@ -111,47 +111,50 @@ class Architecture:
         }
 
 
-_ROWS = (
-    Architecture("xception", "Xception", "xception", 299, 2048, 20_861_480, 79.0, "xception_weights_tf_dim_ordering_tf_kernels_notop.h5"),
-    Architecture("vgg16", "VGG16", "vgg16", 224, 512, 14_714_688, 71.3, "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"),
-    Architecture("vgg19", "VGG19", "vgg19", 224, 512, 20_024_384, 71.3, "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"),
-    Architecture("resnet50", "ResNet50", "resnet", 224, 2048, 23_587_712, 74.9, "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"),
-    Architecture("resnet101", "ResNet101", "resnet", 224, 2048, 42_658_176, 76.4, "resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5"),
-    Architecture("resnet152", "ResNet152", "resnet", 224, 2048, 58_370_944, 76.6, "resnet152_weights_tf_dim_ordering_tf_kernels_notop.h5"),
-    Architecture("resnet50_v2", "ResNet50V2", "resnet_v2", 224, 2048, 23_564_800, 76.0, "resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5"),
-    Architecture("resnet101_v2", "ResNet101V2", "resnet_v2", 224, 2048, 42_626_560, 77.2, "resnet101v2_weights_tf_dim_ordering_tf_kernels_notop.h5"),
-    Architecture("resnet152_v2", "ResNet152V2", "resnet_v2", 224, 2048, 58_331_648, 78.0, "resnet152v2_weights_tf_dim_ordering_tf_kernels_notop.h5"),
-    Architecture("inception_v3", "InceptionV3", "inception_v3", 299, 2048, 21_802_784, 77.9, "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"),
-    Architecture("inception_resnet_v2", "InceptionResNetV2", "inception_resnet_v2", 299, 1536, 54_336_736, 80.3, "inception_resnet_v2_weights_tf_dim_ordering_tf_kernels_notop.h5"),
-    Architecture("mobilenet", "MobileNet", "mobilenet", 224, 1024, 3_228_864, 70.4, "mobilenet_{alpha_text}_{size}_tf_no_top.h5"),
-    Architecture("mobilenet_v2", "MobileNetV2", "mobilenet_v2", 224, 1280, 2_257_984, 71.3, "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_{size}_no_top.h5"),
-    Architecture("mobilenet_v3_small", "MobileNetV3Small", "mobilenet_v3", 224, 576, 939_120, 68.1, "weights_mobilenet_v3_small{minimalistic}_224_{alpha}_float_no_top_v2.h5"),
-    Architecture("mobilenet_v3_large", "MobileNetV3Large", "mobilenet_v3", 224, 960, 2_996_352, 75.6, "weights_mobilenet_v3_large{minimalistic}_224_{alpha}_float_no_top_v2.h5"),
-    Architecture("densenet121", "DenseNet121", "densenet", 224, 1024, 7_037_504, 75.0, "densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5"),
-    Architecture("densenet169", "DenseNet169", "densenet", 224, 1664, 12_642_880, 76.2, "densenet169_weights_tf_dim_ordering_tf_kernels_notop.h5"),
-    Architecture("densenet201", "DenseNet201", "densenet", 224, 1920, 18_321_984, 77.3, "densenet201_weights_tf_dim_ordering_tf_kernels_notop.h5"),
-    Architecture("nasnet_mobile", "NASNetMobile", "nasnet", 224, 1056, 4_269_716, 74.4, "nasnet_mobile_no_top.h5"),
-    Architecture("nasnet_large", "NASNetLarge", "nasnet", 331, 4032, 84_887_922, 82.5, "nasnet_large_no_top.h5"),
-    Architecture("efficientnet_b0", "EfficientNetB0", "efficientnet", 224, 1280, 4_049_571, 77.1, "efficientnetb0_notop.h5"),
-    Architecture("efficientnet_b1", "EfficientNetB1", "efficientnet", 240, 1280, 6_575_239, 79.1, "efficientnetb1_notop.h5"),
-    Architecture("efficientnet_b2", "EfficientNetB2", "efficientnet", 260, 1408, 7_768_569, 80.1, "efficientnetb2_notop.h5"),
-    Architecture("efficientnet_b3", "EfficientNetB3", "efficientnet", 300, 1536, 10_783_535, 81.6, "efficientnetb3_notop.h5"),
-    Architecture("efficientnet_b4", "EfficientNetB4", "efficientnet", 380, 1792, 17_673_823, 82.9, "efficientnetb4_notop.h5"),
-    Architecture("efficientnet_b5", "EfficientNetB5", "efficientnet", 456, 2048, 28_513_527, 83.6, "efficientnetb5_notop.h5"),
-    Architecture("efficientnet_b6", "EfficientNetB6", "efficientnet", 528, 2304, 40_960_143, 84.0, "efficientnetb6_notop.h5"),
-    Architecture("efficientnet_b7", "EfficientNetB7", "efficientnet", 600, 2560, 64_097_687, 84.3, "efficientnetb7_notop.h5"),
-    Architecture("efficientnet_v2_b0", "EfficientNetV2B0", "efficientnet_v2", 224, 1280, 5_919_312, 78.7, "efficientnetv2-b0_notop.h5"),
-    Architecture("efficientnet_v2_b1", "EfficientNetV2B1", "efficientnet_v2", 240, 1280, 6_931_124, 79.8, "efficientnetv2-b1_notop.h5"),
-    Architecture("efficientnet_v2_b2", "EfficientNetV2B2", "efficientnet_v2", 260, 1408, 8_769_374, 80.5, "efficientnetv2-b2_notop.h5"),
-    Architecture("efficientnet_v2_b3", "EfficientNetV2B3", "efficientnet_v2", 300, 1536, 12_930_622, 82.0, "efficientnetv2-b3_notop.h5"),
-    Architecture("efficientnet_v2_s", "EfficientNetV2S", "efficientnet_v2", 384, 1280, 20_331_360, 83.9, "efficientnetv2-s_notop.h5"),
-    Architecture("efficientnet_v2_m", "EfficientNetV2M", "efficientnet_v2", 480, 1280, 53_150_388, 85.3, "efficientnetv2-m_notop.h5"),
-    Architecture("efficientnet_v2_l", "EfficientNetV2L", "efficientnet_v2", 480, 1280, 117_746_848, 85.7, "efficientnetv2-l_notop.h5"),
-    Architecture("convnext_tiny", "ConvNeXtTiny", "convnext", 224, 768, 27_820_128, 81.3, "convnext_tiny_notop.h5"),
-    Architecture("convnext_small", "ConvNeXtSmall", "convnext", 224, 768, 49_454_688, 82.3, "convnext_small_notop.h5"),
-    Architecture("convnext_base", "ConvNeXtBase", "convnext", 224, 1024, 87_566_464, 85.3, "convnext_base_notop.h5"),
-    Architecture("convnext_large", "ConvNeXtLarge", "convnext", 224, 1536, 196_230_336, 86.3, "convnext_large_notop.h5"),
-    Architecture("convnext_xlarge", "ConvNeXtXLarge", "convnext", 224, 2048, 348_147_968, 86.7, "convnext_xlarge_notop.h5"),
+_ROWS = tuple(
+    Architecture(*row)
+    for row in (
+        ("xception", "Xception", "xception", 299, 2048, 20_861_480, 79.0, "xception_{tf}_notop.h5"),
+        ("vgg16", "VGG16", "vgg16", 224, 512, 14_714_688, 71.3, "vgg16_{tf}_notop.h5"),
+        ("vgg19", "VGG19", "vgg19", 224, 512, 20_024_384, 71.3, "vgg19_{tf}_notop.h5"),
+        ("resnet50", "ResNet50", "resnet", 224, 2048, 23_587_712, 74.9, "resnet50_{tf}_notop.h5"),
+        ("resnet101", "ResNet101", "resnet", 224, 2048, 42_658_176, 76.4, "resnet101_{tf}_notop.h5"),
+        ("resnet152", "ResNet152", "resnet", 224, 2048, 58_370_944, 76.6, "resnet152_{tf}_notop.h5"),
+        ("resnet50_v2", "ResNet50V2", "resnet_v2", 224, 2048, 23_564_800, 76.0, "resnet50v2_{tf}_notop.h5"),
+        ("resnet101_v2", "ResNet101V2", "resnet_v2", 224, 2048, 42_626_560, 77.2, "resnet101v2_{tf}_notop.h5"),
+        ("resnet152_v2", "ResNet152V2", "resnet_v2", 224, 2048, 58_331_648, 78.0, "resnet152v2_{tf}_notop.h5"),
+        ("inception_v3", "InceptionV3", "inception_v3", 299, 2048, 21_802_784, 77.9, "inception_v3_{tf}_notop.h5"),
+        ("inception_resnet_v2", "InceptionResNetV2", "inception_resnet_v2", 299, 1536, 54_336_736, 80.3, "inception_resnet_v2_{tf}_notop.h5"),
+        ("mobilenet", "MobileNet", "mobilenet", 224, 1024, 3_228_864, 70.4, "mobilenet_{alpha_text}_{size}_tf_no_top.h5"),
+        ("mobilenet_v2", "MobileNetV2", "mobilenet_v2", 224, 1280, 2_257_984, 71.3, "mobilenet_v2_{tf}_{alpha}_{size}_no_top.h5"),
+        ("mobilenet_v3_small", "MobileNetV3Small", "mobilenet_v3", 224, 576, 939_120, 68.1, "weights_mobilenet_v3_small{minimalistic}_224_{alpha}_float_no_top_v2.h5"),
+        ("mobilenet_v3_large", "MobileNetV3Large", "mobilenet_v3", 224, 960, 2_996_352, 75.6, "weights_mobilenet_v3_large{minimalistic}_224_{alpha}_float_no_top_v2.h5"),
+        ("densenet121", "DenseNet121", "densenet", 224, 1024, 7_037_504, 75.0, "densenet121_{tf}_notop.h5"),
+        ("densenet169", "DenseNet169", "densenet", 224, 1664, 12_642_880, 76.2, "densenet169_{tf}_notop.h5"),
+        ("densenet201", "DenseNet201", "densenet", 224, 1920, 18_321_984, 77.3, "densenet201_{tf}_notop.h5"),
+        ("nasnet_mobile", "NASNetMobile", "nasnet", 224, 1056, 4_269_716, 74.4, "nasnet_mobile_no_top.h5"),
+        ("nasnet_large", "NASNetLarge", "nasnet", 331, 4032, 84_887_922, 82.5, "nasnet_large_no_top.h5"),
+        ("efficientnet_b0", "EfficientNetB0", "efficientnet", 224, 1280, 4_049_571, 77.1, "efficientnetb0_notop.h5"),
+        ("efficientnet_b1", "EfficientNetB1", "efficientnet", 240, 1280, 6_575_239, 79.1, "efficientnetb1_notop.h5"),
+        ("efficientnet_b2", "EfficientNetB2", "efficientnet", 260, 1408, 7_768_569, 80.1, "efficientnetb2_notop.h5"),
+        ("efficientnet_b3", "EfficientNetB3", "efficientnet", 300, 1536, 10_783_535, 81.6, "efficientnetb3_notop.h5"),
+        ("efficientnet_b4", "EfficientNetB4", "efficientnet", 380, 1792, 17_673_823, 82.9, "efficientnetb4_notop.h5"),
+        ("efficientnet_b5", "EfficientNetB5", "efficientnet", 456, 2048, 28_513_527, 83.6, "efficientnetb5_notop.h5"),
+        ("efficientnet_b6", "EfficientNetB6", "efficientnet", 528, 2304, 40_960_143, 84.0, "efficientnetb6_notop.h5"),
+        ("efficientnet_b7", "EfficientNetB7", "efficientnet", 600, 2560, 64_097_687, 84.3, "efficientnetb7_notop.h5"),
+        ("efficientnet_v2_b0", "EfficientNetV2B0", "efficientnet_v2", 224, 1280, 5_919_312, 78.7, "efficientnetv2-b0_notop.h5"),
+        ("efficientnet_v2_b1", "EfficientNetV2B1", "efficientnet_v2", 240, 1280, 6_931_124, 79.8, "efficientnetv2-b1_notop.h5"),
+        ("efficientnet_v2_b2", "EfficientNetV2B2", "efficientnet_v2", 260, 1408, 8_769_374, 80.5, "efficientnetv2-b2_notop.h5"),
+        ("efficientnet_v2_b3", "EfficientNetV2B3", "efficientnet_v2", 300, 1536, 12_930_622, 82.0, "efficientnetv2-b3_notop.h5"),
+        ("efficientnet_v2_s", "EfficientNetV2S", "efficientnet_v2", 384, 1280, 20_331_360, 83.9, "efficientnetv2-s_notop.h5"),
+        ("efficientnet_v2_m", "EfficientNetV2M", "efficientnet_v2", 480, 1280, 53_150_388, 85.3, "efficientnetv2-m_notop.h5"),
+        ("efficientnet_v2_l", "EfficientNetV2L", "efficientnet_v2", 480, 1280, 117_746_848, 85.7, "efficientnetv2-l_notop.h5"),
+        ("convnext_tiny", "ConvNeXtTiny", "convnext", 224, 768, 27_820_128, 81.3, "convnext_tiny_notop.h5"),
+        ("convnext_small", "ConvNeXtSmall", "convnext", 224, 768, 49_454_688, 82.3, "convnext_small_notop.h5"),
+        ("convnext_base", "ConvNeXtBase", "convnext", 224, 1024, 87_566_464, 85.3, "convnext_base_notop.h5"),
+        ("convnext_large", "ConvNeXtLarge", "convnext", 224, 1536, 196_230_336, 86.3, "convnext_large_notop.h5"),
+        ("convnext_xlarge", "ConvNeXtXLarge", "convnext", 224, 2048, 348_147_968, 86.7, "convnext_xlarge_notop.h5"),
+    )
 )  # fmt: skip
 
 ARCHITECTURES: dict[str, Architecture] = {row.name: row for row in _ROWS}
@@ -247,6 +250,7 @@ class Backbone:
     def weights_file(self) -> str:
         """Name of Keras' file of weights without the classifier."""
         return self.architecture.weights_file.format(
+            tf="weights_tf_dim_ordering_tf_kernels",
             alpha=self.alpha,
             alpha_text="1_0" if self.alpha == 1 else f"{10 * (self.alpha or 0):.1f}".replace(".", "_"),
             size=self.published_size,

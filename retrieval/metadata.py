@@ -1,23 +1,19 @@
 """The facts of an index in SQLite: tables, queries, migrations. Every function takes a connection in a transaction.
 
-Each row carries a digest of its other columns, since SQLite has no checksums of its pages: a flipped bit on the disk is seen
-by `damaged_rows`, not believed.
+Each row carries a digest of its other columns, since SQLite has no checksums of its pages: a flipped bit on the disk is
+seen by `verify`, not believed.
 """
 
-import os
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote_from_bytes
 
 import sqlalchemy as sql
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from retrieval.errors import IndexBusy, IndexDamaged, IndexTooNew, StorageError
-from retrieval.types import Picture, image_id
+from retrieval.errors import IndexDamaged, IndexTooNew
+from retrieval.types import Picture
 
 schema = sql.MetaData()
 
@@ -83,9 +79,6 @@ files = _table(  # one row a place
 )
 sql.Index("files_unreadable", files.c.id, sqlite_where=files.c.reason.is_not(None))
 sql.Index("files_offline", files.c.id, sqlite_where=files.c.offline == 1)
-SIGNED = (encoders, generations, segments, images, roots, files)
-FORGETTABLE = (files, images, roots)
-"""Tables whose damaged rows can be forgotten: reading the folders again brings them back."""
 format_ = sql.Table("format", schema, sql.Column("version", INTEGER, primary_key=True, autoincrement=False))
 
 
@@ -138,65 +131,7 @@ class Generation:
         return Generation(self.number + 1, self.fingerprint, counts[0], counts[1], vectors, segments)
 
 
-# -- connections ------------------------------------------------------------------------------------------------------------
-
-
-def engine(database: Path, *, writable: bool, immutable: bool = False) -> sql.Engine:
-    """Return an engine over the SQLite file at `database`, which must exist unless `writable`.
-
-    Transactions are explicit: deferred as they come, immediate under `connection.execution_options(begin="IMMEDIATE")`.
-    """
-    mode = "rwc" if writable else "ro&immutable=1" if immutable else "ro"
-    uri = f"file:{quote_from_bytes(os.fsencode(database.absolute()))}?mode={mode}"
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30)
-        pragmas = ["foreign_keys=ON", *(["journal_mode=WAL", "synchronous=FULL"] if writable else [])]
-        for pragma in pragmas:
-            connection.execute(f"PRAGMA {pragma}").close()
-        return connection
-
-    made = sql.create_engine("sqlite://", creator=connect, poolclass=sql.QueuePool)
-    sql.event.listen(made, "begin", _begin)
-    sql.event.listen(made, "handle_error", _translate)
-    return made
-
-
-def vacuum(engine: sql.Engine) -> None:
-    """Give back the space of rows that are gone, and fold SQLite's log into the database."""
-    connection = engine.raw_connection()
-    try:
-        for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
-            connection.cursor().execute(statement).close()
-    finally:
-        connection.close()
-
-
-def _begin(connection: sql.Connection) -> None:
-    connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
-
-
-def _translate(context: Any) -> None:  # noqa: ANN401 - sqlalchemy.engine.ExceptionContext
-    """Give SQLite's errors the classes and sentences of this package."""
-    text = str(context.original_exception)
-    if "malformed" in text or "not a database" in text or "no such" in text or "malformed database schema" in text:
-        error: Exception = IndexDamaged(
-            f"the database of the index is damaged ({text})",
-            hint="restore a backup, or index the pictures into a new folder",
-        )
-    elif "locked" in text:
-        error = IndexBusy("another program holds the database of the index", hint="try again when it has finished")
-    elif isinstance(context.original_exception, sqlite3.OperationalError):
-        error = StorageError(
-            f"the index cannot be written or read: {text}",
-            hint="what was committed before is whole; free some space or check the folder's permissions",
-        )
-    else:
-        return
-    context.chained_exception = error
-
-
-# -- format and migrations --------------------------------------------------------------------------------------------------
+# -- format and migrations ----------------------------------------------------------------------------------------
 
 
 def _create(connection: sql.Connection) -> None:
@@ -230,13 +165,13 @@ def migrate(connection: sql.Connection) -> None:
     connection.execute(sql.insert(format_), {"version": len(MIGRATIONS)})
 
 
-# -- digests ----------------------------------------------------------------------------------------------------------------
+# -- digests ------------------------------------------------------------------------------------------------------
 
 
-def _digest(table: sql.Table, row: Mapping[str, Any]) -> bytes:
+def digest_of(table: sql.Table, row: Mapping[str, Any]) -> bytes:
     """Return 8 bytes over all columns of `row` but its digest and its `id`.
 
-    An image's id follows from its SHA-256, and what refers to a root's is a foreign key; `damaged_rows` looks at both.
+    An image's id follows from its SHA-256, and what refers to a root's is a foreign key: `verify` looks at both.
     """
     values = tuple(row[column.name] for column in table.c if column.name not in {"id", "digest"})
     return blake2b(repr(values).encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -244,46 +179,10 @@ def _digest(table: sql.Table, row: Mapping[str, Any]) -> bytes:
 
 def signed(table: sql.Table, row: Mapping[str, Any]) -> dict[str, Any]:
     """Return `row`, which names every column but a fresh `id`, with its digest."""
-    return {**row, "digest": _digest(table, row)}
+    return {**row, "digest": digest_of(table, row)}
 
 
-def damaged_rows(connection: sql.Connection, table: sql.Table) -> Iterator[tuple[Any, ...]]:
-    """Yield the primary keys of the rows of `table` that are not what was written."""
-    key = [column.name for column in table.primary_key]
-    for row in connection.execute(sql.select(table)).mappings():
-        sound = row["digest"] == _digest(table, row)
-        if not sound or (table is images and row["id"] != image_id(row["sha256"])):
-            yield tuple(row[name] for name in key)
-
-
-def structural_damage(connection: sql.Connection) -> list[str]:
-    """Return what SQLite's own check, the foreign keys and the definition of the tables have to say, [] for a whole database."""
-    complaints = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check(20)") if row[0] != "ok"]
-    complaints += [
-        f"a row of {row[0]} refers to none of {row[2]}"
-        for row in connection.exec_driver_sql("PRAGMA foreign_key_check")
-    ]
-    with engine_in_memory().begin() as fresh:
-        migrate(fresh)
-        expected = _definitions(fresh)
-    if _definitions(connection) != expected:
-        complaints.append("the definition of the tables is not the one of this format")
-    return complaints
-
-
-def engine_in_memory() -> sql.Engine:
-    """Return an engine over an empty database that is nowhere."""
-    return sql.create_engine("sqlite://")
-
-
-def _definitions(connection: sql.Connection) -> set[tuple[Any, ...]]:
-    rows = connection.exec_driver_sql(
-        "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%'"
-    )
-    return {tuple(row) for row in rows}
-
-
-# -- generations and encoders -----------------------------------------------------------------------------------------------
+# -- generations and encoders -------------------------------------------------------------------------------------
 
 
 def latest(connection: sql.Connection) -> Generation:
@@ -318,12 +217,12 @@ def kept_refs(connection: sql.Connection) -> set[str]:
     return set(connection.scalars(sql.select(segments.c.ref)))
 
 
-def encoder(connection: sql.Connection, fingerprint: str) -> Mapping[str, Any]:
+def encoder(connection: sql.Connection, fingerprint: str) -> dict[str, Any]:
     """Return the row of an encoder."""
     found = connection.execute(sql.select(encoders).where(encoders.c.fingerprint == fingerprint)).mappings().first()
     if found is None:
         raise IndexDamaged("the index does not say what made its vectors", hint="index the pictures into a new folder")
-    return found
+    return dict(found)
 
 
 def put_encoder(connection: sql.Connection, row: Mapping[str, Any]) -> None:
@@ -334,7 +233,7 @@ def put_encoder(connection: sql.Connection, row: Mapping[str, Any]) -> None:
     )
 
 
-# -- roots and files --------------------------------------------------------------------------------------------------------
+# -- roots and files ----------------------------------------------------------------------------------------------
 
 
 def all_roots(connection: sql.Connection) -> list[Root]:
@@ -365,7 +264,7 @@ def absorb_root(connection: sql.Connection, inner: int, outer: int, prefix: byte
     delete_root(connection, inner)
 
 
-def _rows(statement: sql.Select[Any]) -> sql.Select[Any]:
+def _as_file_rows(statement: sql.Select[Any]) -> sql.Select[Any]:
     return statement.with_only_columns(*(files.c[name] for name in FileRow.__slots__))
 
 
@@ -382,7 +281,7 @@ def files_below(connection: sql.Connection, root: int, folder: bytes, after: byt
     statement = sql.select(files).where(_below(root, folder)).order_by(files.c.path).limit(limit)
     if after is not None:
         statement = statement.where(files.c.path > after)
-    return [FileRow(*row) for row in connection.execute(_rows(statement))]
+    return [FileRow(*row) for row in connection.execute(_as_file_rows(statement))]
 
 
 def count_below(connection: sql.Connection, root: int, folder: bytes = b"") -> int:
@@ -391,9 +290,10 @@ def count_below(connection: sql.Connection, root: int, folder: bytes = b"") -> i
     return connection.scalar(chosen) or 0
 
 
-def file_ids_below(connection: sql.Connection, root: int, folder: bytes) -> list[int]:
-    """Return the ids of the files of `root` below `folder`."""
-    return list(connection.scalars(sql.select(files.c.id).where(_below(root, folder))))
+def file_ids_at(connection: sql.Connection, root: int, path: bytes) -> list[int]:
+    """Return the ids of the file at `path` of `root` and of those below it; "" stands for the root."""
+    chosen = _below(root, path) | _below(root, path + b"/") if path else _below(root, path)
+    return list(connection.scalars(sql.select(files.c.id).where(chosen)))
 
 
 def image_at(connection: sql.Connection, root: int, path: bytes) -> int | None:
@@ -403,9 +303,14 @@ def image_at(connection: sql.Connection, root: int, path: bytes) -> int | None:
 
 def files_by_id(connection: sql.Connection, ids: Sequence[int]) -> Iterator[FileRow]:
     """Yield the files with these ids."""
-    for some in _chunks(ids):
-        for row in connection.execute(_rows(sql.select(files).where(files.c.id.in_(some)))):
+    for some in chunks(ids):
+        for row in connection.execute(_as_file_rows(sql.select(files).where(files.c.id.in_(some)))):
             yield FileRow(*row)
+
+
+def files_of_images(connection: sql.Connection, ids: Sequence[int]) -> list[FileRow]:
+    """Return the places of images, in no order; at most as many ids as `chunks` gives."""
+    return [FileRow(*row) for row in connection.execute(_as_file_rows(sql.select(files).where(files.c.image.in_(ids))))]
 
 
 def put_files(connection: sql.Connection, rows: Sequence[FileRow]) -> set[int]:
@@ -428,20 +333,20 @@ def put_files(connection: sql.Connection, rows: Sequence[FileRow]) -> set[int]:
 def delete_files(connection: sql.Connection, ids: Sequence[int]) -> set[int]:
     """Forget places; return the images that they had."""
     before: set[int] = set()
-    for some in _chunks(ids):
+    for some in chunks(ids):
         chosen = files.c.id.in_(some)
         before |= set(connection.scalars(sql.select(files.c.image).where(chosen)))
         connection.execute(sql.delete(files).where(chosen))
     return before - {None}
 
 
-def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+def chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
     """Cut `ids` so that each part fits into one statement: SQLite allows 32,766 variables."""
     for start in range(0, len(ids), 10_000):
         yield ids[start : start + 10_000]
 
 
-# -- images -----------------------------------------------------------------------------------------------------------------
+# -- images -------------------------------------------------------------------------------------------------------
 
 
 def sha256_of_id(connection: sql.Connection, id_: int) -> bytes | None:
@@ -460,7 +365,7 @@ def insert_images(connection: sql.Connection, pictures: Sequence[Picture]) -> No
 def delete_homeless(connection: sql.Connection, ids: Sequence[int]) -> None:
     """Forget those of the images `ids` that have no place any more."""
     homeless = ~sql.exists().where(files.c.image == images.c.id)
-    for some in _chunks(ids):
+    for some in chunks(ids):
         connection.execute(sql.delete(images).where(images.c.id.in_(some), homeless))
 
 
@@ -486,13 +391,13 @@ def places(connection: sql.Connection, ids: Sequence[int]) -> list[Place]:
     columns = (images.c.id, images.c.width, images.c.height, files.c.root, files.c.path, files.c.offline)
     joined = sql.select(*columns).join(files, files.c.image == images.c.id).join(roots, roots.c.id == files.c.root)
     ordered = joined.order_by(files.c.offline, roots.c.path, files.c.path)
-    return [Place(*row) for some in _chunks(ids) for row in connection.execute(ordered.where(images.c.id.in_(some)))]
+    return [Place(*row) for some in chunks(ids) for row in connection.execute(ordered.where(images.c.id.in_(some)))]
 
 
 def unreadable_files(connection: sql.Connection) -> Iterator[FileRow]:
     """Yield the files that could not be read, in byte order of root and path."""
     statement = sql.select(files).join(roots).where(files.c.reason.is_not(None)).order_by(roots.c.path, files.c.path)
-    for row in connection.execute(_rows(statement)):
+    for row in connection.execute(_as_file_rows(statement)):
         yield FileRow(*row)
 
 
@@ -507,37 +412,3 @@ def count_offline(connection: sql.Connection) -> int:
     reachable = sql.exists().where(other.c.image == files.c.image, other.c.offline == 0)
     offline = sql.select(files.c.image).where(files.c.offline == 1, files.c.image.is_not(None), ~reachable)
     return connection.scalar(sql.select(sql.func.count(offline.distinct().subquery().c.image))) or 0
-
-
-# -- repair -----------------------------------------------------------------------------------------------------------------
-
-
-def reindex(connection: sql.Connection) -> None:
-    """Build SQLite's own indexes anew from the tables."""
-    connection.exec_driver_sql("REINDEX")
-
-
-def forget_rows(connection: sql.Connection, damaged: Mapping[sql.Table, Sequence[int]]) -> None:
-    """Forget rows of the tables `FORGETTABLE`, and what depends on them."""
-    chosen = damaged[roots]
-    connection.execute(sql.delete(files).where(files.c.id.in_(damaged[files]) | files.c.root.in_(chosen)))
-    connection.execute(sql.delete(roots).where(roots.c.id.in_(chosen)))
-    unlink_images(connection, damaged[images])
-    connection.execute(sql.delete(images).where(~sql.exists().where(files.c.image == images.c.id)))
-
-
-def unlink_images(connection: sql.Connection, ids: Sequence[int]) -> None:
-    """Forget images, and have their files read again by the next update."""
-    for some in _chunks(ids):
-        rows = [FileRow(*row) for row in connection.execute(_rows(sql.select(files).where(files.c.image.in_(some))))]
-        put_files(connection, [replace(row, image=None, size=-1, mtime_ns=-1) for row in rows])
-        connection.execute(sql.delete(images).where(images.c.id.in_(some)))
-
-
-def replace_state(connection: sql.Connection, lost: Sequence[int], parts: tuple[tuple[str, int], ...]) -> None:
-    """Forget the images `lost` and commit a generation of the segments `parts`; twice, so that no older one is kept."""
-    unlink_images(connection, lost)
-    fingerprint = connection.scalar(sql.select(encoders.c.fingerprint)) or ""
-    for _ in range(2):
-        before = replace(latest(connection), fingerprint=fingerprint)
-        insert_generation(connection, before.following(connection, sum(count for _, count in parts), parts))

@@ -4,8 +4,8 @@
                                       -no--> decode -fails-> Failed, NoPicture or Vanished
                                                     -else--> batch -encode-> Embedded
 
-Reading and decoding run in threads (Pillow lets go of the interpreter), the network in the caller's. Of a file only its pixels
-at the network's size are held, and of those at most `LOOK_AHEAD` batches.
+Reading and decoding run in threads (Pillow lets go of the interpreter), the network in the caller's. Of a file only its
+pixels at the network's size are held, and of those at most `LOOK_AHEAD` batches.
 """
 
 import hashlib
@@ -91,10 +91,9 @@ def embed(
 ) -> Iterator[list[Outcome]]:
     """Yield what the `files` of `root` hold, in their order, in lists of at most `BATCH`.
 
-    `size` is what the encoder wants; `encoder` is called when the first picture has to be embedded, and never if none has.
+    `size` is what the encoder wants; `encoder` is called when the first picture has to be embedded, never if none has.
     `known` tells whether content with a SHA-256 is in the index; it is called from several threads.
     """
-
     read = partial(_read, root=root, size=size, known=known)
     source = _in_order(read, files)
     while batch := list(itertools.islice(source, BATCH)):

@@ -28,7 +28,7 @@ import numpy as np
 import sqlalchemy as sql
 from filelock import FileLock, Timeout
 
-from retrieval import metadata, plugins
+from retrieval import database, metadata, plugins
 from retrieval.errors import IndexBusy, IndexDamaged, IndexExists, IndexNotFound, StorageError
 from retrieval.metadata import FileRow, Generation
 from retrieval.types import Hits, Ids, Picture, Vectors
@@ -38,7 +38,8 @@ DATABASE = "index.db"
 LOCK = "writer.lock"
 VECTORS = "vectors"
 MOST_SEGMENTS = 16
-"""Live segments at most; one more, and the smaller half is merged, so that a vector is rewritten a logarithmic number of times."""
+"""Live segments at most; one more, and the smaller half is merged, so that each vector is rewritten a few times only: as
+often as its segment's size doubles."""
 GRACE = timedelta(minutes=10)
 """Age from which a file that no generation names is rubbish."""
 
@@ -98,15 +99,20 @@ class Store:
             with self.writing(), self._transaction() as connection:
                 metadata.migrate(connection)
 
+    @staticmethod
+    def refuse_existing(folder: Path) -> None:
+        """Raise `IndexExists` where there is an index in `folder`."""
+        if (folder / DATABASE).exists():
+            raise IndexExists(f"there is an index in {folder} already", hint="open it, or choose another folder")
+
     @classmethod
     def create(cls, folder: Path, encoder: dict[str, Any]) -> "Store":
         """Make an empty index in `folder`, whose vectors come from `encoder` (a row of that table)."""
         try:
             (folder / VECTORS).mkdir(parents=True, exist_ok=True)
             with FileLock(folder / LOCK, timeout=0):
-                if (folder / DATABASE).exists():
-                    raise IndexExists(f"there is an index in {folder} already")
-                engine = metadata.engine(folder / DATABASE, writable=True)
+                cls.refuse_existing(folder)
+                engine = database.engine(folder / DATABASE, writable=True)
                 with engine.connect().execution_options(begin="IMMEDIATE") as connection, connection.begin():
                     metadata.migrate(connection)
                     metadata.put_encoder(connection, encoder)
@@ -123,7 +129,7 @@ class Store:
         self._engine.dispose()
         self._opened = None
 
-    # -- reading ------------------------------------------------------------------------------------------------------------
+    # -- reading --------------------------------------------------------------------------------------------------
 
     @contextmanager
     def connection(self) -> Iterator[sql.Connection]:
@@ -133,7 +139,7 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[View]:
-        """Give the latest committed state: refs and rows of one read transaction, and the vectors that these refs name."""
+        """Give the latest committed state: refs and rows of one read transaction, and the vectors they name."""
         self._heal()
         with self.connection() as connection:
             generation = metadata.latest(connection)
@@ -154,7 +160,7 @@ class Store:
             return self._live[1]
 
     def _heal(self) -> None:
-        """Open the latest vectors; where the writer swept them meanwhile, the newer ones; rebuild structures that are damaged."""
+        """Open the latest vectors, the newer ones where a writer swept them meanwhile; rebuild damaged structures."""
         for attempt in range(5):
             with self.connection() as connection:
                 generation = metadata.latest(connection)
@@ -179,7 +185,7 @@ class Store:
         else:
             log.warning("%s; it was rebuilt from the vectors", what)
 
-    # -- writing ------------------------------------------------------------------------------------------------------------
+    # -- writing --------------------------------------------------------------------------------------------------
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -206,7 +212,10 @@ class Store:
         self._tidy()
 
     def edit(self, statement: Any, *arguments: Any) -> Any:  # noqa: ANN401 - any function of `metadata`
-        """Run one function of `metadata` that changes neither images nor files, in a transaction of its own; within `writing`."""
+        """Run `statement(connection, *arguments)` in a transaction of its own; within `writing`.
+
+        For what is no new generation: roots, encoders, repairs.
+        """
         with self._transaction() as connection:
             return statement(connection, *arguments)
 
@@ -239,7 +248,7 @@ class Store:
         self.sweep(GRACE)
 
     def compact(self) -> None:
-        """Put all vectors that have an image into one segment, and give back the space of the others and of old rows."""
+        """Put all vectors that have an image into one segment, and give back the space of what is gone."""
         with self.writing():
             with self.connection() as connection:
                 generation = metadata.latest(connection)
@@ -247,7 +256,7 @@ class Store:
                 self._merge([generation.refs])
             self._merge([])  # the previous generation still names what was merged
             self.sweep(timedelta(0))
-            metadata.vacuum(self._engine)
+            database.vacuum(self._engine)
 
     def _merge(self, groups: Sequence[Sequence[str]]) -> None:
         """Commit a generation in which each of `groups` is one segment of the vectors that have an image."""
@@ -265,13 +274,13 @@ class Store:
             metadata.insert_generation(connection, before.following(connection, total, tuple(segments)))
 
     def sweep(self, older_than: timedelta) -> int:
-        """Delete vector files that no kept generation names and that are older than that; return how many; within `writing`."""
+        """Delete vector files that no kept generation names and that are older than that; within `writing`."""
         with self.connection() as connection:
             keep = metadata.kept_refs(connection)
         with _disk_errors():
             return self.vectors.sweep(keep, older_than)
 
-    # -- facts --------------------------------------------------------------------------------------------------------------
+    # -- facts ----------------------------------------------------------------------------------------------------
 
     def bytes(self) -> int:
         """Return how much the index takes on disk."""
@@ -296,7 +305,7 @@ def _storage_error(error: OSError) -> Exception:
         return error
     return StorageError(
         f"the index cannot be written: {error.strerror or error}",
-        hint="what was committed before is whole; free some space or check the folder's permissions, then run the same again",
+        hint="what was committed before is whole; free some space or check the permissions, then run the same again",
     )
 
 
@@ -307,7 +316,7 @@ def _busy(folder: Path) -> IndexBusy:
     )
 
 
-def _engine(database: Path, *, writable: bool) -> sql.Engine:
+def _engine(path: Path, *, writable: bool) -> sql.Engine:
     """Open the database; where nothing can be written beside it and no writer is there, without SQLite's log."""
-    log_file = database.with_name(database.name + "-wal")
-    return metadata.engine(database, writable=writable, immutable=not writable and not log_file.exists())
+    log_file = path.with_name(path.name + "-wal")
+    return database.engine(path, writable=writable, immutable=not writable and not log_file.exists())

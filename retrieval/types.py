@@ -20,12 +20,15 @@ Ids = NDArray[np.int64]
 
 
 def image_id(sha256: bytes) -> int:
-    """Return the id of the content with that SHA-256: its first 63 bits, so that every machine agrees without asking."""
+    """Return the id of the content with that SHA-256: its first 63 bits, so that machines agree without asking."""
     return int.from_bytes(sha256[:8], "big") >> 1
 
 
 def displayed(path: bytes | str | os.PathLike[str]) -> str:
-    r"""Return `path` as one printable line: control characters and bytes that are not UTF-8 become `\n`, `\xff`, …"""
+    r"""Return `path` as one printable line.
+
+    Control characters and bytes that are not UTF-8 are escaped: `\n`, `\xff`.
+    """
     text = os.fsdecode(path)
     return "".join(c if c.isprintable() else _escaped(c) for c in text)
 

@@ -1,12 +1,12 @@
 """Bring an index up to date with a folder: what is on disk against what is known, in one pass, in byte order.
 
     scan of the folder  ──┐                    ┌─ the same ──────────> unchanged
-    (sorted, streaming)   ├─ merged by path ───┼─ new or touched ────> pipeline ─> added, changed, copied, unreadable, ...
-    rows of the root    ──┘                    └─ not seen ──────────> gone, removed or offline, decided at the end
+    (sorted, streaming)   ├─ merged by path ───┼─ new or touched ────> pipeline ─> added, changed, copied, unreadable
+    rows of the root    ──┘                    └─ not seen ──────────> moved, gone, removed or offline, at the end
     (sorted, by pages)
 
-Nothing is taken for deleted because it could not be read: a place is gone only where the system says that nothing is there,
-and only once the whole run has looked.
+Nothing is taken for deleted because it could not be read: a place is gone only where the system says that nothing is
+there, and only once the whole run has looked.
 """
 
 import os
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from retrieval import images, metadata, pipeline
 from retrieval.metadata import FileRow
 from retrieval.pipeline import Embedded, Failed, Known, NoPicture, Outcome, Vanished
+from retrieval.roots import Spot
 from retrieval.runtimes import Encoder
 from retrieval.store import Change, Store
 from retrieval.types import Found, Picture, Progress, Report, Unlisted, displayed, image_id
@@ -67,17 +68,16 @@ class Update:
     def __init__(
         self,
         store: Store,
-        root: int,
-        place: bytes,
-        below: bytes,
+        spot: Spot,
         settings: Settings,
         *,
         size: tuple[int, int],
         encoder: Callable[[], Encoder],
         progress: Callable[[Progress], None] | None,
     ) -> None:
-        """Prepare a run over root number `root`, which is at `place`; `below` is empty or ends in `/`."""
-        self.store, self.root, self.place, self.below, self.settings = store, root, place, below, settings
+        """Prepare a run over the folder at `spot`, a root or one below it."""
+        self.store, self.root, self.place, self.settings = store, spot.root, spot.place, settings
+        self.below = spot.below + b"/" if spot.below else b""
         self.size, self.encoder, self.progress = size, encoder, progress
         self.reader = images.reader()
         self.counts: Counter[str] = Counter()
@@ -90,10 +90,10 @@ class Update:
         self.seen = self.embedded = self.total = 0
         self.latest_failure = ""
         with store.connection() as connection:
-            self.known = metadata.count_below(connection, root)
+            self.known = metadata.count_below(connection, self.root)
 
     def run(self) -> Report:
-        """Do it; what is done is committed every few seconds, and on the way out whatever happens but a failing disk."""
+        """Do it. What is done is committed every few seconds, and on the way out, whatever happens."""
         if self.progress is not None:
             self.total = sum(isinstance(seen, Found) for seen in self._scan())
         try:
@@ -108,7 +108,7 @@ class Update:
         self._report_progress()
         return Report(**self.counts, reasons=dict(self.reasons))
 
-    # -- what is there against what is known --------------------------------------------------------------------------------
+    # -- what is there against what is known ----------------------------------------------------------------------
 
     def _scan(self) -> Iterator[Found | Unlisted]:
         own = os.path.realpath(os.fsencode(self.store.folder))
@@ -163,7 +163,7 @@ class Update:
         else:
             (self.removed if stat.S_ISREG(status.st_mode) else self.gone).append(row.id)
 
-    # -- what the files hold ------------------------------------------------------------------------------------------------
+    # -- what the files hold --------------------------------------------------------------------------------------
 
     def _known(self, sha256: bytes) -> bool:
         id_ = image_id(sha256)
@@ -173,7 +173,7 @@ class Update:
             return metadata.sha256_of_id(connection, id_) == sha256
 
     def _taken(self, picture: Picture) -> bool:
-        """Tell whether other content has the id of `picture`: likely somewhere among a billion, never to be overwritten."""
+        """Tell whether other content has the id of `picture`: never to be overwritten, however unlikely."""
         if picture.id in self.pending.sha256:
             return True
         with self.store.connection() as connection:
@@ -233,10 +233,10 @@ class Update:
         self.reasons[reason] += 1
         self.latest_failure = f"{displayed(path)}: {reason}"
 
-    # -- what is missing ----------------------------------------------------------------------------------------------------
+    # -- what is missing ------------------------------------------------------------------------------------------
 
     def _settle_missing(self) -> None:
-        """Decide, now that all is seen, what moved, what is gone and what is only away; a move needs its new place committed."""
+        """Decide, now that all is seen and committed, what moved, what is gone and what is only away."""
         self._commit()
         forget, gone = list(self.removed), []
         self.counts["removed"] += len(self.removed)
@@ -275,7 +275,7 @@ class Update:
         with self.store.connection() as connection:
             return list(metadata.files_by_id(connection, ids))
 
-    # -- commits and progress -----------------------------------------------------------------------------------------------
+    # -- commits and progress -------------------------------------------------------------------------------------
 
     def _commit_if_due(self) -> None:
         if len(self.pending.files) >= COMMIT_ROWS or time.monotonic() - self.committed >= COMMIT_SECONDS:

@@ -1,21 +1,27 @@
 """What of an index is not what was written, and what of that can be put right."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sql
 
-from retrieval import metadata
+from retrieval import database, metadata
 from retrieval.errors import IndexDamaged
+from retrieval.metadata import encoders, files, generations, images, roots, segments
 from retrieval.store import VECTORS, Store
-from retrieval.types import Ids
+from retrieval.types import Ids, image_id
 from retrieval.vectors import VectorSnapshot
 from retrieval.vectors.exact import sha256_of
 
 BLOCK = 4096
+"""Vectors looked at together."""
+SIGNED = (encoders, generations, segments, images, roots, files)
+FORGETTABLE = (files, images, roots)
+"""Tables whose damaged rows can be forgotten: reading the folders again brings them back."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +60,41 @@ def _folder(store: Store) -> Path:
 
 
 def _row_damage(connection: sql.Connection) -> Iterator[str]:
-    yield from (f"database: {complaint}" for complaint in metadata.structural_damage(connection))
-    for table in metadata.SIGNED:
-        for key in metadata.damaged_rows(connection, table):
+    yield from (f"database: {complaint}" for complaint in structural_damage(connection))
+    for table in SIGNED:
+        for key in damaged_rows(connection, table):
             yield f"database: the row {', '.join(map(str, key))} of {table.name} is not what was written"
     generation = metadata.latest(connection)
     counted = generation.following(connection, 0, ())
     for name in ("images", "files"):
         if getattr(generation, name) != getattr(counted, name):
             yield f"database: {getattr(generation, name)} {name} were committed, {getattr(counted, name)} are there"
+
+
+def damaged_rows(connection: sql.Connection, table: sql.Table) -> Iterator[tuple[Any, ...]]:
+    """Yield the primary keys of the rows of `table` that are not what was written."""
+    key = [column.name for column in table.primary_key]
+    for row in connection.execute(sql.select(table)).mappings():
+        sound = row["digest"] == metadata.digest_of(table, dict(row))
+        if not sound or (table is images and row["id"] != image_id(row["sha256"])):
+            yield tuple(row[name] for name in key)
+
+
+def structural_damage(connection: sql.Connection) -> Iterator[str]:
+    """Yield what SQLite's own check, the foreign keys and the definition of the tables have to say."""
+    yield from (row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check(20)") if row[0] != "ok")
+    for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+        yield f"a row of {row[0]} refers to none of {row[2]}"
+    with database.in_memory().begin() as fresh:
+        metadata.migrate(fresh)
+        expected = _definitions(fresh)
+    if _definitions(connection) != expected:
+        yield "the definition of the tables is not the one of this format"
+
+
+def _definitions(connection: sql.Connection) -> set[tuple[Any, ...]]:
+    rows = connection.exec_driver_sql("SELECT type, name, tbl_name, sql FROM sqlite_schema")
+    return {tuple(row) for row in rows}
 
 
 def _file_damage(connection: sql.Connection, store: Store) -> Iterator[str]:
@@ -92,9 +124,9 @@ def _missing_vectors(connection: sql.Connection, store: Store) -> Iterator[str]:
 def repair(store: Store) -> Verification:
     """Rebuild what can be rebuilt, forget what cannot, and verify again.
 
-    Structures are built anew from the vectors. Vectors are taken from every file that is whole, committed or not. Rows that
-    are not what was written are forgotten; so are images whose vectors are lost. Their files stay known and are read again by
-    the next update of their folder.
+    Structures are built anew from the vectors. Vectors are taken from every file that is whole, committed or not. Rows
+    that are not what was written are forgotten; so are images whose vectors are lost. Their files are read again by the
+    next update of their folder.
     """
     if verify(store).whole:
         return verify(store)
@@ -108,12 +140,10 @@ def repair(store: Store) -> Verification:
 
 
 def _forget_damaged_rows(store: Store) -> Iterator[str]:
-    store.edit(metadata.reindex)
+    store.edit(_reindex)
     with store.connection() as connection:
-        damaged = {
-            table: [key[0] for key in metadata.damaged_rows(connection, table)] for table in metadata.FORGETTABLE
-        }
-    store.edit(metadata.forget_rows, damaged)
+        damaged = {table: [key[0] for key in damaged_rows(connection, table)] for table in FORGETTABLE}
+    store.edit(_forget_rows, damaged)
     for table, keys in damaged.items():
         if keys:
             yield f"{len(keys)} rows of {table.name}; update their folders to read them again"
@@ -127,7 +157,7 @@ def _rebuild_vectors(store: Store) -> Iterator[str]:
     ref = store.vectors.merge(whole, live) if whole else ""
     kept = store.vectors.snapshot([ref] if ref else [])
     missing = [] if kept.count == len(live) else [int(id_) for id_ in live if not _has(kept, id_)]
-    store.edit(metadata.replace_state, missing, ((ref, kept.count),) if ref else ())
+    store.edit(_replace_state, missing, ((ref, kept.count),) if ref else ())
     if missing:
         yield f"the vectors of {len(missing)} images; update their folders to embed them again"
 
@@ -145,3 +175,34 @@ def _has(snapshot: VectorSnapshot, id_: np.int64) -> bool:
     except KeyError:
         return False
     return True
+
+
+def _reindex(connection: sql.Connection) -> None:
+    """Build SQLite's own indexes anew from the tables."""
+    connection.exec_driver_sql("REINDEX")
+
+
+def _forget_rows(connection: sql.Connection, damaged: Mapping[sql.Table, Sequence[int]]) -> None:
+    """Forget rows of the tables `FORGETTABLE`, and what depends on them."""
+    chosen = damaged[roots]
+    connection.execute(sql.delete(files).where(files.c.id.in_(damaged[files]) | files.c.root.in_(chosen)))
+    connection.execute(sql.delete(roots).where(roots.c.id.in_(chosen)))
+    _unlink_images(connection, damaged[images])
+    connection.execute(sql.delete(images).where(~sql.exists().where(files.c.image == images.c.id)))
+
+
+def _unlink_images(connection: sql.Connection, ids: Sequence[int]) -> None:
+    """Forget images, and have their files read again by the next update."""
+    for some in metadata.chunks(ids):
+        rows = metadata.files_of_images(connection, some)
+        metadata.put_files(connection, [replace(row, image=None, size=-1, mtime_ns=-1) for row in rows])
+        connection.execute(sql.delete(images).where(images.c.id.in_(some)))
+
+
+def _replace_state(connection: sql.Connection, lost: Sequence[int], parts: tuple[tuple[str, int], ...]) -> None:
+    """Forget the images `lost` and commit a generation of the segments `parts`; twice, so that no older one is kept."""
+    _unlink_images(connection, lost)
+    fingerprint = connection.scalar(sql.select(encoders.c.fingerprint)) or ""
+    for _ in range(2):
+        before = replace(metadata.latest(connection), fingerprint=fingerprint)
+        metadata.insert_generation(connection, before.following(connection, sum(count for _, count in parts), parts))

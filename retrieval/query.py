@@ -1,0 +1,96 @@
+"""What is asked: a query of any kind -> a vector, stored or computed, and the content that it is."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from retrieval import images, metadata, pipeline, roots
+from retrieval.errors import BadInput, UnreadableImage
+from retrieval.runtimes import Encoder
+from retrieval.store import Store, View
+from retrieval.types import Match, Vectors, displayed, image_id
+
+Query = str | bytes | os.PathLike[str] | Image.Image | NDArray[np.uint8] | int | Match
+"""A path; the bytes of a picture file; a PIL image; an RGB array (height, width, 3) of uint8; the id of an indexed
+image, or a match."""
+
+
+@dataclass
+class Asked:
+    """A query on its way to a vector: it has one, or pixels."""
+
+    id: int | None = None
+    """The content that it is; None for a PIL image or an array, which have no bytes."""
+    vector: NDArray[np.float32] | None = None
+    pixels: NDArray[np.uint8] | None = None
+
+
+def understood(store: Store, view: View, query: Query, size: tuple[int, int]) -> Asked:
+    """Return `query` with its stored vector if the index has it, else with its pixels at `size`, (height, width)."""
+    match query:
+        case Match():
+            return _stored(view, query.id)
+        case int() if not isinstance(query, bool):
+            return _stored(view, query)
+        case bytes():
+            return _content(view, query, size)
+        case np.ndarray():
+            return Asked(pixels=_fitted(query, size))
+        case Image.Image():
+            return Asked(pixels=images.fit(images.upright(query), size))
+        case str() | os.PathLike():
+            return _file(store, view, os.fsencode(query), size)
+    raise BadInput(f"a query is a path, bytes, a PIL image, an RGB array or an id, not {type(query).__name__}")
+
+
+def vectors(asked: Sequence[Asked], encoder: Callable[[], Encoder]) -> Vectors:
+    """Return the vectors of queries, (n, dim), embedding together those that have none; `UnreadableImage`."""
+    fresh = [item for item in asked if item.pixels is not None]
+    if fresh:
+        pixels = np.stack([item.pixels for item in fresh if item.pixels is not None])
+        for item, vector in zip(fresh, pipeline.vectors_of(encoder(), pixels), strict=True):
+            if vector is None:
+                raise UnreadableImage(f"the query cannot be used: {pipeline.NO_VECTOR}")
+            item.vector = vector
+    return np.stack([item.vector for item in asked if item.vector is not None])
+
+
+def _file(store: Store, view: View, path: bytes, size: tuple[int, int]) -> Asked:
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        spot = roots.locate(store, view.connection, path)
+        id_ = None if spot is None else metadata.image_at(view.connection, spot.root, spot.below)
+        if id_ is None:
+            raise UnreadableImage(f"{displayed(path)} cannot be read: {images.reason_of(error)}") from error
+        return _stored(view, id_)
+    try:
+        return _content(view, data, size)
+    except UnreadableImage as error:
+        raise UnreadableImage(f"{displayed(path)} cannot be used: {error}") from error
+
+
+def _content(view: View, data: bytes, size: tuple[int, int]) -> Asked:
+    sha256 = hashlib.sha256(data).digest()
+    id_ = image_id(sha256)
+    if metadata.sha256_of_id(view.connection, id_) == sha256:
+        return _stored(view, id_)
+    return Asked(id_, pixels=images.decode(data, size).pixels)
+
+
+def _stored(view: View, id_: int) -> Asked:
+    if metadata.sha256_of_id(view.connection, id_) is None:
+        raise BadInput(f"no image of the index has the id {id_}")
+    return Asked(id_, view.vector(id_)[0])
+
+
+def _fitted(array: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:  # noqa: PLR2004
+        raise BadInput(f"an RGB array is (height, width, 3) of uint8, not {array.shape} of {array.dtype}")
+    return images.fit(Image.fromarray(array), size)

@@ -1,0 +1,98 @@
+"""Where the indexed folders are: absolute paths, roots, and paths below them.
+
+A root keeps its absolute path and, where it lies below the folder that holds the index, its path from there as well.
+What is found there comes first, so that a library can move together with its index, to another disk or machine.
+"""
+
+import os
+from dataclasses import dataclass
+
+import sqlalchemy as sql
+
+from retrieval import images, metadata
+from retrieval.errors import BadInput
+from retrieval.metadata import Root
+from retrieval.store import Store
+from retrieval.types import displayed
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A place in terms of the index."""
+
+    root: int
+    place: bytes
+    """Where the root is now, absolute."""
+    below: bytes
+    """The path from there, "" for the root itself."""
+
+
+def places(store: Store, connection: sql.Connection) -> dict[int, bytes]:
+    """Return where each root is now, absolute, in byte order of the paths that they had when they were last updated."""
+    home = _home(store)
+    return {root.id: _place(home, root) for root in metadata.all_roots(connection)}
+
+
+def locate(store: Store, connection: sql.Connection, path: bytes) -> Spot | None:
+    """Return the spot of `path`, which need not exist; None where no root holds it."""
+    folder, name = os.path.split(os.path.abspath(path))
+    known = places(store, connection)
+    for real in (os.path.join(os.path.realpath(folder), name), os.path.realpath(path)):
+        for root, place in known.items():
+            below = relative(place, real)
+            if below is not None:
+                return Spot(root, place, below)
+    return None
+
+
+def claim(store: Store, folder: bytes) -> Spot:
+    """Return the spot of `folder`, making it a root where no root holds it; within `writing`.
+
+    A new root takes over those below it, unless its scan would pass over them as hidden. `BadInput` for what is neither
+    known nor a folder.
+    """
+    path = os.path.realpath(folder)
+    with store.connection() as connection:
+        stored = {root.id: root.path for root in metadata.all_roots(connection)}
+        known = places(store, connection)
+    for root, place in known.items():
+        below = relative(place, path)
+        if below is not None:
+            if place != stored[root]:
+                store.edit(metadata.put_root, place, _beside(store, place), root)
+            return Spot(root, place, below)
+    if not os.path.isdir(path):
+        what = "is not a folder" if os.path.exists(path) else "does not exist"
+        raise BadInput(f"{displayed(folder)} {what}", hint="give a folder that holds pictures")
+    made = int(store.edit(metadata.put_root, path, _beside(store, path)))
+    for root, place in known.items():
+        inner = relative(path, place)
+        if inner and not any(images.hidden(part) for part in inner.split(b"/")):
+            store.edit(metadata.absorb_root, root, made, inner + b"/")
+    return Spot(made, path, b"")
+
+
+def relative(folder: bytes, path: bytes) -> bytes | None:
+    """Return `path` relative to `folder`, "" for the folder itself, None where it is elsewhere."""
+    if path == folder:
+        return b""
+    prefix = folder.rstrip(b"/") + b"/"
+    return path[len(prefix) :] if path.startswith(prefix) else None
+
+
+def _home(store: Store) -> bytes:
+    """Return the folder that holds the index."""
+    return os.path.dirname(os.path.realpath(os.fsencode(store.folder)))
+
+
+def _place(home: bytes, root: Root) -> bytes:
+    if root.beside is not None:
+        beside = os.path.normpath(os.path.join(home, root.beside))
+        if os.path.isdir(beside):
+            return beside
+    return root.path
+
+
+def _beside(store: Store, path: bytes) -> bytes | None:
+    below = relative(_home(store), path)
+    return None if below is None else below or b"."

@@ -1,0 +1,1 @@
+"""Facts that a user relies on."""

@@ -1,0 +1,65 @@
+"""Fixtures: the shared weights and pictures, which may be absent, and an index of coloured pictures."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from retrieval import Index
+from tests.fakes import ColourEncoder, colour, picture, put
+
+PROJECT = Path(__file__).parent.parent
+SHARED = Path(os.environ.get("RETRIEVAL_SHARED", PROJECT.parent / "shared"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the slow tests too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--slow"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="slow; run with --slow"))
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the settings of whoever runs the tests out of them."""
+    for name in [name for name in os.environ if name.startswith("RETRIEVAL_") and name != "RETRIEVAL_SHARED"]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Callable[[str], Path]:
+    """Give a file or folder of the shared data, or skip the test where it is absent."""
+
+    def get(name: str) -> Path:
+        path = SHARED / "data" / name
+        if not path.exists():
+            pytest.skip(f"the shared data is absent: no {path}")
+        return path
+
+    return get
+
+
+@pytest.fixture
+def encoder() -> ColourEncoder:
+    return ColourEncoder()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of twelve pictures, each of its own colour: 00.png to 09.png, sub/10.png and sub/11.png."""
+    folder = tmp_path / "photos"
+    for number in range(12):
+        put(folder / ("sub" if number > 9 else "") / f"{number:02}.png", picture(colour(number)))
+    return folder
+
+
+@pytest.fixture
+def index(tmp_path: Path, encoder: ColourEncoder) -> Iterator[Index]:
+    """An empty index."""
+    with Index.create(tmp_path / "index", encoder=encoder) as made:
+        yield made

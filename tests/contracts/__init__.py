@@ -1,0 +1,1 @@
+"""One contract a seam: every implementation passes it."""
