@@ -145,17 +145,18 @@ def _encoded(
     decoded = {item.picture.sha256: item.pixels for item in batch if isinstance(item, _Decoded)}
     fresh = {sha256: pixels for sha256, pixels in decoded.items() if not known(sha256)}
     vectors = dict(zip(fresh, vectors_of(encoder(), np.stack(list(fresh.values()))), strict=True)) if fresh else {}
-    outcomes: list[Outcome] = []
-    for item in batch:
-        if not isinstance(item, _Decoded):
-            outcomes.append(item)
-        elif item.picture.sha256 not in vectors:
-            outcomes.append(Known(item.file, item.picture.id))
-        elif (vector := vectors[item.picture.sha256]) is None:
-            outcomes.append(Failed(item.file, NO_VECTOR))
-        else:
-            outcomes.append(Embedded(item.file, item.picture, vector))
-    return outcomes
+    return [_outcome(item, vectors) if isinstance(item, _Decoded) else item for item in batch]
+
+
+def _outcome(item: _Decoded, vectors: dict[bytes, NDArray[np.float32] | None]) -> Outcome:
+    """Return what became of `item`, taking its vector out of `vectors`: what comes again is known by then."""
+    if item.picture.sha256 not in vectors:
+        return Known(item.file, item.picture.id)
+    vector = vectors[item.picture.sha256]
+    if vector is None:
+        return Failed(item.file, NO_VECTOR)
+    del vectors[item.picture.sha256]
+    return Embedded(item.file, item.picture, vector)
 
 
 NO_VECTOR = "the network finds nothing in it (its features are zero or not numbers)"

@@ -1,0 +1,82 @@
+"""The command line: a command is one method call and its presentation, and what goes wrong goes through one funnel.
+
+Results go to stdout and nothing else does. Exit codes: 0 done or found, 1 nothing found (`query`), damage (`verify`) or
+skipped files (`index --strict`), 2 an error, 130 after Ctrl-C, 141 when the reader of stdout has gone.
+"""
+
+import logging
+import os
+import signal
+import sys
+import traceback
+import warnings
+
+import typer
+from typer.exceptions import TyperException
+
+from retrieval.cli import backbones, compact, index, info, query, remove, verify
+from retrieval.cli.options import Quiet, Verbose, Version
+from retrieval.cli.output import complain, log
+from retrieval.errors import RetrievalError
+
+app = typer.Typer(
+    name="retrieval",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (
+    index.index,
+    query.query,
+    backbones.backbones,
+    info.info,
+    verify.verify,
+    remove.remove,
+    compact.compact,
+):
+    app.command()(command)
+
+
+@app.callback()
+def _retrieval(version: Version = False, verbose: Verbose = False, quiet: Quiet = False) -> None:
+    """Find similar images in your own folders."""
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ side reports its start-up on stderr
+    warnings.simplefilter("ignore")  # likewise the libraries' Python sides; -v brings them back
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("note: %(message)s"))
+    log.addHandler(handler)
+    log.propagate = False
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        code = typer.main.get_command(app).main(prog_name="retrieval", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit needs somewhere to go
+        return 128 + signal.SIGPIPE
+    except (KeyboardInterrupt, typer.Abort):
+        complain("note", "interrupted; what was done is kept")
+        return 128 + signal.SIGINT
+    except TyperException as error:
+        return _fail(error, "see: retrieval --help", error.exit_code)
+    except RetrievalError as error:
+        return _fail(error, error.hint, error.exit_code)
+    except Exception as error:  # noqa: BLE001 - nobody is shown a traceback who did not ask for one
+        return _fail(error, f"this is a bug ({type(error).__name__}); -v shows where it happened", 2)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(error: Exception, hint: str, code: int) -> int:
+    if log.isEnabledFor(logging.DEBUG):
+        traceback.print_exception(error)
+    complain("error", str(error) or type(error).__name__)
+    if hint:
+        complain("hint", hint)
+    return code

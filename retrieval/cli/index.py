@@ -1,0 +1,105 @@
+"""`retrieval index`: make an index, or bring it up to date."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from retrieval import plugins
+from retrieval.cli.options import DEFAULT_FOLDER, Backbone, Folder, Quiet, Verbose, Weights
+from retrieval.cli.output import note, put_report, talkative
+from retrieval.errors import BadInput, IndexNotFound
+from retrieval.types import Progress, displayed
+
+if TYPE_CHECKING:
+    from retrieval.index import Index
+
+
+def index(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="Folders of pictures; none: all that are known.")
+    ] = None,
+    index: Folder = DEFAULT_FOLDER,
+    backbone: Backbone = None,
+    weights: Weights = None,
+    input_size: Annotated[int | None, typer.Option(metavar="PIXELS", help="Side of the network's input.")] = None,
+    alpha: Annotated[float | None, typer.Option(metavar="FACTOR", help="Width of a MobileNet.")] = None,
+    minimalistic: Annotated[bool | None, typer.Option("--minimalistic", help="The plainer MobileNetV3.")] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", "-E", metavar="GLOB", help="Leave out, as in .gitignore.")
+    ] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Forget what vanished, even a whole folder.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Read unreadable files again.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where files are unreadable.")] = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Bring the index up to date with all pictures below FOLDER; make it where there is none.
+
+    Unchanged files are not read again. Stop it at any time with Ctrl-C: what is done is kept.
+    """
+    options = {"backbone": backbone, "weights": weights, "input_size": input_size, "alpha": alpha}
+    unreadable = 0
+    with _opened_or_made(index, folders or (), {**options, "minimalistic": minimalistic}) as opened:
+        for folder in folders or [root.path for root in opened.info().roots]:
+            with _progress_bar(folder) as progress:
+                report = opened.add(
+                    folder, exclude=exclude or (), prune=prune, retry_failed=retry_failed, progress=progress
+                )
+            put_report(report)
+            unreadable += report.unreadable
+        if not opened.coverage().images:
+            note("no pictures were found")
+    if strict and unreadable:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _opened_or_made(where: Path, folders: Sequence[Path], options: dict[str, Any]) -> Iterator["Index"]:
+    kind = plugins.load("api:Index")
+    try:
+        opened = kind.open(where, **options)
+    except IndexNotFound as error:
+        if not folders:
+            raise
+        for folder in folders:
+            if not folder.is_dir():
+                what = "is not a folder" if folder.exists() else "does not exist"
+                raise BadInput(f"{displayed(folder)} {what}", hint="give a folder that holds pictures") from error
+        opened = kind.create(where, **{key: value for key, value in options.items() if value is not None})
+        note(f"made a new index in {displayed(where)} with {opened.info().backbone}")
+    with opened:
+        yield opened
+
+
+@contextmanager
+def _progress_bar(folder: Path) -> Iterator[Callable[[Progress], None] | None]:
+    """Give a callback that draws on stderr; None where nobody looks."""
+    if not (sys.stderr.isatty() and talkative()):
+        yield None
+        return
+    from rich import progress as rich
+    from rich.console import Console
+
+    columns = (
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TextColumn("{task.fields[rate]}"),
+        rich.TextColumn("ETA"),
+        rich.TimeRemainingColumn(),
+        rich.TextColumn("[red]{task.fields[failures]}"),
+    )
+    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(displayed(folder.name or folder), total=None, rate="", failures="")
+
+        def show(at: Progress) -> None:
+            elapsed = bar.tasks[0].elapsed
+            rate = f"{at.embedded / elapsed:.0f} pictures/s" if elapsed else ""
+            failures = f"{at.unreadable} unreadable" if at.unreadable else ""
+            bar.update(task, completed=at.done, total=at.total, rate=rate, failures=failures)
+
+        yield show

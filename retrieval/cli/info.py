@@ -1,0 +1,41 @@
+"""`retrieval info`: what an index holds."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from retrieval import plugins
+from retrieval.cli.options import DEFAULT_FOLDER, Folder, Json, Quiet, Verbose
+from retrieval.cli.output import put
+from retrieval.types import Info, displayed
+
+
+def info(
+    json_lines: Json = False,
+    failures: Annotated[bool, typer.Option("--failures", help="List the unreadable files, with reasons.")] = False,
+    index: Folder = DEFAULT_FOLDER,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Print what the index holds."""
+    with plugins.load("api:Index").open(index) as opened:
+        if failures:
+            for failure in opened.failures():
+                row = {"path": str(failure.path), "reason": failure.reason}
+                put(json.dumps(row) if json_lines else f"{displayed(failure.path)}: {displayed(failure.reason)}")
+        elif json_lines:
+            put(json.dumps(opened.info().as_dict()))
+        else:
+            _put_info(opened.info())
+
+
+def _put_info(facts: Info) -> None:
+    put(f"images      {facts.images}")
+    put(f"vectors     {facts.vectors} of {facts.dim} numbers, by {facts.backbone}")
+    put(f"generation  {facts.generation}")
+    put(f"size        {facts.bytes / 1e6:.1f} MB on disk")
+    put(f"offline     {facts.offline}")
+    put(f"unreadable  {facts.failures}" + ("  (see --failures)" if facts.failures else ""))
+    for root in facts.roots:
+        put(f"folder      {displayed(root.path)}: {root.images}" + ("" if root.reachable else "  (not there now)"))

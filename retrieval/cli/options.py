@@ -1,0 +1,56 @@
+"""Options that several commands share."""
+
+import logging
+import warnings
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from retrieval import __version__
+from retrieval.cli.output import log, put
+
+DEFAULT_FOLDER = Path("index_data")
+
+
+def _verbose(value: bool) -> bool:
+    if value:
+        log.setLevel(logging.DEBUG)
+        warnings.resetwarnings()
+    return value
+
+
+def _quiet(value: bool) -> bool:
+    if value:
+        log.setLevel(logging.ERROR)
+    return value
+
+
+def _version(value: bool) -> None:
+    if value:
+        put(f"retrieval {__version__}")
+        if log.isEnabledFor(logging.DEBUG):
+            for name in ("keras", "tensorflow", "faiss-cpu", "pillow", "sqlalchemy"):
+                put(f"{name} {version_of(name)}")
+        raise typer.Exit
+
+
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", callback=_verbose, is_eager=True, help="Show tracebacks and libraries' warnings."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_quiet, help="No progress, report or notes.")]
+Version = Annotated[
+    bool, typer.Option("--version", callback=_version, help="Print the version; with -v, all versions.")
+]
+Folder = Annotated[
+    Path, typer.Option("--index", "-i", envvar="RETRIEVAL_INDEX", metavar="DIR", help="Folder of the index.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Backbone = Annotated[
+    str | None, typer.Option("--backbone", "-b", metavar="NAME", help="From `retrieval backbones`, or a MODEL.keras.")
+]
+Weights = Annotated[
+    str | None, typer.Option("--weights", "-w", metavar="FILE|random", help="File of the backbone's weights.")
+]

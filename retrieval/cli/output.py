@@ -1,0 +1,54 @@
+"""Where words go: results to stdout as bytes, notes and complaints to stderr."""
+
+import logging
+import os
+import sys
+
+import typer
+
+from retrieval.types import Report, displayed
+
+log = logging.getLogger("retrieval")
+"""Its level is how much a person wants to read: ERROR with -q, WARNING, DEBUG with -v."""
+
+MOST_REASONS = 5
+"""Kinds of failure that a report names."""
+
+
+def talkative() -> bool:
+    """Tell whether notes and progress are wanted."""
+    return log.isEnabledFor(logging.WARNING)
+
+
+def write(data: bytes) -> None:
+    """Write to stdout as it is."""
+    sys.stdout.buffer.write(data)
+
+
+def put(text: str) -> None:
+    """Write a line to stdout, in UTF-8 whatever the locale."""
+    write(text.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def note(text: str) -> None:
+    """Say something that is no result."""
+    log.warning("%s", text)
+
+
+def complain(kind: str, text: str) -> None:
+    """Write `kind: text` to stderr, as one line."""
+    coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    label = typer.style(f"{kind}:", fg="red" if kind == "error" else "cyan") if coloured else f"{kind}:"
+    sys.stderr.write(f"{label} {displayed(text)}\n")
+
+
+def put_report(report: Report) -> None:
+    """Write what a run did, and what of it a person may want to look into."""
+    if talkative():
+        put(str(report))
+    for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1])[:MOST_REASONS]:
+        note(f"{count} unreadable: {reason}")
+    if report.reasons:
+        note("see which with: retrieval info --failures")
+    if report.offline:
+        note(f"{report.offline} pictures cannot be found or reached and stay in the index; --prune forgets them")

@@ -1,0 +1,87 @@
+"""`retrieval query`: the pictures most similar to one."""
+
+import csv
+import io
+import json
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from retrieval import plugins
+from retrieval.cli.options import DEFAULT_FOLDER, Backbone, Folder, Json, Quiet, Verbose, Weights
+from retrieval.cli.output import note, put, write
+from retrieval.errors import BadInput
+from retrieval.types import Coverage, Match, displayed
+
+
+def query(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture, or - for one on stdin.")],
+    k: Annotated[int, typer.Option("-k", "--top", min=1, help="How many.")] = 10,
+    offset: Annotated[int, typer.Option(min=0, help="Leave out that many of the first.")] = 0,
+    min_score: Annotated[float | None, typer.Option(help="Leave out what scores less (-1 to 1).")] = None,
+    json_lines: Json = False,
+    csv_rows: Annotated[bool, typer.Option("--csv", help="Comma-separated, with a header.")] = False,
+    paths: Annotated[bool, typer.Option("--paths", help="Paths alone, raw, one a line.")] = False,
+    nul: Annotated[bool, typer.Option("--print0", "-0", help="Paths alone, raw, a NUL after each.")] = False,
+    include_self: Annotated[bool, typer.Option("--include-self", help="Let IMAGE be a result.")] = False,
+    index: Folder = DEFAULT_FOLDER,
+    backbone: Backbone = None,
+    weights: Weights = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Print the pictures most similar to IMAGE, which need not be in the index; exit with 1 where there is none."""
+    forms = {_put_json: json_lines, _put_csv: csv_rows, _put_lines: paths and not nul, _put_nul: nul}
+    chosen = [form for form, wanted in forms.items() if wanted]
+    if len(chosen) > 1:
+        raise BadInput("only one of --json, --csv, --paths and -0 can be given")
+    with plugins.load("api:Index").open(index, backbone=backbone, weights=weights) as opened:
+        asked = sys.stdin.buffer.read() if image == "-" else image
+        matches = opened.search(asked, k, offset=offset, min_score=min_score, include_self=include_self)
+        coverage = opened.coverage()
+    (chosen or [_put_table])[0](matches)
+    _note_coverage(coverage)
+    if not matches:
+        note("nothing found" if coverage.images else "the index is empty")
+        raise typer.Exit(1)
+
+
+def _note_coverage(coverage: Coverage) -> None:
+    missing = [f"{coverage.unreadable} files could not be read"] * bool(coverage.unreadable)
+    missing += [f"{coverage.offline} of them are offline"] * bool(coverage.offline)
+    if missing:
+        note(f"searched {coverage.images} pictures; {' and '.join(missing)}")
+
+
+def _put_table(matches: list[Match]) -> None:
+    if matches:
+        put("rank   score  path")
+    for match in matches:
+        put(f"{match.rank:>4}  {match.score:>6.4f}  {displayed(match.path)}")
+        for copy in match.copies:
+            put(f"{'':>14}also {displayed(copy)}")
+
+
+def _put_json(matches: list[Match]) -> None:
+    for match in matches:
+        put(json.dumps(match.as_dict()))
+
+
+def _put_csv(matches: list[Match]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["rank", "score", "path", "id", "width", "height", "copies"])
+    for match in matches:
+        row = match.as_dict()
+        writer.writerow((row | {"copies": json.dumps(row["copies"])}).values())
+    write(text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def _put_lines(matches: list[Match]) -> None:
+    write(b"".join(os.fsencode(match.path) + b"\n" for match in matches))
+
+
+def _put_nul(matches: list[Match]) -> None:
+    write(b"".join(os.fsencode(match.path) + b"\0" for match in matches))

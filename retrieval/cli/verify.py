@@ -1,0 +1,31 @@
+"""`retrieval verify`: whether an index is what was written."""
+
+from typing import Annotated
+
+import typer
+
+from retrieval import plugins
+from retrieval.cli.options import DEFAULT_FOLDER, Folder, Quiet, Verbose
+from retrieval.cli.output import note, put
+
+
+def verify(
+    repair: Annotated[bool, typer.Option("--repair", help="Rebuild what can be, forget what cannot.")] = False,
+    index: Folder = DEFAULT_FOLDER,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read every byte of the index and say what is damaged; exit with 0 where it is whole, 1 where it is not."""
+    with plugins.load("api:Index").open(index) as opened:
+        result = opened.verify(repair=repair)
+    for sentence in result.lost:
+        put(f"lost: {sentence}")
+    for sentence in result.damage:
+        put(f"damaged: {sentence}")
+    if result.orphans:
+        note(f"{result.orphans} files belong to no commit; a later run sweeps them away")
+    if not result.whole:
+        if not repair:
+            note("put right what can be with: retrieval verify --repair")
+        raise typer.Exit(1)
+    put("whole")
