@@ -4,12 +4,15 @@ A file is a picture by its bytes, whatever its name. Everything here may meet ho
 `UnreadableImage` with a reason for a person, and nothing else.
 """
 
+import ctypes
 import errno
 import io
+import logging
 import os
+import re
 import stat
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,14 +21,14 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from pathspec import GitIgnoreSpec
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError, _imaging
 
-from retrieval.errors import UnreadableImage
+from retrieval.errors import BadInput, UnreadableImage
 from retrieval.types import Found, Unlisted
 
 DECODE_RULE = 1
-"""Version of what `decode` does to pixels: the whole picture, upright, over white, squashed with an antialiased bilinear
-filter. Part of every fingerprint: a change of the rule is a new number."""
+"""Version of what `decode` does to pixels: the whole picture, upright, over white, squashed with an antialiased
+bilinear filter. Part of every fingerprint: a change of the rule is a new number."""
 
 MAX_PIXELS = 178_956_970
 """Largest picture that is decoded: the limit at which Pillow itself refuses (twice `PIL.Image.MAX_IMAGE_PIXELS`)."""
@@ -39,28 +42,42 @@ RUBBISH = frozenset(
 """Folders that systems, NAS boxes and archivers leave behind; names with a leading dot are skipped as well."""
 
 EXTENSIONS = frozenset(
-    b".jpg .jpeg .jpe .jfif .png .apng .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .avif .heic .heif .hif".split()
+    b".jpg .jpeg .jpe .jfif .png .apng .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm "
+    b".avif .heic .heif .hif".split()
 )
 """Names that promise a picture: such a file that holds none is reported, others are passed over in silence."""
 
 HEIF_MISSING = "HEIC needs an extra: pip install 'retrieval[heif]'"
 
-# Pillow warns between one and two times its limit; ours is the upper one, and every larger picture is an error.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# What Pillow and its libtiff remark on a damaged file goes to stderr, where nobody can tell which file was meant; here
+# it ends in a reason, or (corrupt EXIF, a picture over half the limit) it does not matter. All three switches are
+# thrown once for the process: `warnings.catch_warnings` in `decode` would mix up the filters of its threads. The
+# handler is what Pillow, being a library, should have set itself; libtiff's (Pillow offers no way to it) is found only
+# where Pillow links a shared libtiff, as its wheels for Linux and macOS do.
+warnings.filterwarnings("ignore", module=r"(PIL|pathspec)\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+with suppress(AttributeError, OSError):
+    ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 def find(root: bytes, below: bytes = b"", exclude: Sequence[str] = (), skip: bytes = b"") -> Iterator[Found | Unlisted]:
-    """Yield the regular files of `root` under its subfolder `below`, in byte order of their paths relative to `root`.
+    """Yield the regular files of `root`, in byte order of their paths relative to it.
 
-    Links to files are followed, links to folders are not, so there are no loops. Hidden and rubbish names, the absolute
-    folder `skip`, and what `exclude` or a `.retrievalignore` names are left out. A folder or file that the system will not
-    show is yielded as `Unlisted`; one that vanishes meanwhile is not. Holds one folder's names in memory at a time, and
-    those of its parents.
+    `below` (empty, or a subfolder that ends in `/`) restricts that to the files under it. Links to files are followed,
+    links to folders are not, so there are no loops. Hidden and rubbish names, the absolute folder `skip`, and what
+    `exclude` or a `.retrievalignore` names are left out; `exclude` has the last word, then the innermost file. A folder
+    or file that the system will not show is yielded as `Unlisted`; one that vanishes meanwhile is not. Holds one
+    folder's names in memory at a time, and those of its parents. `BadInput` for an `exclude` that is no pattern.
     """
-    rules = _Rules.down_to(root, below, exclude)
-    pending = [_Folder(root, below, rules)] if os.path.isdir(root) else []
-    if not pending:
+    if not os.path.isdir(root):
         yield Unlisted(b"", "the folder cannot be reached")
+        return
+    try:
+        rules = _rules_above(root, below, exclude)
+    except OSError as error:
+        yield Unlisted(below, reason_of(error))
+        return
+    pending = [] if rules is None else [_Folder(root, below, rules)]
     while pending:
         folder = pending[-1]
         if folder.error is not None:
@@ -69,11 +86,10 @@ def find(root: bytes, below: bytes = b"", exclude: Sequence[str] = (), skip: byt
         if not folder.names:
             pending.pop()
             continue
-        name = folder.names.pop()
-        path = folder.path + name
+        path = folder.path + folder.names.pop()
         if folder.rules.hide(path):
             continue
-        if name.endswith(b"/"):
+        if path.endswith(b"/"):
             if os.path.join(root, path[:-1]) != skip:
                 pending.append(_Folder(root, path, folder.rules))
         elif (seen := _seen(root, path)) is not None:
@@ -90,7 +106,7 @@ def _seen(root: bytes, path: bytes) -> Found | Unlisted | None:
 
 
 class _Folder:
-    """Names of one folder still to visit, last first; those of folders end in `/`, which makes the walk's order that of bytes."""
+    """Names of one folder still to visit, last first; a folder's end in `/`: so the walk's order is that of bytes."""
 
     def __init__(self, root: bytes, path: bytes, rules: "_Rules") -> None:
         self.path = path
@@ -100,48 +116,69 @@ class _Folder:
         try:
             with os.scandir(os.path.join(root, path)) as entries:
                 self.names = [e.name + b"/" if e.is_dir(follow_symlinks=False) else e.name for e in entries]
-        except FileNotFoundError:
-            return
+            self.names.sort(reverse=True)
+            if os.fsencode(IGNORE_FILE) in self.names:
+                self.rules = rules.extended(root, path)
         except OSError as error:
-            self.error = reason_of(error)
-            return
-        self.names.sort(reverse=True)
-        if os.fsencode(IGNORE_FILE) in self.names:
-            self.rules = rules.extended(root, path)
+            self.names = []
+            if not (path and isinstance(error, FileNotFoundError | NotADirectoryError)):  # vanished: nothing to say
+                self.error = reason_of(error)
 
 
 @dataclass(frozen=True)
 class _Rules:
-    """Patterns in force in a folder, each with the folder it counts from, outermost first."""
+    """Patterns in force in a folder, with the folders they count from; the last that says anything decides."""
 
     specs: tuple[tuple[bytes, GitIgnoreSpec], ...]
 
-    @classmethod
-    def down_to(cls, root: bytes, below: bytes, exclude: Sequence[str]) -> "_Rules":
-        rules = cls(((b"", GitIgnoreSpec.from_lines(exclude)),) if exclude else ())
-        parts = below.rstrip(b"/").split(b"/") if below else []
-        for depth in range(len(parts)):
-            above = b"".join(part + b"/" for part in parts[:depth])
-            rules = rules.extended(root, above)
-        return rules
-
     def extended(self, root: bytes, folder: bytes) -> "_Rules":
-        try:
-            with open(
-                os.path.join(root, folder, os.fsencode(IGNORE_FILE)), encoding="utf-8", errors="surrogateescape"
-            ) as file:
-                return _Rules((*self.specs, (folder, GitIgnoreSpec.from_lines(file))))
-        except OSError:
+        """Return them with those that a file in `folder` adds, before the last; OSError where it cannot be read."""
+        path = os.path.join(root, folder, os.fsencode(IGNORE_FILE))
+        if not os.path.isfile(path):  # a FIFO would never end, nor /dev/zero
             return self
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+            spec = _compiled(line for line in file if _is_pattern(line))
+        return _Rules((*self.specs[:-1], (folder, spec), self.specs[-1]))
 
     def hide(self, path: bytes) -> bool:
+        """Tell whether a scan passes over `path`, a folder's ending in `/`, whose parents it did not pass over."""
         if hidden(path.rstrip(b"/").rpartition(b"/")[2]):
             return True
         for folder, spec in reversed(self.specs):
-            verdict = spec.check_file(os.fsdecode(path[len(folder) :])).include
+            # A pattern cannot hold a newline and a path cannot hold a NUL, but only the latter is matched by `*`.
+            verdict = spec.check_file(os.fsdecode(path[len(folder) :]).replace("\n", "\0")).include if spec else None
             if verdict is not None:
                 return verdict
         return False
+
+
+def _rules_above(root: bytes, below: bytes, exclude: Sequence[str]) -> _Rules | None:
+    """Return the patterns that the folders above `below` put in force, None where they hide it."""
+    for pattern in exclude:
+        if not _is_pattern(pattern):
+            raise BadInput(f"{pattern!r} is not a pattern", hint="patterns are written as in .gitignore")
+    rules = _Rules(((b"", _compiled(exclude)),))
+    folder = b""
+    for name in below.split(b"/")[:-1]:
+        rules = rules.extended(root, folder)
+        folder += name + b"/"
+        if rules.hide(folder):
+            return None
+    return rules
+
+
+def _compiled(patterns: Iterable[str]) -> GitIgnoreSpec:
+    # `a/**` names what is in a; pathspec lets it name a itself, and then `!a/b` would come too late.
+    lines = (re.sub(r"/\*\*(/?\s*)$", r"/**/*\1", pattern) for pattern in patterns)
+    return GitIgnoreSpec.from_lines(lines, backend="simple")  # the others cannot take names that are not UTF-8
+
+
+def _is_pattern(line: str) -> bool:
+    try:
+        _compiled([line])
+    except (ValueError, re.error):
+        return False
+    return True
 
 
 def hidden(name: bytes) -> bool:
@@ -162,19 +199,18 @@ def promises_picture(path: bytes) -> bool:
 _SIGNATURES = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF"),
                (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"MM\0+", "TIFF"))  # fmt: skip
 _BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})  # lengths of the known DIB headers
-_HEIF_BRANDS = frozenset(
-    {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
-)  # ISO/IEC 23008-12, annex B
+_HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split())  # ISO/IEC 23008-12, annex B
+_NETPBM = re.compile(rb"P[1-6]\s+(#|\d+\s+[#\d])")  # a width follows, which tells it from text
 
 
 def identify(head: bytes) -> str | None:
-    """Return Pillow's name of the format that a file's first bytes (64 are enough) announce, or None for anything else."""
+    """Return Pillow's name of the format that a file's first 64 bytes announce, or None for anything else."""
     for signature, name in _SIGNATURES:
         if head.startswith(signature):
             return name
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
-    if head[:1] == b"P" and head[1:2] in {b"1", b"2", b"3", b"4", b"5", b"6"} and head[2:3].isspace():
+    if _NETPBM.match(head):
         return "PPM"
     if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
         return "BMP"
@@ -205,9 +241,10 @@ class Decoded:
 
 
 def decode(data: bytes, size: tuple[int, int]) -> Decoded:
-    """Return the picture in `data`, upright, over white, squashed to `size` (height, width); `UnreadableImage` otherwise.
+    """Return the picture in `data`, upright, over white, squashed to `size` (height, width); else `UnreadableImage`.
 
-    Of an animation, the first frame. More than 8 bits a channel are scaled down, floats stretched from least to largest.
+    Of an animation, the first frame. More than 8 bits a channel are scaled down; floats, and integers that 16 bits
+    cannot hold, are stretched from least to largest.
     """
     kind = identify(data[:64])
     if kind is None:
@@ -216,22 +253,22 @@ def decode(data: bytes, size: tuple[int, int]) -> Decoded:
         _register_heif()
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UnreadableImage(
-                    f"{image.width} x {image.height} pixels are over the limit of {MAX_PIXELS // 1_000_000} megapixels"
-                )
+            _check_size(image)
             image.load()
             taken = _taken(image)
-            upright = _upright(image)
-            return Decoded(fit(upright, size), upright.width, upright.height, kind, taken)
-    except UnreadableImage:
-        raise
+            whole = upright(image)
+            return Decoded(fit(whole, size), whole.width, whole.height, kind, taken)
     except Image.DecompressionBombError:
         raise UnreadableImage(f"over the limit of {MAX_PIXELS // 1_000_000} megapixels") from None
     except MemoryError:
         raise UnreadableImage("too large for this machine's memory") from None
-    except Exception as error:  # noqa: BLE001 - decoders meeting a damaged file raise nearly anything
+    except Exception as error:  # decoders that meet a damaged file raise nearly anything
         raise UnreadableImage(f"damaged {kind}: {_sentence(error)}") from error
+
+
+def _check_size(image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:  # Pillow checks too, unless a caller has told it not to
+        raise Image.DecompressionBombError
 
 
 def fit(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -264,12 +301,32 @@ def reader() -> str:
 
 
 def _sentence(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    """Return what is wrong, without counts and places in brackets: files with the same trouble have the same reason."""
+    if isinstance(error, UnidentifiedImageError):
+        return "its header cannot be read"
+    return " ".join(str(error).split()).partition(" (")[0][:200] or type(error).__name__
 
 
-def _upright(image: Image.Image) -> Image.Image:
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # EXIF 2.32, tag 0x0112
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Return `image` turned as its EXIF asks, itself where that asks nothing.
+
+    `ImageOps.exif_transpose` writes the EXIF anew, which fails, and with it the turn, where another tag is broken.
+    """
+    image.load()
     with suppress(Exception):  # EXIF that cannot be parsed says nothing about the picture
-        return ImageOps.exif_transpose(image)
+        turn = _TURNS.get(image.getexif()[ExifTags.Base.Orientation])
+        return image if turn is None else image.transpose(turn)
     return image
 
 
@@ -284,17 +341,36 @@ def _taken(image: Image.Image) -> str | None:
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
         image = Image.fromarray(_eight_bits(image))
+    if image.mode == "La":  # which Pillow converts to nothing else
+        image = image.convert("LA")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
-    values = np.nan_to_num(np.asarray(image, dtype=np.float32))
-    if image.mode == "F":
-        low, high = float(values.min()), float(values.max())
-        values = (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)
-    else:
-        values = values / 257  # 65535 / 255
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    """Return the grey values of a picture with one deep channel as bytes; what it declares transparent is white."""
+    values = np.array(image, dtype=np.float32)
+    clear = values == image.info.get("transparency", np.nan)
+    black, white = _ends(image, values)
+    with np.errstate(all="ignore"):  # a file may hold any float: what overflows is black or white too
+        values -= black
+        values *= 255 / (white - black or 1)
+        np.nan_to_num(values, copy=False, posinf=255, neginf=0)
+    grey = np.clip(np.rint(values, out=values), 0, 255, out=values).astype(np.uint8)
+    grey[clear] = 255
+    return grey
+
+
+def _ends(image: Image.Image, values: NDArray[np.float32]) -> tuple[float, float]:
+    """Return which of the `values` are black and white."""
+    finite = np.isfinite(values)
+    low, high = (
+        float(end(values, where=finite, initial=first)) for end, first in ((np.min, np.inf), (np.max, -np.inf))
+    )
+    tags = getattr(image, "tag_v2", {})
+    if image.mode != "F" and low >= 0 and high <= 65535:  # noqa: PLR2004
+        low, high = 0, 4095 if tags.get(TiffImagePlugin.BITSPERSAMPLE) == (12,) else 65535
+    # Pillow turns round the greys of a TIFF in which white is 0, if they have at most 8 bits.
+    return (high, low) if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0 else (low, high)

@@ -1,0 +1,243 @@
+"""The Python API: making, opening, asking."""
+
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from retrieval import BadInput, Index, IndexExists, IndexNotFound, ModelMismatch, UnreadableImage
+from retrieval.types import Match
+from tests.fakes import ColourEncoder, colour, picture, put
+
+
+def numbers(matches: list[Match]) -> list[str]:
+    return [match.path.stem for match in matches]
+
+
+@pytest.fixture
+def filled(index: Index, photos: Path) -> Index:
+    index.add(photos)
+    return index
+
+
+def expected(number: int, among: range = range(12)) -> list[str]:
+    """The pictures `among` by their cosine with picture `number`, computed with numpy alone."""
+    vectors = {n: np.array([*colour(n)] * 4 + [64.0]) for n in (*among, number)}
+    unit = {n: vector / np.linalg.norm(vector) for n, vector in vectors.items()}
+    return [f"{n:02}" for n in sorted(among, key=lambda n: -(unit[n] @ unit[number]))]
+
+
+def test_matches_are_what_one_computes_by_hand(filled: Index, photos: Path) -> None:
+    red = filled.search(picture((255, 0, 0)), k=1)[0]
+    vector, other = np.array([255, 0, 0] * 4 + [64]), np.array([*colour(int(red.path.stem))] * 4 + [64])
+    cosine = vector @ other / np.linalg.norm(vector) / np.linalg.norm(other)
+    assert red.score == pytest.approx(cosine, abs=1e-6)
+    assert numbers(filled.search(picture(colour(3), (9, 9)), k=12)) == expected(3)
+    assert numbers(filled.search(photos / "03.png", k=12)) == expected(3)[1:]
+
+
+def test_a_match_says_what_it_is(filled: Index, photos: Path) -> None:
+    put(photos / "wide.png", picture((250, 250, 0), (40, 10)))
+    filled.add(photos)
+    match = filled.search(picture((251, 250, 0)), k=1)[0]
+    assert (match.rank, match.path, match.width, match.height, match.copies) == (1, photos / "wide.png", 40, 10, ())
+    assert match.as_dict() == {
+        "rank": 1,
+        "score": match.score,
+        "path": str(photos / "wide.png"),
+        "id": match.id,
+        "width": 40,
+        "height": 10,
+        "copies": [],
+    }
+
+
+def test_every_kind_of_query_gives_the_same_answer(filled: Index, photos: Path) -> None:
+    path = photos / "05.png"
+    image = Image.open(path)
+    image.load()
+    (own,) = filled.search(path, k=1, include_self=True)
+    kinds = [str(path), path, path.read_bytes(), image, np.asarray(image), own.id, own]
+    answers = [filled.search(kind, k=12, include_self=True) for kind in kinds]
+    assert all(numbers(answer) == expected(5) for answer in answers)
+    assert filled.search_many(kinds, k=12, include_self=True) == answers
+
+
+def test_an_indexed_picture_needs_no_network(filled: Index, photos: Path, encoder: ColourEncoder) -> None:
+    before = encoder.calls
+    (own,) = filled.search(photos / "05.png", k=1, include_self=True)
+    filled.search((photos / "05.png").read_bytes())
+    filled.search(own.id)
+    outside = photos.parent / "renamed.png"
+    (photos / "05.png").rename(outside)
+    filled.search(photos / "05.png")  # its place is known though the file is gone
+    filled.search(outside)  # its content is known though the place is not
+    assert encoder.calls == before
+
+
+def test_an_index_opened_anew_answers_about_its_pictures_without_an_encoder(filled: Index, photos: Path) -> None:
+    filled.close()
+    with Index.open(filled._store.folder) as opened:
+        assert numbers(opened.search(photos / "05.png", k=12)) == expected(5)[1:]
+        with pytest.raises(BadInput, match="own"):
+            opened.search(picture((1, 2, 3)))
+
+
+def test_the_own_picture_is_left_out_of_results(filled: Index, photos: Path) -> None:
+    shutil.copy(photos / "05.png", photos.parent / "same bytes.png")
+    for query in (photos / "05.png", photos.parent / "same bytes.png", (photos / "05.png").read_bytes()):
+        assert numbers(filled.search(query, k=12)) == expected(5)[1:]
+        assert numbers(filled.search(query, k=12, include_self=True)) == expected(5)
+    assert numbers(filled.search(Image.open(photos / "05.png"), k=12)) == expected(5)
+
+
+def test_k_offset_and_min_score(filled: Index, photos: Path) -> None:
+    query = photos / "05.png"
+    whole = filled.search(query, k=100)
+    assert len(whole) == 11
+    assert [match.rank for match in whole] == list(range(1, 12))
+    assert filled.search(query, k=3) == whole[:3]
+    assert filled.search(query, k=3, offset=2) == whole[2:5]
+    assert filled.search(query, k=3, offset=10) == whole[10:]
+    assert filled.search(query, k=3, offset=11) == []
+    assert filled.search(query, k=100, min_score=whole[4].score) == whole[:5]
+    assert filled.search(query, min_score=1.1) == []
+    for wrong in ({"k": 0}, {"k": -1}, {"offset": -1}):
+        with pytest.raises(BadInput, match="k must be at least 1"):
+            filled.search(query, **wrong)
+
+
+def test_equal_scores_stand_in_ascending_order_of_id(index: Index, photos: Path) -> None:
+    for number in range(60):  # different files of one picture
+        put(photos / f"same{number:02}.png", picture((9, 9, 9), compress_level=number % 10, dpi=(number + 1, 1)))
+    index.add(photos)
+    for k in (5, 30, 72):
+        matches = index.search(picture((9, 9, 9), (8, 8)), k=k)
+        same = [match for match in matches if match.path.stem.startswith("same")]
+        assert len(same) == min(k, 60)
+        assert len({match.score for match in same}) == 1
+        assert [match.id for match in same] == sorted(match.id for match in same)
+    assert (
+        index.search_many([picture((9, 9, 9), (8, 8))] * 40, k=30)
+        == [index.search(picture((9, 9, 9), (8, 8)), k=30)] * 40
+    )
+
+
+def test_an_empty_index_has_no_answers(index: Index) -> None:
+    assert index.search(picture((1, 2, 3))) == []
+    assert index.search_many([]) == []
+
+
+def test_a_query_that_is_no_picture_is_refused_in_a_sentence(filled: Index, photos: Path) -> None:
+    put(photos / "text.jpg", b"words")
+    cases = {
+        photos / "text.jpg": "text.jpg cannot be used: not a picture in a known format",
+        photos / "nowhere.jpg": "nowhere.jpg cannot be read: no such file",
+        photos: "is a directory",
+        b"": "empty file",
+        b"words": "not a picture in a known format",
+    }
+    for query, sentence in cases.items():
+        with pytest.raises(UnreadableImage, match=sentence):
+            filled.search(query)
+    wrong = [12345, True, 1.5, None, np.zeros((4, 4)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)]
+    for query in wrong:
+        with pytest.raises(BadInput):
+            filled.search(query)  # type: ignore[arg-type]
+
+
+def test_a_pil_image_is_taken_upright_and_over_white(filled: Index, photos: Path) -> None:
+    half = Image.new("RGB", (40, 20), (255, 0, 0))
+    half.paste((0, 0, 255), (0, 0, 20, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = half.transpose(Image.Transpose.ROTATE_90)
+    turned.getexif()[0x0112] = 6
+    upright = filled.search(half, k=12)
+    assert filled.search(turned, k=12) == upright
+    clear = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    assert numbers(filled.search(clear, k=12)) == numbers(filled.search(picture((255, 255, 255)), k=12))
+
+
+def test_a_picture_the_network_finds_nothing_in_is_a_failure_not_a_vector(tmp_path: Path, photos: Path) -> None:
+    class Blind(ColourEncoder):
+        def images(self, batch):
+            vectors = super().images(batch)
+            vectors[batch[:, 0, 0, 0] == colour(3)[0]] = 0
+            vectors[batch[:, 0, 0, 0] == colour(4)[0]] = np.nan
+            return vectors
+
+    with Index.create(tmp_path / "index", encoder=Blind()) as index:
+        report = index.add(photos)
+        assert (report.added, report.unreadable) == (10, 2)
+        assert all(np.isfinite(match.score) for match in index.search(photos / "00.png", k=20))
+        with pytest.raises(UnreadableImage, match="finds nothing"):
+            index.search(photos / "03.png")
+
+
+def test_making_and_opening(tmp_path: Path, encoder: ColourEncoder) -> None:
+    with pytest.raises(IndexNotFound, match="no index"):
+        Index.open(tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+    Index.create(tmp_path / "index", encoder=encoder).close()
+    with pytest.raises(IndexExists):
+        Index.create(tmp_path / "index", encoder=encoder)
+    with Index.open(tmp_path / "index") as index:
+        assert index.info().images == 0
+
+
+def test_another_model_is_refused_with_a_sentence_that_says_both(filled: Index, photos: Path) -> None:
+    folder = filled._store.folder
+    with pytest.raises(ModelMismatch, match=r"fingerprint colours; .* fingerprint shapes"):
+        Index.open(folder, encoder=ColourEncoder("shapes"))
+    with pytest.raises(ModelMismatch, match=r"made with an encoder of its creator's own, not with resnet50"):
+        Index.open(folder, backbone="resnet50")
+    assert filled.add(photos).unchanged == 12
+
+
+def test_info_counts(filled: Index, photos: Path) -> None:
+    put(photos / "bad.png", b"\x89PNG\r\n\x1a\n")
+    filled.add(photos)
+    facts = filled.info().as_dict()
+    keys = ("images", "vectors", "generation", "backbone", "dim", "roots", "offline", "failures", "bytes")
+    assert tuple(facts) == keys
+    assert (facts["images"], facts["vectors"], facts["dim"], facts["offline"], facts["failures"]) == (12, 12, 13, 0, 1)
+    assert facts["roots"] == [{"path": str(photos), "images": 12, "reachable": True}]
+    assert facts["bytes"] == sum(path.stat().st_size for path in filled._store.folder.rglob("*") if path.is_file())
+
+
+def test_searches_from_many_threads_agree(filled: Index, photos: Path) -> None:
+    answers: list[list[str]] = []
+
+    def ask() -> None:
+        answers.extend(numbers(filled.search(photos / "05.png", k=12)) for _ in range(20))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [expected(5)[1:]] * 160
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.booleans(), min_size=1, max_size=30))
+def test_random_failures_never_shift_results(tmp_path_factory: pytest.TempPathFactory, bad: list[bool]) -> None:
+    folder = tmp_path_factory.mktemp("photos")
+    for number, broken in enumerate(bad):
+        data = picture(colour(number))
+        put(folder / "pictures" / f"{number:02}.png", data[: len(data) // 2] if broken else data)
+    with Index.create(folder / "index", encoder=ColourEncoder()) as index:
+        report = index.add(folder / "pictures")
+        assert (report.added, report.unreadable) == (bad.count(False), bad.count(True))
+        for number, broken in enumerate(bad):
+            if not broken:
+                matches = index.search(folder / "pictures" / f"{number:02}.png", k=1, include_self=True)
+                assert (matches[0].path.stem, matches[0].score) == (f"{number:02}", pytest.approx(1))
+    assert os.path.isdir(folder)
