@@ -1,40 +1,156 @@
-"""SQLite as this package wants it: durable, explicit about transactions, its errors in the words of `errors`."""
+"""SQLite as this package wants it: durable, explicit about transactions, rows with digests, errors in our words."""
 
 import os
+import re
 import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
 
 import sqlalchemy as sql
 
-from retrieval.errors import IndexBusy, IndexDamaged, StorageError
+from retrieval.errors import IndexBusy, IndexDamaged, RetrievalError, StorageError
 
 WAIT = 30
 """Seconds that a statement waits for another connection's short commit."""
-_DAMAGE = ("malformed", "not a database", "no such table", "no such column", "corrupt", "disk image")
+MOUNTS = Path("/proc/self/mounts")
+NETWORK = re.compile(
+    "9p|afs|beegfs|ceph|cifs|coda|davfs|gfs2|glusterfs|gpfs|lustre|ncpfs|nfs4?|ocfs2|orangefs|pvfs2|smb3|smbfs"
+    r"|fuse\.(ceph|ceph-fuse|davfs2|gcsfuse|glusterfs|goofys|rclone|s3fs|smbnetfs|sshfs)"
+)
+"""Types of file systems that several machines share, while SQLite's log needs memory that all its users share:
+https://sqlite.org/wal.html."""
+
+BYTES = sql.LargeBinary
+INTEGER = sql.BigInteger().with_variant(sql.Integer, "sqlite")  # SQLite's rowid is an INTEGER, of 64 bits
 
 
-def engine(database: Path, *, writable: bool, immutable: bool = False) -> sql.Engine:
-    """Return an engine over the SQLite file at `database`, which is made where it is missing and `writable`.
+# -- transactions -------------------------------------------------------------------------------------------------
 
-    Transactions are deferred, or immediate under `connection.execution_options(begin="IMMEDIATE")`: the driver's own
-    way of beginning them would let two writers meet in the middle. `immutable` promises SQLite that nobody writes.
+
+class Database:
+    """The file of an index: any number of threads read, and one writes.
+
+    Where the file or its folder cannot be written, SQLite cannot make the two files through which readers and writers
+    meet. If a writer has left them, they do; if not, the database is read without locks, and a transaction beside which
+    it changed after all ends in `IndexBusy` instead of a mixture.
     """
-    mode = "rwc" if writable else "ro&immutable=1" if immutable else "ro"
-    uri = f"file:{quote_from_bytes(os.fsencode(database.absolute()))}?mode={mode}"
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        """Prepare to use the file at `path`, which with `create` is made where it is missing."""
+        self.path = path
+        self.writable = create or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+        self._mutex = threading.Lock()
+        self._engine: sql.Engine | None = None
+        self._key: tuple[str, tuple[Any, ...]] | None = None
+        self._mode = "rwc" if create else "rw"
+
+    def close(self) -> None:
+        """Let go of the file; the last to do so folds SQLite's log into it. It is opened again when it is needed."""
+        with self._mutex:
+            if self._engine is not None:
+                self._engine.dispose()
+            self._engine = self._key = None
+
+    @contextmanager
+    def reading(self) -> Iterator[sql.Connection]:
+        """Give a read transaction: all of it sees the state of the first statement."""
+        with self._mutex:
+            engine, seen = self._opened()
+        try:
+            with engine.connect() as connection, connection.begin():
+                yield connection
+        except IndexDamaged:
+            self._demand(seen)
+            raise
+        self._demand(seen)
+
+    @contextmanager
+    def writing(self) -> Iterator[sql.Connection]:
+        """Give a write transaction, committed at the end.
+
+        It begins as one (the driver would begin it at the first change, and let two writers meet in the middle).
+        """
+        with self._mutex:
+            engine, _ = self._opened()
+        with engine.connect().execution_options(begin="IMMEDIATE") as connection, connection.begin():
+            yield connection
+
+    def vacuum(self) -> None:
+        """Write the file anew without the space of rows that are gone, and fold SQLite's log into it."""
+        with self._mutex:
+            engine, _ = self._opened()
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                connection.exec_driver_sql(statement).close()
+
+    def _opened(self) -> tuple[sql.Engine, tuple[Any, ...]]:
+        """Return the engine, and the stamps of the files that must not change while it reads; none where locks do."""
+        parameters, files = f"mode={self._mode}", 0
+        if not self.writable:
+            parameters, files = self._way_of_reading()
+        key = parameters, self._stamps(files)
+        if self._engine is None or self._key != key:
+            if self._engine is not None:
+                self._engine.dispose()
+            self._engine, self._key = _engine(self.path, parameters, writable=self.writable), key
+        return self._engine, key[1]
+
+    def _way_of_reading(self) -> tuple[str, int]:
+        """Return how to open what cannot be written: parameters, and how many files are read without locks."""
+        if not self._beside("-wal").exists():
+            return "mode=ro&immutable=1", 1
+        if not self._beside("-shm").exists():  # a copy, say: the log is read into memory of this process alone
+            return f"mode=ro&vfs={'unix' if os.name == 'posix' else 'win32'}-none", 2
+        return "mode=ro", 0
+
+    def _demand(self, seen: tuple[Any, ...]) -> None:
+        if seen != self._stamps(len(seen)):
+            raise IndexBusy("the index was written to while it was read", hint="ask again")
+
+    def _beside(self, suffix: str) -> Path:
+        return self.path.with_name(self.path.name + suffix)
+
+    def _stamps(self, files: int) -> tuple[Any, ...]:
+        """Return what changes whenever the database, or the database and its log, are written to."""
+        return tuple(_stamp(self._beside(suffix)) for suffix in ("", "-wal")[:files])
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _engine(path: Path, parameters: str, *, writable: bool) -> sql.Engine:
+    uri = f"file:{quote_from_bytes(os.fsencode(path.absolute()))}?{parameters}"
+    pragmas = ["foreign_keys=ON"]
+    if writable:
+        pragmas += ["journal_mode=WAL", "synchronous=FULL"]
+    elif "vfs=" in parameters:
+        pragmas += ["locking_mode=EXCLUSIVE"]
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=WAIT)
         connection.text_factory = _text
-        for pragma in ("foreign_keys=ON", *(("journal_mode=WAL", "synchronous=FULL") if writable else ())):
-            connection.execute(f"PRAGMA {pragma}").close()
+        try:
+            for pragma in pragmas:
+                connection.execute(f"PRAGMA {pragma}").close()
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
-    made = sql.create_engine("sqlite://", creator=connect, poolclass=sql.QueuePool)
-    sql.event.listen(made, "begin", _begin)
-    sql.event.listen(made, "handle_error", _translate)
-    return made
+    engine = sql.create_engine("sqlite://", creator=connect, poolclass=sql.QueuePool, max_overflow=-1)
+    sql.event.listen(engine, "begin", _begin)
+    sql.event.listen(engine, "handle_error", _translate)
+    return engine
 
 
 def _text(raw: bytes) -> str:
@@ -42,44 +158,105 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-def in_memory() -> sql.Engine:
-    """Return an engine over an empty database that is nowhere."""
-    return sql.create_engine("sqlite://")
-
-
-def vacuum(made: sql.Engine) -> None:
-    """Give back the space of rows that are gone, and fold SQLite's log into the database."""
-    connection = made.raw_connection()
-    try:
-        for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
-            connection.cursor().execute(statement)
-    except sqlite3.Error as error:
-        raise _in_our_words(error) from error
-    finally:
-        connection.close()
-
-
 def _begin(connection: sql.Connection) -> None:
     connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
 
 
+@contextmanager
+def in_memory() -> Iterator[sql.Connection]:
+    """Give an empty database that is nowhere."""
+    engine = sql.create_engine("sqlite://")
+    with engine.connect() as connection, connection.begin():
+        yield connection
+    engine.dispose()
+
+
+# -- errors -------------------------------------------------------------------------------------------------------
+
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_STORAGE = {
+    sqlite3.SQLITE_AUTH,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_NOLFS,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_READONLY,
+}
+
+
 def _translate(context: Any) -> None:  # noqa: ANN401 - sqlalchemy.engine.ExceptionContext
-    if isinstance(context.original_exception, sqlite3.DatabaseError):
-        context.chained_exception = _in_our_words(context.original_exception)
+    error = context.original_exception
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return  # no error of SQLite's own
+    if code & 0xFF == sqlite3.SQLITE_IOERR:
+        context.is_disconnect = True  # after a failed fsync the file descriptor is dead
+    raise _in_our_words(code & 0xFF, str(error)) from error
 
 
-def _in_our_words(error: sqlite3.Error) -> Exception:
-    text = str(error)
-    if "locked" in text:
+def _in_our_words(code: int, text: str) -> RetrievalError:
+    """Return the error for a primary result code of SQLite's: https://sqlite.org/rescode.html."""
+    if code in _BUSY:
         return IndexBusy("another program holds the database of the index", hint="try again when it has finished")
-    if any(word in text for word in _DAMAGE):
-        return IndexDamaged(
-            f"the database of the index is damaged: {text}",
-            hint="see what can be saved with: retrieval verify --repair; or index the pictures into a new folder",
-        )
-    if isinstance(error, sqlite3.OperationalError):
+    if "generations.number" in text:
+        return IndexBusy("another process has written to the index meanwhile; nothing was changed", hint="try again")
+    if code in _STORAGE:
         return StorageError(
             f"the database of the index cannot be used: {text}",
             hint="what was committed before is whole; free some space or check the folder's permissions",
         )
-    return error
+    return IndexDamaged(
+        f"the database of the index is damaged: {text}",
+        hint="see what can be saved with: retrieval verify --repair; or index the pictures into a new folder",
+    )
+
+
+# -- rows with a digest -------------------------------------------------------------------------------------------
+
+
+def signed_table(schema: sql.MetaData, name: str, *columns: Any) -> sql.Table:  # noqa: ANN401 - columns, constraints
+    """Return a table whose rows carry a digest of their columns, since SQLite has no checksums of its pages.
+
+    A column `id` is not under it: it may be SQLite's to choose. What SQLite's own check says about it has to do.
+    """
+    table = sql.Table(name, schema, *columns, sql.Column("digest", BYTES, nullable=False))
+    table.info["signed"] = tuple(column.name for column in table.c if column.name not in {"id", "digest"})
+    return table
+
+
+def signed(table: sql.Table, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `row`, which names every column but a fresh `id`, with its digest."""
+    return {**row, "digest": _digest(tuple(row[name] for name in table.info["signed"]))}
+
+
+def is_sound(table: sql.Table, row: tuple[Any, ...]) -> bool:
+    """Tell whether `row`, all columns of `table` in order, is what was written."""
+    return bool(row[-1] == _digest(row[-1 - len(table.info["signed"]) : -1]))
+
+
+def _digest(values: tuple[Any, ...]) -> bytes:
+    return blake2b(ascii(values).encode(), digest_size=8).digest()
+
+
+# -- file systems -------------------------------------------------------------------------------------------------
+
+
+def network_file_system(folder: Path, mounts: Path = MOUNTS) -> str:
+    """Return the type of the network file system that `folder` lies on, "" for none or where there is no telling.
+
+    `mounts` has the form of /proc/mounts: https://man7.org/linux/man-pages/man5/fstab.5.html.
+    """
+    try:
+        lines = mounts.read_bytes().splitlines()
+    except OSError:
+        return ""
+    place, best, kind = os.fsencode(os.path.realpath(folder)) + b"/", b"", b""
+    for fields in (line.split(b" ") for line in lines):
+        point = re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), fields[1]).rstrip(b"/") + b"/"
+        if place.startswith(point) and len(point) >= len(best):  # of two at one place, the later hides the earlier
+            best, kind = point, fields[2]
+    found = os.fsdecode(kind)
+    return found if NETWORK.fullmatch(found) else ""

@@ -20,7 +20,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from pathspec import GitIgnoreSpec
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern as Pattern
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError, _imaging
 
 from retrieval.errors import BadInput, UnreadableImage
@@ -106,7 +106,7 @@ def _seen(root: bytes, path: bytes) -> Found | Unlisted | None:
 
 
 class _Folder:
-    """Names of one folder still to visit, last first; a folder's end in `/`: so the walk's order is that of bytes."""
+    """Names of one folder still to visit, last first; those of folders end in `/`, so the walk goes in byte order."""
 
     def __init__(self, root: bytes, path: bytes, rules: "_Rules") -> None:
         self.path = path
@@ -127,9 +127,9 @@ class _Folder:
 
 @dataclass(frozen=True)
 class _Rules:
-    """Patterns in force in a folder, with the folders they count from; the last that says anything decides."""
+    """Patterns in force in a folder, with the folders they count from; the last that names a path decides."""
 
-    specs: tuple[tuple[bytes, GitIgnoreSpec], ...]
+    sources: tuple[tuple[bytes, tuple[Pattern, ...]], ...]
 
     def extended(self, root: bytes, folder: bytes) -> "_Rules":
         """Return them with those that a file in `folder` adds, before the last; OSError where it cannot be read."""
@@ -137,27 +137,27 @@ class _Rules:
         if not os.path.isfile(path):  # a FIFO would never end, nor /dev/zero
             return self
         with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
-            spec = _compiled(line for line in file if _is_pattern(line))
-        return _Rules((*self.specs[:-1], (folder, spec), self.specs[-1]))
+            patterns = _patterns(file)
+        return _Rules((*self.sources[:-1], (folder, patterns), self.sources[-1]))
 
     def hide(self, path: bytes) -> bool:
         """Tell whether a scan passes over `path`, a folder's ending in `/`, whose parents it did not pass over."""
         if hidden(path.rstrip(b"/").rpartition(b"/")[2]):
             return True
-        for folder, spec in reversed(self.specs):
-            # A pattern cannot hold a newline and a path cannot hold a NUL, but only the latter is matched by `*`.
-            verdict = spec.check_file(os.fsdecode(path[len(folder) :]).replace("\n", "\0")).include if spec else None
-            if verdict is not None:
-                return verdict
+        for folder, patterns in reversed(self.sources):
+            if not patterns:
+                continue
+            # A path holds no NUL and a pattern no newline, but pathspec's `*` and `**` stop at a newline.
+            name = os.fsdecode(path[len(folder) :]).replace("\n", "\0")
+            for pattern in reversed(patterns):
+                if pattern.regex and pattern.regex.fullmatch(name):
+                    return bool(pattern.include)
         return False
 
 
 def _rules_above(root: bytes, below: bytes, exclude: Sequence[str]) -> _Rules | None:
     """Return the patterns that the folders above `below` put in force, None where they hide it."""
-    for pattern in exclude:
-        if not _is_pattern(pattern):
-            raise BadInput(f"{pattern!r} is not a pattern", hint="patterns are written as in .gitignore")
-    rules = _Rules(((b"", _compiled(exclude)),))
+    rules = _Rules(((b"", _patterns(exclude, strict=True)),))
     folder = b""
     for name in below.split(b"/")[:-1]:
         rules = rules.extended(root, folder)
@@ -167,18 +167,25 @@ def _rules_above(root: bytes, below: bytes, exclude: Sequence[str]) -> _Rules | 
     return rules
 
 
-def _compiled(patterns: Iterable[str]) -> GitIgnoreSpec:
-    # `a/**` names what is in a; pathspec lets it name a itself, and then `!a/b` would come too late.
-    lines = (re.sub(r"/\*\*(/?\s*)$", r"/**/*\1", pattern) for pattern in patterns)
-    return GitIgnoreSpec.from_lines(lines, backend="simple")  # the others cannot take names that are not UTF-8
+def _patterns(lines: Iterable[str], *, strict: bool = False) -> tuple[Pattern, ...]:
+    """Compile the patterns in `lines`; what is none is passed over, as git does, or `BadInput` where `strict`."""
+    patterns = []
+    for line in lines:
+        try:
+            patterns.append(Pattern(_LAST_STARS.sub(_spelled_out, line)))
+        except (ValueError, re.error) as error:
+            if strict:
+                raise BadInput(f"{line!r} is not a pattern", hint="patterns are written as in .gitignore") from error
+    return tuple(patterns)
 
 
-def _is_pattern(line: str) -> bool:
-    try:
-        _compiled([line])
-    except (ValueError, re.error):
-        return False
-    return True
+# pathspec, made for lists of files, abridges a last `*` or `**` so that the whole path is not matched any more, and its
+# own judgement of folders is not git's: after `*` and `!*/` it would not enter any.
+_LAST_STARS = re.compile(r"(^!?|/)(\*?)\*(/?\s*)$")
+
+
+def _spelled_out(stars: re.Match[str]) -> str:
+    return stars[1] + ("**/" if stars[2] else "") + "?*" + stars[3]
 
 
 def hidden(name: bytes) -> bool:
@@ -212,7 +219,7 @@ def identify(head: bytes) -> str | None:
         return "WEBP"
     if _NETPBM.match(head):
         return "PPM"
-    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:  # two letters alone may be a text
         return "BMP"
     return _identify_isobmff(head)
 
@@ -324,10 +331,10 @@ def upright(image: Image.Image) -> Image.Image:
     `ImageOps.exif_transpose` writes the EXIF anew, which fails, and with it the turn, where another tag is broken.
     """
     image.load()
+    turn = None
     with suppress(Exception):  # EXIF that cannot be parsed says nothing about the picture
         turn = _TURNS.get(image.getexif()[ExifTags.Base.Orientation])
-        return image if turn is None else image.transpose(turn)
-    return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _taken(image: Image.Image) -> str | None:

@@ -1,29 +1,28 @@
 """The facts of an index in SQLite: tables, queries, migrations. Every function takes a connection in a transaction.
 
-Each row carries a digest of its other columns, since SQLite has no checksums of its pages: a flipped bit on the disk is
-seen by `verify`, not believed.
+Each row carries a digest of its other columns, and a function that returns rows raises `IndexDamaged` for one that is
+not what was written: a flipped bit on the disk is not believed.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from retrieval.database import BYTES, INTEGER, is_sound, signed, signed_table
 from retrieval.errors import IndexDamaged, IndexTooNew
 from retrieval.types import Picture
 
+REPAIR = "see what can be saved with: retrieval verify --repair"
+PART = 10_000
+"""Rows or ids that go into one statement."""
+
+
 schema = sql.MetaData()
-
-BYTES = sql.LargeBinary
-INTEGER = sql.BigInteger().with_variant(sql.Integer, "sqlite")  # SQLite's rowid is an INTEGER, of 64 bits
-
-
-def _table(name: str, *columns: Any) -> sql.Table:  # noqa: ANN401 - columns and constraints
-    return sql.Table(name, schema, *columns, sql.Column("digest", BYTES, nullable=False))
-
+_table = partial(signed_table, schema)
 
 encoders = _table(  # what made the vectors
     "encoders",
@@ -71,20 +70,22 @@ files = _table(  # one row a place
     sql.Column("path", BYTES, nullable=False),  # relative to the root
     sql.Column("size", INTEGER, nullable=False),
     sql.Column("mtime_ns", INTEGER, nullable=False),
-    sql.Column("image", INTEGER, sql.ForeignKey(images.c.id), index=True),  # NULL: no picture, or never read
+    sql.Column("image", INTEGER, sql.ForeignKey(images.c.id)),  # NULL: no picture, or never read
     sql.Column("offline", INTEGER, nullable=False),  # 1: could not be looked at by the latest run
     sql.Column("reason", sql.Text),  # why it is unreadable
     sql.Column("reader", sql.Text),  # `images.reader()` that found it unreadable
     sql.UniqueConstraint("root", "path"),
 )
+OFFLINE = files.c.offline == sql.literal_column("1")  # with a parameter, SQLite could not use the index below
+sql.Index("files_image", files.c.image, files.c.offline)
 sql.Index("files_unreadable", files.c.id, sqlite_where=files.c.reason.is_not(None))
-sql.Index("files_offline", files.c.id, sqlite_where=files.c.offline == 1)
+sql.Index("files_offline", files.c.image, sqlite_where=OFFLINE)
 format_ = sql.Table("format", schema, sql.Column("version", INTEGER, primary_key=True, autoincrement=False))
 
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """A place that is known."""
+    """A place that is known: the columns of `files`, the id last."""
 
     root: int
     path: bytes
@@ -139,7 +140,8 @@ def _create(connection: sql.Connection) -> None:
 
 
 MIGRATIONS: list[Callable[[sql.Connection], None]] = [_create]
-"""Step i takes a database from format i to i + 1; a new index goes through all of them."""
+"""Step i takes a database from format i to i + 1; a new index goes through all of them. So, with the first step that is
+appended, `_create` has to become the statements of format 1 in so many words: `verify` compares definitions."""
 
 
 def version(connection: sql.Connection) -> int:
@@ -147,14 +149,14 @@ def version(connection: sql.Connection) -> int:
     if not sql.inspect(connection).get_table_names():
         return 0
     found = connection.scalar(sql.select(format_.c.version))
-    if found is None:
-        raise IndexDamaged("the database of the index does not say its format")
+    if not isinstance(found, int) or found < 1:
+        raise IndexDamaged("the database of the index does not say its format", hint=REPAIR)
     if found > len(MIGRATIONS):
         raise IndexTooNew(
             f"the index has format {found}, this version of retrieval reads up to {len(MIGRATIONS)}",
             hint="upgrade: pip install --upgrade retrieval",
         )
-    return int(found)
+    return found
 
 
 def migrate(connection: sql.Connection) -> None:
@@ -165,21 +167,12 @@ def migrate(connection: sql.Connection) -> None:
     connection.execute(sql.insert(format_), {"version": len(MIGRATIONS)})
 
 
-# -- digests ------------------------------------------------------------------------------------------------------
-
-
-def digest_of(table: sql.Table, row: Mapping[str, Any]) -> bytes:
-    """Return 8 bytes over all columns of `row` but its digest and its `id`.
-
-    An image's id follows from its SHA-256, and what refers to a root's is a foreign key: `verify` looks at both.
-    """
-    values = tuple(row[column.name] for column in table.c if column.name not in {"id", "digest"})
-    return blake2b(repr(values).encode("utf-8", "surrogatepass"), digest_size=8).digest()
-
-
-def signed(table: sql.Table, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `row`, which names every column but a fresh `id`, with its digest."""
-    return {**row, "digest": digest_of(table, row)}
+def _sound(connection: sql.Connection, table: sql.Table, chosen: sql.Select[Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield rows of `table`, of which `chosen` selects all columns; `IndexDamaged` for one that is not as written."""
+    for row in connection.execute(chosen):
+        if not is_sound(table, tuple(row)):
+            raise IndexDamaged(f"a row of the table {table.name} is not what was written", hint=REPAIR)
+        yield tuple(row)
 
 
 # -- generations and encoders -------------------------------------------------------------------------------------
@@ -187,16 +180,16 @@ def signed(table: sql.Table, row: Mapping[str, Any]) -> dict[str, Any]:
 
 def latest(connection: sql.Connection) -> Generation:
     """Return the newest generation."""
-    row = connection.execute(sql.select(generations).order_by(generations.c.number.desc()).limit(1)).mappings().first()
+    newest = sql.select(generations).order_by(generations.c.number.desc()).limit(1)
+    row = next(_sound(connection, generations, newest), None)
     if row is None:
-        raise IndexDamaged("the index has no committed state", hint="index the pictures into a new folder")
-    parts = (
-        sql.select(segments.c.ref, segments.c.vectors)
-        .where(segments.c.generation == row["number"])
-        .order_by(segments.c.position)
-    )
-    refs = tuple((part.ref, part.vectors) for part in connection.execute(parts))
-    return Generation(row["number"], row["fingerprint"], row["images"], row["files"], row["vectors"], refs)
+        raise IndexDamaged("the index has no committed state", hint=REPAIR)
+    ordered = sql.select(segments).where(segments.c.generation == row[0]).order_by(segments.c.position)
+    parts = tuple((ref, count) for _, _, ref, count, _ in _sound(connection, segments, ordered))
+    found = Generation(*(*row[:-1], parts))
+    if sum(count for _, count in parts) != found.vectors:
+        raise IndexDamaged("the index does not name all its segments", hint=REPAIR)
+    return found
 
 
 def insert_generation(connection: sql.Connection, generation: Generation) -> None:
@@ -214,15 +207,15 @@ def insert_generation(connection: sql.Connection, generation: Generation) -> Non
 
 def kept_refs(connection: sql.Connection) -> set[str]:
     """Return the refs of all kept generations."""
-    return set(connection.scalars(sql.select(segments.c.ref)))
+    return {row[2] for row in _sound(connection, segments, sql.select(segments))}
 
 
 def encoder(connection: sql.Connection, fingerprint: str) -> dict[str, Any]:
     """Return the row of an encoder."""
-    found = connection.execute(sql.select(encoders).where(encoders.c.fingerprint == fingerprint)).mappings().first()
+    found = next(_sound(connection, encoders, sql.select(encoders).where(encoders.c.fingerprint == fingerprint)), None)
     if found is None:
-        raise IndexDamaged("the index does not say what made its vectors", hint="index the pictures into a new folder")
-    return dict(found)
+        raise IndexDamaged("the index does not say what made its vectors", hint=REPAIR)
+    return dict(zip(encoders.c.keys(), found, strict=True))
 
 
 def put_encoder(connection: sql.Connection, row: Mapping[str, Any]) -> None:
@@ -238,8 +231,7 @@ def put_encoder(connection: sql.Connection, row: Mapping[str, Any]) -> None:
 
 def all_roots(connection: sql.Connection) -> list[Root]:
     """Return the roots in byte order of their paths."""
-    rows = connection.execute(sql.select(roots.c.id, roots.c.path, roots.c.beside).order_by(roots.c.path))
-    return [Root(*row) for row in rows]
+    return [Root(*row[:-1]) for row in _sound(connection, roots, sql.select(roots).order_by(roots.c.path))]
 
 
 def put_root(connection: sql.Connection, path: bytes, beside: bytes | None, id_: int | None = None) -> int:
@@ -256,16 +248,25 @@ def delete_root(connection: sql.Connection, id_: int) -> None:
     connection.execute(sql.delete(roots).where(roots.c.id == id_))
 
 
+def put_root_over(connection: sql.Connection, path: bytes, beside: bytes | None, inner: Mapping[int, bytes]) -> int:
+    """Insert a root that takes over the roots `inner`, id -> its folder below `path`; return its id."""
+    made = put_root(connection, path, beside)
+    for root, prefix in inner.items():
+        absorb_root(connection, root, made, prefix)
+    return made
+
+
 def absorb_root(connection: sql.Connection, inner: int, outer: int, prefix: bytes) -> None:
     """Make the files of root `inner` files of `outer`, below its folder `prefix`, and forget `inner`."""
-    rows = files_below(connection, inner, b"", None, limit=-1)
-    connection.execute(sql.delete(files).where(files.c.root == inner))
-    put_files(connection, [replace(row, root=outer, path=prefix + row.path) for row in rows])
+    while rows := files_below(connection, inner, b"", None, limit=PART):
+        delete_files(connection, [row.id for row in rows if row.id is not None])
+        put_files(connection, [replace(row, root=outer, path=prefix + row.path) for row in rows])
     delete_root(connection, inner)
 
 
-def _as_file_rows(statement: sql.Select[Any]) -> sql.Select[Any]:
-    return statement.with_only_columns(*(files.c[name] for name in FileRow.__slots__))
+def _file_rows(connection: sql.Connection, chosen: sql.Select[Any]) -> Iterator[FileRow]:
+    for row in _sound(connection, files, chosen):
+        yield FileRow(*(*row[1:-1], row[0]))
 
 
 def _below(root: int, folder: bytes) -> sql.ColumnElement[bool]:
@@ -281,7 +282,7 @@ def files_below(connection: sql.Connection, root: int, folder: bytes, after: byt
     statement = sql.select(files).where(_below(root, folder)).order_by(files.c.path).limit(limit)
     if after is not None:
         statement = statement.where(files.c.path > after)
-    return [FileRow(*row) for row in connection.execute(_as_file_rows(statement))]
+    return list(_file_rows(connection, statement))
 
 
 def count_below(connection: sql.Connection, root: int, folder: bytes = b"") -> int:
@@ -304,46 +305,39 @@ def image_at(connection: sql.Connection, root: int, path: bytes) -> int | None:
 def files_by_id(connection: sql.Connection, ids: Sequence[int]) -> Iterator[FileRow]:
     """Yield the files with these ids."""
     for some in chunks(ids):
-        for row in connection.execute(_as_file_rows(sql.select(files).where(files.c.id.in_(some)))):
-            yield FileRow(*row)
+        yield from _file_rows(connection, sql.select(files).where(files.c.id.in_(some)))
 
 
-def files_of_images(connection: sql.Connection, ids: Sequence[int]) -> list[FileRow]:
-    """Return the places of images, in no order; at most as many ids as `chunks` gives."""
-    return [FileRow(*row) for row in connection.execute(_as_file_rows(sql.select(files).where(files.c.image.in_(ids))))]
+_FACTS = [name for name in FileRow.__slots__ if name != "id"]
+_PUT_FILE = upsert(files).on_conflict_do_update(
+    index_elements=["root", "path"], set_={name: upsert(files).excluded[name] for name in (*_FACTS, "digest")}
+)
 
 
 def put_files(connection: sql.Connection, rows: Sequence[FileRow]) -> set[int]:
-    """Insert places or renew them; return the images that any of them had before."""
-    before: set[int] = set()
-    for row in rows:
-        values = signed(
-            files, {column.name: getattr(row, column.name) for column in files.c if column.name not in {"id", "digest"}}
-        )
-        place = (files.c.root == row.root) & (files.c.path == row.path)
-        old = connection.execute(sql.select(files.c.id, files.c.image).where(place)).first()
-        if old is None:
-            connection.execute(sql.insert(files), values)
-        else:
-            connection.execute(sql.update(files).where(files.c.id == old.id), values)
-            before |= {old.image} - {None}
-    return before
+    """Insert places or renew them; return the images that any of them had before. Of one place, the last row counts."""
+    last = {(row.root, row.path): row for row in rows}
+    before: set[int | None] = {row.image for row in rows} if len(last) < len(rows) else set()
+    for some in chunks(list(last.values())):
+        for root in {row.root for row in some}:
+            here = files.c.path.in_([row.path for row in some if row.root == root])
+            before |= set(connection.scalars(sql.select(files.c.image).where(files.c.root == root, here)))
+        connection.execute(_PUT_FILE, [signed(files, {name: getattr(row, name) for name in _FACTS}) for row in some])
+    return {image for image in before if image is not None}
 
 
 def delete_files(connection: sql.Connection, ids: Sequence[int]) -> set[int]:
     """Forget places; return the images that they had."""
-    before: set[int] = set()
+    before: set[int | None] = set()
     for some in chunks(ids):
-        chosen = files.c.id.in_(some)
-        before |= set(connection.scalars(sql.select(files.c.image).where(chosen)))
-        connection.execute(sql.delete(files).where(chosen))
-    return before - {None}
+        before |= set(connection.scalars(sql.delete(files).where(files.c.id.in_(some)).returning(files.c.image)))
+    return {image for image in before if image is not None}
 
 
-def chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Cut `ids` so that each part fits into one statement: SQLite allows 32,766 variables."""
-    for start in range(0, len(ids), 10_000):
-        yield ids[start : start + 10_000]
+def chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Cut `items` so that each part fits into one statement: SQLite allows 32,766 variables."""
+    for start in range(0, len(items), PART):
+        yield items[start : start + PART]
 
 
 # -- images -------------------------------------------------------------------------------------------------------
@@ -370,8 +364,9 @@ def delete_homeless(connection: sql.Connection, ids: Sequence[int]) -> None:
 
 
 def image_ids(connection: sql.Connection) -> Iterator[int]:
-    """Yield the ids of all images."""
-    yield from connection.scalars(sql.select(images.c.id))
+    """Yield the ids of all images, ascending."""
+    for (id_,) in connection.exec_driver_sql("SELECT id FROM images ORDER BY id"):
+        yield id_
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,17 +383,20 @@ class Place:
 
 def places(connection: sql.Connection, ids: Sequence[int]) -> list[Place]:
     """Return all places of the images `ids`: those that can be reached first, then in byte order."""
-    columns = (images.c.id, images.c.width, images.c.height, files.c.root, files.c.path, files.c.offline)
-    joined = sql.select(*columns).join(files, files.c.image == images.c.id).join(roots, roots.c.id == files.c.root)
-    ordered = joined.order_by(files.c.offline, roots.c.path, files.c.path)
-    return [Place(*row) for some in chunks(ids) for row in connection.execute(ordered.where(images.c.id.in_(some)))]
+    ordered = sql.select(files).join(roots).order_by(files.c.offline, roots.c.path, files.c.path)
+    found = []
+    for some in chunks(ids):
+        known = {row[0]: row for row in _sound(connection, images, sql.select(images).where(images.c.id.in_(some)))}
+        for row in _file_rows(connection, ordered.where(files.c.image.in_(list(known)))):
+            image = known[row.image]
+            found.append(Place(image[0], image[2], image[3], row.root, row.path, row.offline))
+    return found
 
 
 def unreadable_files(connection: sql.Connection) -> Iterator[FileRow]:
     """Yield the files that could not be read, in byte order of root and path."""
-    statement = sql.select(files).join(roots).where(files.c.reason.is_not(None)).order_by(roots.c.path, files.c.path)
-    for row in connection.execute(_as_file_rows(statement)):
-        yield FileRow(*row)
+    chosen = sql.select(files).join(roots).where(files.c.reason.is_not(None))
+    return _file_rows(connection, chosen.order_by(roots.c.path, files.c.path))
 
 
 def count_unreadable(connection: sql.Connection) -> int:
@@ -409,6 +407,6 @@ def count_unreadable(connection: sql.Connection) -> int:
 def count_offline(connection: sql.Connection) -> int:
     """Return how many images have no place that the latest run could look at."""
     other = files.alias()
-    reachable = sql.exists().where(other.c.image == files.c.image, other.c.offline == 0)
-    offline = sql.select(files.c.image).where(files.c.offline == 1, files.c.image.is_not(None), ~reachable)
-    return connection.scalar(sql.select(sql.func.count(offline.distinct().subquery().c.image))) or 0
+    away = sql.select(files.c.image).where(OFFLINE, files.c.image.is_not(None)).distinct().subquery()
+    reachable = sql.exists().where(other.c.image == away.c.image, other.c.offline == 0)
+    return connection.scalar(sql.select(sql.func.count()).select_from(away).where(~reachable)) or 0

@@ -13,7 +13,7 @@ Colour = tuple[int, int, int]
 
 
 class ColourEncoder:
-    """The mean colours of the four quarters (upper left, upper right, lower left, lower right) as (r, g, b), and 64; over its length.
+    """The mean colours of the four quarters, upper left and right, lower left and right, and 64; scaled to length 1.
 
     So a picture of one colour (r, g, b) has the vector (r, g, b, r, g, b, r, g, b, r, g, b, 64) / length.
     """

@@ -41,8 +41,8 @@ def imports(module: str) -> set[str]:
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "retrieval":
-            parts = (node.module or "").split(".")[1:]
-            found |= {parts[0]} if parts else {alias.name for alias in node.names}
+            _, _, below = (node.module or "").partition(".")
+            found |= {room(below.replace(".", "/"))} if below else {alias.name for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("retrieval.")}
     return {name for name in found if name in set().union(*FLOORS)}

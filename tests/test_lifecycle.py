@@ -1,4 +1,4 @@
-"""Any sequence of adding, changing, moving, vanishing, returning and removing, against a simple model of what must be."""
+"""Any sequence of adding, changing, moving, vanishing, returning and removing, against a simple model."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from retrieval import Index
 from tests.fakes import ColourEncoder, colour, picture, put
@@ -17,7 +17,7 @@ CONTENTS = st.integers(0, 5)
 
 
 class Lifecycle(RuleBasedStateMachine):
-    """The model: what lies in the folder, and what the index must know of it (place -> content, and which are offline)."""
+    """The model: what lies in the folder, and which contents the index must know where, and which as offline."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,44 +31,37 @@ class Lifecycle(RuleBasedStateMachine):
         self.encoder = ColourEncoder()
         self.embedded: set[int] = set()
 
-    @initialize()
-    def make(self) -> None:
+    @initialize(contents=st.dictionaries(NAMES, CONTENTS, min_size=4))
+    def make(self, contents: dict[str, int]) -> None:
         self.root.mkdir()
         self.index = Index.create(self.home / "index", encoder=self.encoder)
+        self.write(contents)
+        self.add(prune=False)
 
     def teardown(self) -> None:
         self.index.close()
         shutil.rmtree(self.home)
 
-    @property
-    def plugged(self) -> bool:
-        return self.root.exists()
+    @rule(contents=st.dictionaries(NAMES, CONTENTS, min_size=1))
+    def write(self, contents: dict[str, int]) -> None:
+        for name, content in contents.items():
+            self.clock += 1
+            put(self.root / name, picture(colour(content)))
+            os.utime(self.root / name, ns=(self.clock, self.clock))
+            self.disk[name] = content
 
-    @precondition(lambda self: self.plugged)
-    @rule(name=NAMES, content=CONTENTS)
-    def write(self, name: str, content: int) -> None:
-        self.clock += 1
-        put(self.root / name, picture(colour(content)))
-        os.utime(self.root / name, ns=(self.clock, self.clock))
-        self.disk[name] = content
+    @rule(names=st.sets(NAMES, min_size=1))
+    def delete(self, names: set[str]) -> None:
+        for name in names:
+            (self.root / name).unlink(missing_ok=True)
+            self.disk.pop(name, None)
 
-    @precondition(lambda self: self.plugged)
-    @rule(name=NAMES)
-    def delete(self, name: str) -> None:
-        (self.root / name).unlink(missing_ok=True)
-        self.disk.pop(name, None)
-
-    @precondition(lambda self: self.plugged)
     @rule(old=NAMES, new=NAMES)
     def move(self, old: str, new: str) -> None:
         if old in self.disk and old != new:
             (self.root / new).parent.mkdir(parents=True, exist_ok=True)
             (self.root / old).replace(self.root / new)
             self.disk[new] = self.disk.pop(old)
-
-    @rule()
-    def unplug_or_plug_in(self) -> None:
-        (self.root.rename(self.away)) if self.plugged else self.away.rename(self.root)
 
     @rule(name=NAMES)
     def remove(self, name: str) -> None:
@@ -77,25 +70,44 @@ class Lifecycle(RuleBasedStateMachine):
             del self.known[name]
             self.offline.discard(name)
 
-    @rule(prune=st.booleans())
-    def update(self, prune: bool) -> None:
-        if not self.plugged and not self.index.info().roots:
-            return
+    @rule()
+    def update(self) -> None:
+        self.add(prune=False)
+
+    @rule()
+    def update_with_the_disk_unplugged(self) -> None:
+        self.root.rename(self.away)
+        self.add(prune=False)
+        self.the_index_knows_what_the_model_knows()
+        self.away.rename(self.root)
+
+    @rule(kept=st.sets(NAMES, min_size=1, max_size=4))
+    def update_after_a_disaster(self, kept: set[str]) -> None:
+        self.delete(set(self.disk) - kept)
+        self.add(prune=False)
+
+    @rule()
+    def prune(self) -> None:
+        self.add(prune=True)
+
+    def add(self, *, prune: bool) -> None:
+        plugged = self.root.exists()
         report = self.index.add(self.root, prune=prune)
-        there = self.disk if self.plugged else {}
+        there = self.disk if plugged else {}
         missing = {name for name in self.known if name not in there}
         arrived = [content for name, content in there.items() if name not in self.known]
         moved = 0
-        for name in sorted(missing) if self.plugged else ():
+        for name in sorted(missing) if plugged else ():
             if self.known[name] in arrived:
                 arrived.remove(self.known[name])
                 missing.discard(name)
                 moved += 1
-        believed = self.plugged and os.listdir(self.root) and 2 * len(missing) <= len(self.known)
+        believed = plugged and os.listdir(self.root) and 2 * len(missing) <= len(self.known)
         kept = set() if prune or believed else missing
         assert (report.moved, report.gone, report.offline) == (moved, len(missing - kept), len(kept))
         self.known = {name: self.known[name] for name in kept} | there
         self.offline = kept
+        assert self.index.verify().damage == ()
 
     @rule()
     def compact(self) -> None:
@@ -128,13 +140,8 @@ class Lifecycle(RuleBasedStateMachine):
         }
         assert facts.offline == len(all_offline)
 
-    @invariant()
-    def the_index_is_whole(self) -> None:
-        if hasattr(self, "index"):
-            assert self.index.verify().damage == ()
-
 
 TestLifecycle = Lifecycle.TestCase
 TestLifecycle.settings = settings(
-    max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=50, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

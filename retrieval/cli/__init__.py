@@ -16,7 +16,7 @@ from typer.exceptions import TyperException
 
 from retrieval.cli import backbones, compact, index, info, query, remove, verify
 from retrieval.cli.options import Quiet, Verbose, Version
-from retrieval.cli.output import complain, log
+from retrieval.cli.output import ReaderGoneError, complain, log
 from retrieval.errors import RetrievalError
 
 app = typer.Typer(
@@ -58,7 +58,7 @@ def _run() -> int:
     try:
         code = typer.main.get_command(app).main(prog_name="retrieval", standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (ReaderGoneError, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit needs somewhere to go
         return 128 + signal.SIGPIPE
     except (KeyboardInterrupt, typer.Abort):

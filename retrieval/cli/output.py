@@ -20,9 +20,16 @@ def talkative() -> bool:
     return log.isEnabledFor(logging.WARNING)
 
 
+class ReaderGoneError(Exception):
+    """Whoever read stdout has gone. Not a BrokenPipeError, of which Typer would make an exit code of its own."""
+
+
 def write(data: bytes) -> None:
     """Write to stdout as it is."""
-    sys.stdout.buffer.write(data)
+    try:
+        sys.stdout.buffer.write(data)
+    except BrokenPipeError:
+        raise ReaderGoneError from None
 
 
 def put(text: str) -> None:

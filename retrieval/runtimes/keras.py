@@ -2,16 +2,19 @@
 
 import contextlib
 import hashlib
+import io
+import os
+import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.backbones import IMAGENET, RANDOM, Backbone, Scaling
+from retrieval.backbones import DEVIATIONS, IMAGENET, RANDOM, Backbone, Scaling
 from retrieval.errors import BadInput, BadWeights, WeightsNotFound
 from retrieval.images import DECODE_RULE
 from retrieval.types import Pixels, Vectors
@@ -21,13 +24,18 @@ class KerasEncoder:
     """A backbone with its weights, as one graph: uint8 -> scaling -> backbone -> average pool -> L2."""
 
     def __init__(self, backbone: Backbone, weights: str) -> None:
-        """Build `backbone` with `weights`, as `backbones.locate_weights` gives them; see there for the errors."""
-        network, digest = _own_model(weights) if backbone.is_model else _application(backbone, weights)
-        self.backbone = backbone.sized(_input_size(network, backbone))
+        """Build `backbone` with `weights`, a path, `RANDOM` or `IMAGENET` as `backbones.locate_weights` gives them.
+
+        `BadWeights` for a file that does not fit, `WeightsNotFound` where a download fails, `BadInput` for options with
+        which the network cannot be built.
+        """
+        with _random_state_kept():
+            network, digest = _own_model(Path(weights)) if backbone.is_model else _application(backbone, weights)
+            self.backbone = backbone.sized(_input_size(network, backbone))
+            self._graph = _graph(network, self.backbone)
         self.size = self.backbone.input_size
-        self.fingerprint = self.backbone.fingerprint(digest, DECODE_RULE)
-        self._graph = _graph(network, self.backbone)
         self.dim = int(self._graph.output_shape[-1])
+        self.fingerprint = self.backbone.fingerprint(digest, DECODE_RULE)
 
     def images(self, batch: Pixels) -> Vectors:
         """Return one row of length 1 a picture."""
@@ -38,93 +46,167 @@ def scaled(pixels: Any, scaling: Scaling) -> Any:  # noqa: ANN401 - a Keras tens
     """Return `pixels`, float RGB 0-255, as `scaling` wants them."""
     if scaling.flip:
         pixels = keras.ops.flip(pixels, axis=-1)
-    return pixels * np.float32(scaling.scale) + np.float32(scaling.offset)
+    return pixels * np.array(scaling.scale, dtype=np.float32) + np.array(scaling.offset, dtype=np.float32)
+
+
+@contextlib.contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """Undo what building does to the program's random numbers: Keras draws seeds from `random` for every layer."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def _graph(network: Any, backbone: Backbone) -> Any:  # noqa: ANN401
     pixels = keras.Input((*backbone.input_size, 3), dtype="uint8")
-    values = scaled(keras.ops.cast(pixels, "float32"), backbone.scaling)
-    features = network(values, training=False)
+    try:
+        features = network(scaled(keras.ops.cast(pixels, "float32"), backbone.scaling), training=False)
+    except Exception as error:  # an own model of any size may not take this one
+        height, width = backbone.input_size
+        raise BadInput(
+            f"{backbone} does not take pictures of {height}x{width} pixels: {_sentence(error)}",
+            hint="give another size with --input-size",
+        ) from error
     if len(features.shape) == 4:  # noqa: PLR2004 - a map of features: picture, height, width, channel
         features = keras.layers.GlobalAveragePooling2D()(features)
-    return keras.Model(pixels, keras.layers.UnitNormalization()(features))
+    graph = keras.Model(pixels, keras.layers.UnitNormalization()(features))
+    graph.jit_compile = False  # on a GPU, Keras would compile anew for each number of pictures
+    return graph
 
 
 def _input_size(network: Any, backbone: Backbone) -> tuple[int, int]:  # noqa: ANN401
-    height, width = network.input_shape[1:3]
-    return (height, width) if height and width else backbone.input_size
+    """Return the size that the network is built for, with the backbone's own where that leaves it open."""
+    height, width = network.inputs[0].shape[1:3]
+    return height or backbone.input_size[0], width or backbone.input_size[1]
 
 
 def _application(backbone: Backbone, weights: str) -> tuple[Any, str]:
-    network = _built(backbone, weights=None, size=backbone.input_size)
-    if weights == RANDOM:
+    """Return a network of `keras.applications` and the digest of its weights.
+
+    The network is built without weights, whatever they come from, so that equal weights are an equal graph.
+    """
+    downloaded = _downloaded(backbone) if weights == IMAGENET else None
+    network = _built(backbone, size=backbone.input_size)
+    if downloaded is not None:
+        network.set_weights(downloaded)
+    elif weights == RANDOM:
         _randomise(network)
-    elif weights == IMAGENET:
-        network.set_weights(_downloaded(backbone).get_weights())
     else:
         _load(network, backbone, Path(weights))
-    return network, _digest(network.get_weights())
+    digest = _digest(network.get_weights())
+    _completed(network, backbone)
+    return network, digest
 
 
-def _built(backbone: Backbone, *, weights: str | None, size: tuple[int, int] | None, top: bool = False) -> Any:  # noqa: ANN401
+def _built(backbone: Backbone, *, size: tuple[int, int] | None, weights: str | None = None, top: bool = False) -> Any:  # noqa: ANN401
+    """Build the network; at its own size for None. Pooled by Keras: ConvNeXt normalises what is pooled."""
     builder = getattr(keras.applications, backbone.architecture.keras_name)
     shape = None if size is None else (*size, 3)
     try:
-        return builder(weights=weights, include_top=top, input_shape=shape, **backbone.options)
+        return builder(
+            weights=weights, include_top=top, input_shape=shape, pooling=backbone.pooling, **backbone.options
+        )
     except ValueError as error:
-        raise BadInput(f"Keras cannot build {backbone}: {' '.join(str(error).split())}") from error
+        raise BadInput(f"Keras cannot build {backbone}: {_sentence(error)}") from error
 
 
-def _downloaded(backbone: Backbone) -> Any:  # noqa: ANN401
-    """Return the network with Keras' own weights, from Keras' cache or by download, at a size that has some."""
+def _completed(network: Any, backbone: Backbone) -> None:  # noqa: ANN401
+    """Make the first layers of an EfficientNet what they are where Keras loads its own weights.
+
+    There, and only there, Keras divides by the square root of the deviations once more (efficientnet.py;
+    tensorflow/tensorflow#49930), here by way of the variances. And `set_weights` leaves their use out.
+    """
+    if backbone.architecture.family == "efficientnet":
+        layer = next(layer for layer in network.layers if isinstance(layer, keras.layers.Normalization))
+        layer.adapt_variance.assign(layer.adapt_variance * np.array(DEVIATIONS, dtype=np.float32))
+        layer.finalize_state()
+
+
+def _downloaded(backbone: Backbone) -> list[NDArray[np.float32]]:
+    """Return Keras' own weights, from Keras' cache or by download; a progress bar on stderr if that is a terminal."""
+    name = backbone.weights_file
+    if not backbone.published:
+        raise WeightsNotFound(
+            f"Keras has no weights of {backbone}",
+            hint="give a file with --weights FILE, take another --alpha, or try things out with --weights random",
+        )
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # Keras' progress bar; stdout is for results
-            return _built(backbone, weights=IMAGENET, size=(backbone.published_size,) * 2)
-    except BadInput:
-        raise
+        # Keras prints to stdout, which is for results.
+        with contextlib.redirect_stdout(sys.stderr if sys.stderr.isatty() else io.StringIO()):
+            network = _built(backbone, size=(backbone.published_size,) * 2, weights=IMAGENET)
     except Exception as error:
-        name = backbone.weights_file
         raise WeightsNotFound(
             f"the weights of {backbone.name} ({name}) are not on this machine and could not be downloaded",
-            hint=f"put {name} into ~/.keras/models or into a folder named by RETRIEVAL_WEIGHTS, give a file with "
-            "--weights FILE, or try things out with --weights random",
+            hint=f"put {name} into {os.environ.get('KERAS_HOME', '~/.keras')}/models or into a folder named by "
+            "RETRIEVAL_WEIGHTS, give a file with --weights FILE, or try things out with --weights random",
         ) from error
+    weights: list[NDArray[np.float32]] = network.get_weights()
+    return weights
 
 
 def _load(network: Any, backbone: Backbone, path: Path) -> None:  # noqa: ANN401
     """Load `path` into `network`; where the file has a classifier on top, all but that."""
     try:
         network.load_weights(path)
-    except Exception as first:
+    except Exception as first:  # noqa: BLE001 - Keras and h5py raise of all kinds
         try:
-            whole = _built(backbone, weights=None, size=None, top=True)
+            whole = _built(backbone, size=None, top=True)
             whole.load_weights(path)
             network.set_weights(whole.get_weights()[: len(network.weights)])
-        except Exception:
-            reason = " ".join(str(first).split())[:300]
-            raise BadWeights(f"{path} does not hold the weights of {backbone}: {reason}") from first
+        except Exception as second:
+            raise BadWeights(
+                f"{path} does not hold the weights of {backbone}: {_sentence(first)}",
+                hint=f"it takes a file such as {backbone.weights_file}; see --backbone, --alpha",
+            ) from second
 
 
 def _randomise(network: Any) -> None:  # noqa: ANN401
-    """Fill the kernels as Keras' default does (Glorot uniform), from a seed of their own: the same on every machine."""
+    """Fill the kernels from a seed of their own: the same on every machine.
+
+    So wide (He et al. 2015, Delving Deep into Rectifiers, equation 10, as a uniform distribution) that a picture's
+    signal does not die away in a deep network; Keras' default (Glorot) lets it, where kernels are depthwise.
+    """
     generator = np.random.default_rng(0)
     for variable in network.trainable_variables:
         if len(variable.shape) > 1:
             *window, inputs, outputs = variable.shape
-            limit = np.sqrt(6 / (np.prod(window) * (inputs + outputs)))
+            depthwise = len(window) > 0 and outputs == 1  # (height, width, channels, 1): each channel by itself
+            limit = np.sqrt(6 / (np.prod(window) * (1 if depthwise else inputs)))
             variable.assign(generator.uniform(-limit, limit, variable.shape).astype(np.float32))
 
 
-def _own_model(weights: str) -> tuple[Any, str]:
-    path = Path(weights)
+def _own_model(path: Path) -> tuple[Any, str]:
+    if path.suffix != ".keras":  # other formats have had ways around safe_mode (CVE-2025-9905)
+        raise BadWeights(f"{path} is not a .keras file")
     try:
         model = keras.saving.load_model(path, compile=False)  # safe_mode stays on: a model file must not run code
+        taken, given = ([tuple(tensor.shape) for tensor in tensors] for tensors in (model.inputs, model.outputs))
     except Exception as error:
-        raise BadWeights(f"{path} cannot be loaded as a Keras model: {' '.join(str(error).split())[:300]}") from error
-    shapes = (model.input_shape, model.output_shape)
-    if any(isinstance(shape, list | dict) for shape in shapes) or len(shapes[0]) != 4 or shapes[0][-1] != 3:  # noqa: PLR2004
-        raise BadWeights(f"{path} does not take one RGB picture and give one vector: {shapes[0]} -> {shapes[1]}")
-    return model, hashlib.sha256(path.read_bytes()).hexdigest()
+        raise BadWeights(
+            f"{path} cannot be loaded as a Keras model: {_sentence(error)}",
+            hint="a model holds no code of its own: no Lambda layer, no class that Keras does not know",
+        ) from error
+    if not (len(taken) == len(given) == 1 and _is_picture(taken[0]) and _is_vector(given[0])):
+        raise BadWeights(
+            f"{path} does not take one RGB picture and give one vector: it takes {taken} and gives {given}"
+        )
+    with path.open("rb") as file:
+        return model, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_picture(shape: tuple[int | None, ...]) -> bool:
+    return len(shape) == 4 and shape[-1] == 3  # noqa: PLR2004 - picture, height, width, RGB
+
+
+def _is_vector(shape: tuple[int | None, ...]) -> bool:
+    return len(shape) in {2, 4} and shape[-1] is not None
+
+
+def _sentence(error: Exception) -> str:
+    """Return the first sentence of what Keras says, on one line."""
+    return " ".join(str(error).split()).partition(". ")[0][:200].rstrip(".")
 
 
 def _digest(weights: Sequence[NDArray[np.float32]]) -> str:
@@ -132,5 +214,5 @@ def _digest(weights: Sequence[NDArray[np.float32]]) -> str:
     digest = hashlib.sha256()
     for array in weights:
         digest.update(repr(array.shape).encode())
-        digest.update(cast("NDArray[np.float32]", np.ascontiguousarray(array, dtype=np.float32)).data)
+        digest.update(np.ascontiguousarray(array, dtype=np.float32).data)
     return digest.hexdigest()

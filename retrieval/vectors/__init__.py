@@ -1,8 +1,9 @@
 """SEAM: where vectors live. Siblings are the implementations, loaded by name through `plugins`.
 
-Vectors live in immutable segments. A `ref` names a segment: the SHA-256 of the file that holds its vectors, then, joined
-by `+`, that of each file derived from them. A file is named by its own SHA-256 and a suffix, so what the metadata has
-committed is all that is ever opened, and every flipped byte can be found. A file that no committed ref names is rubbish.
+Vectors live in immutable segments. A `ref` names a segment: the SHA-256 of the file that holds its vectors, then,
+joined by `+`, that of each file derived from them. A file is named by its own SHA-256 and a suffix, so what the
+metadata has committed is all that is ever opened, and every flipped byte can be found. A file that no committed ref
+names is rubbish.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,7 +14,10 @@ from retrieval.types import Hits, Ids, Vectors
 
 
 class VectorSnapshot(Protocol):
-    """Some segments, read only; unchanged by whatever is appended, merged or swept later."""
+    """Some segments, read only; unchanged by whatever is appended, merged or swept later.
+
+    Any number of threads may use it.
+    """
 
     count: int
     """Vectors in all segments; an id that is in several counts each time."""
@@ -21,37 +25,49 @@ class VectorSnapshot(Protocol):
     """Refs whose derived structure is missing or broken. They answer all the same, from the vectors themselves."""
 
     def search(self, queries: Vectors, k: int, only: Ids | None = None) -> Hits:
-        """Return the `k` nearest ids of each query, exactly; with `only`, among those ids.
+        """Return the `k` (>= 1) nearest ids of each query, exactly; with `only`, among those ids.
 
-        Scores are cosines computed in float64 from the stored vectors and rounded to float32, so that they do not depend
-        on who else is in the batch or how a segment is searched. Equal scores stand in ascending order of id. An id that is
-        in several segments counts once.
+        Scores are cosines computed in float64 from the stored vectors and rounded to float32, so that they do not
+        depend on who else is in the batch or how a segment is searched. Equal scores stand in ascending order of id.
+        An id that is in several segments counts once, with its best score.
         """
         ...
 
     def get(self, ids: Ids) -> Vectors:
-        """Return the vectors of `ids`, in their order, as they were appended; `KeyError` for an id that is not there."""
+        """Return the vectors of `ids`, in their order, as they were appended.
+
+        Of an id that is in several segments, the vector of the first. `KeyError` for an id that is in none.
+        """
         ...
 
 
 class VectorStore(Protocol):
     """The segments of a folder. One process writes at a time; any number read.
 
-    An implementation passes `tests/contracts/vectors.py`.
+    An implementation passes `tests/contracts/vectors.py`. A disk that fails or is full raises `OSError`.
     """
 
     def append(self, ids: Ids, vectors: Vectors) -> str:
-        """Write one segment of at least one vector, durable on return, and return its ref."""
+        """Write one segment, durable on return, and return its ref.
+
+        `ValueError` unless there are as many vectors as ids, at least one, and no id twice.
+        """
         ...
 
     def snapshot(self, refs: Sequence[str]) -> VectorSnapshot:
-        """Open the segments `refs`; `IndexDamaged` if one's vectors are missing or cut short."""
+        """Open the segments `refs`; `IndexDamaged` if one's vectors are missing or are not a whole segment."""
         ...
 
     def merge(self, refs: Sequence[str], live: Ids) -> str:
-        """Write one segment with those vectors of `refs` whose ids are in `live`, durable on return; "" for none."""
+        """Write one segment with those vectors of `refs` whose ids are in `live`, durable on return; "" for none.
+
+        Of an id that is in several segments, the vector that `get` gives.
+        """
         ...
 
     def sweep(self, keep: Collection[str], older_than: timedelta) -> int:
-        """Delete the files that no ref of `keep` names and that are older than that; return how many."""
+        """Delete the files that no ref of `keep` names and that are older than that; return how many.
+
+        Files that no implementation has written are left alone.
+        """
         ...

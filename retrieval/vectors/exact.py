@@ -1,41 +1,49 @@
 """Segments of vectors in plain files, searched one by one with numpy: the truth, and the oracle of every other store.
 
-A segment is two arrays in numpy's own format behind one another: ids (n,) int64, then vectors (n, dim) float32. It is named by
-the SHA-256 of its bytes, which is also its ref.
+A segment is two arrays in numpy's own format (version 1.0) behind one another: ids (n,) int64, then vectors (n, dim)
+float32, both little-endian. It is named by the SHA-256 of its bytes, which is also its ref.
 """
 
 import hashlib
 import os
+import re
 import secrets
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from retrieval.errors import IndexDamaged
+from retrieval.errors import IndexDamaged, StorageError
 from retrieval.types import Hits, Ids, Vectors
 
 SUFFIX = ".vectors"
-BLOCK = 4096
-"""Rows converted to float64 at a time."""
+PARTIAL = ".partial"
+WRITTEN_HERE = re.compile(rf"[0-9a-f]{{64}}\.[a-z]+|[0-9a-f]{{16}}\{PARTIAL}")
+"""Names of the files that `write_durably` makes; no other file is ever swept."""
+BLOCK = 1024
+"""Rows converted to float64 at a time: 34 MB at the 4,032 dimensions of the widest backbone."""
 
 
 class ExactVectors:
-    """The segments below `folder`."""
+    """The segments in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def append(self, ids: Ids, vectors: Vectors) -> str:
         """Write a segment, durable on return."""
-        return write_durably(self.folder, SUFFIX, (_packed(ids), _packed(vectors)))
+        if not (len(ids) == len(vectors) == len(np.unique(ids)) > 0):
+            raise ValueError(f"{len(ids)} ids, {len(np.unique(ids))} of them distinct, for {len(vectors)} vectors")
+        return write_durably(self.folder, SUFFIX, (*_packed(ids, np.int64), *_packed(vectors, np.float32)))
 
     def snapshot(self, refs: Sequence[str]) -> "ExactSnapshot":
         """Open segments."""
@@ -43,7 +51,7 @@ class ExactVectors:
 
     def merge(self, refs: Sequence[str], live: Ids) -> str:
         """Write the live vectors of `refs` as one segment, in ascending order of id."""
-        ids, vectors = merged([open_segment(self.folder / (ref + SUFFIX)) for ref in refs], live)
+        ids, vectors = merged(self.snapshot(refs).segments, live)
         return self.append(ids, vectors) if len(ids) else ""
 
     def sweep(self, keep: Collection[str], older_than: timedelta) -> int:
@@ -56,13 +64,14 @@ class Segment:
     """One file, open."""
 
     ids: Ids
+    """Distinct, in the order they were appended."""
     vectors: Vectors
     """Mapped into memory, read when touched."""
 
     @cached_property
     def order(self) -> NDArray[np.int64]:
         """Positions in ascending order of id."""
-        return np.argsort(self.ids, kind="stable")
+        return np.argsort(self.ids)
 
     def positions(self, ids: Ids) -> NDArray[np.int64]:
         """Return where each of `ids` stands, -1 for those that are not here."""
@@ -82,30 +91,42 @@ class ExactSnapshot:
 
     def search(self, queries: Vectors, k: int, only: Ids | None = None) -> Hits:
         """Return the nearest ids of each query."""
-        return combined([self._scan(segment, queries, k, only) for segment in self.segments], len(queries), k)
+        return combined([nobody(len(queries), k), *(scan(segment, queries, k, only) for segment in self.segments)])
 
     def get(self, ids: Ids) -> Vectors:
         """Return stored vectors."""
         return gathered(self.segments, ids)
 
-    @staticmethod
-    def _scan(segment: Segment, queries: Vectors, k: int, only: Ids | None) -> Hits:
-        allowed = np.arange(len(segment.ids)) if only is None else np.flatnonzero(np.isin(segment.ids, only))
-        ids = np.broadcast_to(segment.ids[allowed], (len(queries), len(allowed)))
-        vectors = segment.vectors[allowed]
-        return nearest(ids, np.stack([cosines(vectors, query) for query in queries]), k)
+
+def scan(segment: Segment, queries: Vectors, k: int, only: Ids | None) -> Hits:
+    """Return the `k` nearest by looking at every vector, some at a time."""
+    allowed = np.arange(len(segment.ids)) if only is None else np.flatnonzero(np.isin(segment.ids, only))
+    best = nobody(len(queries), k)
+    some = max(k, BLOCK)
+    for start in range(0, len(allowed), some):
+        rows = allowed[start : start + some]
+        scores = cosines(segment.vectors, rows, queries)
+        best = combined([best, nearest(np.broadcast_to(segment.ids[rows], scores.shape), scores, k)])
+    return best
 
 
-def cosines(vectors: Vectors, query: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the cosine of `query` with each row of `vectors`, summed in float64 and rounded.
+def cosines(vectors: Vectors, rows: NDArray[np.int64], queries: Vectors) -> NDArray[np.float32]:
+    """Return the cosines (queries, rows) of `queries` with those `rows` of `vectors`, summed in float64, then rounded.
 
-    Each row is summed by itself, so that equal rows score equally wherever they stand (a BLAS product does not promise that).
+    Each pair is summed by itself, so that equal vectors score equally wherever they stand (a BLAS product does not
+    promise that).
     """
-    scores = np.empty(len(vectors), dtype=np.float32)
-    for start in range(0, len(vectors), BLOCK):
-        block = vectors[start : start + BLOCK]
-        scores[start : start + BLOCK] = (block.astype(np.float64) * query).sum(axis=1)
+    scores = np.empty((len(queries), len(rows)), dtype=np.float32)
+    for start in range(0, len(rows), BLOCK):
+        block = vectors[rows[start : start + BLOCK]].astype(np.float64)
+        for query, row in zip(queries, scores, strict=True):
+            row[start : start + BLOCK] = (block * query).sum(axis=1)
     return scores
+
+
+def nobody(queries: int, k: int) -> Hits:
+    """Return hits without a neighbour."""
+    return Hits(np.full((queries, k), -1, dtype=np.int64), np.full((queries, k), -np.inf, dtype=np.float32))
 
 
 def nearest(ids: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> Hits:
@@ -118,75 +139,97 @@ def nearest(ids: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> Hits
     )
 
 
-def combined(parts: Sequence[Hits], queries: int, k: int) -> Hits:
-    """Return the `k` best of the `k` best of several segments; an id that several propose counts once."""
-    empty = Hits(np.full((queries, 1), -1), np.full((queries, 1), -np.inf, dtype=np.float32))
-    ids = np.concatenate([part.ids for part in (empty, *parts)], axis=1)
-    scores = np.concatenate([part.scores for part in (empty, *parts)], axis=1)
-    for row in range(queries):
-        first = np.zeros(ids.shape[1], dtype=bool)
-        first[np.unique(ids[row], return_index=True)[1]] = True
-        scores[row, ~first] = -np.inf
-        ids[row, ~first] = -1
-    # Padding has the largest id, so that it stands behind every neighbour whatever its score.
-    ranked = nearest(np.where(ids < 0, np.iinfo(np.int64).max, ids), scores, k)
-    return Hits(np.where(np.isneginf(ranked.scores), -1, ranked.ids), ranked.scores)
+def combined(parts: Sequence[Hits]) -> Hits:
+    """Return the k best of the k best of several sets; an id that several propose counts once, with its best score."""
+    ids = np.concatenate([part.ids for part in parts], axis=1)
+    scores = np.concatenate([part.scores for part in parts], axis=1)
+    order = np.lexsort((-scores, ids), axis=1)
+    ids, scores = np.take_along_axis(ids, order, 1), np.take_along_axis(scores, order, 1)
+    again = ids[:, 1:] == ids[:, :-1]
+    ids[:, 1:][again], scores[:, 1:][again] = -1, -np.inf
+    return nearest(ids, scores, parts[0].ids.shape[1])
 
 
-def gathered(segments: Iterable[Segment], ids: Ids) -> Vectors:
+def gathered(segments: Sequence[Segment], ids: Ids) -> Vectors:
     """Return the vectors of `ids` in their order; `KeyError` for the first that no segment has."""
-    found: Vectors | None = None
+    found = np.zeros((len(ids), segments[0].vectors.shape[1] if segments else 0), dtype=np.float32)
     missing = np.ones(len(ids), dtype=bool)
     for segment in segments:
         positions = segment.positions(ids)
         here = missing & (positions >= 0)
-        if found is None:
-            found = np.zeros((len(ids), segment.vectors.shape[1]), dtype=np.float32)
         found[here] = segment.vectors[positions[here]]
         missing &= ~here
-    if found is None or missing.any():
+    if missing.any():
         raise KeyError(int(ids[np.argmax(missing)]))
     return found
 
 
 def merged(segments: Sequence[Segment], live: Ids) -> tuple[Ids, Vectors]:
     """Return the ids that are both in `segments` and in `live`, ascending, with their vectors."""
-    ids = np.intersect1d(np.concatenate([segment.ids for segment in segments]), live)
-    return ids, gathered(segments, ids) if len(ids) else np.zeros((0, 0), dtype=np.float32)
+    held = np.concatenate([np.zeros(0, dtype=np.int64), *(segment.ids for segment in segments)])
+    ids = np.intersect1d(held, live)
+    return ids, gathered(segments, ids)
 
 
 def open_segment(path: Path) -> Segment:
-    """Map the segment at `path`; `IndexDamaged` where it is missing, cut short or no segment. Reads the ids, not the vectors."""
+    """Map the segment at `path`. Reads the ids, not the vectors.
+
+    `IndexDamaged` where it is missing or not as long as it says, `StorageError` where the system does not give it.
+    """
+    hint = "see what is lost with: retrieval verify --repair"
     try:
         with path.open("rb") as file:
-            ids = np.asarray(npy.read_array(file, allow_pickle=False), dtype=np.int64)
-            npy.read_magic(file)  # type: ignore[no-untyped-call]
-            shape, _, dtype = npy.read_array_header_1_0(file)  # type: ignore[no-untyped-call]
-            vectors = np.memmap(path, dtype=dtype, mode="r", offset=file.tell(), shape=shape)
-    except (OSError, ValueError, EOFError) as error:
-        raise IndexDamaged(
-            f"the vectors in {path.name} cannot be read: {error}",
-            hint="see what is lost with: retrieval verify --repair",
-        ) from error
-    if dtype != np.float32 or len(shape) != 2 or len(ids) != shape[0]:  # noqa: PLR2004 - rows and columns
-        raise IndexDamaged(f"{path.name} holds no vectors", hint="see what is lost with: retrieval verify --repair")
-    return Segment(ids, vectors)
+            return _segment(file)
+    except FileNotFoundError as error:
+        raise IndexDamaged(f"the file of vectors {path.name} is missing", hint=hint) from error
+    except OSError as error:
+        raise StorageError(f"the file of vectors {path.name} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # numpy's reader of headers raises whatever evaluating garbage raises
+        raise IndexDamaged(f"the file of vectors {path.name} is not what was written", hint=hint) from error
 
 
-def _packed(array: NDArray[np.generic]) -> bytes:
-    buffer = BytesIO()
-    npy.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
-    return buffer.getvalue()
+def _segment(file: BinaryIO) -> Segment:
+    size = os.fstat(file.fileno()).st_size
+    (count,) = _shape_of_next(file, "<i8")
+    if count * 8 > size:
+        raise ValueError(f"{count} ids in {size} bytes")
+    ids = np.fromfile(file, dtype="<i8", count=count)
+    rows, dim = _shape_of_next(file, "<f4")
+    start = file.tell()
+    if not (len(ids) == count == rows > 0 < dim and start + rows * dim * 4 == size):
+        raise ValueError(f"{count} ids and {rows} x {dim} numbers in {size} bytes")
+    return Segment(ids, np.memmap(file, dtype="<f4", mode="r", offset=start, shape=(rows, dim)))
+
+
+def _shape_of_next(file: BinaryIO, dtype: str) -> tuple[int, ...]:
+    """Read the header of an array of `dtype` in C order."""
+    if npy.read_magic(file) != (1, 0):
+        raise ValueError("another version of numpy's format")
+    shape, in_fortran_order, found = npy.read_array_header_1_0(file)
+    if found != np.dtype(dtype) or in_fortran_order:
+        raise ValueError(f"an array of {found}")
+    return shape
+
+
+def _packed(array: NDArray[np.generic], dtype: type[np.generic]) -> Iterator[bytes | memoryview]:
+    """Yield the header and the numbers of `array` in numpy's format, without a copy of the numbers."""
+    array = np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<"))
+    header = BytesIO()
+    npy.write_array_header_1_0(header, npy.header_data_from_array_1_0(array))
+    yield header.getvalue()
+    yield array.data.cast("B")
 
 
 def write_durably(folder: Path, suffix: str, chunks: Iterable[bytes | memoryview]) -> str:
     """Write a file named by the SHA-256 of its content plus `suffix`, and return that digest in hexadecimal.
 
-    Written aside, flushed to the disk and renamed, then the folder is flushed: on return it survives a power cut, and at no
-    moment does a file of that name exist that is not whole. After a failure nothing of it is left.
+    Written aside, flushed to the disk and renamed, then the folder is flushed: on return it survives a power cut, and
+    at no moment does a file of that name exist that is not whole. `OSError` where the disk fails; then nothing is left,
+    or, if only the folder could not be flushed, a whole file that nobody names. A failed flush is not tried again: the
+    system may have dropped what it could not write.
     """
     digest = hashlib.sha256()
-    partial = folder / f"{secrets.token_hex(8)}.partial"
+    partial = folder / (secrets.token_hex(8) + PARTIAL)
     try:
         with partial.open("xb") as file:
             for chunk in chunks:
@@ -213,12 +256,18 @@ def flush_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path, keep: Collection[str], older_than: timedelta) -> int:
-    """Delete the files of `folder` that are not named in `keep` and older than that; return how many."""
+    """Delete the files of `folder` that were written here, are not named in `keep` and are older; return how many.
+
+    A file that the system does not let go of (Windows, while a reader has it open) is left to a later sweep.
+    """
     limit = time.time() - older_than.total_seconds()
-    rubbish = [path for path in folder.iterdir() if path.name not in keep and path.stat().st_mtime <= limit]
-    for path in rubbish:
-        path.unlink()
-    return len(rubbish)
+    swept = 0
+    for path in list(folder.iterdir()):
+        if WRITTEN_HERE.fullmatch(path.name) and path.name not in keep and path.stat().st_mtime <= limit:
+            with suppress(PermissionError):
+                path.unlink()
+                swept += 1
+    return swept
 
 
 def sha256_of(path: Path) -> str:

@@ -1,0 +1,364 @@
+"""The command line as a person and a script meet it: every run is a process of its own."""
+
+import csv
+import io
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from retrieval import Index
+from tests.fakes import ColourEncoder, colour, picture, put
+
+TINY = ["--backbone", "mobilenet", "--alpha", "0.25", "--input-size", "32", "--weights", "random"]
+COMMAND = [sys.executable, "-m", "retrieval"]
+
+
+def run(
+    *arguments: str | os.PathLike[str] | bytes, stdin: bytes = b"", **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    surroundings = {key: value for key, value in os.environ.items() if not key.startswith("RETRIEVAL_")}
+    return subprocess.run(
+        [*COMMAND, *arguments], input=stdin, capture_output=True, check=False, env={**surroundings, **environment}
+    )
+
+
+def lines(data: bytes) -> list[str]:
+    return data.decode().splitlines()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `photos`, twelve coloured pictures and two unreadable ones, and `index`, made by a fake encoder."""
+    folder = tmp_path_factory.mktemp("cli")
+    for number in range(12):
+        put(folder / "photos" / f"{number:02}.png", picture(colour(number)))
+    shutil.copy(folder / "photos" / "07.png", folder / "photos" / "copy of 07.png")
+    put(os.fsencode(folder) + b"/photos/odd\n\xff.png", picture((255, 255, 254)))
+    put(folder / "photos" / "torn.png", picture((1, 1, 1))[:40])
+    put(folder / "photos" / "lies.jpg", b"words")
+    with Index.create(folder / "index", encoder=ColourEncoder()) as index:
+        index.add(folder / "photos")
+    return folder
+
+
+@pytest.fixture
+def copy(home: Path, tmp_path: Path) -> Path:
+    """The same, to be changed; pictures and index moved together."""
+    return shutil.copytree(home, tmp_path / "home")
+
+
+def test_the_table_has_rank_score_path_and_copies(home: Path) -> None:
+    result = run("query", home / "photos" / "03.png", "-k", "13", "-i", home / "index")
+    rows = lines(result.stdout)
+    assert result.returncode == 0
+    assert rows[0] == "rank   score  path"
+    assert [row.split()[0] for row in rows[1:] if "also" not in row] == [str(rank) for rank in range(1, 13)]
+    assert f"also {home}/photos/copy of 07.png" in result.stdout.decode()
+    assert rf"{home}/photos/odd\n\xff.png" in result.stdout.decode()
+    assert lines(result.stderr) == ["note: searched 13 pictures; 2 files could not be read"]
+
+
+def test_json_lines_have_the_documented_keys(home: Path) -> None:
+    result = run("query", home / "photos" / "03.png", "-k", "20", "--json", "-i", home / "index")
+    rows = [json.loads(line) for line in lines(result.stdout)]
+    assert [list(row) for row in rows] == [["rank", "score", "path", "id", "width", "height", "copies"]] * 12
+    assert [row["rank"] for row in rows] == list(range(1, 13))
+    assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
+    by_name = {Path(row["path"]).name: row for row in rows}
+    assert by_name["07.png"]["copies"] == [str(home / "photos" / "copy of 07.png")]
+    odd = next(row["path"] for row in rows if "odd" in row["path"])
+    assert os.fsencode(odd) == os.fsencode(home) + b"/photos/odd\n\xff.png"  # surrogate escapes keep the bytes
+
+
+def test_csv_paths_and_nul_hold_the_raw_bytes(home: Path) -> None:
+    query = ("query", home / "photos" / "03.png", "-k", "20", "-i", home / "index")
+    table = list(
+        csv.DictReader(io.StringIO(run(*query, "--csv").stdout.decode("utf-8", "surrogateescape"), newline=""))
+    )
+    expected = [os.fsencode(row["path"]) for row in table]
+    assert len(expected) == 12
+    assert any(path.endswith(b"/odd\n\xff.png") for path in expected)
+    assert run(*query, "--paths").stdout == b"".join(path + b"\n" for path in expected)
+    assert (
+        run(*query, "-0").stdout == run(*query, "--paths", "-0").stdout == b"".join(path + b"\0" for path in expected)
+    )
+
+
+def test_the_query_itself_is_left_out_unless_asked_for(home: Path) -> None:
+    data = (home / "photos" / "03.png").read_bytes()
+    for arguments in (("-",), (home / "photos" / "03.png",)):
+        query = ("query", *arguments, "--paths", "-k", "20", "-i", home / "index")
+        assert b"/03.png" not in run(*query, stdin=data).stdout
+        assert lines(run(*query, "--include-self", "-k", "1", stdin=data).stdout) == [f"{home}/photos/03.png"]
+
+
+def test_offset_and_min_score(home: Path) -> None:
+    query = ("query", home / "photos" / "03.png", "--json", "-i", home / "index")
+    rows = [json.loads(line) for line in lines(run(*query, "-k", "20").stdout)]
+    assert [json.loads(line) for line in lines(run(*query, "-k", "3", "--offset", "2").stdout)] == rows[2:5]
+    least = rows[3]["score"]
+    assert [json.loads(line) for line in lines(run(*query, "--min-score", repr(least)).stdout)] == rows[:4]
+
+
+def test_exit_codes_are_those_of_grep(home: Path) -> None:
+    query = ("query", home / "photos" / "03.png", "-i", home / "index")
+    assert run(*query).returncode == 0
+    nothing = run(*query, "--min-score", "1")
+    assert (nothing.returncode, nothing.stdout) == (1, b"")
+    assert lines(nothing.stderr)[-1] == "note: nothing found"
+    for wrong in (
+        ("query", home / "nowhere.png", "-i", home / "index"),
+        ("query", home / "photos" / "torn.png", "-i", home / "index"),
+        ("query", home / "photos" / "03.png", "-i", home / "nowhere"),
+        ("query", home / "photos" / "03.png", "-i", home / "index", "--json", "--csv"),
+        ("query", home / "photos" / "03.png", "-i", home / "index", "-k", "0"),
+        ("query", home / "photos" / "03.png", "-i", home / "index", "--backbone", "resnet50"),
+        ("query", "-", "-i", home / "index"),
+        ("index", home / "nowhere", "-i", home / "new"),
+        ("index", home / "photos" / "03.png", "-i", home / "new"),
+        ("index", home / "photos", "-i", home / "new", "--backbone", "resnet51"),
+        ("index", home / "photos", "-i", home / "new", "--weights", home / "nowhere.h5"),
+        ("index", home / "photos", "-i", home / "new", "--alpha", "0.5", "--backbone", "vgg16"),
+        ("index", "-i", home / "new"),
+        ("remove", home / "nowhere.png", "-i", home / "index"),
+        ("info", "-i", home / "nowhere"),
+        ("nonsense",),
+        ("query",),
+        ("query", "--nonsense", "x"),
+    ):
+        result = run(*wrong)
+        assert (result.returncode, result.stdout) == (2, b""), wrong
+        complaints = lines(result.stderr)
+        assert complaints[0].startswith("error: "), wrong
+        assert len(complaints) <= 2, wrong
+        assert all(line.startswith("hint: ") for line in complaints[1:]), wrong
+        assert "Traceback" not in result.stderr.decode()
+    assert not (home / "new").exists()
+
+
+def test_verbose_adds_the_traceback(home: Path) -> None:
+    result = run("query", home / "nowhere.png", "-i", home / "index", "-v")
+    assert "Traceback" in result.stderr.decode()
+    assert lines(result.stderr)[-1].startswith("error: ")
+
+
+def test_info_is_for_people_and_for_programs(home: Path) -> None:
+    facts = json.loads(run("info", "--json", "-i", home / "index").stdout)
+    keys = ["images", "vectors", "generation", "backbone", "dim", "roots", "offline", "failures", "bytes"]
+    assert list(facts) == keys
+    assert (facts["images"], facts["vectors"], facts["dim"], facts["offline"], facts["failures"]) == (13, 13, 13, 0, 2)
+    assert facts["roots"] == [{"path": str(home / "photos"), "images": 14, "reachable": True}]
+    text = run("info", "-i", home / "index").stdout.decode()
+    assert "images      13" in text
+    assert f"folder      {home}/photos: 14" in text
+    failures = lines(run("info", "--failures", "-i", home / "index").stdout)
+    assert failures[0] == f"{home}/photos/lies.jpg: not a picture in a known format"
+    assert failures[1].startswith(f"{home}/photos/torn.png: damaged PNG")
+    rows = [json.loads(line) for line in lines(run("info", "--failures", "--json", "-i", home / "index").stdout)]
+    assert [list(row) for row in rows] == [["path", "reason"]] * 2
+
+
+def test_backbones_lists_all_forty() -> None:
+    rows = [json.loads(line) for line in lines(run("backbones", "--json").stdout)]
+    assert len(rows) == 40
+    assert {tuple(row) for row in rows} == {("name", "family", "dim", "input_size", "parameters", "top1", "bytes")}
+    table = lines(run("backbones").stdout)
+    assert len(table) == 41
+    assert [line.split()[0] for line in table if line.endswith("(default)")] == ["mobilenet_v2"]
+
+
+def test_verify_and_repair(copy: Path) -> None:
+    index = ("-i", copy / "index")
+    whole = run("verify", *index)
+    assert (whole.returncode, whole.stdout) == (0, b"whole\n")
+    put(copy / "index" / "vectors" / "orphan.vectors", b"left over")
+    assert run("verify", *index).returncode == 0
+    (structure,) = (copy / "index" / "vectors").glob("*.faiss")
+    structure.write_bytes(structure.read_bytes()[:-1] + b"?")
+    damaged = run("verify", *index)
+    assert damaged.returncode == 1
+    assert damaged.stdout.startswith(b"damaged: search structure")
+    repaired = run("verify", "--repair", *index)
+    assert (repaired.returncode, repaired.stdout) == (0, b"whole\n")
+    for vectors in (copy / "index" / "vectors").glob("*.vectors"):
+        vectors.write_bytes(vectors.read_bytes()[:-1] + b"?")
+    lost = run("verify", "--repair", *index)
+    assert lost.returncode == 0
+    assert lost.stdout.splitlines()[0] == b"lost: the vectors of 13 images; update their folders to embed them again"
+
+
+def test_a_missing_structure_is_rebuilt_with_one_line_of_notice(copy: Path) -> None:
+    before = run("query", copy / "photos" / "03.png", "--json", "-i", copy / "index")
+    for structure in (copy / "index" / "vectors").glob("*.faiss"):
+        structure.unlink()
+    after = run("query", copy / "photos" / "03.png", "--json", "-i", copy / "index")
+    assert after.stdout == before.stdout
+    assert len(lines(after.stderr)) == len(lines(before.stderr)) + 1
+    assert "rebuilt" in lines(after.stderr)[0]
+    assert list((copy / "index" / "vectors").glob("*.faiss"))
+    assert run("query", copy / "photos" / "03.png", "--json", "-i", copy / "index").stderr == before.stderr
+
+
+def test_remove_and_compact(copy: Path) -> None:
+    index = ("-i", copy / "index")
+    assert run("remove", copy / "photos" / "00.png", copy / "photos" / "01.png", *index).stdout == b"1 removed\n" * 2
+    assert (copy / "photos" / "00.png").exists()
+    facts = json.loads(run("info", "--json", *index).stdout)
+    assert (facts["images"], facts["vectors"]) == (11, 13)
+    assert run("compact", *index).returncode == 0
+    facts = json.loads(run("info", "--json", *index).stdout)
+    assert (facts["images"], facts["vectors"]) == (11, 11)
+    assert run("verify", *index).returncode == 0
+
+
+def test_updating_what_is_unchanged_needs_no_network_and_reports(copy: Path) -> None:
+    result = run("index", copy / "photos", "-i", copy / "index")
+    assert (result.returncode, result.stdout) == (0, b"14 unchanged, 2 unreadable\n")
+    assert all(line.startswith("note: ") for line in lines(result.stderr))
+    assert run("index", "-i", copy / "index").stdout == result.stdout  # all known folders
+    assert run("index", copy / "photos", "--strict", "-i", copy / "index").returncode == 1
+    quiet = run("index", copy / "photos", "-q", "-i", copy / "index")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, b"", b"")
+    shutil.move(copy / "photos", copy / "unplugged")
+    away = run("index", copy / "photos", "-i", copy / "index")
+    assert away.stdout == b"14 offline\n"
+    assert "--prune" in away.stderr.decode()
+    query = run("query", "-k", "3", "-i", copy / "index", copy / "photos" / "03.png")
+    assert query.returncode == 0
+    assert "13 of them are offline" in query.stderr.decode()
+    assert run("index", copy / "photos", "--prune", "-i", copy / "index").stdout.startswith(b"14 gone")
+
+
+def test_the_environment_names_the_index(home: Path) -> None:
+    assert run("info", RETRIEVAL_INDEX=str(home / "index")).returncode == 0
+
+
+def test_a_closed_pipe_is_no_error(home: Path) -> None:
+    command = " ".join(
+        [*COMMAND, "query", str(home / "photos" / "03.png"), "-k20", "--json", "-q", "-i", str(home / "index")]
+    )
+    result = subprocess.run(["sh", "-c", f"{command} | true"], capture_output=True, check=False)
+    assert result.stderr == b""
+    read, write = os.pipe()
+    os.close(read)
+    for little_or_much in ([], ["--json"]):  # seen by the flush at the end, or by a write before
+        result = subprocess.run(
+            [*COMMAND, "backbones", *little_or_much], stdout=write, stderr=subprocess.PIPE, check=False
+        )
+        assert (result.returncode, result.stderr) == (141, b"")
+    os.close(write)
+
+
+def test_version_and_help() -> None:
+    assert run("--version").stdout == b"retrieval 0.1.0\n"
+    assert b"keras" in run("-v", "--version").stdout
+    for command in ("index", "query", "backbones", "info", "verify", "remove", "compact"):
+        result = run(command, "--help")
+        assert result.returncode == 0
+        assert command in run("--help").stdout.decode()
+    assert b"--install-completion" in run("--help").stdout
+
+
+def test_a_first_run_with_a_network(home: Path, tmp_path: Path) -> None:
+    """Nothing of TensorFlow's is on stderr, nothing but results on stdout."""
+    made = run("index", home / "photos", "-i", tmp_path / "index", *TINY)
+    assert (made.returncode, made.stdout) == (0, b"13 added, 1 copied, 2 unreadable\n")
+    notes = lines(made.stderr)
+    assert notes[0].startswith("note: the weights are random")
+    assert notes[1] == f"note: made a new index in {tmp_path}/index with mobilenet (alpha 0.25, 32x32 pixels)"
+    assert all(line.startswith("note: ") for line in notes)
+    answer = run("query", "-", "-k", "3", "--json", "-i", tmp_path / "index", stdin=picture(colour(3), (50, 40)))
+    assert (answer.returncode, len(lines(answer.stdout))) == (0, 3)
+    assert all(line.startswith("note: ") for line in lines(answer.stderr))
+
+
+def test_no_network_and_no_file_is_one_sentence(home: Path, tmp_path: Path) -> None:
+    proxy = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path)}
+    result = run("index", home / "photos", "-i", tmp_path / "index", **proxy)
+    assert (result.returncode, result.stdout) == (2, b"")
+    text = result.stderr.decode()
+    assert (
+        "error: the weights of mobilenet_v2 (mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5)" in text
+    )
+    assert "RETRIEVAL_WEIGHTS" in text
+    assert "--weights random" in text
+    assert "Traceback" not in text
+    assert not (tmp_path / "index").exists()
+
+
+def test_a_folder_of_weights_serves_an_offline_site(home: Path, tmp_path: Path, shared: Callable[[str], Path]) -> None:
+    weights = shared("weights/mobilenet_v2_1.0_224_no_top.weights.h5").parent
+    result = run("index", home / "photos", "-i", tmp_path / "index", RETRIEVAL_WEIGHTS=str(weights))
+    assert (result.returncode, result.stdout) == (0, b"13 added, 1 copied, 2 unreadable\n")
+
+
+def on_a_terminal(
+    *arguments: str | os.PathLike[str], until: bytes = b"", **environment: str
+) -> tuple[int, bytes, bytes]:
+    """Run with stderr on a terminal; send Ctrl-C when `until` appears there. Return exit code, stdout, stderr."""
+    ours, theirs = pty.openpty()
+    command = [*COMMAND, *map(str, arguments)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "COLUMNS": "120", **environment}
+    ) as process:
+        os.close(theirs)
+        seen = b""
+        while True:
+            try:
+                data = os.read(ours, 4096)
+            except OSError:  # the other side is closed
+                break
+            seen += data
+            if until and until in seen:
+                process.send_signal(signal.SIGINT)
+                until = b""
+            if not data:
+                break
+        stdout = process.communicate()[0]
+    os.close(ours)
+    return process.returncode, stdout, seen
+
+
+def test_progress_on_a_terminal_and_ctrl_c_keeps_what_was_done(tmp_path: Path) -> None:
+    for number in range(600):
+        put(tmp_path / "photos" / f"{number:03}.png", picture((number % 250, number // 250, 77), (400, 300)))
+    index = ("-i", tmp_path / "index")
+    put(tmp_path / "photos" / "000a.png", b"\x89PNG\r\n\x1a\n")
+    code, stdout, seen = on_a_terminal("index", tmp_path / "photos", *index, *TINY, until=b"pictures/s")
+    assert code == 130
+    assert stdout == b""
+    assert b"ETA" in seen
+    assert b"1 unreadable" in seen
+    assert b"interrupted; what was done is kept" in seen
+    assert b"Traceback" not in seen
+    kept = json.loads(run("info", "--json", *index).stdout)["images"]
+    assert kept >= 32
+    assert run("verify", *index).returncode == 0
+    rest = run("index", tmp_path / "photos", *index)
+    assert rest.stdout == f"{600 - kept} added, {kept} unchanged, 1 unreadable\n".encode()
+
+
+def test_colour_only_on_a_terminal_that_wants_it(home: Path) -> None:
+    wrong = ("query", home / "nowhere.png", "-i", home / "index")
+    assert b"\x1b[" not in run(*wrong).stderr
+    assert b"\x1b[31merror:" in on_a_terminal(*wrong)[2]
+    assert b"\x1b[" not in on_a_terminal(*wrong, NO_COLOR="1")[2]
+
+
+def test_a_second_writer_is_refused_at_once_and_readers_go_on(home: Path, copy: Path) -> None:
+    with Index.open(copy / "index", encoder=ColourEncoder()) as index, index._store.writing():
+        started = time.monotonic()
+        result = run("index", copy / "photos", "-i", copy / "index")
+        assert result.returncode == 2
+        assert lines(result.stderr)[0] == f"error: another process is writing to the index in {copy}/index"
+        assert run("query", copy / "photos" / "03.png", "-i", copy / "index").returncode == 0
+        assert time.monotonic() - started < 60  # it did not wait for the lock
