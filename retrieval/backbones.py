@@ -157,7 +157,7 @@ _ROWS = (
     Architecture("densenet169", "DenseNet169", "densenet", 224, 1664, 12_642_880, 76.2),
     Architecture("densenet201", "DenseNet201", "densenet", 224, 1920, 18_321_984, 77.3),
     Architecture("nasnet_mobile", "NASNetMobile", "nasnet", 224, 1056, 4_269_716, 74.4),
-    Architecture("nasnet_large", "NASNetLarge", "nasnet", 331, 4032, 84_887_922, 82.5),
+    Architecture("nasnet_large", "NASNetLarge", "nasnet", 331, 4032, 84_916_818, 82.5),
     Architecture("efficientnet_b0", "EfficientNetB0", "efficientnet", 224, 1280, 4_049_571, 77.1),
     Architecture("efficientnet_b1", "EfficientNetB1", "efficientnet", 240, 1280, 6_575_239, 79.1),
     Architecture("efficientnet_b2", "EfficientNetB2", "efficientnet", 260, 1408, 7_768_569, 80.1),
@@ -301,8 +301,12 @@ class Backbone:
         )
 
     def fingerprint(self, weights: str, decode_rule: int) -> str:
-        """Return what two vectors must share to be comparable; `weights` is a digest of the numbers."""
-        facts = asdict(self) | {"weights": weights, "decode_rule": decode_rule}
+        """Return what two vectors must share to be comparable; `weights` is a digest of the numbers.
+
+        What is None is left out, so that an option which comes later leaves the fingerprints of others as they are.
+        """
+        facts = {key: value for key, value in asdict(self).items() if value is not None}
+        facts |= {"weights": weights, "decode_rule": decode_rule}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def as_json(self) -> str:

@@ -84,7 +84,7 @@ class Database:
         """Write the file anew without the space of rows that are gone, and fold SQLite's log into it."""
         with self._mutex:
             engine, _ = self._opened()
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with engine.connect().execution_options(begin="") as connection:
             for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
                 connection.exec_driver_sql(statement).close()
 
@@ -142,8 +142,10 @@ def _engine(path: Path, parameters: str, *, writable: bool) -> sql.Engine:
         try:
             for pragma in pragmas:
                 connection.execute(f"PRAGMA {pragma}").close()
-        except sqlite3.Error:
+        except BaseException as error:
             connection.close()
+            if isinstance(error, UnicodeDecodeError):
+                raise _damaged(_GARBLED) from error
             raise
         return connection
 
@@ -159,7 +161,9 @@ def _text(raw: bytes) -> str:
 
 
 def _begin(connection: sql.Connection) -> None:
-    connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
+    kind = connection.get_execution_options().get("begin", "DEFERRED")
+    if kind:
+        connection.exec_driver_sql(f"BEGIN {kind}")
 
 
 @contextmanager
@@ -173,6 +177,8 @@ def in_memory() -> Iterator[sql.Connection]:
 
 # -- errors -------------------------------------------------------------------------------------------------------
 
+_GARBLED = "names in it are no text"
+"""Said for the UnicodeDecodeError that the driver raises where SQLite's own complaint quotes a damaged definition."""
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _STORAGE = {
     sqlite3.SQLITE_AUTH,
@@ -189,6 +195,8 @@ _STORAGE = {
 
 def _translate(context: Any) -> None:  # noqa: ANN401 - sqlalchemy.engine.ExceptionContext
     error = context.original_exception
+    if isinstance(error, UnicodeDecodeError):
+        raise _damaged(_GARBLED) from error
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return  # no error of SQLite's own
@@ -208,6 +216,10 @@ def _in_our_words(code: int, text: str) -> RetrievalError:
             f"the database of the index cannot be used: {text}",
             hint="what was committed before is whole; free some space or check the folder's permissions",
         )
+    return _damaged(text)
+
+
+def _damaged(text: str) -> IndexDamaged:
     return IndexDamaged(
         f"the database of the index is damaged: {text}",
         hint="see what can be saved with: retrieval verify --repair; or index the pictures into a new folder",

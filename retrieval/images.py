@@ -33,6 +33,9 @@ bilinear filter. Part of every fingerprint: a change of the rule is a new number
 MAX_PIXELS = 178_956_970
 """Largest picture that is decoded: the limit at which Pillow itself refuses (twice `PIL.Image.MAX_IMAGE_PIXELS`)."""
 
+HEAD = 64
+"""Bytes that tell a format."""
+
 IGNORE_FILE = ".retrievalignore"
 """Patterns in the syntax of .gitignore, valid from its folder downwards."""
 
@@ -211,7 +214,7 @@ _NETPBM = re.compile(rb"P[1-6]\s+(#|\d+\s+[#\d])")  # a width follows, which tel
 
 
 def identify(head: bytes) -> str | None:
-    """Return Pillow's name of the format that a file's first 64 bytes announce, or None for anything else."""
+    """Return Pillow's name of the format that a file's first `HEAD` bytes announce, or None for anything else."""
     for signature, name in _SIGNATURES:
         if head.startswith(signature):
             return name
@@ -253,7 +256,7 @@ def decode(data: bytes, size: tuple[int, int]) -> Decoded:
     Of an animation, the first frame. More than 8 bits a channel are scaled down; floats, and integers that 16 bits
     cannot hold, are stretched from least to largest.
     """
-    kind = identify(data[:64])
+    kind = identify(data[:HEAD])
     if kind is None:
         raise UnreadableImage("empty file" if not data else "not a picture in a known format")
     if kind == "HEIF":

@@ -127,6 +127,8 @@ class Index:
                 encoder=self._model.encoder,
                 progress=progress,
             ).run()
+            if prune and not spot.below and not os.path.isdir(spot.place):
+                self._store.edit(metadata.delete_root, spot.root)
             if self._model.row["weights"] != known:
                 self._store.edit(metadata.put_encoder, self._model.row)
         return report

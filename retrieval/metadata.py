@@ -124,12 +124,11 @@ class Generation:
         """The refs alone."""
         return tuple(ref for ref, _ in self.segments)
 
-    def following(
-        self, connection: sql.Connection, vectors: int, segments: tuple[tuple[str, int], ...]
-    ) -> "Generation":
-        """Return the next generation: with these segments, and the images and files that the tables hold by now."""
+    def following(self, connection: sql.Connection, parts: tuple[tuple[str, int], ...]) -> "Generation":
+        """Return the next generation: with the segments `parts`, and what the tables hold by now."""
         counts = [connection.scalar(sql.select(sql.func.count()).select_from(table)) or 0 for table in (images, files)]
-        return Generation(self.number + 1, self.fingerprint, counts[0], counts[1], vectors, segments)
+        total = sum(count for _, count in parts)
+        return Generation(self.number + 1, self.fingerprint, counts[0], counts[1], total, parts)
 
 
 # -- format and migrations ----------------------------------------------------------------------------------------
@@ -169,10 +168,10 @@ def migrate(connection: sql.Connection) -> None:
 
 def _sound(connection: sql.Connection, table: sql.Table, chosen: sql.Select[Any]) -> Iterator[tuple[Any, ...]]:
     """Yield rows of `table`, of which `chosen` selects all columns; `IndexDamaged` for one that is not as written."""
-    for row in connection.execute(chosen):
-        if not is_sound(table, tuple(row)):
+    for row in map(tuple, connection.execute(chosen)):
+        if not is_sound(table, row):
             raise IndexDamaged(f"a row of the table {table.name} is not what was written", hint=REPAIR)
-        yield tuple(row)
+        yield row
 
 
 # -- generations and encoders -------------------------------------------------------------------------------------

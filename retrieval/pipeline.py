@@ -119,7 +119,9 @@ def _read(file: Found, *, root: bytes, size: tuple[int, int], known: Callable[[b
     try:
         with open(os.path.join(root, file.path), "rb") as stream:
             status = os.fstat(stream.fileno())
-            data = stream.read()
+            head = stream.read(images.HEAD)
+            foreign = images.identify(head) is None and not images.promises_picture(file.path)
+            data = b"" if foreign else head + stream.read()  # of a film, the first bytes are enough
     except FileNotFoundError:
         return Vanished(file)
     except OSError as error:
@@ -127,14 +129,17 @@ def _read(file: Found, *, root: bytes, size: tuple[int, int], known: Callable[[b
     except MemoryError:
         return Failed(file, "too large for this machine's memory")
     file = replace(file, size=status.st_size, mtime_ns=status.st_mtime_ns)  # of what was read, not of what the scan saw
+    return NoPicture(file) if foreign else _decoded(file, data, size, known)
+
+
+def _decoded(file: Found, data: bytes, size: tuple[int, int], known: Callable[[bytes], bool]) -> Outcome | _Decoded:
     sha256 = hashlib.sha256(data).digest()
     if known(sha256):
         return Known(file, image_id(sha256))
     try:
         decoded = images.decode(data, size)
     except UnreadableImage as error:
-        foreign = images.identify(data[:64]) is None and not images.promises_picture(file.path)
-        return NoPicture(file) if foreign else Failed(file, str(error))
+        return Failed(file, str(error))
     return _Decoded(file, Picture(sha256, decoded.width, decoded.height, decoded.format, decoded.taken), decoded.pixels)
 
 

@@ -34,11 +34,11 @@ def places(store: Store, connection: sql.Connection) -> dict[int, bytes]:
 
 
 def locate(store: Store, connection: sql.Connection, path: bytes) -> Spot | None:
-    """Return the spot of `path`, which need not exist; None where no root holds it."""
+    """Return the spot of `path`, which need not exist, in the innermost root; None where no root holds it."""
     folder, name = os.path.split(os.path.abspath(path))
-    known = places(store, connection)
+    known = sorted(places(store, connection).items(), key=lambda item: -len(item[1]))
     for real in (os.path.join(os.path.realpath(folder), name), os.path.realpath(path)):
-        for root, place in known.items():
+        for root, place in known:
             below = relative(place, real)
             if below is not None:
                 return Spot(root, place, below)
@@ -48,8 +48,8 @@ def locate(store: Store, connection: sql.Connection, path: bytes) -> Spot | None
 def claim(store: Store, folder: bytes) -> Spot:
     """Return the spot of `folder`, making it a root where no root holds it; within `writing`.
 
-    A new root takes over those below it, unless its scan would pass over them as hidden. `BadInput` for what is neither
-    known nor a folder.
+    A folder that the scan of its root passes over as hidden is a root of its own. A new root takes over those below it,
+    but for such. `BadInput` for what is neither known nor a folder.
     """
     path = os.path.realpath(folder)
     with store.connection() as connection:
@@ -57,7 +57,9 @@ def claim(store: Store, folder: bytes) -> Spot:
         known = places(store, connection)
     for root, place in known.items():
         below = relative(place, path)
-        if below is not None:
+        if below is not None and not _passed_over(below):
+            if below and not os.path.isdir(path) and not _known_below(store, root, below):
+                break
             if place != stored[root]:
                 store.edit(metadata.put_root, place, _beside(store, place), root)
             return Spot(root, place, below)
@@ -67,7 +69,7 @@ def claim(store: Store, folder: bytes) -> Spot:
     made = int(store.edit(metadata.put_root, path, _beside(store, path)))
     for root, place in known.items():
         inner = relative(path, place)
-        if inner and not any(images.hidden(part) for part in inner.split(b"/")):
+        if inner and not _passed_over(inner):
             store.edit(metadata.absorb_root, root, made, inner + b"/")
     return Spot(made, path, b"")
 
@@ -78,6 +80,15 @@ def relative(folder: bytes, path: bytes) -> bytes | None:
         return b""
     prefix = folder.rstrip(b"/") + b"/"
     return path[len(prefix) :] if path.startswith(prefix) else None
+
+
+def _known_below(store: Store, root: int, below: bytes) -> bool:
+    with store.connection() as connection:
+        return bool(metadata.files_below(connection, root, below + b"/", None, limit=1))
+
+
+def _passed_over(path: bytes) -> bool:
+    return any(images.hidden(part) for part in path.split(b"/"))
 
 
 def _home(store: Store) -> bytes:

@@ -18,7 +18,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -28,8 +28,17 @@ import numpy as np
 import sqlalchemy as sql
 from filelock import FileLock, Timeout
 
-from retrieval import database, metadata, plugins
-from retrieval.errors import IndexBusy, IndexDamaged, IndexExists, IndexNotFound, StorageError
+from retrieval import metadata, plugins
+from retrieval.database import Database, network_file_system
+from retrieval.errors import (
+    IndexBusy,
+    IndexDamaged,
+    IndexExists,
+    IndexNotFound,
+    IndexTooNew,
+    RetrievalError,
+    StorageError,
+)
 from retrieval.metadata import FileRow, Generation
 from retrieval.types import Hits, Ids, Picture, Vectors
 from retrieval.vectors import VectorSnapshot, VectorStore
@@ -38,8 +47,7 @@ DATABASE = "index.db"
 LOCK = "writer.lock"
 VECTORS = "vectors"
 MOST_SEGMENTS = 16
-"""Live segments at most; one more, and the smaller half is merged, so that each vector is rewritten a few times only: as
-often as its segment's size doubles."""
+"""Live segments at most; one more, and some are merged."""
 GRACE = timedelta(minutes=10)
 """Age from which a file that no generation names is rubbish."""
 
@@ -75,58 +83,84 @@ class View:
 
     def vector(self, id_: int) -> Vectors:
         """Return the stored vector of an image, (1, dim)."""
-        return self.snapshot.get(np.array([id_]))
+        try:
+            return self.snapshot.get(np.array([id_]))
+        except KeyError:
+            raise IndexDamaged(f"the vector of image {id_} is missing", hint=metadata.REPAIR) from None
 
 
 class Store:
     """An index on disk. Any number of threads and processes read; one writes at a time, inside `writing`."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the index in `folder`; `IndexNotFound`, `IndexTooNew`, `IndexDamaged`."""
-        if not (folder / DATABASE).is_file():
-            raise IndexNotFound(f"there is no index in {folder}", hint="make one with: retrieval index FOLDER")
-        self.folder = folder
+        """Open the index in `folder`; `IndexNotFound`, `IndexTooNew`, `IndexDamaged`, `StorageError`."""
+        if not _has_database(folder):
+            raise _not_found(folder)
+        self.folder = folder.absolute()  # whatever becomes the working folder later
         self.vectors: VectorStore = plugins.load("vectors:faiss")(folder / VECTORS)
+        self._database = Database(folder / DATABASE)
         self._lock = FileLock(folder / LOCK, timeout=0)
         self._mutex = threading.Lock()
         self._opened: tuple[tuple[str, ...], VectorSnapshot] | None = None
         self._live: tuple[int, Ids | None] | None = None
-        self.writable = os.access(folder, os.W_OK)
-        self._engine = _engine(folder / DATABASE, writable=self.writable)
-        with self._engine.connect() as connection, connection.begin():
-            outdated = metadata.version(connection) < len(metadata.MIGRATIONS)
-        if outdated:
-            with self.writing(), self._transaction() as connection:
-                metadata.migrate(connection)
+        try:
+            self._demand_format()
+        except BaseException:
+            self.close()
+            raise
+        if kind := network_file_system(folder):
+            log.warning(
+                "the index is on a network file system (%s), where a crash or a second machine can damage it", kind
+            )
+
+    def _demand_format(self) -> None:
+        """Bring an older format to the newest; `IndexTooNew`."""
+        with self.connection() as connection:
+            found = metadata.version(connection)
+        if not found and not any((self.folder / VECTORS).glob("*")):
+            raise _not_found(self.folder)  # its creation was cut short
+        if not found:
+            raise IndexDamaged("the database of the index is empty", hint="index the pictures into a new folder")
+        if found < len(metadata.MIGRATIONS):
+            with self.writing():
+                self.edit(metadata.migrate)
 
     @staticmethod
     def refuse_existing(folder: Path) -> None:
-        """Raise `IndexExists` where there is an index in `folder`."""
-        if (folder / DATABASE).exists():
-            raise IndexExists(f"there is an index in {folder} already", hint="open it, or choose another folder")
+        """Raise `IndexExists` where there is an index in `folder`, whole or not."""
+        if _has_database(folder):
+            with suppress(IndexNotFound):
+                with suppress(IndexBusy, IndexDamaged, IndexTooNew, StorageError):
+                    Store(folder).close()
+                raise IndexExists(f"there is an index in {folder} already", hint="open it, or choose another folder")
 
     @classmethod
     def create(cls, folder: Path, encoder: dict[str, Any]) -> "Store":
         """Make an empty index in `folder`, whose vectors come from `encoder` (a row of that table)."""
-        try:
+        with _disk_errors():
             (folder / VECTORS).mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / LOCK, timeout=0):
-                cls.refuse_existing(folder)
-                engine = database.engine(folder / DATABASE, writable=True)
-                with engine.connect().execution_options(begin="IMMEDIATE") as connection, connection.begin():
+        with _held(FileLock(folder / LOCK, timeout=0), folder):
+            cls.refuse_existing(folder)
+            with _disk_errors():  # what is left of an index whose database was deleted must never be found again
+                plugins.load("vectors:faiss")(folder / VECTORS).sweep((), timedelta(0))
+            made = Database(folder / DATABASE, create=True)
+            try:
+                with made.writing() as connection:
                     metadata.migrate(connection)
                     metadata.put_encoder(connection, encoder)
                     metadata.insert_generation(connection, Generation(1, encoder["fingerprint"], 0, 0, 0, ()))
-                engine.dispose()
-        except Timeout:
-            raise _busy(folder) from None
-        except OSError as error:
-            raise _storage_error(error) from error
+            finally:
+                made.close()
         return cls(folder)
 
+    @property
+    def writable(self) -> bool:
+        """Whether the index can be changed by whoever runs this."""
+        return self._database.writable
+
     def close(self) -> None:
-        """Let go of the database. The last to do so folds SQLite's log into it."""
-        self._engine.dispose()
+        """Let go of the files; the last to do so folds SQLite's log into the database."""
+        self._database.close()
         self._opened = None
 
     # -- reading --------------------------------------------------------------------------------------------------
@@ -134,22 +168,42 @@ class Store:
     @contextmanager
     def connection(self) -> Iterator[sql.Connection]:
         """Give a read transaction over the rows alone."""
-        with self._engine.connect() as connection, connection.begin():
+        with self._database.reading() as connection:
             yield connection
 
     @contextmanager
-    def reading(self) -> Iterator[View]:
-        """Give the latest committed state: refs and rows of one read transaction, and the vectors they name."""
-        self._heal()
-        with self.connection() as connection:
-            generation = metadata.latest(connection)
-            yield View(connection, generation, self._snapshot(generation), self._alive(connection, generation))
+    def reading(self, *, heal: bool = True) -> Iterator[View]:
+        """Give the latest committed state: refs and rows of one read transaction, and the vectors they name.
 
-    def _snapshot(self, generation: Generation) -> VectorSnapshot:
+        Search structures that are damaged are rebuilt with one line of notice if `heal`; the answers do without them.
+        """
+        with ExitStack() as stack:
+            connection, generation, snapshot = self._latest(stack, heal=heal)
+            yield View(connection, generation, snapshot, self._alive(connection, generation))
+
+    def _latest(self, stack: ExitStack, *, heal: bool) -> tuple[sql.Connection, Generation, VectorSnapshot]:
+        """Begin to read, anew where a writer committed and swept between refs and files."""
+        while True:
+            connection = stack.enter_context(self.connection())
+            generation = metadata.latest(connection)
+            try:
+                return connection, generation, self._snapshot(generation, heal=heal)
+            except IndexDamaged:
+                stack.close()
+                with self.connection() as later:
+                    if metadata.latest(later).number == generation.number:
+                        raise
+
+    def _snapshot(self, generation: Generation, *, heal: bool) -> VectorSnapshot:
         with self._mutex:
-            if self._opened is None or self._opened[0] != generation.refs:
-                self._opened = generation.refs, self.vectors.snapshot(generation.refs)
-            return self._opened[1]
+            opened = self._opened
+            fresh = opened is None or opened[0] != generation.refs
+            if opened is None or fresh:
+                opened = self._opened = generation.refs, self.vectors.snapshot(generation.refs)
+        snapshot = opened[1]
+        if heal and fresh and snapshot.damaged:
+            self._rebuild_structures(snapshot.damaged)
+        return snapshot
 
     def _alive(self, connection: sql.Connection, generation: Generation) -> Ids | None:
         if generation.vectors == generation.images:
@@ -159,28 +213,12 @@ class Store:
                 self._live = generation.number, np.fromiter(metadata.image_ids(connection), dtype=np.int64)
             return self._live[1]
 
-    def _heal(self) -> None:
-        """Open the latest vectors, the newer ones where a writer swept them meanwhile; rebuild damaged structures."""
-        for attempt in range(5):
-            with self.connection() as connection:
-                generation = metadata.latest(connection)
-            try:
-                fresh = self._opened is None or self._opened[0] != generation.refs
-                snapshot = self._snapshot(generation)
-                break
-            except IndexDamaged:
-                with self.connection() as connection:
-                    if attempt == 4 or metadata.latest(connection).refs == generation.refs:  # noqa: PLR2004 - the last of five
-                        raise
-        if fresh and snapshot.damaged:
-            self._rebuild_structures(snapshot.damaged)
-
     def _rebuild_structures(self, damaged: Sequence[str]) -> None:
         what = f"the search structure of {len(damaged)} of the index's segments was missing or damaged"
         try:
             with self.writing():
                 self._merge([[ref] for ref in damaged])
-        except (IndexBusy, StorageError):
+        except (IndexBusy, IndexDamaged, StorageError):
             log.warning("%s; searching the vectors without it", what)
         else:
             log.warning("%s; it was rebuilt from the vectors", what)
@@ -192,31 +230,22 @@ class Store:
         """Be the writer; `IndexBusy` at once where another is, `StorageError` where nobody can be."""
         if not self.writable:
             raise StorageError(f"{self.folder} is read-only", hint="copy the index to a folder that can be written")
-        try:
-            with self._lock:
-                yield
-        except Timeout:
-            raise _busy(self.folder) from None
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sql.Connection]:
-        with self._engine.connect().execution_options(begin="IMMEDIATE") as connection, connection.begin():
-            yield connection
+        with _held(self._lock, self.folder):
+            yield
 
     def commit(self, change: Change) -> None:
         """Make `change` the next generation, whole or not at all; within `writing`."""
         segment = self._append(change)
-        with self._transaction() as connection:
-            before = metadata.latest(connection)
-            self._write(connection, before, change, segment)
+        with self._database.writing() as connection:
+            self._write(connection, change, segment)
         self._tidy()
 
     def edit(self, statement: Any, *arguments: Any) -> Any:  # noqa: ANN401 - any function of `metadata`
-        """Run `statement(connection, *arguments)` in a transaction of its own; within `writing`.
+        """Return `statement(connection, *arguments)` of a transaction of its own; within `writing`.
 
-        For what is no new generation: roots, encoders, repairs.
+        For what adds and forgets no images or files, and so is no new generation: roots, encoders, migrations.
         """
-        with self._transaction() as connection:
+        with self._database.writing() as connection:
             return statement(connection, *arguments)
 
     def _append(self, change: Change) -> tuple[tuple[str, int], ...]:
@@ -227,25 +256,37 @@ class Store:
             return ((self.vectors.append(ids, change.vectors), len(ids)),)
 
     @staticmethod
-    def _write(
-        connection: sql.Connection, before: Generation, change: Change, segment: tuple[tuple[str, int], ...]
-    ) -> None:
+    def _write(connection: sql.Connection, change: Change, segment: tuple[tuple[str, int], ...]) -> None:
+        before = metadata.latest(connection)
         metadata.insert_images(connection, change.pictures)
         left = metadata.delete_files(connection, change.forget) | metadata.put_files(connection, change.files)
         metadata.delete_homeless(connection, sorted(left))
-        total = before.vectors + len(change.pictures)
-        metadata.insert_generation(connection, before.following(connection, total, before.segments + segment))
+        # The same vectors as once before are the same segment, which may be there still.
+        segments = before.segments + tuple(part for part in segment if part[0] not in before.refs)
+        metadata.insert_generation(connection, before.following(connection, segments))
 
     def _tidy(self) -> None:
-        """Merge the smaller half of too many segments, or all where most vectors have no image; then sweep."""
+        """Merge what is worth it, then sweep."""
+        while refs := self._worth_merging():
+            self._merge([refs])
+        self.sweep(GRACE)
+
+    def _worth_merging(self) -> Sequence[str]:
+        """Return all segments if most vectors have no image; if they are too many, the smallest.
+
+        Of those, as many as let the largest of them grow most in proportion. So each vector is rewritten only as often
+        as its segment grows manifold: 4 times in 20,000 commits of one image.
+        """
         with self.connection() as connection:
             generation = metadata.latest(connection)
         if generation.vectors > 2 * generation.images:
-            self._merge([generation.refs])
-        elif len(generation.segments) > MOST_SEGMENTS:
-            smallest = sorted(generation.segments, key=lambda segment: segment[1])[: MOST_SEGMENTS // 2 + 1]
-            self._merge([[ref for ref, _ in smallest]])
-        self.sweep(GRACE)
+            return generation.refs
+        if len(generation.segments) <= MOST_SEGMENTS:
+            return ()
+        ordered = sorted(generation.segments, key=lambda segment: segment[1])
+        sizes = np.array([count for _, count in ordered])
+        growth = np.cumsum(sizes)[1:] / sizes[1:]
+        return [ref for ref, _ in ordered[: int(np.argmax(growth)) + 2]]
 
     def compact(self) -> None:
         """Put all vectors that have an image into one segment, and give back the space of what is gone."""
@@ -254,9 +295,9 @@ class Store:
                 generation = metadata.latest(connection)
             if len(generation.segments) > 1 or generation.vectors != generation.images:
                 self._merge([generation.refs])
-            self._merge([])  # the previous generation still names what was merged
+            self.edit(_repeat)  # the previous generation still names what was merged
             self.sweep(timedelta(0))
-            database.vacuum(self._engine)
+            self.vacuum()
 
     def _merge(self, groups: Sequence[Sequence[str]]) -> None:
         """Commit a generation in which each of `groups` is one segment of the vectors that have an image."""
@@ -265,13 +306,14 @@ class Store:
             live = np.fromiter(metadata.image_ids(connection), dtype=np.int64)
         segments = list(before.segments)
         for group in groups:
+            if not set(group) <= set(before.refs):
+                continue  # another writer was faster than a reader who found it damaged
             with _disk_errors():
                 ref = self.vectors.merge(group, live)
             segments = [segment for segment in segments if segment[0] not in group]
             segments += [(ref, self.vectors.snapshot([ref]).count)] if ref else []
-        total = sum(count for _, count in segments)
-        with self._transaction() as connection:
-            metadata.insert_generation(connection, before.following(connection, total, tuple(segments)))
+        self.edit(_replace, segments)
+        self._opened = None  # the same vectors have the same names, whatever became of their files
 
     def sweep(self, older_than: timedelta) -> int:
         """Delete vector files that no kept generation names and that are older than that; within `writing`."""
@@ -279,6 +321,10 @@ class Store:
             keep = metadata.kept_refs(connection)
         with _disk_errors():
             return self.vectors.sweep(keep, older_than)
+
+    def vacuum(self) -> None:
+        """Write the database anew, which puts right what is wrong with it between its rows; within `writing`."""
+        self._database.vacuum()
 
     # -- facts ----------------------------------------------------------------------------------------------------
 
@@ -292,31 +338,55 @@ class Store:
         return total
 
 
+def _replace(connection: sql.Connection, segments: Sequence[tuple[str, int]]) -> None:
+    """Make the next generation one of other segments that hold the same images."""
+    metadata.insert_generation(connection, metadata.latest(connection).following(connection, tuple(segments)))
+
+
+def _repeat(connection: sql.Connection) -> None:
+    """Make the next generation the same again, so that none before it is kept."""
+    _replace(connection, metadata.latest(connection).segments)
+
+
+def _has_database(folder: Path) -> bool:
+    with _disk_errors():
+        return (folder / DATABASE).is_file()
+
+
+def _not_found(folder: Path) -> IndexNotFound:
+    return IndexNotFound(f"there is no index in {folder}", hint="make one with: retrieval index FOLDER")
+
+
+@contextmanager
+def _held(lock: FileLock, folder: Path) -> Iterator[None]:
+    """Hold the writers' lock, which the system takes back from a process that dies."""
+    try:
+        lock.acquire()
+    except Timeout:
+        raise IndexBusy(
+            f"another process is writing to the index in {folder}",
+            hint="wait until it has finished; queries work meanwhile",
+        ) from None
+    except OSError as error:
+        raise _storage_error(error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 @contextmanager
 def _disk_errors() -> Iterator[None]:
     try:
         yield
+    except RetrievalError:
+        raise
     except OSError as error:
         raise _storage_error(error) from error
 
 
-def _storage_error(error: OSError) -> Exception:
-    if isinstance(error, StorageError | IndexExists):
-        return error
+def _storage_error(error: OSError) -> StorageError:
     return StorageError(
-        f"the index cannot be written: {error.strerror or error}",
+        f"the index cannot be used: {error.strerror or error}",
         hint="what was committed before is whole; free some space or check the permissions, then run the same again",
     )
-
-
-def _busy(folder: Path) -> IndexBusy:
-    return IndexBusy(
-        f"another process is writing to the index in {folder}",
-        hint="wait until it has finished; queries work meanwhile",
-    )
-
-
-def _engine(path: Path, *, writable: bool) -> sql.Engine:
-    """Open the database; where nothing can be written beside it and no writer is there, without SQLite's log."""
-    log_file = path.with_name(path.name + "-wal")
-    return database.engine(path, writable=writable, immutable=not writable and not log_file.exists())

@@ -31,7 +31,8 @@ from retrieval.types import Found, Picture, Progress, Report, Unlisted, displaye
 COMMIT_SECONDS = 5.0
 """Work that a crash can lose, at most, together with the batch in hand."""
 COMMIT_ROWS = 2000
-PAGE = 1000
+PAGE = 5000
+"""Rows read, or changed, at a time."""
 
 
 @dataclass(frozen=True)
@@ -238,8 +239,8 @@ class Update:
     def _settle_missing(self) -> None:
         """Decide, now that all is seen and committed, what moved, what is gone and what is only away."""
         self._commit()
-        forget, gone = list(self.removed), []
         self.counts["removed"] += len(self.removed)
+        forget, gone, images_gone = self.removed, array("q"), 0
         for row in self._by_id(self.gone):
             if row.image is not None and self.linked[row.image] > 0:
                 self.linked[row.image] -= 1
@@ -247,18 +248,27 @@ class Update:
                 self.counts["copied"] -= 1
                 forget.append(row.id or 0)
             else:
-                gone.append(row)
-        away = list(self._by_id(self.offline))
+                images_gone += row.image is not None
+                gone.append(row.id or 0)
+        if not self.settings.prune and self._is_away(images_gone):
+            self.offline.extend(gone)
+        else:
+            self.counts["gone"] += images_gone
+            forget.extend(gone)
         if self.settings.prune:
-            gone, away = gone + away, []
-        elif self._is_away(sum(row.image is not None for row in gone)):
-            gone, away = [], away + gone
-        self.counts["gone"] += sum(row.image is not None for row in gone)
-        self.counts["offline"] += sum(row.image is not None for row in away)
-        forget += [row.id or 0 for row in gone]
-        marked = [replace(row, offline=1) for row in away if not row.offline]
-        if forget or marked:
-            self.store.commit(Change(marked, forget=forget))
+            self.counts["gone"] += sum(row.image is not None for row in self._by_id(self.offline))
+            forget.extend(self.offline)
+        else:
+            self._mark_offline()
+        for some in _pages(forget):
+            self.store.commit(Change(forget=some))
+
+    def _mark_offline(self) -> None:
+        for some in _pages(self.offline):
+            rows = list(self._by_id(some))
+            self.counts["offline"] += sum(row.image is not None for row in rows)
+            if marked := [replace(row, offline=1) for row in rows if not row.offline]:
+                self.store.commit(Change(marked))
 
     def _is_away(self, gone: int) -> bool:
         """Tell whether what is gone is too much to believe: more than half of the root, or all that can be seen."""
@@ -271,9 +281,11 @@ class Update:
             empty = True
         return empty or 2 * gone > self.known
 
-    def _by_id(self, ids: "array[int]") -> list[FileRow]:
-        with self.store.connection() as connection:
-            return list(metadata.files_by_id(connection, ids))
+    def _by_id(self, ids: "array[int]") -> Iterator[FileRow]:
+        for some in _pages(ids):
+            with self.store.connection() as connection:
+                rows = list(metadata.files_by_id(connection, some))
+            yield from rows
 
     # -- commits and progress -------------------------------------------------------------------------------------
 
@@ -294,6 +306,12 @@ class Update:
             self.progress(
                 Progress(done, max(self.total, done), self.embedded, self.counts["unreadable"], self.latest_failure)
             )
+
+
+def _pages(ids: "array[int]") -> Iterator["array[int]"]:
+    """Cut `ids` into parts, so that a library of a million files is not held in memory when it vanishes."""
+    for start in range(0, len(ids), PAGE):
+        yield ids[start : start + PAGE]
 
 
 def merged(

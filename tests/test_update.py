@@ -171,7 +171,7 @@ def test_only_prune_forgets_a_root_that_is_away(index: Index, photos: Path) -> N
     shutil.rmtree(photos)
     assert counts(index.add(photos)) == {"offline": 12}
     assert counts(index.add(photos, prune=True)) == {"gone": 12}
-    assert index.info().images == 0
+    assert (index.info().images, index.info().roots) == (0, ())
 
 
 def test_a_folder_that_cannot_be_listed_is_offline_not_gone(
@@ -294,6 +294,14 @@ def test_a_root_takes_over_those_below_it(index: Index, photos: Path, encoder: C
     assert [(root.path, root.images) for root in index.info().roots] == [(photos, 12)]
 
 
+def test_a_hidden_folder_is_a_root_of_its_own(index: Index, photos: Path) -> None:
+    put(photos / ".hidden" / "a.png", picture(colour(70)))
+    assert counts(index.add(photos)) == {"added": 12}
+    assert counts(index.add(photos / ".hidden")) == {"added": 1}
+    assert counts(index.add(photos)) == {"unchanged": 12}
+    assert counts(index.remove(photos / ".hidden" / "a.png")) == {"removed": 1}
+
+
 def test_several_roots_stay_apart(index: Index, photos: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     put(other / "a.png", picture(colour(80)))
@@ -365,6 +373,16 @@ def test_a_path_that_is_no_folder_is_refused(index: Index, photos: Path) -> None
         index.add(photos / "nowhere")
     with pytest.raises(BadInput, match="is not a folder"):
         index.add(photos / "00.png")
+    index.add(photos)
+    for wrong in (photos / "nowhere", photos / "00.png"):  # within a root, too
+        with pytest.raises(BadInput, match=r"does not exist|is not a folder"):
+            index.add(wrong)
+
+
+def test_a_subfolder_that_vanished_can_be_named(index: Index, photos: Path) -> None:
+    index.add(photos)
+    shutil.rmtree(photos / "sub")
+    assert counts(index.add(photos / "sub")) == {"gone": 2}
 
 
 def test_content_with_the_id_of_another_is_a_failure(

@@ -1,0 +1,504 @@
+"""What every `VectorStore` does. A test module subclasses a class of these and says in `store` what is to be tested."""
+
+import errno
+import hashlib
+import itertools
+import os
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from numpy.typing import NDArray
+
+from retrieval.errors import IndexDamaged, StorageError
+from retrieval.types import Hits, Ids, Vectors
+from retrieval.vectors import VectorSnapshot, VectorStore
+
+PROJECT = Path(__file__).parents[2]
+NOW = timedelta(0)
+CONTRACT = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
+"""A store may hold more than one example; one test method runs for several classes."""
+
+
+def normalised(rows: NDArray[np.floating | np.integer]) -> Vectors:
+    """Return the rows as vectors of length 1."""
+    exactly = np.asarray(rows, dtype=np.float64)
+    return (exactly / np.linalg.norm(exactly, axis=1, keepdims=True)).astype(np.float32)
+
+
+def some(count: int, dim: int = 24, seed: int = 0) -> tuple[Ids, Vectors]:
+    """Return random ids, in no order, with random vectors."""
+    generator = np.random.default_rng(seed)
+    ids = generator.choice(2**62, size=count, replace=False).astype(np.int64)
+    return ids, normalised(generator.standard_normal((count, dim)))
+
+
+def expected(ids: Ids, vectors: Vectors, queries: Vectors, k: int, only: Ids | None = None) -> Hits:
+    """Say in plain numpy what a search has to find."""
+    rows = np.arange(len(ids)) if only is None else np.flatnonzero(np.isin(ids, only))
+    found, scores = np.full((len(queries), k), -1), np.full((len(queries), k), -np.inf, dtype=np.float32)
+    for number, query in enumerate(queries):
+        cosines = (vectors[rows].astype(np.float64) * query.astype(np.float64)).sum(axis=1).astype(np.float32)
+        ranked = sorted(zip(-cosines, ids[rows], strict=True))[:k]
+        found[number, : len(ranked)] = [id_ for _, id_ in ranked]
+        scores[number, : len(ranked)] = [-score for score, _ in ranked]
+    return Hits(found, scores)
+
+
+def same(one: Hits, other: Hits) -> None:
+    """Assert that two answers are equal to the last bit."""
+    np.testing.assert_array_equal(one.ids, other.ids)
+    np.testing.assert_array_equal(one.scores, other.scores)
+    assert (one.ids.dtype, one.scores.dtype) == (np.int64, np.float32)
+
+
+class VectorStoreTests(ABC):
+    """The seam: `append`, `snapshot`, `merge`, `sweep`; `search`, `get`."""
+
+    @pytest.fixture
+    @abstractmethod
+    def store(self, tmp_path: Path) -> VectorStore:
+        """The store under test, empty."""
+
+    def in_segments(self, store: VectorStore, ids: Ids, vectors: Vectors, *cuts: int) -> VectorSnapshot:
+        ends = [0, *cuts, len(ids)]
+        return store.snapshot([store.append(ids[a:b], vectors[a:b]) for a, b in itertools.pairwise(ends)])
+
+    # -- what is appended is what is there -----------------------------------------------------------------------------
+
+    def test_what_was_appended_comes_back_bit_for_bit_in_the_order_asked(self, store: VectorStore) -> None:
+        ids, vectors = some(100)
+        snapshot = self.in_segments(store, ids, vectors, 30, 31)
+        order = np.random.default_rng(1).permutation(100)
+        back = snapshot.get(ids[order])
+        assert snapshot.count == 100
+        assert not snapshot.damaged
+        assert back.dtype == np.float32
+        np.testing.assert_array_equal(back, vectors[order])
+
+    def test_an_id_can_be_asked_for_twice_and_none_at_all(self, store: VectorStore) -> None:
+        ids, vectors = some(3)
+        snapshot = self.in_segments(store, ids, vectors)
+        np.testing.assert_array_equal(snapshot.get(ids[[2, 2, 0]]), vectors[[2, 2, 0]])
+        assert snapshot.get(ids[:0]).shape == (0, 24)
+
+    def test_an_id_that_is_not_there_is_a_key_error_that_names_it(self, store: VectorStore) -> None:
+        ids, vectors = some(5)
+        snapshot = self.in_segments(store, ids, vectors, 2)
+        for unknown in (0, 2**63 - 1):
+            with pytest.raises(KeyError, match=str(unknown)):
+                snapshot.get(np.array([ids[0], unknown, ids[1]]))
+
+    def test_the_smallest_and_the_largest_id_are_ids(self, store: VectorStore) -> None:
+        ids = np.array([2**63 - 1, 0])
+        _, vectors = some(2)
+        snapshot = self.in_segments(store, ids, vectors)
+        same(snapshot.search(vectors, 2), expected(ids, vectors, vectors, 2))
+        np.testing.assert_array_equal(snapshot.get(ids), vectors)
+
+    def test_the_same_content_has_the_same_ref(self, store: VectorStore) -> None:
+        assert store.append(*some(4)) == store.append(*some(4)) != store.append(*some(4, seed=1))
+
+    def test_arrays_that_are_not_contiguous_are_kept_as_well(self, store: VectorStore) -> None:
+        ids, vectors = some(10)
+        snapshot = store.snapshot([store.append(ids[::2], np.asfortranarray(vectors)[::2])])
+        np.testing.assert_array_equal(snapshot.get(ids[::2]), vectors[::2])
+
+    @pytest.mark.parametrize("wrong", ["none", "a vector too few", "an id twice"])
+    def test_what_is_no_segment_is_refused(self, store: VectorStore, wrong: str) -> None:
+        ids, vectors = some(3)
+        ids, vectors = {
+            "none": (ids[:0], vectors[:0]),
+            "a vector too few": (ids, vectors[:2]),
+            "an id twice": (ids[[0, 1, 0]], vectors),
+        }[wrong]
+        with pytest.raises(ValueError, match="ids"):
+            store.append(ids, vectors)
+
+    def test_no_segments_are_an_empty_snapshot(self, store: VectorStore) -> None:
+        snapshot = store.snapshot([])
+        hits = snapshot.search(some(2)[1], 3)
+        assert snapshot.count == 0
+        assert (hits.ids == -1).all()
+        assert np.isneginf(hits.scores).all()
+        assert len(snapshot.get(np.zeros(0, dtype=np.int64))) == 0
+        with pytest.raises(KeyError):
+            snapshot.get(np.array([1]))
+
+    # -- search --------------------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("cuts", [(), (250,), (1, 2, 3, 100, 499)])
+    @pytest.mark.parametrize("k", [1, 7, 60])
+    def test_it_finds_what_plain_numpy_finds(self, store: VectorStore, k: int, cuts: tuple[int, ...]) -> None:
+        ids, vectors = some(500)
+        _, others = some(5, seed=1)
+        queries = np.concatenate([vectors[:5], others])
+        same(self.in_segments(store, ids, vectors, *cuts).search(queries, k), expected(ids, vectors, queries, k))
+
+    @pytest.mark.parametrize("kept", [0, 1, 3, 40, 100])
+    def test_it_finds_among_some_ids_only(self, store: VectorStore, kept: int) -> None:
+        ids, vectors = some(100)
+        only = np.append(ids[::-1][:kept], [2**62 + 1])  # in another order, with one that is not there
+        found = self.in_segments(store, ids, vectors, 40).search(vectors[:4], 6, only)
+        same(found, expected(ids, vectors, vectors[:4], 6, only))
+
+    def test_where_there_are_fewer_than_asked_the_rest_is_nobody(self, store: VectorStore) -> None:
+        ids, vectors = some(6)
+        hits = self.in_segments(store, ids, vectors, 2).search(vectors[:1], 50)
+        same(hits, expected(ids, vectors, vectors[:1], 50))
+        assert (hits.ids[0, 6:] == -1).all()
+        assert np.isneginf(hits.scores[0, 6:]).all()
+
+    def test_one_vector(self, store: VectorStore) -> None:
+        ids, vectors = some(1)
+        for k in (1, 3):
+            same(self.in_segments(store, ids, vectors).search(vectors, k), expected(ids, vectors, vectors, k))
+
+    def test_no_queries_have_no_answers(self, store: VectorStore) -> None:
+        ids, vectors = some(3)
+        assert self.in_segments(store, ids, vectors).search(vectors[:0], 2).ids.shape == (0, 2)
+
+    def test_equal_vectors_stand_in_ascending_order_of_id(self, store: VectorStore) -> None:
+        ids, vectors = some(40)
+        equal = np.repeat(vectors[:2], 20, axis=0)
+        for k in (1, 5, 20, 25, 40):
+            found = self.in_segments(store, ids, equal, 7).search(vectors[:1], k)
+            same(found, expected(ids, equal, vectors[:1], k))
+
+    def test_many_equal_vectors_at_the_cut_off(self, store: VectorStore) -> None:
+        """More than any store would ask for beyond k, so that it has to notice that the order is not settled."""
+        ids, vectors = some(700)
+        equal = np.concatenate([vectors[:2], np.repeat(vectors[2:3], 600, axis=0), vectors[3:101]])
+        for k in (1, 3, 10, 601, 650):
+            found = self.in_segments(store, ids, equal, 350).search(vectors[2:3], k)
+            same(found, expected(ids, equal, vectors[2:3], k))
+        only = ids[100:]
+        found = self.in_segments(store, ids, equal, 350).search(vectors[2:3], 5, only)
+        same(found, expected(ids, equal, vectors[2:3], 5, only))
+
+    @pytest.mark.parametrize("apart", [1e-8, 1e-5, 1e-3])
+    def test_vectors_closer_than_float32_tells_apart(self, store: VectorStore, apart: float) -> None:
+        """Products of one sign, so that the error of a float32 sum is larger than what lies between neighbours."""
+        generator = np.random.default_rng(2)
+        ids, _ = some(600)
+        close = normalised(generator.random(1280) * (1 + apart * generator.standard_normal((600, 1280))))
+        snapshot = self.in_segments(store, ids, close, 200)
+        for queries in (close[:3], close[:30]):
+            for k in (1, 10):
+                same(snapshot.search(queries, k), expected(ids, close, queries, k))
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=CONTRACT)
+    @given(data=st.data())
+    def test_any_vectors_of_small_integers(self, store: VectorStore, data: st.DataObject) -> None:
+        """Full of ties and of near-ties: (1, 2, 2) and (2, 2, 1) are as far from (1, 1, 1), summed in another order."""
+        shape = data.draw(st.tuples(st.integers(1, 60), st.integers(1, 9)))
+        numbers = data.draw(npst.arrays(np.int64, shape, elements=st.integers(-2, 2)))
+        numbers[~numbers.any(axis=1), 0] = 1
+        vectors = normalised(numbers)
+        ids = np.array(data.draw(st.permutations(range(len(vectors)))), dtype=np.int64)
+        cuts = sorted(data.draw(st.sets(st.integers(1, len(ids) - 1), max_size=3))) if len(ids) > 1 else []
+        only = data.draw(st.none() | st.sets(st.sampled_from(list(ids))).map(lambda s: np.array([*s], dtype=np.int64)))
+        k = data.draw(st.integers(1, 70))
+        found = self.in_segments(store, ids, vectors, *cuts).search(vectors[:4], k, only)
+        same(found, expected(ids, vectors, vectors[:4], k, only))
+
+    def test_an_answer_does_not_depend_on_who_else_asks(self, store: VectorStore) -> None:
+        """Many queries at once go another way through a matrix library than one."""
+        ids, vectors = some(300, dim=1280)
+        snapshot = self.in_segments(store, ids, vectors, 100)
+        together = snapshot.search(vectors[:64], 9)
+        backwards = snapshot.search(vectors[63::-1], 9)
+        same(together, Hits(backwards.ids[::-1], backwards.scores[::-1]))
+        for row in range(64):
+            alone = snapshot.search(vectors[row : row + 1], 9)
+            same(alone, Hits(together.ids[row : row + 1], together.scores[row : row + 1]))
+
+    def test_segments_do_not_change_an_answer(self, store: VectorStore) -> None:
+        ids, vectors = some(200)
+        whole, cut = self.in_segments(store, ids, vectors), self.in_segments(store, ids, vectors, 50, 51, 120)
+        same(whole.search(vectors[:9], 11), cut.search(vectors[:9], 11))
+
+    def test_an_id_in_several_segments_counts_once(self, store: VectorStore) -> None:
+        ids, vectors = some(30)
+        refs = [store.append(ids[:20], vectors[:20]), store.append(ids[10:], vectors[10:])]
+        snapshot = store.snapshot([*refs, refs[0]])
+        assert snapshot.count == 60
+        same(snapshot.search(vectors[:6], 25), expected(ids, vectors, vectors[:6], 25))
+
+    def test_an_id_with_two_vectors_counts_with_the_better_one(self, store: VectorStore) -> None:
+        ids, vectors = some(4)
+        query = vectors[3:]
+        refs = [store.append(ids[:3], vectors[:3]), store.append(ids[:1], query)]
+        for snapshot in (store.snapshot(refs), store.snapshot(refs[::-1])):
+            best = np.concatenate([query, vectors[1:3]])
+            same(snapshot.search(query, 3), expected(ids[:3], best, query, 3))
+        np.testing.assert_array_equal(store.snapshot(refs).get(ids[:1]), vectors[:1])
+
+    def test_any_number_of_threads_may_search_a_snapshot(self, store: VectorStore) -> None:
+        ids, vectors = some(400)
+        snapshot = self.in_segments(store, ids, vectors, 150)
+        right = expected(ids, vectors, vectors, 5)
+        with ThreadPoolExecutor(8) as pool:
+            answers = pool.map(lambda row: snapshot.search(vectors[row : row + 1], 5, ids), range(100))
+        for row, found in enumerate(answers):
+            same(found, Hits(right.ids[row : row + 1], right.scores[row : row + 1]))
+
+    # -- merge ---------------------------------------------------------------------------------------------------------
+
+    def test_merging_keeps_what_lives_and_each_id_once(self, store: VectorStore) -> None:
+        ids, vectors = some(50)
+        refs = [store.append(ids[:30], vectors[:30]), store.append(ids[20:], vectors[20:])]
+        live = np.append(ids[5:45], [2**62 + 1])
+        snapshot = store.snapshot([store.merge(refs, live)])
+        assert snapshot.count == 40
+        np.testing.assert_array_equal(snapshot.get(ids[5:45]), vectors[5:45])
+        same(snapshot.search(vectors[:5], 8), expected(ids, vectors, vectors[:5], 8, live))
+        with pytest.raises(KeyError):
+            snapshot.get(ids[:1])
+
+    def test_merging_keeps_the_vector_that_get_gives(self, store: VectorStore) -> None:
+        ids, vectors = some(2)
+        refs = [store.append(ids[:1], vectors[:1]), store.append(ids[:1], vectors[1:])]
+        for order in (refs, refs[::-1]):
+            merged = store.snapshot([store.merge(order, ids)])
+            np.testing.assert_array_equal(merged.get(ids[:1]), store.snapshot(order).get(ids[:1]))
+
+    def test_merging_nothing_that_lives_is_no_segment(self, store: VectorStore) -> None:
+        ids, vectors = some(3)
+        ref = store.append(ids, vectors)
+        assert store.merge([ref], np.zeros(0, dtype=np.int64)) == ""
+        assert store.merge([ref], np.array([2**62 + 1])) == ""
+        assert store.merge([], ids) == ""
+
+    # -- sweep ---------------------------------------------------------------------------------------------------------
+
+    def test_sweeping_keeps_what_is_named(self, store: VectorStore) -> None:
+        ids, vectors = some(20)
+        kept, rubbish = store.append(ids, vectors), store.append(ids[:5], vectors[:5])
+        assert store.sweep([kept], NOW) >= 1
+        np.testing.assert_array_equal(store.snapshot([kept]).get(ids), vectors)
+        with pytest.raises(IndexDamaged):
+            store.snapshot([rubbish])
+        assert store.sweep([kept], NOW) == 0
+
+    def test_sweeping_leaves_what_is_young(self, store: VectorStore) -> None:
+        ref = store.append(*some(3))
+        assert store.sweep([], timedelta(hours=1)) == 0
+        assert store.snapshot([ref]).count == 3
+
+    def test_a_snapshot_goes_on_after_its_segments_are_swept_and_merged(self, store: VectorStore) -> None:
+        ids, vectors = some(300)
+        refs = [store.append(ids[:100], vectors[:100]), store.append(ids[100:], vectors[100:])]
+        snapshot = store.snapshot(refs)
+        store.sweep([store.merge(refs, ids[:10])], NOW)
+        same(snapshot.search(vectors[:20], 9), expected(ids, vectors, vectors[:20], 9))
+        np.testing.assert_array_equal(snapshot.get(ids), vectors)
+
+
+class SegmentFilesTests(VectorStoreTests):
+    """Of stores that keep their segments in the files of a folder, named by their SHA-256."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        """Where the store under test keeps its files."""
+        return tmp_path
+
+    @pytest.fixture
+    def vectors_file(self, store: VectorStore, folder: Path) -> tuple[str, Path]:
+        """A segment of ten vectors: its ref, and the file that holds them."""
+        ref = store.append(*some(10))
+        return ref, folder / (ref.split("+")[0] + ".vectors")
+
+    def whole_files(self, folder: Path) -> int:
+        """Count the files, having seen that each is named by its digest."""
+        for path in folder.iterdir():
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == path.stem
+        return len([*folder.iterdir()])
+
+    def test_files_are_named_by_their_digests(self, store: VectorStore, folder: Path) -> None:
+        ref = store.append(*some(10))
+        assert {path.stem for path in folder.iterdir()} == set(ref.split("+"))
+        assert self.whole_files(folder) == len(ref.split("+"))
+
+    def test_a_person_can_read_a_segment_with_numpy(self, vectors_file: tuple[str, Path]) -> None:
+        ids, vectors = some(10)
+        with vectors_file[1].open("rb") as file:
+            np.testing.assert_array_equal(np.load(file), ids)
+            np.testing.assert_array_equal(np.load(file), vectors)
+            assert file.read() == b""
+
+    # -- damage --------------------------------------------------------------------------------------------------------
+
+    def test_missing_vectors_are_damage(self, store: VectorStore, vectors_file: tuple[str, Path]) -> None:
+        vectors_file[1].unlink()
+        with pytest.raises(IndexDamaged, match="missing"):
+            store.snapshot([vectors_file[0]])
+        with pytest.raises(IndexDamaged, match="missing"):
+            store.merge([vectors_file[0]], some(10)[0])
+
+    @pytest.mark.parametrize("length", [0, 1, 6, 9, 100, 128, 130, 208, 300, 336, 337, -1, -500])
+    def test_vectors_cut_short_are_damage(
+        self, store: VectorStore, vectors_file: tuple[str, Path], length: int
+    ) -> None:
+        ref, path = vectors_file
+        path.write_bytes(path.read_bytes()[:length])
+        with pytest.raises(IndexDamaged, match="not what was written"):
+            store.snapshot([ref])
+
+    def test_vectors_with_something_behind_them_are_damage(
+        self, store: VectorStore, vectors_file: tuple[str, Path]
+    ) -> None:
+        ref, path = vectors_file
+        path.write_bytes(path.read_bytes() + b"\0")
+        with pytest.raises(IndexDamaged):
+            store.snapshot([ref])
+
+    @settings(max_examples=100, deadline=None, suppress_health_check=CONTRACT)
+    @given(garbage=st.binary(max_size=400), intact=st.sampled_from([0, 6, 8, 10, 128, 208, 218]))
+    def test_garbage_is_damage(
+        self, store: VectorStore, vectors_file: tuple[str, Path], garbage: bytes, intact: int
+    ) -> None:
+        ref, path = vectors_file
+        data = path.read_bytes()
+        path.write_bytes(data[:intact] + garbage)
+        with pytest.raises(IndexDamaged):
+            store.snapshot([ref])
+        path.write_bytes(data)
+
+    @pytest.mark.filterwarnings("ignore:Reading `.npy`:UserWarning")
+    def test_a_flip_in_a_header_is_damage_or_harmless(self, store: VectorStore, vectors_file: tuple[str, Path]) -> None:
+        ref, path = vectors_file
+        data = path.read_bytes()
+        ids, vectors = some(10)
+        opened = 0
+        for place in [*range(128), *range(208, 336)]:
+            path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+            try:
+                np.testing.assert_array_equal(store.snapshot([ref]).get(ids), vectors)
+                opened += 1
+            except IndexDamaged:
+                pass
+        assert opened < 128, "blanks only"
+
+    def test_no_pickle_is_opened(self, store: VectorStore, folder: Path, tmp_path: Path) -> None:
+        marker = tmp_path / "marker"
+
+        class Hostile:
+            def __reduce__(self) -> tuple[object, ...]:
+                return os.mkdir, (str(marker),)
+
+        name = "0" * 64
+        with (folder / (name + ".vectors")).open("wb") as file:
+            np.save(file, np.array([Hostile()], dtype=object), allow_pickle=True)
+        with pytest.raises(IndexDamaged):
+            store.snapshot([name + "+" + name] if "+" in store.append(*some(1)) else [name])
+        assert not marker.exists()
+
+    def test_a_file_that_the_system_does_not_give_is_no_damage(
+        self, store: VectorStore, vectors_file: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Or a repair would give up vectors that are there."""
+
+        def refuse(*_: object, **__: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(Path, "open", refuse)
+        with pytest.raises(StorageError, match="Permission denied"):
+            store.snapshot([vectors_file[0]])
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def test_a_failed_flush_leaves_no_file_that_is_not_whole(
+        self, store: VectorStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        flush, calls = os.fsync, []
+        monkeypatch.setattr(os, "fsync", calls.append)
+        store.append(*some(5))
+        flushes = len(calls)
+        assert flushes > 1, "a file and its folder are flushed"
+        store.sweep([], NOW)
+        for at in range(flushes):
+            calls.clear()
+
+            def failing(descriptor: int, at: int = at) -> None:
+                calls.append(descriptor)
+                if len(calls) > at:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                flush(descriptor)
+
+            monkeypatch.setattr(os, "fsync", failing)
+            with pytest.raises(OSError, match="No space left"):
+                store.append(*some(5))
+            assert self.whole_files(folder) == (at + 1) // 2, "no more than what had been flushed before"
+            assert len(calls) == at + 1, "a failed flush is not tried again"
+            store.sweep([], NOW)
+
+    def test_a_full_disk_leaves_nothing(
+        self, store: VectorStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match="No space left"):
+            store.append(*some(5))
+        assert not [*folder.iterdir()]
+
+    def test_an_interruption_leaves_nothing(
+        self, store: VectorStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupted(_: int) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(os, "fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.append(*some(5))
+        assert not [*folder.iterdir()]
+
+    @pytest.mark.parametrize("at", [1, 2, 3, 4])
+    def test_a_kill_leaves_no_file_that_is_not_whole(self, store: VectorStore, folder: Path, at: int) -> None:
+        """`at`: killed instead of which flush; a store that has fewer of them ends by itself."""
+        code = (
+            "import itertools, os, pathlib, signal, sys\n"
+            f"from {type(store).__module__} import {type(store).__name__} as Store\n"
+            "from tests.contracts.vectors import some\n"
+            "calls = itertools.count(1)\n"
+            f"os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL) if next(calls) == {at} else None\n"
+            "Store(pathlib.Path(sys.argv[1])).append(*some(5))\n"
+        )
+        killed = subprocess.run([sys.executable, "-c", code, str(folder)], check=False, cwd=PROJECT)
+        assert killed.returncode in {-9, 0}
+        for partial in folder.glob("*.partial"):
+            partial.unlink()
+        left = self.whole_files(folder)
+        assert store.sweep([], NOW) == left
+        assert not [*folder.iterdir()]
+
+    def test_sweeping_looks_at_the_time_of_each_file(self, store: VectorStore, folder: Path) -> None:
+        old, young = store.append(*some(3)), store.append(*some(4))
+        for path in folder.iterdir():
+            if path.stem in old:
+                os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 3600))
+        assert store.sweep([], timedelta(minutes=30)) == len(old.split("+"))
+        assert store.snapshot([young]).count == 4
+
+    def test_sweeping_takes_what_an_interruption_left(self, store: VectorStore, folder: Path) -> None:
+        left = folder / "0123456789abcdef.partial"
+        left.write_bytes(b"half a segm")
+        assert store.sweep([], NOW) == 1
+        assert not left.exists()
+
+    def test_sweeping_leaves_alone_what_others_put_there(self, store: VectorStore, folder: Path) -> None:
+        (folder / "@eaDir").mkdir()
+        for name in ("drawing.svg", "notes.vectors", "a.partial", ".DS_Store"):
+            (folder / name).write_bytes(b"someone else's")
+        assert store.sweep([], NOW) == 0
+        assert len([*folder.iterdir()]) == 5

@@ -1,0 +1,567 @@
+"""Backbones on Keras: scaling, building, and weights from every place they can come from.
+
+Networks are built with random numbers at small sizes where that will do; the large ones are marked slow.
+"""
+
+import contextlib
+import gc
+import io
+import random
+import shutil
+import sys
+import urllib.error
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras.src.utils import file_utils
+
+from retrieval import images
+from retrieval.backbones import ARCHITECTURES, IMAGENET, RANDOM, SCALINGS, Architecture, Backbone, locate_weights
+from retrieval.errors import BadInput, BadWeights, WeightsNotFound
+from retrieval.runtimes import Encoder
+from retrieval.runtimes.keras import KerasEncoder, scaled
+from retrieval.types import Pixels
+from tests.contracts.encoder import EncoderTests
+from tests.fakes import ColourEncoder
+
+SMALL = Backbone.choose("mobilenet", alpha=0.25, input_size=64)
+"""The smallest network of all; what is not about a certain network is tested with it."""
+
+QUICK = {
+    *("convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_b0", "mobilenet", "mobilenet_v2"),
+    *("mobilenet_v3_large", "mobilenet_v3_small", "resnet50", "resnet50_v2", "vgg16", "xception"),
+}
+"""Built by default: the smallest of each family but NASNet and the Inceptions, which take ten seconds together."""
+
+
+def each(quick: set[str] = QUICK) -> list[Any]:
+    """Return all architectures as parameters of a test, those slow that are not `quick`."""
+    return [
+        pytest.param(found, id=name, marks=[] if name in quick else pytest.mark.slow)
+        for name, found in ARCHITECTURES.items()
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _memory_given_back() -> Iterator[None]:
+    yield
+    keras.backend.clear_session()
+    gc.collect()
+
+
+def noise(encoder: Encoder, count: int = 2) -> Pixels:
+    return np.random.default_rng(0).integers(0, 256, (count, *encoder.size, 3), dtype=np.uint8)
+
+
+def builder(backbone: Backbone) -> Callable[..., Any]:
+    return getattr(keras.applications, backbone.architecture.keras_name)
+
+
+def network(backbone: Backbone, *, top: bool = False) -> Any:
+    """Build a network with all its numbers at random, as trained ones are: no mean is 0, no scale is 1."""
+    size = None if top else (*backbone.input_size, 3)
+    made = builder(backbone)(weights=None, include_top=top, input_shape=size, **backbone.options)
+    generator = np.random.default_rng(7)
+    for variable in made.weights:
+        *fan, _ = variable.shape or (1,)
+        spread = np.sqrt(2 / np.prod(fan[:-1] if variable.shape[-1:] == (1,) else fan))
+        near = 0.0 if len(variable.shape) > 1 or "mean" in variable.name or "beta" in variable.name else 1.0
+        width = spread if len(variable.shape) > 1 else 0.1
+        if variable.dtype.startswith("float"):
+            variable.assign((near + width * generator.standard_normal(variable.shape)).astype(np.float32))
+    return made
+
+
+def message_is_one_sentence(error: Exception) -> bool:
+    return "\n" not in str(error) and len(str(error)) < 600 and not str(error).endswith(".")
+
+
+# -- the seam --------------------------------------------------------------------------------------------------------
+
+
+class TestColourEncoder(EncoderTests):
+    @pytest.fixture
+    def encoder(self) -> Encoder:
+        return ColourEncoder()
+
+
+class TestRandomWeights(EncoderTests):
+    @pytest.fixture(scope="class")
+    def encoder(self) -> Encoder:
+        return KerasEncoder(Backbone.choose("mobilenet_v2", input_size=96), RANDOM)
+
+
+class TestRealWeights(EncoderTests):
+    @pytest.fixture(scope="class")
+    def encoder(self, shared: Callable[[str], Path]) -> Encoder:
+        return KerasEncoder(Backbone.choose(), str(shared("weights/mobilenet_v2_1.0_224_no_top.weights.h5")))
+
+
+# -- scaling ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", SCALINGS)
+def test_the_scaling_of_a_family_is_its_own_preprocessing(family: str) -> None:
+    preprocess = getattr(keras.applications, family).preprocess_input
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 30, 20, 3)).astype(np.float32)
+    pixels[0, 0] = 0
+    pixels[0, 1] = 255
+    mine = keras.ops.convert_to_numpy(scaled(keras.ops.convert_to_tensor(pixels), SCALINGS[family]))
+    theirs = preprocess(pixels.copy())  # it overwrites its argument
+    assert mine.dtype == np.float32
+    np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-5)
+
+
+# -- the forty -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("found", each())
+def test_it_builds_and_runs_at_its_own_size(found: Architecture) -> None:
+    encoder = KerasEncoder(Backbone.choose(found.name), RANDOM)
+    assert (encoder.dim, encoder.size) == (found.dim, (found.size, found.size))
+    (inner,) = [layer for layer in encoder._graph.layers if isinstance(layer, keras.Model)]
+    assert inner.count_params() == found.parameters
+    vectors = encoder.images(noise(encoder))
+    assert vectors.shape == (2, found.dim)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert not np.array_equal(*vectors)
+
+
+@contextlib.contextmanager
+def served(monkeypatch: pytest.MonkeyPatch, give: Callable[[str], str]) -> Iterator[list[str]]:
+    """Put `give` in the place of Keras' download, from a file's name to a path; yield the names it was asked for."""
+    asked: list[str] = []
+
+    def get_file(fname: str, origin: str, **_: object) -> str:
+        asked.append(fname)
+        assert origin.endswith("/" + fname)
+        return give(fname)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(file_utils, "get_file", get_file)
+        yield asked
+
+
+def unreachable(name: str) -> str:
+    """Raise what Keras raises without a network."""
+    raise Exception(  # noqa: TRY002 - as Keras does
+        f"URL fetch failure on https://example.org/{name}: None -- [Errno -2] Name or service not known"
+    )
+
+
+@pytest.mark.parametrize("found", each({"mobilenet", "mobilenet_v2", "mobilenet_v3_small", "vgg16"}))
+def test_keras_asks_for_the_file_that_the_table_names(found: Architecture, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = Backbone.choose(found.name)
+    with served(monkeypatch, unreachable) as asked, pytest.raises(WeightsNotFound, match=backbone.weights_file):
+        KerasEncoder(backbone, IMAGENET)
+    assert asked == [backbone.weights_file]
+
+
+SIZES_AND_ALPHAS = [
+    *(("mobilenet", alpha, size, None) for alpha in (0.25, 0.5, 0.75, 1.0) for size in (128, 160, 192, 200)),
+    *(("mobilenet_v2", alpha, size, None) for alpha in (0.35, 0.5, 0.75, 1.0, 1.3, 1.4) for size in (96, 128, 100)),
+    *((f"mobilenet_v3_{kind}", 0.75, 128, None) for kind in ("small", "large")),
+    *((f"mobilenet_v3_{kind}", 1.0, 224, True) for kind in ("small", "large")),
+]
+
+
+@pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square:UserWarning")
+@pytest.mark.parametrize(
+    ("name", "alpha", "size", "minimalistic"),
+    [
+        pytest.param(
+            *row, marks=[] if row[:3] in {("mobilenet", 0.25, 128), ("mobilenet", 0.5, 200)} else pytest.mark.slow
+        )
+        for row in SIZES_AND_ALPHAS
+    ],
+)
+def test_keras_asks_for_that_file_with_options_too(
+    name: str, alpha: float, size: int, minimalistic: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = Backbone.choose(name, alpha=alpha, input_size=size, minimalistic=minimalistic)
+    with served(monkeypatch, unreachable) as asked, pytest.raises(WeightsNotFound):
+        KerasEncoder(backbone, IMAGENET)
+    assert asked == [backbone.weights_file]
+
+
+SMALLEST_OF_FAMILY = {found.family: found.name for found in sorted(ARCHITECTURES.values(), key=lambda a: -a.parameters)}
+
+
+@pytest.mark.parametrize("found", each({"mobilenet"}))
+def test_a_folder_of_weights_is_searched_for_keras_file_with_the_classifier(
+    found: Architecture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if found.name not in SMALLEST_OF_FAMILY.values():
+        pytest.skip("one of each family")
+    backbone = Backbone.choose(found.name)
+    with served(monkeypatch, unreachable) as asked, pytest.raises(Exception, match="URL fetch failure"):
+        builder(backbone)(weights=IMAGENET)
+    (tmp_path / asked[0]).touch()
+    place = {"RETRIEVAL_WEIGHTS": str(tmp_path)}
+    assert locate_weights(backbone, environment=place) == str(tmp_path / asked[0])
+
+
+# -- the same numbers are the same vectors, wherever they come from ------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square:UserWarning")
+@pytest.mark.parametrize(
+    "found",
+    each({"convnext_tiny", "efficientnet_b0", "mobilenet_v3_small", "vgg16"}),
+)
+def test_a_file_of_weights_answers_as_keras_with_its_own(
+    found: Architecture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Keras builds some networks otherwise where it loads the weights itself (EfficientNet), or pools in the middle."""
+    if found.name not in SMALLEST_OF_FAMILY.values():
+        pytest.skip("one of each family")
+    backbone = Backbone.choose(found.name, input_size=96 if found.family != "nasnet" else None)
+    path = str(tmp_path / "numbers.weights.h5")
+    network(backbone).save_weights(path)
+    with served(monkeypatch, lambda _: path):
+        theirs = builder(backbone)(
+            weights=IMAGENET, include_top=False, pooling="avg", input_shape=(*backbone.input_size, 3)
+        )
+        downloaded = KerasEncoder(backbone, IMAGENET)
+    given = KerasEncoder(backbone, path)
+    pixels = noise(given)
+    preprocess = getattr(keras.applications, found.family).preprocess_input
+    features = theirs.predict_on_batch(preprocess(pixels.astype(np.float32)))
+    expected = features / np.linalg.norm(features, axis=1, keepdims=True)
+    np.testing.assert_allclose(given.images(pixels), expected, atol=1e-4)
+    np.testing.assert_array_equal(downloaded.images(pixels), given.images(pixels))
+    assert downloaded.fingerprint == given.fingerprint
+
+
+def test_a_size_that_keras_has_no_weights_for_takes_those_of_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "numbers.weights.h5")
+    network(Backbone.choose("mobilenet", alpha=0.25)).save_weights(path)
+    with served(monkeypatch, lambda _: path) as asked:
+        encoder = KerasEncoder(SMALL, IMAGENET)
+    assert asked == ["mobilenet_2_5_224_tf_no_top.h5"]
+    assert encoder.size == (64, 64)
+    assert encoder.fingerprint == KerasEncoder(SMALL, path).fingerprint
+
+
+def test_the_fingerprint_is_that_of_the_numbers(tmp_path: Path) -> None:
+    made = network(SMALL)
+    one, other, changed = (str(tmp_path / f"{name}.weights.h5") for name in ("one", "other", "changed"))
+    made.save_weights(one)
+    shutil.copy(one, other)
+    last = made.weights[-1]
+    last.assign(np.nextafter(keras.ops.convert_to_numpy(last), np.float32(np.inf)))
+    made.save_weights(changed)
+    first, second, third = (KerasEncoder(SMALL, path).fingerprint for path in (one, other, changed))
+    assert first == second != third
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("ending", ["with_top.h5", "with_top.weights.h5", "no_top.h5", "no_top.weights.h5"])
+def test_files_of_all_kinds_serve(ending: str, tmp_path: Path) -> None:
+    """With the classifier or without, in Keras' present format or in that of Keras 2, in which its own weights are."""
+    backbone = Backbone.choose("mobilenet", alpha=0.25)
+    whole, bare = network(backbone, top=True), network(backbone)
+    bare.set_weights(whole.get_weights()[: len(bare.weights)])
+    bare.save_weights(tmp_path / "reference.weights.h5")
+    made, path = (whole if "with_top" in ending else bare), tmp_path / ending
+    if ending.endswith(".weights.h5"):
+        made.save_weights(path)
+    else:
+        made.save(path)
+    right, encoder = KerasEncoder(backbone, str(tmp_path / "reference.weights.h5")), KerasEncoder(backbone, str(path))
+    assert encoder.fingerprint == right.fingerprint
+    np.testing.assert_array_equal(encoder.images(noise(encoder)), right.images(noise(encoder)))
+
+
+def test_the_shared_file_with_the_classifier_serves(shared: Callable[[str], Path], tmp_path: Path) -> None:
+    path = shared("weights/mobilenet_v2_1.0_224_with_top.weights.h5")
+    whole = keras.applications.MobileNetV2(weights=path)
+    bare = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(224, 224, 3))
+    bare.set_weights(whole.get_weights()[:-2])
+    bare.save_weights(tmp_path / "bare.weights.h5")
+    one, other = (KerasEncoder(Backbone.choose(), str(file)) for file in (path, tmp_path / "bare.weights.h5"))
+    assert one.fingerprint == other.fingerprint
+    np.testing.assert_array_equal(one.images(noise(one)), other.images(noise(one)))
+
+
+def test_shared_weights_of_another_alpha(shared: Callable[[str], Path]) -> None:
+    path = str(shared("weights/mobilenet_0.25_128_no_top.weights.h5"))
+    encoder = KerasEncoder(Backbone.choose("mobilenet", alpha=0.25, input_size=128), path)
+    assert (encoder.dim, encoder.size) == (256, (128, 128))
+    assert np.linalg.norm(encoder.images(noise(encoder)), axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_shared_weights_at_another_size(shared: Callable[[str], Path]) -> None:
+    path = str(shared("weights/mobilenet_v2_1.0_224_no_top.weights.h5"))
+    encoder = KerasEncoder(Backbone.choose(input_size=160), path)
+    assert (encoder.dim, encoder.size) == (1280, (160, 160))
+    assert encoder.images(noise(encoder)).shape == (2, 1280)
+
+
+@pytest.mark.parametrize("shape", ["Landscape", "Portrait"])
+def test_real_weights_know_a_picture_in_every_orientation(shape: str, shared: Callable[[str], Path]) -> None:
+    """Each has its own digit drawn in, so that they differ a little; with the tag ignored it is .59 to .90."""
+    folder = shared("images/exif-orientation")
+    encoder = KerasEncoder(Backbone.choose(), str(shared("weights/mobilenet_v2_1.0_224_no_top.weights.h5")))
+    files = [(folder / f"{shape}_{tag}.jpg").read_bytes() for tag in range(1, 9)]
+    vectors = encoder.images(np.stack([images.decode(data, encoder.size).pixels for data in files]))
+    assert (vectors @ vectors[0]).min() >= 0.93
+
+
+# -- files that do not fit, and none at all --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", ["another network", "another alpha", "garbage", "nothing"])
+@pytest.mark.parametrize("name", ["a.weights.h5", "a.h5"])
+def test_a_file_that_does_not_fit_is_refused_in_a_sentence(content: str, name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    made = {
+        "another network": lambda: keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]),
+        "another alpha": lambda: network(Backbone.choose("mobilenet", alpha=0.5, input_size=64)),
+    }
+    if content in made and name == "a.weights.h5":
+        made[content]().save_weights(path)
+    elif content in made:
+        made[content]().save(path)
+    else:
+        path.write_bytes(b"garbage" * 100 if content == "garbage" else b"")
+    with pytest.raises(BadWeights, match="does not hold the weights of mobilenet") as raised:
+        KerasEncoder(SMALL, str(path))
+    assert message_is_one_sentence(raised.value)
+    assert str(path) in str(raised.value)
+    assert SMALL.weights_file in raised.value.hint
+
+
+def test_no_network_and_no_file_is_said_with_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(monkeypatch, unreachable), pytest.raises(WeightsNotFound) as raised:
+        KerasEncoder(SMALL, IMAGENET)
+    assert "mobilenet_2_5_224_tf_no_top.h5" in str(raised.value)
+    assert message_is_one_sentence(raised.value)
+    for way in ("mobilenet_2_5_224_tf_no_top.h5", "models", "RETRIEVAL_WEIGHTS", "--weights FILE", "--weights random"):
+        assert way in raised.value.hint
+
+
+def test_options_for_which_keras_has_no_weights_are_told_before_anything_is_built(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with served(monkeypatch, unreachable) as asked, pytest.raises(WeightsNotFound, match="no weights of mobilenet_v2"):
+        KerasEncoder(Backbone.choose("mobilenet_v2", alpha=0.6), IMAGENET)
+    assert asked == []
+
+
+@pytest.fixture
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A cache of Keras' that is empty."""
+    monkeypatch.setattr(file_utils.config, "keras_home", lambda: str(tmp_path))
+    return tmp_path
+
+
+def retrieve(data: bytes) -> Callable[..., None]:
+    """Return a stand-in for urlretrieve that comes with `data`, and reports its progress as that does."""
+
+    def urlretrieve(_: str, target: str, report: Callable[[int, int, int], None]) -> None:
+        Path(target).write_bytes(data)
+        for block in range(3):
+            report(block, len(data) // 2, len(data))
+
+    return urlretrieve
+
+
+def test_a_download_that_is_not_what_keras_published_is_refused(
+    monkeypatch: pytest.MonkeyPatch, own_cache: Path
+) -> None:
+    monkeypatch.setattr(file_utils, "urlretrieve", retrieve(b"not the weights"))
+    with pytest.raises(WeightsNotFound, match="could not be downloaded"):
+        KerasEncoder(Backbone.choose("vgg16", input_size=32), IMAGENET)
+    assert (own_cache / "models" / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5").exists()
+
+
+def test_a_download_that_fails_is_what_keras_makes_of_it(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
+    def urlretrieve(*_: object) -> None:
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr(file_utils, "urlretrieve", urlretrieve)
+    with pytest.raises(WeightsNotFound, match="could not be downloaded"):
+        KerasEncoder(Backbone.choose("vgg16", input_size=32), IMAGENET)
+    assert not [*(own_cache / "models").iterdir()]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_progress_of_a_download_goes_to_a_terminal_and_never_to_stdout(
+    monkeypatch: pytest.MonkeyPatch, own_cache: Path, capsys: pytest.CaptureFixture[str], terminal: bool
+) -> None:
+    assert own_cache
+    monkeypatch.setattr(file_utils, "urlretrieve", retrieve(b"not the weights"))
+    monkeypatch.setattr(sys, "stderr", errors := Terminal() if terminal else io.StringIO())
+    with pytest.raises(WeightsNotFound):
+        KerasEncoder(Backbone.choose("vgg16", input_size=32), IMAGENET)
+    assert capsys.readouterr().out == ""
+    assert ("Downloading data from" in errors.getvalue()) is terminal
+
+
+# -- random weights --------------------------------------------------------------------------------------------------
+
+
+def test_random_weights_are_the_same_each_time_and_touch_no_random_state() -> None:
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002 - the global state is what is looked at
+    before = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    one, other = KerasEncoder(SMALL, RANDOM), KerasEncoder(SMALL, RANDOM)
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # noqa: NPY002
+    assert one.fingerprint == other.fingerprint
+    np.testing.assert_array_equal(one.images(noise(one)), other.images(noise(one)))
+
+
+def test_it_computes_in_one_or_two_traces_whatever_the_number_of_pictures() -> None:
+    """Tracing takes as long as embedding a batch, so it must not come with every number anew."""
+    encoder = KerasEncoder(SMALL, RANDOM)
+    for count in (8, 8, 3, 1, 5, 2, 8):
+        encoder.images(noise(encoder, count))
+    assert encoder._graph.predict_function.experimental_get_tracing_count() <= 2
+
+
+# -- a model of one's own --------------------------------------------------------------------------------------------
+
+
+def saved(path: Path, inputs: Any, outputs: Any) -> Backbone:
+    keras.Model(inputs, outputs).save(path)
+    return Backbone.choose(str(path))
+
+
+def conv(inputs: Any, channels: int = 5) -> Any:
+    return keras.layers.Conv2D(channels, 3, strides=2, activation="relu", bias_initializer="ones")(inputs)
+
+
+def test_an_own_model_that_gives_a_map_is_pooled(tmp_path: Path) -> None:
+    path = tmp_path / "own.keras"
+    backbone = saved(path, inputs := keras.Input((40, 48, 3)), conv(inputs))
+    encoder = KerasEncoder(backbone, str(path))
+    assert (encoder.dim, encoder.size, encoder.backbone.input_size) == (5, (40, 48), (40, 48))
+    pixels = noise(encoder)
+    pooled = keras.saving.load_model(path).predict_on_batch(pixels.astype(np.float32)).mean(axis=(1, 2))
+    expected = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
+    np.testing.assert_allclose(encoder.images(pixels), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_an_own_model_that_gives_a_vector_is_taken_as_it_is(tmp_path: Path, dtype: str) -> None:
+    path = tmp_path / "own.keras"
+    inputs = keras.Input((32, 32, 3), dtype=dtype)
+    features = conv(keras.layers.Rescaling(1 / 255)(inputs))
+    backbone = saved(path, inputs, keras.layers.Dense(7)(keras.layers.GlobalMaxPooling2D()(features)))
+    encoder = KerasEncoder(backbone, str(path))
+    assert (encoder.dim, encoder.size) == (7, (32, 32))
+    pixels = noise(encoder)
+    vectors = keras.saving.load_model(path).predict_on_batch(pixels)
+    expected = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(encoder.images(pixels), expected, atol=1e-5)
+
+
+def test_an_own_model_for_any_size_takes_the_one_that_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "own.keras"
+    saved(path, inputs := keras.Input((None, None, 3)), conv(inputs))
+    assert KerasEncoder(Backbone.choose(str(path)), str(path)).size == (224, 224)
+    small = KerasEncoder(Backbone.choose(str(path), input_size=50), str(path))
+    assert small.size == (50, 50)
+    assert small.images(noise(small)).shape == (2, 5)
+
+
+def test_an_own_model_for_any_height_keeps_its_width(tmp_path: Path) -> None:
+    path = tmp_path / "own.keras"
+    saved(path, inputs := keras.Input((None, 40, 3)), conv(inputs))
+    encoder = KerasEncoder(Backbone.choose(str(path), input_size=60), str(path))
+    assert encoder.size == (60, 40)
+    assert encoder.images(noise(encoder)).shape == (2, 5)
+
+
+def test_a_size_that_an_own_model_cannot_take_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "own.keras"
+    inputs = keras.Input((None, None, 3))
+    backbone = saved(path, inputs, keras.layers.Conv2D(4, 9)(inputs)).sized((5, 5))
+    with pytest.raises(BadInput, match="does not take pictures of 5x5 pixels") as raised:
+        KerasEncoder(backbone, str(path))
+    assert message_is_one_sentence(raised.value)
+    assert "--input-size" in raised.value.hint
+
+
+def test_the_fingerprint_of_an_own_model_is_that_of_its_file(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.keras", tmp_path / "other.keras"
+    saved(one, inputs := keras.Input((32, 32, 3)), conv(inputs))
+    saved(other, inputs := keras.Input((32, 32, 3)), conv(inputs))
+    moved = Path(shutil.copy(one, tmp_path / "moved.keras"))
+    prints = [KerasEncoder(Backbone.choose(str(path)), str(path)).fingerprint for path in (one, other, moved)]
+    assert prints[0] == prints[2] != prints[1]
+
+
+def pair() -> tuple[Any, Any]:
+    inputs = [keras.Input((32, 32, 3)), keras.Input((32, 32, 3))]
+    return inputs, keras.layers.Add()([conv(one) for one in inputs])
+
+
+def shaped(*shape: int) -> tuple[Any, Any]:
+    inputs = keras.Input(shape)
+    return inputs, keras.layers.Dense(4)(inputs)
+
+
+def twice() -> tuple[Any, Any]:
+    inputs = keras.Input((32, 32, 3))
+    return inputs, [conv(inputs), conv(inputs)]
+
+
+def tokens() -> tuple[Any, Any]:
+    inputs = keras.Input((32, 32, 3))
+    return inputs, keras.layers.Reshape((-1, 5))(conv(inputs))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [pair, twice, tokens, lambda: shaped(32, 32, 1), lambda: shaped(32, 32, 4), lambda: shaped(32, 3)],
+    ids=["two pictures in", "two vectors out", "a list of tokens out", "grey in", "four channels in", "no picture in"],
+)
+def test_an_own_model_of_another_shape_is_refused_in_a_sentence(
+    make: Callable[[], tuple[Any, Any]], tmp_path: Path
+) -> None:
+    path = tmp_path / "own.keras"
+    backbone = saved(path, *make())
+    with pytest.raises(BadWeights, match="does not take one RGB picture and give one vector") as raised:
+        KerasEncoder(backbone, str(path))
+    assert message_is_one_sentence(raised.value)
+
+
+def test_no_code_in_a_model_is_run(tmp_path: Path) -> None:
+    path, marker = tmp_path / "own.keras", tmp_path / "marker"
+    inputs = keras.Input((8, 8, 3))
+    hostile = keras.layers.Lambda(lambda x, marker=str(marker): [open(marker, "w").close(), x][1])
+    backbone = saved(path, inputs, hostile(inputs))
+    marker.unlink()
+    with pytest.raises(BadWeights, match="cannot be loaded as a Keras model") as raised:
+        KerasEncoder(backbone, str(path))
+    assert not marker.exists()
+    assert message_is_one_sentence(raised.value)
+    assert "Lambda" in raised.value.hint
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_model_in_another_format_is_refused_whatever_it_is_called(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
+    model.save(tmp_path / "own.h5")
+    shutil.copy(tmp_path / "own.h5", tmp_path / "own.keras")
+    (tmp_path / "garbage.keras").write_bytes(b"garbage")
+    backbone = Backbone.choose("own.keras")
+    with pytest.raises(BadWeights, match=r"is not a \.keras file"):
+        KerasEncoder(backbone, str(tmp_path / "own.h5"))
+    for name in ("own.keras", "garbage.keras"):
+        with pytest.raises(BadWeights, match="cannot be loaded as a Keras model") as raised:
+            KerasEncoder(backbone, str(tmp_path / name))
+        assert message_is_one_sentence(raised.value)
