@@ -5,7 +5,7 @@ import re
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -33,41 +33,44 @@ INTEGER = sql.BigInteger().with_variant(sql.Integer, "sqlite")  # SQLite's rowid
 
 
 class Database:
-    """The file of an index: any number of threads read, and one writes.
+    """The file of an index: any number of threads and processes read, and one writes.
 
-    Where the file or its folder cannot be written, SQLite cannot make the two files through which readers and writers
-    meet. If a writer has left them, they do; if not, the database is read without locks, and a transaction beside which
-    it changed after all ends in `IndexBusy` instead of a mixture.
+    They meet in two files beside it. Where those cannot be made (the folder is read-only, the disk is full), the
+    database is read without locks, and a read beside which it changed after all ends in `IndexBusy`, not in a mixture.
     """
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         """Prepare to use the file at `path`, which with `create` is made where it is missing."""
         self.path = path
         self.writable = create or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+        mode = "rwc" if create else "rw" if self.writable else "ro"
+        self._engine = _engine(path, f"mode={mode}", _DURABLY if self.writable else ())
         self._mutex = threading.Lock()
-        self._engine: sql.Engine | None = None
-        self._key: tuple[str, tuple[Any, ...]] | None = None
-        self._mode = "rwc" if create else "rw"
+        self._lockless: tuple[_Stamps, sql.Engine] | None = None
 
     def close(self) -> None:
         """Let go of the file; the last to do so folds SQLite's log into it. It is opened again when it is needed."""
+        self._engine.dispose()
         with self._mutex:
-            if self._engine is not None:
-                self._engine.dispose()
-            self._engine = self._key = None
+            if self._lockless is not None:
+                self._lockless[1].dispose()
+            self._lockless = None
 
     @contextmanager
     def reading(self) -> Iterator[sql.Connection]:
-        """Give a read transaction: all of it sees the state of the first statement."""
-        with self._mutex:
-            engine, seen = self._opened()
-        try:
-            with engine.connect() as connection, connection.begin():
+        """Give a read transaction: all of it sees one state."""
+        with ExitStack() as stack:
+            connection, stamps = self._with_locks(stack), None
+            if connection is None:
+                stamps, engine = self._without_locks()
+                connection = stack.enter_context(engine.connect())
+                stack.enter_context(connection.begin())
+            try:
                 yield connection
-        except IndexDamaged:
-            self._demand(seen)
-            raise
-        self._demand(seen)
+            except IndexDamaged:
+                self._demand_unchanged(stamps)
+                raise
+            self._demand_unchanged(stamps)
 
     @contextmanager
     def writing(self) -> Iterator[sql.Connection]:
@@ -75,49 +78,50 @@ class Database:
 
         It begins as one (the driver would begin it at the first change, and let two writers meet in the middle).
         """
-        with self._mutex:
-            engine, _ = self._opened()
-        with engine.connect().execution_options(begin="IMMEDIATE") as connection, connection.begin():
+        with self._engine.connect().execution_options(begin="IMMEDIATE") as connection, connection.begin():
             yield connection
 
     def vacuum(self) -> None:
         """Write the file anew without the space of rows that are gone, and fold SQLite's log into it."""
-        with self._mutex:
-            engine, _ = self._opened()
-        with engine.connect().execution_options(begin="") as connection:
+        with self._engine.connect().execution_options(begin="") as connection:
             for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
                 connection.exec_driver_sql(statement).close()
 
-    def _opened(self) -> tuple[sql.Engine, tuple[Any, ...]]:
-        """Return the engine, and the stamps of the files that must not change while it reads; none where locks do."""
-        parameters, files = f"mode={self._mode}", 0
-        if not self.writable:
-            parameters, files = self._way_of_reading()
-        key = parameters, self._stamps(files)
-        if self._engine is None or self._key != key:
-            if self._engine is not None:
-                self._engine.dispose()
-            self._engine, self._key = _engine(self.path, parameters, writable=self.writable), key
-        return self._engine, key[1]
+    def _with_locks(self, stack: ExitStack) -> sql.Connection | None:
+        try:
+            connection = stack.enter_context(self._engine.connect())
+            stack.enter_context(connection.begin())
+            connection.exec_driver_sql("SELECT 1 FROM sqlite_schema").close()
+        except StorageError:
+            stack.close()
+            return None
+        return connection
 
-    def _way_of_reading(self) -> tuple[str, int]:
-        """Return how to open what cannot be written: parameters, and how many files are read without locks."""
-        if not self._beside("-wal").exists():
-            return "mode=ro&immutable=1", 1
-        if not self._beside("-shm").exists():  # a copy, say: the log is read into memory of this process alone
-            return f"mode=ro&vfs={'unix' if os.name == 'posix' else 'win32'}-none", 2
-        return "mode=ro", 0
+    def _without_locks(self) -> tuple["_Stamps", sql.Engine]:
+        """Return an engine over the files as they are now, and their stamps."""
+        stamps = self._stamps()
+        with self._mutex:
+            if self._lockless is None or self._lockless[0] != stamps:
+                if self._lockless is not None:
+                    self._lockless[1].dispose()
+                self._lockless = stamps, _engine(self.path, *(_ALONE if stamps[1] else _IMMUTABLE))
+            return self._lockless
 
-    def _demand(self, seen: tuple[Any, ...]) -> None:
-        if seen != self._stamps(len(seen)):
+    def _stamps(self) -> "_Stamps":
+        return _stamp(self.path), _stamp(self.path.with_name(self.path.name + "-wal"))
+
+    def _demand_unchanged(self, stamps: "_Stamps | None") -> None:
+        """Make sure that nobody wrote to the files with these stamps; what was not there was not read."""
+        if stamps is not None and any(old not in {None, new} for old, new in zip(stamps, self._stamps(), strict=True)):
             raise IndexBusy("the index was written to while it was read", hint="ask again")
 
-    def _beside(self, suffix: str) -> Path:
-        return self.path.with_name(self.path.name + suffix)
 
-    def _stamps(self, files: int) -> tuple[Any, ...]:
-        """Return what changes whenever the database, or the database and its log, are written to."""
-        return tuple(_stamp(self._beside(suffix)) for suffix in ("", "-wal")[:files])
+_Stamps = tuple[tuple[int, int, int] | None, tuple[int, int, int] | None]
+"""What changes whenever the database or its log are written to."""
+_DURABLY = ("journal_mode=WAL", "synchronous=FULL")
+_IMMUTABLE = ("mode=ro&immutable=1", ())
+_ALONE = (f"mode=ro&vfs={'unix' if os.name == 'posix' else 'win32'}-none", ("locking_mode=EXCLUSIVE",))
+"""SQLite's log is read into memory of this process's own."""
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
@@ -128,19 +132,14 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _engine(path: Path, parameters: str, *, writable: bool) -> sql.Engine:
+def _engine(path: Path, parameters: str, pragmas: tuple[str, ...]) -> sql.Engine:
     uri = f"file:{quote_from_bytes(os.fsencode(path.absolute()))}?{parameters}"
-    pragmas = ["foreign_keys=ON"]
-    if writable:
-        pragmas += ["journal_mode=WAL", "synchronous=FULL"]
-    elif "vfs=" in parameters:
-        pragmas += ["locking_mode=EXCLUSIVE"]
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=WAIT)
         connection.text_factory = _text
         try:
-            for pragma in pragmas:
+            for pragma in ("foreign_keys=ON", *pragmas):
                 connection.execute(f"PRAGMA {pragma}").close()
         except BaseException as error:
             connection.close()
@@ -256,13 +255,13 @@ def _digest(values: tuple[Any, ...]) -> bytes:
 # -- file systems -------------------------------------------------------------------------------------------------
 
 
-def network_file_system(folder: Path, mounts: Path = MOUNTS) -> str:
+def network_file_system(folder: Path) -> str:
     """Return the type of the network file system that `folder` lies on, "" for none or where there is no telling.
 
-    `mounts` has the form of /proc/mounts: https://man7.org/linux/man-pages/man5/fstab.5.html.
+    `MOUNTS` has the form that https://man7.org/linux/man-pages/man5/fstab.5.html describes.
     """
     try:
-        lines = mounts.read_bytes().splitlines()
+        lines = MOUNTS.read_bytes().splitlines()
     except OSError:
         return ""
     place, best, kind = os.fsencode(os.path.realpath(folder)) + b"/", b"", b""

@@ -78,7 +78,7 @@ files = _table(  # one row a place
 )
 OFFLINE = files.c.offline == sql.literal_column("1")  # with a parameter, SQLite could not use the index below
 sql.Index("files_image", files.c.image, files.c.offline)
-sql.Index("files_unreadable", files.c.id, sqlite_where=files.c.reason.is_not(None))
+sql.Index("files_unreadable", files.c.root, files.c.path, sqlite_where=files.c.reason.is_not(None))
 sql.Index("files_offline", files.c.image, sqlite_where=OFFLINE)
 format_ = sql.Table("format", schema, sql.Column("version", INTEGER, primary_key=True, autoincrement=False))
 
@@ -230,7 +230,7 @@ def put_encoder(connection: sql.Connection, row: Mapping[str, Any]) -> None:
 
 def all_roots(connection: sql.Connection) -> list[Root]:
     """Return the roots in byte order of their paths."""
-    return [Root(*row[:-1]) for row in _sound(connection, roots, sql.select(roots).order_by(roots.c.path))]
+    return sorted((Root(*row[:-1]) for row in _sound(connection, roots, sql.select(roots))), key=lambda root: root.path)
 
 
 def put_root(connection: sql.Connection, path: bytes, beside: bytes | None, id_: int | None = None) -> int:
@@ -382,20 +382,21 @@ class Place:
 
 def places(connection: sql.Connection, ids: Sequence[int]) -> list[Place]:
     """Return all places of the images `ids`: those that can be reached first, then in byte order."""
-    ordered = sql.select(files).join(roots).order_by(files.c.offline, roots.c.path, files.c.path)
-    found = []
+    order = {root.id: number for number, root in enumerate(all_roots(connection))}
+    found: list[tuple[FileRow, tuple[Any, ...]]] = []
     for some in chunks(ids):
         known = {row[0]: row for row in _sound(connection, images, sql.select(images).where(images.c.id.in_(some)))}
-        for row in _file_rows(connection, ordered.where(files.c.image.in_(list(known)))):
-            image = known[row.image]
-            found.append(Place(image[0], image[2], image[3], row.root, row.path, row.offline))
-    return found
+        rows = _file_rows(connection, sql.select(files).where(files.c.image.in_(some)))
+        found += [(row, known[row.image]) for row in rows if row.root in order and row.image in known]
+    found.sort(key=lambda pair: (pair[0].offline, order[pair[0].root], pair[0].path))
+    return [Place(image[0], image[2], image[3], row.root, row.path, row.offline) for row, image in found]
 
 
 def unreadable_files(connection: sql.Connection) -> Iterator[FileRow]:
     """Yield the files that could not be read, in byte order of root and path."""
-    chosen = sql.select(files).join(roots).where(files.c.reason.is_not(None))
-    return _file_rows(connection, chosen.order_by(roots.c.path, files.c.path))
+    for root in all_roots(connection):
+        chosen = sql.select(files).where(files.c.root == root.id, files.c.reason.is_not(None))
+        yield from _file_rows(connection, chosen.order_by(files.c.path))
 
 
 def count_unreadable(connection: sql.Connection) -> int:
@@ -406,6 +407,6 @@ def count_unreadable(connection: sql.Connection) -> int:
 def count_offline(connection: sql.Connection) -> int:
     """Return how many images have no place that the latest run could look at."""
     other = files.alias()
-    away = sql.select(files.c.image).where(OFFLINE, files.c.image.is_not(None)).distinct().subquery()
+    away = sql.select(files.c.image).where(OFFLINE).distinct().subquery()
     reachable = sql.exists().where(other.c.image == away.c.image, other.c.offline == 0)
-    return connection.scalar(sql.select(sql.func.count()).select_from(away).where(~reachable)) or 0
+    return connection.scalar(sql.select(sql.func.count(away.c.image)).where(~reachable)) or 0
