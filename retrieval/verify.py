@@ -293,16 +293,16 @@ def _forget(connection: sql.Connection, damaged: Mapping[sql.Table, Sequence[Row
 
 
 def _missing_rows(connection: sql.Connection) -> Iterator[str]:
-    try:
-        committed = metadata.latest(connection)
-    except IndexDamaged:
+    """Say what the latest commit counted and the tables do not hold."""
+    committed = connection.execute(sql.select(generations).order_by(generations.c.number.desc()))
+    latest = next((row for row in committed if is_sound(generations, tuple(row))), None)
+    if latest is None:
         yield "how many images and files there were; update all folders"
         return
-    there = committed.following(connection, ())
-    for name in ("images", "files"):
-        missing = getattr(committed, name) - getattr(there, name)
+    for table, count in ((images, latest.images), (files, latest.files)):
+        missing = count - (connection.scalar(sql.select(sql.func.count()).select_from(table)) or 0)
         if missing > 0:
-            yield f"{missing} {name}; {AGAIN}"
+            yield f"{missing} {table.name}; {AGAIN}"
 
 
 def _keep_root(connection: sql.Connection, root: int) -> str:

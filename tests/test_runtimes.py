@@ -10,6 +10,7 @@ import random
 import shutil
 import sys
 import urllib.error
+import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,8 @@ pytestmark = pytest.mark.filterwarnings(
 SMALL = Backbone.choose("mobilenet", alpha=0.25, input_size=64)
 """The smallest network of all; what is not about a certain network is tested with it."""
 
-QUICK = {
-    *("convnext_tiny", "efficientnet_b0", "efficientnet_v2_b0", "mobilenet", "mobilenet_v2", "mobilenet_v3_small"),
-    *("resnet50", "vgg16"),
-}
-"""Built by default."""
+QUICK = {"convnext_tiny", "efficientnet_v2_b0", "mobilenet", "mobilenet_v2", "mobilenet_v3_small", "vgg16"}
+"""Built at their own size by default; `efficientnet_b0` is held against Keras below."""
 
 SMALLEST_OF_FAMILY = {found.family: found.name for found in sorted(ARCHITECTURES.values(), key=lambda a: -a.parameters)}
 
@@ -102,10 +100,14 @@ class TestRandomWeights(EncoderTests):
 
 
 class TestRealWeights(EncoderTests):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def encoder(cls, shared: Callable[[str], Path]) -> Encoder:
-        return KerasEncoder(Backbone.choose(), str(shared("weights/mobilenet_v2_1.0_224_no_top.weights.h5")))
+    @pytest.fixture
+    def encoder(self, real: Encoder) -> Encoder:
+        return real
+
+
+@pytest.fixture(scope="module")
+def real(shared: Callable[[str], Path]) -> KerasEncoder:
+    return KerasEncoder(Backbone.choose(), str(shared("weights/mobilenet_v2_1.0_224_no_top.weights.h5")))
 
 
 # -- scaling ---------------------------------------------------------------------------------------------------------
@@ -133,6 +135,7 @@ def test_it_builds_and_runs_at_its_own_size(found: Architecture) -> None:
     assert (encoder.dim, encoder.size) == (found.dim, (found.size, found.size))
     (inner,) = [layer for layer in encoder._graph.layers if isinstance(layer, keras.Model)]
     assert inner.count_params() == found.parameters
+    assert inner.output_shape == (None, found.dim), "pooled by Keras: ConvNeXt normalises what is pooled"
     vectors = encoder.images(noise(encoder))
     assert vectors.shape == (2, found.dim)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
@@ -162,7 +165,7 @@ def unreachable(name: str) -> str:
 
 
 @pytest.mark.usefixtures("_memory_given_back")
-@pytest.mark.parametrize("found", each(quick={"mobilenet", "mobilenet_v2", "mobilenet_v3_small", "vgg16"}))
+@pytest.mark.parametrize("found", each(quick={"mobilenet", "mobilenet_v2", "vgg16"}))
 def test_keras_asks_for_the_file_that_the_table_names(found: Architecture, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = Backbone.choose(found.name)
     with served(monkeypatch, unreachable) as asked, pytest.raises(WeightsNotFound, match=backbone.weights_file):
@@ -216,7 +219,7 @@ def test_a_folder_of_weights_is_searched_for_keras_file_with_the_classifier(
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square:UserWarning")
 @pytest.mark.parametrize(
     "found",
-    each(SMALLEST_OF_FAMILY.values(), quick={"convnext_tiny", "efficientnet_b0", "mobilenet_v3_small"}),
+    each(SMALLEST_OF_FAMILY.values(), quick={"efficientnet_b0"}),
 )
 def test_a_file_of_weights_answers_as_keras_with_its_own(
     found: Architecture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -229,27 +232,26 @@ def test_a_file_of_weights_answers_as_keras_with_its_own(
         theirs = builder(backbone)(
             weights=IMAGENET, include_top=False, pooling="avg", input_shape=(*backbone.input_size, 3)
         )
-    mine = KerasEncoder(backbone, path)
-    pixels = noise(mine)
+        downloaded = KerasEncoder(backbone, IMAGENET)
+    given = KerasEncoder(backbone, path)
+    pixels = noise(given)
     preprocess = getattr(keras.applications, found.family).preprocess_input
-    features = theirs.predict_on_batch(preprocess(pixels.astype(np.float32)))
+    features = keras.ops.convert_to_numpy(theirs(preprocess(pixels.astype(np.float32)), training=False))
     expected = features / np.linalg.norm(features, axis=1, keepdims=True)
-    np.testing.assert_allclose(mine.images(pixels), expected, atol=1e-4)
+    np.testing.assert_allclose(given.images(pixels), expected, atol=1e-4)
+    np.testing.assert_array_equal(downloaded.images(pixels), given.images(pixels))
 
 
-@pytest.mark.parametrize("found", each(["mobilenet_v2", "efficientnet_b0"], quick=["mobilenet_v2"]))
-def test_a_download_and_a_file_of_the_same_numbers_are_the_same(
-    found: Architecture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_download_and_a_file_of_the_same_numbers_have_the_same_fingerprint(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    backbone = Backbone.choose(found.name, input_size=96 if found.name == "mobilenet_v2" else 224)
+    backbone = Backbone.choose("mobilenet_v2", input_size=96)
     path = str(tmp_path / "numbers.weights.h5")
     network(backbone).save_weights(path)
     with served(monkeypatch, lambda _: path) as asked:
         downloaded = KerasEncoder(backbone, IMAGENET)
-    given = KerasEncoder(backbone, path)
     assert asked == [backbone.weights_file]
-    assert downloaded.fingerprint == given.fingerprint
-    np.testing.assert_array_equal(downloaded.images(noise(given)), given.images(noise(given)))
+    assert downloaded.fingerprint == KerasEncoder(backbone, path).fingerprint
 
 
 def test_a_size_that_keras_has_no_weights_for_takes_those_of_another(
@@ -276,20 +278,17 @@ def test_the_fingerprint_is_that_of_the_numbers(tmp_path: Path) -> None:
     assert first == second != third
 
 
-@pytest.mark.parametrize("ending", ["with_top.h5", "with_top.weights.h5", "no_top.h5", "no_top.weights.h5"])
-def test_files_of_all_kinds_serve(ending: str, tmp_path: Path) -> None:
+def test_files_of_all_kinds_serve(tmp_path: Path) -> None:
     """With the classifier or without, in Keras' present format or in that of Keras 2, in which its own weights are."""
     backbone = Backbone.choose("mobilenet", alpha=0.25)
     whole, bare = network(backbone, top=True), network(backbone)
     bare.set_weights(whole.get_weights()[: len(bare.weights)])
-    bare.save_weights(tmp_path / "reference.weights.h5")
-    made, path = (whole if "with_top" in ending else bare), tmp_path / ending
-    if ending.endswith(".weights.h5"):
-        made.save_weights(path)
-    else:
-        made.save(path)
-    reference = KerasEncoder(backbone, str(tmp_path / "reference.weights.h5"))
-    assert KerasEncoder(backbone, str(path)).fingerprint == reference.fingerprint
+    for made, name in ((whole, "with_top"), (bare, "no_top")):
+        made.save_weights(tmp_path / f"{name}.weights.h5")
+        made.save(tmp_path / f"{name}.h5")
+    paths = sorted(map(str, tmp_path.iterdir()))
+    prints = {KerasEncoder(backbone, path).fingerprint for path in paths}
+    assert (len(paths), len(prints)) == (4, 1)
 
 
 def test_the_shared_file_with_the_classifier_serves(shared: Callable[[str], Path], tmp_path: Path) -> None:
@@ -306,7 +305,7 @@ def test_shared_weights_of_another_alpha(shared: Callable[[str], Path]) -> None:
     path = str(shared("weights/mobilenet_0.25_128_no_top.weights.h5"))
     encoder = KerasEncoder(Backbone.choose("mobilenet", alpha=0.25, input_size=128), path)
     assert (encoder.dim, encoder.size) == (256, (128, 128))
-    assert np.linalg.norm(encoder.images(noise(encoder)), axis=1) == pytest.approx(1, abs=1e-5)
+    assert encoder.images(noise(encoder)).shape == (2, 256)
 
 
 def test_shared_weights_at_another_size(shared: Callable[[str], Path]) -> None:
@@ -317,12 +316,13 @@ def test_shared_weights_at_another_size(shared: Callable[[str], Path]) -> None:
 
 
 @pytest.mark.parametrize("shape", ["Landscape", "Portrait"])
-def test_real_weights_know_a_picture_in_every_orientation(shape: str, shared: Callable[[str], Path]) -> None:
+def test_real_weights_know_a_picture_in_every_orientation(
+    shape: str, real: Encoder, shared: Callable[[str], Path]
+) -> None:
     """Each has its own digit drawn in, so that they differ a little; with the tag ignored it is .59 to .90."""
     folder = shared("images/exif-orientation")
-    encoder = KerasEncoder(Backbone.choose(), str(shared("weights/mobilenet_v2_1.0_224_no_top.weights.h5")))
     files = [(folder / f"{shape}_{tag}.jpg").read_bytes() for tag in range(1, 9)]
-    vectors = encoder.images(np.stack([images.decode(data, encoder.size).pixels for data in files]))
+    vectors = real.images(np.stack([images.decode(data, real.size).pixels for data in files]))
     assert (vectors @ vectors[0]).min() >= 0.93
 
 
@@ -331,7 +331,9 @@ def test_real_weights_know_a_picture_in_every_orientation(shape: str, shared: Ca
 
 @pytest.mark.parametrize("content", ["another network", "another alpha", "garbage", "nothing"])
 @pytest.mark.parametrize("name", ["a.weights.h5", "a.h5"])
-def test_a_file_that_does_not_fit_is_refused_in_a_sentence(content: str, name: str, tmp_path: Path) -> None:
+def test_a_file_that_does_not_fit_is_refused_in_a_sentence(
+    content: str, name: str, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
     path = tmp_path / name
     made = {
         "another network": lambda: keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]),
@@ -343,11 +345,13 @@ def test_a_file_that_does_not_fit_is_refused_in_a_sentence(content: str, name: s
         made[content]().save(path)
     else:
         path.write_bytes(b"garbage" * 100 if content == "garbage" else b"")
+    recwarn.clear()
     with pytest.raises(BadWeights, match="does not hold the weights of mobilenet") as raised:
         KerasEncoder(SMALL, str(path))
     assert message_is_one_sentence(raised.value)
     assert str(path) in str(raised.value)
     assert SMALL.weights_file in raised.value.hint
+    assert not recwarn.list
 
 
 def test_no_network_and_no_file_is_said_with_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -568,11 +572,19 @@ def test_a_model_in_another_format_is_refused_whatever_it_is_called(tmp_path: Pa
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
     model.save(tmp_path / "own.h5")
     shutil.copy(tmp_path / "own.h5", tmp_path / "own.keras")
+    model.save(tmp_path / "whole.keras")
+    shutil.copy(tmp_path / "whole.keras", tmp_path / "whole.zip")
     (tmp_path / "garbage.keras").write_bytes(b"garbage")
-    backbone = Backbone.choose("own.keras")
-    with pytest.raises(BadWeights, match=r"is not a \.keras file"):
-        KerasEncoder(backbone, str(tmp_path / "own.h5"))
-    for name in ("own.keras", "garbage.keras"):
-        with pytest.raises(BadWeights, match="cannot be loaded as a Keras model") as raised:
-            KerasEncoder(backbone, str(tmp_path / name))
+    for name in ("own.h5", "own.keras", "whole.zip", "garbage.keras"):
+        with pytest.raises(BadWeights, match=r"is not a \.keras file") as raised:
+            KerasEncoder(Backbone.choose("own.keras"), str(tmp_path / name))
         assert message_is_one_sentence(raised.value)
+
+
+def test_a_model_cut_short_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "own.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+    with pytest.raises(BadWeights, match="cannot be loaded as a Keras model") as raised:
+        KerasEncoder(Backbone.choose(str(path)), str(path))
+    assert message_is_one_sentence(raised.value)

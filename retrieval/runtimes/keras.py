@@ -6,6 +6,8 @@ import io
 import os
 import random
 import sys
+import warnings
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,7 +68,7 @@ def _graph(network: Any, backbone: Backbone) -> Any:  # noqa: ANN401
     except Exception as error:  # an own model of any size may not take this one
         height, width = backbone.input_size
         raise BadInput(
-            f"{backbone} does not take pictures of {height}x{width} pixels: {_sentence(error)}",
+            f"{backbone} does not take pictures of {height}x{width} pixels",
             hint="give another size with --input-size",
         ) from error
     if len(features.shape) == 4:  # noqa: PLR2004 - a map of features: picture, height, width, channel
@@ -149,17 +151,25 @@ def _downloaded(backbone: Backbone) -> list[NDArray[np.float32]]:
 def _load(network: Any, backbone: Backbone, path: Path) -> None:  # noqa: ANN401
     """Load `path` into `network`; where the file has a classifier on top, all but that."""
     try:
-        network.load_weights(path)
+        _fill(network, path)
     except Exception as first:  # noqa: BLE001 - Keras and h5py raise of all kinds
         try:
             whole = _built(backbone, size=None, top=True)
-            whole.load_weights(path)
+            _fill(whole, path)
             network.set_weights(whole.get_weights()[: len(network.weights)])
         except Exception as second:
             raise BadWeights(
                 f"{path} does not hold the weights of {backbone}: {_sentence(first)}",
                 hint=f"it takes a file such as {backbone.weights_file}; see --backbone, --alpha",
             ) from second
+
+
+def _fill(network: Any, path: Path) -> None:  # noqa: ANN401
+    """Load all numbers of `network`, or raise: where a file lacks some, Keras may only warn."""
+    with warnings.catch_warnings(record=True, action="always", category=UserWarning) as noticed:
+        network.load_weights(path)
+    if lacking := [str(warning.message) for warning in noticed if warning.category is UserWarning]:
+        raise ValueError(lacking[0])
 
 
 def _randomise(network: Any) -> None:  # noqa: ANN401
@@ -178,8 +188,8 @@ def _randomise(network: Any) -> None:  # noqa: ANN401
 
 
 def _own_model(path: Path) -> tuple[Any, str]:
-    if path.suffix != ".keras":  # other formats have had ways around safe_mode (CVE-2025-9905)
-        raise BadWeights(f"{path} is not a .keras file")
+    if path.suffix != ".keras" or not zipfile.is_zipfile(path):  # others had ways around safe_mode (CVE-2025-9905)
+        raise BadWeights(f"{path} is not a .keras file", hint="write one with: model.save('name.keras')")
     try:
         model = keras.saving.load_model(path, compile=False)  # safe_mode stays on: a model file must not run code
         taken, given = ([tuple(tensor.shape) for tensor in tensors] for tensors in (model.inputs, model.outputs))

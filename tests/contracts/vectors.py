@@ -195,7 +195,7 @@ class VectorStoreTests(ABC):
             for k in (1, 10):
                 same(snapshot.search(queries, k), expected(ids, close, queries, k))
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=CONTRACT)
+    @settings(max_examples=40, deadline=None, suppress_health_check=CONTRACT)
     @given(data=st.data())
     def test_any_vectors_of_small_integers(self, store: VectorStore, data: st.DataObject) -> None:
         """Full of ties and of near-ties: (1, 2, 2) and (2, 2, 1) are as far from (1, 1, 1), summed in another order."""
@@ -361,7 +361,7 @@ class SegmentFilesTests(VectorStoreTests):
         with pytest.raises(IndexDamaged):
             store.snapshot([ref])
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=CONTRACT)
+    @settings(max_examples=60, deadline=None, suppress_health_check=CONTRACT)
     @given(garbage=st.binary(max_size=400), intact=st.sampled_from([0, 6, 8, 10, 128, 208, 218]))
     def test_garbage_is_damage(
         self, store: VectorStore, vectors_file: tuple[str, Path], garbage: bytes, intact: int
@@ -463,7 +463,7 @@ class SegmentFilesTests(VectorStoreTests):
             store.append(*some(5))
         assert not [*folder.iterdir()]
 
-    @pytest.mark.parametrize("at", [1, 2, 3, 4])
+    @pytest.mark.parametrize("at", [1, 2, 3])
     def test_a_kill_leaves_no_file_that_is_not_whole(self, store: VectorStore, folder: Path, at: int) -> None:
         """`at`: killed instead of which flush; a store that has fewer of them ends by itself."""
         code = (

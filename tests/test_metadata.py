@@ -1,0 +1,278 @@
+"""Queries over the facts of an index: order, any byte in a path, counts, many rows."""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sql
+
+from retrieval import metadata
+from retrieval.database import Database
+from retrieval.errors import IndexDamaged
+from retrieval.metadata import FileRow, Root
+from retrieval.types import Picture
+
+ENCODER = {"fingerprint": "f", "backbone": "{}", "weights": b"", "dim": 3, "height": 8, "width": 8}
+NAMES = [
+    b"a",
+    b"a/\xff",
+    b"a/b",
+    b"a/new\nline",
+    b"a/\xf0\x9f\x98\x80",
+    b"a-b",
+    b"a0",
+    b"ab",
+    b"b/a",
+    b"\xff\xfe",
+    b" ",
+]
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[sql.Connection]:
+    """A write transaction over an empty database with an encoder and the root 1, /photos."""
+    database = Database(tmp_path / "index.db", create=True)
+    with database.writing() as made:
+        metadata.migrate(made)
+        metadata.put_encoder(made, ENCODER)
+        metadata.put_root(made, b"/photos", None)
+        yield made
+    database.close()
+
+
+def picture(number: int) -> Picture:
+    return Picture(hashlib.sha256(b"%d" % number).digest(), 40, 30, "PNG", None)
+
+
+def file(path: bytes, image: int | None = None, root: int = 1, **facts: object) -> FileRow:
+    return FileRow(root, path, 5, 7, image, **facts)  # type: ignore[arg-type]
+
+
+def all_files(connection: sql.Connection, root: int = 1) -> list[FileRow]:
+    return metadata.files_below(connection, root, b"", None, 1_000_000)
+
+
+def test_files_come_by_pages_in_byte_order(connection: sql.Connection) -> None:
+    metadata.put_files(connection, [file(name) for name in NAMES])
+    pages, after = [], None
+    while page := metadata.files_below(connection, 1, b"", after, 3):
+        assert len(page) <= 3
+        pages += [row.path for row in page]
+        after = page[-1].path
+    assert pages == sorted(NAMES)
+
+
+def test_below_a_folder_is_what_starts_with_it_and_a_slash(connection: sql.Connection) -> None:
+    metadata.put_files(connection, [file(name) for name in NAMES])
+    below = [name for name in sorted(NAMES) if name.startswith(b"a/")]
+    assert [row.path for row in metadata.files_below(connection, 1, b"a/", None, 100)] == below
+    assert [row.path for row in metadata.files_below(connection, 1, b"a/", b"a/b", 100)] == below[
+        below.index(b"a/b") + 1 :
+    ]
+    assert [row.path for row in metadata.files_below(connection, 1, b"ab", None, 100)] == [b"ab"]
+    ids = {row.id: row.path for row in all_files(connection)}
+    assert sorted(ids[id_] for id_ in metadata.file_ids_at(connection, 1, b"a")) == sorted([b"a", *below])
+    assert sorted(ids[id_] for id_ in metadata.file_ids_at(connection, 1, b"\xff\xfe")) == [b"\xff\xfe"]
+    assert len(metadata.file_ids_at(connection, 1, b"")) == len(NAMES)
+    assert metadata.file_ids_at(connection, 2, b"") == []
+
+
+def test_every_byte_but_zero_and_slash_comes_back_in_a_path(connection: sql.Connection) -> None:
+    names = [bytes([byte]) for byte in range(1, 256) if byte != ord("/")] + [b"x" * 4000]
+    metadata.put_files(connection, [file(name) for name in names])
+    assert [row.path for row in all_files(connection)] == sorted(names)
+    for name in names:
+        assert len(metadata.file_ids_at(connection, 1, name)) == 1
+
+
+def test_a_place_is_renewed_not_doubled_and_its_old_image_is_told(connection: sql.Connection) -> None:
+    pictures = [picture(number) for number in range(3)]
+    metadata.insert_images(connection, pictures)
+    first, second, third = (item.id for item in pictures)
+    assert metadata.put_files(connection, [file(b"a", first), file(b"b", second), file(b"c")]) == set()
+    ids = {row.path: row.id for row in all_files(connection)}
+    assert metadata.put_files(connection, [file(b"a", third, offline=1), file(b"c", first), file(b"d", second)]) == {
+        first
+    }
+    rows = {row.path: row for row in all_files(connection)}
+    assert {path: row.image for path, row in rows.items()} == {b"a": third, b"b": second, b"c": first, b"d": second}
+    assert {path: rows[path].id for path in ids} == ids
+    assert rows[b"a"].offline == 1
+
+
+def test_of_one_place_given_twice_the_last_counts(connection: sql.Connection) -> None:
+    pictures = [picture(number) for number in range(2)]
+    metadata.insert_images(connection, pictures)
+    left = metadata.put_files(connection, [file(b"a", pictures[0].id), file(b"a", pictures[1].id)])
+    assert pictures[0].id in left
+    assert [row.image for row in all_files(connection)] == [pictures[1].id]
+
+
+def test_images_without_a_place_are_forgotten_and_others_are_not(connection: sql.Connection) -> None:
+    pictures = [picture(number) for number in range(3)]
+    metadata.insert_images(connection, pictures)
+    first, second, third = (item.id for item in pictures)
+    metadata.put_files(connection, [file(b"a", first), file(b"b", first), file(b"c", second), file(b"d", third)])
+    ids = {row.path: row.id for row in all_files(connection)}
+    assert metadata.delete_files(connection, [ids[b"a"], ids[b"c"]]) == {first, second}
+    metadata.delete_homeless(connection, [first, second, third])
+    assert list(metadata.image_ids(connection)) == sorted([first, third])
+
+
+def test_more_ids_than_a_statement_takes(connection: sql.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw: Any = connection.connection.dbapi_connection
+    assert raw.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) > metadata.PART + 10
+    raw.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 60)
+    monkeypatch.setattr(metadata, "PART", 50)
+    count = 333
+    pictures = [picture(number) for number in range(count)]
+    metadata.insert_images(connection, pictures)
+    metadata.put_files(connection, [file(b"%d" % number, item.id) for number, item in enumerate(pictures)])
+    rows = all_files(connection)
+    ids = [row.id for row in rows if row.id is not None]
+    assert len(list(metadata.files_by_id(connection, ids))) == count
+    assert len(metadata.places(connection, [item.id for item in pictures])) == count
+    assert metadata.put_files(connection, [file(row.path, None) for row in rows]) == {item.id for item in pictures}
+    metadata.delete_homeless(connection, [item.id for item in pictures])
+    assert list(metadata.image_ids(connection)) == []
+    assert metadata.delete_files(connection, ids) == set()
+    assert all_files(connection) == []
+
+
+def test_places_that_can_be_reached_come_first_then_byte_order_of_root_and_path(connection: sql.Connection) -> None:
+    metadata.insert_images(connection, [picture(1), picture(2)])
+    one, two = picture(1).id, picture(2).id
+    earlier = metadata.put_root(connection, b"/a", None)
+    metadata.put_files(
+        connection,
+        [
+            file(b"z", one),
+            file(b"b", one),
+            file(b"a", one, offline=1),
+            file(b"y", one, root=earlier),
+            file(b"x", one, root=earlier, offline=1),
+            file(b"other", two),
+        ],
+    )
+    found = [(place.offline, place.root, place.path) for place in metadata.places(connection, [one])]
+    assert found == [(0, earlier, b"y"), (0, 1, b"b"), (0, 1, b"z"), (1, earlier, b"x"), (1, 1, b"a")]
+    assert {place.image for place in metadata.places(connection, [one, two, 5])} == {one, two}
+    assert metadata.image_at(connection, 1, b"other") == two
+    assert metadata.image_at(connection, 1, b"nowhere") is None
+
+
+def test_an_image_is_offline_when_all_its_places_are(connection: sql.Connection) -> None:
+    pictures = [picture(number) for number in range(4)]
+    metadata.insert_images(connection, pictures)
+    ids = [item.id for item in pictures]
+    metadata.put_files(
+        connection,
+        [
+            file(b"0", ids[0]),
+            file(b"1", ids[1], offline=1),
+            file(b"1 too", ids[1], offline=1),
+            file(b"2", ids[2], offline=1),
+            file(b"2 too", ids[2]),
+            file(b"3", ids[3]),
+            file(b"nothing", None, offline=1),
+        ],
+    )
+    assert metadata.count_offline(connection) == 1
+    metadata.put_files(connection, [file(b"2 too", ids[2], offline=1), file(b"3", ids[3], offline=1)])
+    assert metadata.count_offline(connection) == 3
+    metadata.put_files(connection, [file(row.path, row.image) for row in all_files(connection)])
+    assert metadata.count_offline(connection) == 0
+
+
+def test_counts_of_images_and_failures(connection: sql.Connection) -> None:
+    metadata.insert_images(connection, [picture(1)])
+    earlier = metadata.put_root(connection, b"/a", None)
+    metadata.put_files(
+        connection,
+        [
+            file(b"a/1", picture(1).id),
+            file(b"a/2", picture(1).id),
+            file(b"b", picture(1).id),
+            file(b"text"),
+            file(b"z", reason="damaged JPEG", reader="1"),
+            file(b"bad\n\xff", reason="too large", reader="1"),
+            file(b"last", root=earlier, reason="damaged PNG", reader="1"),
+        ],
+    )
+    assert metadata.count_below(connection, 1) == 3
+    assert metadata.count_below(connection, 1, b"a/") == 2
+    assert metadata.count_below(connection, 1, b"a/2") == 1
+    assert metadata.count_unreadable(connection) == 3
+    failures = [(row.path, row.reason) for row in metadata.unreadable_files(connection)]
+    assert failures == [(b"last", "damaged PNG"), (b"bad\n\xff", "too large"), (b"z", "damaged JPEG")]
+
+
+def test_a_root_takes_over_those_below_it_whatever_their_size(
+    connection: sql.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata, "PART", 7)  # so that it takes several parts
+    metadata.insert_images(connection, [picture(1)])
+    metadata.put_files(connection, [file(b"%02d\xff" % number, picture(1).id, reason="so") for number in range(50)])
+    other = metadata.put_root(connection, b"/home/x", None)
+    metadata.put_files(connection, [file(b"mine", picture(1).id, root=other)])
+    outer = metadata.put_root_over(connection, b"/", b"..", {1: b"photos/", other: b"home/x/"})
+    assert metadata.all_roots(connection) == [Root(outer, b"/", b"..")]
+    rows = all_files(connection, outer)
+    assert [row.path for row in rows] == [b"home/x/mine", *(b"photos/%02d\xff" % number for number in range(50))]
+    assert {(row.size, row.mtime_ns, row.image) for row in rows} == {(5, 7, picture(1).id)}
+    assert rows[-1].reason == "so"
+
+
+def test_a_root_can_have_another_place_and_be_forgotten(connection: sql.Connection) -> None:
+    assert metadata.put_root(connection, b"/elsewhere\xff", b"photos", 1) == 1
+    assert metadata.all_roots(connection) == [Root(1, b"/elsewhere\xff", b"photos")]
+    metadata.delete_root(connection, 1)
+    assert metadata.all_roots(connection) == []
+
+
+def test_an_encoder_is_remembered_with_new_facts(connection: sql.Connection) -> None:
+    metadata.put_encoder(connection, {**ENCODER, "weights": b"/other\xff"})
+    found = metadata.encoder(connection, "f")
+    assert {name: found[name] for name in ENCODER} == {**ENCODER, "weights": b"/other\xff"}
+    metadata.put_encoder(connection, found)  # a row that was read can be written
+    assert metadata.encoder(connection, "f") == found
+    with pytest.raises(IndexDamaged, match="does not say what made its vectors"):
+        metadata.encoder(connection, "g")
+
+
+@pytest.mark.parametrize("table", ["files", "images", "roots", "encoders"])
+def test_a_row_that_is_not_what_was_written_is_not_believed(connection: sql.Connection, table: str) -> None:
+    metadata.insert_images(connection, [picture(1)])
+    metadata.put_files(connection, [file(b"a", picture(1).id, reason="so")])
+    column = {"files": "size", "images": "width", "roots": "path", "encoders": "dim"}[table]
+    connection.exec_driver_sql(f"UPDATE {table} SET {column} = {column} || 'x'")
+    readers = {
+        "files": lambda: (all_files(connection), metadata.places(connection, [picture(1).id])),
+        "images": lambda: metadata.places(connection, [picture(1).id]),
+        "roots": lambda: metadata.all_roots(connection),
+        "encoders": lambda: metadata.encoder(connection, "f"),
+    }
+    with pytest.raises(IndexDamaged, match=f"a row of the table {table} is not what was written"):
+        readers[table]()
+
+
+def test_text_and_bytes_of_all_kinds_keep_their_digest(connection: sql.Connection) -> None:
+    """What Python prints of a character depends on its version; the digest must not."""
+    reasons = ["", "naïve", "\U0001fae8", "new\nline", "'quotes\"", "\x00"]
+    metadata.put_files(connection, [file(b"%d" % number, reason=text) for number, text in enumerate(reasons)])
+    assert {row.reason for row in all_files(connection)} == set(reasons)
+    row = metadata.signed(metadata.segments, {"generation": 1, "position": 0, "ref": "é\U0001fae8", "vectors": -2})
+    assert row["digest"] == hashlib.blake2b(rb"(1, 0, '\xe9\U0001fae8', -2)", digest_size=8).digest()
+
+
+def test_the_format_is_the_one_that_is_written_down(connection: sql.Connection) -> None:
+    """If this fails, the format has changed: freeze `metadata._create` as statements, append a step to MIGRATIONS."""
+    rows = connection.exec_driver_sql("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
+    text = "\n".join("".join(row[0].split()) for row in rows)
+    assert metadata.version(connection) == 1
+    assert (
+        hashlib.sha256(text.encode()).hexdigest() == "569a8c515772e0a3f09b8c41d2ef6430d3b96f4ccf1fd881a1d4ff0df2783812"
+    )

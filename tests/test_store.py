@@ -1,0 +1,777 @@
+"""The commit, its readers and its writers: whole generations, in order, whoever looks and whatever is swept."""
+
+import ctypes
+import hashlib
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from retrieval import (
+    Index,
+    IndexBusy,
+    IndexDamaged,
+    IndexExists,
+    IndexNotFound,
+    IndexTooNew,
+    RetrievalError,
+    StorageError,
+    database,
+    metadata,
+    store,
+)
+from retrieval.metadata import FileRow, Generation
+from retrieval.store import Change, Store
+from retrieval.types import Picture
+from tests.fakes import ColourEncoder, colour, picture, put
+
+CHILDREN = multiprocessing.get_context("forkserver")
+CHILDREN.set_forkserver_preload(["retrieval.index", "retrieval.vectors.faiss", "tests.test_store"])
+ANYTHING = picture((1, 2, 3), (5, 5))
+NOBODY = 65534
+
+
+# -- helpers ------------------------------------------------------------------------------------------------------
+
+
+def start(work: Callable[..., Any], *arguments: Any) -> tuple[ForkServerProcess, Connection]:
+    """Run `work(connection, *arguments)` in another process; the connection ends here."""
+    ours, theirs = CHILDREN.Pipe()
+    child = CHILDREN.Process(target=work, args=(theirs, *arguments), daemon=True)
+    child.start()
+    theirs.close()
+    return child, ours
+
+
+def _answer(connection: Connection, work: Callable[..., Any], *arguments: Any) -> None:
+    try:
+        connection.send(work(*arguments))
+    except BaseException as error:
+        connection.send(error)
+
+
+def in_child(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what `work(*arguments)` returns or raises in another process."""
+    child, connection = start(_answer, work, *arguments)
+    result = connection.recv()
+    child.join()
+    connection.close()
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def killed(work: Callable[..., Any], *arguments: Any) -> None:
+    """Run `work(*arguments)` in another process, which kills itself with -9 before it is done."""
+    child, connection = start(_answer, work, *arguments)
+    child.join()
+    said = connection.recv() if connection.poll() else None
+    connection.close()
+    assert child.exitcode == -signal.SIGKILL, f"it was not killed, but came back with {said!r}"
+
+
+def rows(folder: Path, statement: str, *arguments: Any) -> list[tuple[Any, ...]]:
+    """Run SQL in the database of an index, behind its back."""
+    with closing(sqlite3.connect(folder / store.DATABASE, isolation_level=None)) as connection:
+        return connection.execute(statement, arguments).fetchall()
+
+
+def vector_files(folder: Path) -> set[str]:
+    return set(os.listdir(folder / store.VECTORS))
+
+
+def named_files(folder: Path) -> set[str]:
+    """The vector files that kept generations name."""
+    refs = [ref for (ref,) in rows(folder, "SELECT ref FROM segments")]
+    return {name for ref in refs for name in (ref[:64] + ".vectors", ref[65:] + ".faiss")}
+
+
+class Batches:
+    """Writes images of its own making into a store, some at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store(folder)
+        self.made: dict[int, np.ndarray] = {}
+        with self.store.writing():
+            self.root = self.store.edit(metadata.put_root, b"/nowhere", None)
+
+    def change(self, count: int) -> Change:
+        numbers = range(len(self.made), len(self.made) + count)
+        pictures = [Picture(hashlib.sha256(b"%d" % number).digest(), 4, 3, "PNG", None) for number in numbers]
+        vectors = np.random.default_rng(len(self.made)).normal(size=(count, 13)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        files = [FileRow(self.root, b"%06d" % n, 1, 1, p.id) for n, p in zip(numbers, pictures, strict=True)]
+        self.made.update({p.id: vector for p, vector in zip(pictures, vectors, strict=True)})
+        return Change(files, pictures, vectors)
+
+    def commit(self, count: int = 1) -> None:
+        with self.store.writing():
+            self.store.commit(self.change(count))
+
+    def forget(self, count: int) -> None:
+        """Forget the places of the first `count` images, and with them the images."""
+        with self.store.connection() as connection:
+            files = metadata.files_below(connection, self.root, b"", None, count)
+        for row in files:
+            del self.made[row.image]
+        with self.store.writing():
+            self.store.commit(Change(forget=[row.id for row in files]))
+
+    def answers_are_right(self, folder: Path | None = None) -> bool:
+        """Whether a search finds what a multiplication of everything with everything finds."""
+        query = np.random.default_rng(0).normal(size=(1, 13)).astype(np.float32)
+        query /= np.linalg.norm(query)
+        ids = np.array(list(self.made))
+        scores = np.stack(list(self.made.values())).astype(np.float64) @ query[0]
+        expected = ids[np.lexsort((ids, -scores.astype(np.float32)))][:10]
+        with closing(Store(folder or self.store.folder)) as fresh, fresh.reading() as view:
+            return view.search(query, 10).ids[0].tolist() == expected.tolist()
+
+
+@pytest.fixture
+def batches(index: Index, tmp_path: Path) -> Iterator[Batches]:
+    made = Batches(tmp_path / "index")
+    yield made
+    made.store.close()
+
+
+# -- a commit -----------------------------------------------------------------------------------------------------
+
+
+def test_a_commit_is_whole_or_not_at_all(batches: Batches) -> None:
+    batches.commit(5)
+    before = batches.store.folder / store.DATABASE, set(batches.made)
+    change = batches.change(5)
+    broken = Change([*change.files, FileRow(batches.root, b"x", 1, 1, 99)], change.pictures, change.vectors)
+    with batches.store.writing(), pytest.raises(RetrievalError):
+        batches.store.commit(broken)  # its last place is of an image that is not there
+    with batches.store.reading() as view:
+        assert view.generation.number == 2
+        assert set(metadata.image_ids(view.connection)) == before[1]
+        assert len(metadata.files_below(view.connection, batches.root, b"", None, 100)) == 5
+    with batches.store.writing():
+        batches.store.commit(change)
+    with batches.store.reading() as view:
+        assert (view.generation.number, view.generation.images) == (3, 10)
+    assert batches.answers_are_right()
+
+
+def test_generations_count_commits_and_two_are_kept(index: Index, photos: Path, tmp_path: Path) -> None:
+    assert index.info().generation == 1
+    index.add(photos)
+    assert index.info().generation == 2
+    index.add(photos)
+    assert index.info().generation == 2  # nothing was to be said
+    for number in range(5):
+        put(photos / f"new{number}.png", picture(colour(20 + number)))
+        index.add(photos)
+        assert index.info().generation == 3 + number
+        kept = rows(tmp_path / "index", "SELECT number FROM generations ORDER BY number")
+        assert kept == [(2 + number,), (3 + number,)]
+        named = rows(tmp_path / "index", "SELECT DISTINCT generation FROM segments ORDER BY generation")
+        assert named == kept
+
+
+def test_two_generations_of_one_number_are_impossible(batches: Batches) -> None:
+    batches.commit(3)
+    with batches.store.connection() as connection:
+        latest = metadata.latest(connection)
+    again = Generation(latest.number, latest.fingerprint, 0, 0, 0, ())
+    with pytest.raises(IndexBusy, match="another process has written to the index meanwhile; nothing was changed"):
+        batches.store.edit(metadata.insert_generation, again)
+    with batches.store.connection() as connection:
+        assert metadata.latest(connection) == latest
+
+
+def test_many_small_commits_leave_few_segments_and_right_answers(batches: Batches) -> None:
+    sizes = [1, 2, 1, 5, 1, 1, 3, 1, 30, 1] * 6
+    for size in sizes:
+        batches.commit(size)
+        with batches.store.connection() as connection:
+            generation = metadata.latest(connection)
+        assert len(generation.segments) <= store.MOST_SEGMENTS
+        assert generation.images == generation.vectors == len(batches.made)
+    assert len(batches.made) == sum(sizes)
+    assert batches.answers_are_right()
+
+
+def test_no_commit_rewrites_the_whole(batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 400 commits, each vector is rewritten a few times only, and the large segment hardly ever."""
+    written = 0
+    append = type(batches.store.vectors).append
+
+    def counted(self: Any, ids: Any, vectors: Any) -> str:
+        nonlocal written
+        written += len(ids)
+        return append(self, ids, vectors)
+
+    batches.commit(5000)
+    monkeypatch.setattr(type(batches.store.vectors), "append", counted)
+    for _ in range(100):
+        batches.commit()
+    assert written < 500
+
+
+def test_the_same_vectors_as_before_are_named_once(batches: Batches, index: Index, photos: Path) -> None:
+    put(photos.parent / "one" / "a.png", picture(colour(50)))
+    index.add(photos)
+    for _ in range(3):
+        index.add(photos.parent / "one")
+        index.remove(photos.parent / "one")
+    index.add(photos.parent / "one")
+    assert index.info().images == index.info().vectors == 13
+    assert index.search(picture(colour(50)), k=1, include_self=True)[0].path == photos.parent / "one" / "a.png"
+    assert index.verify().whole
+
+
+# -- compaction and sweep -----------------------------------------------------------------------------------------
+
+
+def test_compaction_drops_dead_vectors_and_gives_space_back(batches: Batches) -> None:
+    for _ in range(10):
+        batches.commit(300)
+    batches.forget(1400)
+    with batches.store.connection() as connection:
+        before = metadata.latest(connection)
+    assert (before.images, before.vectors) == (1600, 3000)
+    assert batches.answers_are_right()
+    size = batches.store.bytes()
+    batches.store.compact()
+    with batches.store.connection() as connection:
+        after = metadata.latest(connection)
+    assert (after.images, after.vectors, len(after.segments)) == (1600, 1600, 1)
+    assert len(vector_files(batches.store.folder)) == 2
+    assert batches.store.bytes() < 0.7 * size
+    assert batches.answers_are_right()
+    batches.store.compact()
+    assert batches.answers_are_right()
+
+
+def test_dead_vectors_do_not_pile_up(batches: Batches) -> None:
+    for _ in range(6):
+        batches.commit(50)
+        batches.forget(45)
+        with batches.store.connection() as connection:
+            generation = metadata.latest(connection)
+        assert generation.vectors <= 2 * generation.images + 50
+    batches.forget(len(batches.made))
+    with batches.store.reading() as view:
+        assert (view.generation.images, view.generation.vectors) == (0, 0)
+        assert view.search(np.eye(1, 13, dtype=np.float32), 3).ids.tolist() == [[-1]]
+
+
+def test_the_sweep_leaves_what_kept_generations_name_and_what_is_young(batches: Batches) -> None:
+    folder = batches.store.folder
+    for _ in range(20):
+        batches.commit(3)
+    assert named_files(folder) < vector_files(folder)  # merged away, but young
+    for name in vector_files(folder):
+        os.utime(folder / store.VECTORS / name, (0, 0))
+    batches.commit(3)
+    kept = rows(folder, "SELECT count(DISTINCT generation) FROM segments")
+    assert kept == [(2,)]
+    assert vector_files(folder) == named_files(folder)
+    assert batches.answers_are_right()
+
+
+# -- writers ------------------------------------------------------------------------------------------------------
+
+
+def _refused(folder: Path, photos: Path) -> str:
+    with Index.open(folder, encoder=ColourEncoder()) as index:
+        assert len(index.search(ANYTHING, k=50)) == 12
+        with pytest.raises(IndexBusy) as caught:
+            index.add(photos)
+    return str(caught.value)
+
+
+def test_a_second_writer_is_refused_at_once_and_readers_go_on(index: Index, photos: Path, tmp_path: Path) -> None:
+    index.add(photos)
+    put(photos / "new.png", picture(colour(50)))
+    busy = f"another process is writing to the index in {tmp_path / 'index'}"
+    with index._store.writing():
+        assert _refused(tmp_path / "index", photos) == busy  # another object of the same thread
+        assert in_child(_refused, tmp_path / "index", photos) == busy
+        results: list[Any] = []
+
+        def other_thread() -> None:
+            for work in (lambda: index.add(photos), index.compact, lambda: index.remove(photos)):
+                try:
+                    results.append(work())
+                except IndexBusy as error:
+                    results.append(str(error))
+            results.append(len(index.search(ANYTHING, k=50)))
+
+        thread = threading.Thread(target=other_thread)
+        thread.start()
+        thread.join()
+        assert results == [busy, busy, busy, 12]
+    assert index.add(photos).added == 1
+
+
+def _hold_the_lock(connection: Connection, folder: Path) -> None:
+    with Store(folder).writing():
+        connection.send("writing")
+        time.sleep(60)
+
+
+def test_the_lock_of_a_killed_writer_is_free(index: Index, photos: Path, tmp_path: Path) -> None:
+    child, connection = start(_hold_the_lock, tmp_path / "index")
+    assert connection.recv() == "writing"
+    with pytest.raises(IndexBusy):
+        index.add(photos)
+    child.kill()
+    child.join()
+    assert index.add(photos).added == 12
+
+
+def test_an_error_frees_the_lock(index: Index, photos: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), index._store.writing():
+        raise KeyboardInterrupt
+    assert index.add(photos).added == 12
+
+
+# -- readers ------------------------------------------------------------------------------------------------------
+
+
+def test_a_reader_who_read_refs_before_a_sweep_gets_answers(batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its look at the refs and its look at the files, a writer commits, compacts and sweeps."""
+    batches.commit(20)
+    reader = Store(batches.store.folder)
+    snapshot = reader.vectors.snapshot
+    overtaken = 0
+
+    def overtaking(refs: Any) -> Any:
+        nonlocal overtaken
+        if overtaken < 3:
+            overtaken += 1
+            batches.commit(20)
+            batches.store.compact()
+        return snapshot(refs)
+
+    monkeypatch.setattr(reader.vectors, "snapshot", overtaking)
+    with reader.reading() as view:
+        assert (view.generation.images, view.snapshot.count) == (80, 80)
+        batches.commit(20)
+        batches.store.compact()  # whoever has opened files keeps them
+        assert view.snapshot.count == 80
+        found = view.search(np.eye(1, 13, dtype=np.float32), 100)
+        assert sorted(found.ids[0].tolist()) == sorted(metadata.image_ids(view.connection))
+    assert overtaken == 3
+    reader.close()
+
+
+def test_files_that_are_really_missing_are_damage_not_a_race(batches: Batches) -> None:
+    batches.commit(20)
+    shutil.rmtree(batches.store.folder / store.VECTORS)
+    with closing(Store(batches.store.folder)) as reader, pytest.raises(IndexDamaged, match="cannot be read"):
+        with reader.reading():
+            pass
+
+
+BATCH = 7
+
+
+def _read_until_told(connection: Connection, folder: Path) -> None:
+    """Read over and over; return the generations seen, or what was wrong."""
+    seen: list[int] = []
+    opened = Store(folder)
+    try:
+        while not connection.poll():
+            _look(opened, seen)
+    except BaseException as error:
+        connection.send(repr(error))
+    else:
+        connection.send(seen)
+
+
+def _look(opened: Store, seen: list[int]) -> None:
+    with opened.reading() as view:
+        ids = sorted(metadata.image_ids(view.connection))
+        files = metadata.files_below(view.connection, 1, b"", None, 1_000_000)
+        hits = view.search(np.eye(1, 13, dtype=np.float32), len(ids) + 1).ids[0]
+        assert sorted(hits[hits >= 0].tolist()) == ids
+        assert sorted(row.image for row in files) == ids
+        assert len(ids) == view.generation.images
+        assert len(ids) % BATCH == 0
+        assert not seen or view.generation.number >= seen[-1]
+        seen.append(view.generation.number)
+
+
+def test_readers_beside_a_writer_see_only_whole_generations_in_order(batches: Batches) -> None:
+    children = [start(_read_until_told, batches.store.folder) for _ in range(2)]
+    seen: list[list[int]] = [[], []]
+    failures: list[BaseException] = []
+    done = threading.Event()
+
+    def read(mine: list[int]) -> None:
+        try:
+            while not done.is_set():
+                _look(batches.store, mine)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=read, args=(mine,)) for mine in seen]
+    for thread in threads:
+        thread.start()
+    for number in range(40):
+        batches.commit(BATCH)
+        if number % 10 == 5:
+            batches.forget(2 * BATCH)
+            batches.store.compact()
+    done.set()
+    for thread in threads:
+        thread.join()
+    for child, connection in children:
+        connection.send("enough")
+        seen.append(connection.recv())
+        child.join()
+    assert failures == []
+    assert all(isinstance(numbers, list) and len(set(numbers)) > 3 for numbers in seen), seen
+
+
+def test_a_crowd_of_threads_reads_at_once(index: Index, photos: Path) -> None:
+    index.add(photos)
+    everyone = threading.Barrier(40)
+    results = []
+
+    def ask() -> None:
+        with index._store.reading() as view:
+            everyone.wait()  # all of them inside at the same time
+            results.append(view.generation.images)
+
+    threads = [threading.Thread(target=ask) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [12] * 40
+
+
+def test_closing_folds_the_log_away_and_using_it_again_opens_it(index: Index, photos: Path, tmp_path: Path) -> None:
+    index.add(photos)
+    index.close()
+    assert sorted(os.listdir(tmp_path / "index")) == ["index.db", "vectors", "writer.lock"]
+    assert len(index.search(ANYTHING, k=50)) == 12
+
+
+def test_a_relative_path_is_meant_from_where_it_was_given(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Index.create("mine", encoder=ColourEncoder()) as index:
+        monkeypatch.chdir(photos)
+        index.close()
+        assert index.add(".").added == 12
+        assert (tmp_path / "mine" / store.DATABASE).stat().st_size > 4096
+    assert not (photos / "mine").exists()
+
+
+# -- creating -----------------------------------------------------------------------------------------------------
+
+
+def test_an_index_is_not_made_where_one_is(index: Index, photos: Path, tmp_path: Path) -> None:
+    index.add(photos)
+    with pytest.raises(IndexExists, match="there is an index"):
+        Index.create(tmp_path / "index", encoder=ColourEncoder())
+    index.close()
+    (tmp_path / "index" / store.DATABASE).write_bytes(b"rubbish")
+    with pytest.raises(IndexExists):
+        Index.create(tmp_path / "index", encoder=ColourEncoder())
+
+
+def test_an_empty_database_beside_vectors_is_damage(index: Index, photos: Path, tmp_path: Path) -> None:
+    index.add(photos)
+    index.close()
+    (tmp_path / "index" / store.DATABASE).write_bytes(b"")
+    with pytest.raises(IndexDamaged, match="is empty"):
+        Index.open(tmp_path / "index")
+    with pytest.raises(IndexExists):
+        Index.create(tmp_path / "index", encoder=ColourEncoder())
+
+
+def test_vectors_of_an_index_that_was_deleted_are_never_found_again(index: Index, photos: Path, tmp_path: Path) -> None:
+    """Ids are those of the content: in a new index of another model, old vectors would pass for new ones."""
+    index.add(photos)
+    index.close()
+    (tmp_path / "index" / store.DATABASE).unlink()
+    with pytest.raises(IndexNotFound):
+        Index.open(tmp_path / "index")
+    with Index.create(tmp_path / "index", encoder=ColourEncoder("another")) as other:
+        assert vector_files(tmp_path / "index") == set()
+        assert other.add(photos).added == 12
+
+
+# -- folders that cannot be written -------------------------------------------------------------------------------
+
+
+@contextmanager
+def folder_for_all() -> Iterator[Path]:
+    """A temporary folder that other users can reach."""
+    folder = Path(tempfile.mkdtemp(prefix="retrieval-test-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _add_and_die(folder: Path, photos: Path) -> None:
+    index = Index.open(folder, encoder=ColourEncoder())
+    index.add(photos)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _make(folder: Path) -> list[str]:
+    """Make three indexes: closed, of a killed writer, and a copy of that without SQLite's shared memory."""
+    for number in range(12):
+        put(folder / "photos" / f"{number:02}.png", picture(colour(number)))
+    for name in ("closed", "killed"):
+        with Index.create(folder / name, encoder=ColourEncoder()) as index:
+            index.add(folder / "photos")
+    put(folder / "photos" / "12.png", picture(colour(12)))
+    killed(_add_and_die, folder / "killed", folder / "photos")
+    shutil.copytree(folder / "killed", folder / "copied", ignore=shutil.ignore_patterns("*-shm"))
+    assert {"index.db-wal", "index.db-shm"} < set(os.listdir(folder / "killed"))
+    assert (folder / "killed" / "index.db-wal").stat().st_size > 4096  # the last commit is there only
+    return ["closed", "killed", "copied"]
+
+
+def _mounted_read_only(folder: Path) -> None:
+    """Remount `folder` read-only for this process alone, or raise `PermissionError`."""
+    new_mount_namespace = 0x20000
+    if ctypes.CDLL(None, use_errno=True).unshare(new_mount_namespace):
+        raise PermissionError(ctypes.get_errno(), "unshare")
+    for command in (
+        ["mount", "--make-rprivate", "/"],
+        ["mount", "--bind", folder, folder],
+        ["mount", "-o", "remount,ro,bind", folder],
+    ):
+        if subprocess.run(command, check=False, capture_output=True).returncode:
+            raise PermissionError(1, "mount")
+
+
+def _as_somebody_else(folder: Path) -> None:
+    os.chmod(folder, 0o755)
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    else:
+        for name in ("closed", "killed", "copied"):
+            os.chmod(folder / name, 0o555)
+
+
+def _ask(folder: Path, names: list[str], prepare: Callable[[Path], None]) -> dict[str, Any]:
+    prepare(folder)
+    answers: dict[str, Any] = {}
+    for name in names:
+        with Index.open(folder / name, encoder=ColourEncoder()) as index:
+            places = sorted(match.path.name for match in index.search(ANYTHING, k=50))
+            with pytest.raises(StorageError, match="is read-only"):
+                index.add(folder / "photos")
+            answers[name] = places, index.info().images, index.verify().whole
+    return answers
+
+
+@pytest.mark.parametrize("prepare", [_mounted_read_only, _as_somebody_else])
+def test_a_read_only_index_answers_even_as_a_killed_writer_left_it(prepare: Callable[[Path], None]) -> None:
+    with folder_for_all() as folder:
+        names = _make(folder)
+        try:
+            answers = in_child(_ask, folder, names, prepare)
+        except PermissionError as error:
+            pytest.skip(f"nothing can be mounted here: {error}")
+        finally:
+            for name in names:
+                (folder / name).chmod(0o755)
+        for name in names:
+            count = 12 if name == "closed" else 13
+            assert answers[name] == ([f"{number:02}.png" for number in range(count)], count, True), name
+
+
+def test_a_read_without_locks_is_never_a_mixture(batches: Batches) -> None:
+    """Where a reader can take no locks and a writer writes beside it after all, it says so."""
+    batches.commit(10)
+    path = batches.store.folder / store.DATABASE
+    batches.store.close()
+    reader = database.Database(path)
+    reader.writable = False
+    reader._engine = database._engine(path, "mode=ro", ())
+    path.with_name("index.db-wal").unlink(missing_ok=True)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(reader, "_with_locks", lambda stack: None)
+        with reader.reading() as connection:
+            assert metadata.latest(connection).images == 10
+        with reader.reading() as connection:  # a commit that stays in the log does not touch what is read
+            batches.commit(10)
+            assert metadata.latest(connection).images == 10
+        with reader.reading() as connection:
+            assert metadata.latest(connection).images == 20
+        with pytest.raises(IndexBusy, match="was written to while it was read"), reader.reading() as connection:
+            assert metadata.latest(connection).images == 20
+            batches.commit(10)
+        with reader.reading() as connection:
+            assert metadata.latest(connection).images == 30
+        with pytest.raises(IndexBusy, match="was written to while it was read"), reader.reading() as connection:
+            assert metadata.latest(connection).images == 30
+            batches.store.compact()
+        with reader.reading() as connection:
+            assert metadata.latest(connection).images == 30
+    reader.close()
+
+
+def test_a_folder_that_may_not_be_looked_into_is_an_error_in_our_words(index: Index) -> None:
+    def locked_out(folder: Path) -> None:
+        (folder / "inside").mkdir()
+        (folder / "inside").chmod(0)
+        _as_somebody_else(folder)
+
+    with folder_for_all() as folder:
+        locked_out_folder = folder / "inside"
+        locked_out_folder.mkdir()
+        locked_out_folder.chmod(0)
+        with pytest.raises(StorageError, match="(?i)permission denied"):
+            in_child(_open_as_somebody_else, folder)
+
+
+def _open_as_somebody_else(folder: Path) -> None:
+    _as_somebody_else(folder)
+    Index.open(folder / "inside" / "index")
+
+
+# -- formats ------------------------------------------------------------------------------------------------------
+
+
+def test_a_newer_format_is_refused_with_a_sentence(index: Index, photos: Path, tmp_path: Path) -> None:
+    index.add(photos)
+    index.close()
+    rows(tmp_path / "index", "UPDATE format SET version = 99")
+    with pytest.raises(IndexTooNew) as caught:
+        Index.open(tmp_path / "index")
+    assert str(caught.value) == "the index has format 99, this version of retrieval reads up to 1"
+    assert "pip install --upgrade" in caught.value.hint
+    with pytest.raises(IndexExists):
+        Index.create(tmp_path / "index", encoder=ColourEncoder())
+    rows(tmp_path / "index", "UPDATE format SET version = 1")
+    with Index.open(tmp_path / "index", encoder=ColourEncoder()) as opened:
+        assert opened.verify().whole  # nothing was touched
+
+
+def test_an_older_format_is_migrated_once_and_loses_nothing(
+    index: Index, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(photos / "bad.png", b"\x89PNG\r\n\x1a\n")
+    index.add(photos)
+    before = index.search(ANYTHING, k=50), index.info(), list(index.failures())
+    index.close()
+    runs = []
+
+    def step(connection: Any) -> None:
+        runs.append(1)
+        connection.exec_driver_sql("ALTER TABLE images ADD COLUMN note TEXT")
+
+    monkeypatch.setattr(metadata, "MIGRATIONS", [*metadata.MIGRATIONS, step])
+    for _ in range(2):
+        with Index.open(tmp_path / "index", encoder=ColourEncoder()) as opened:
+            assert rows(tmp_path / "index", "SELECT version FROM format") == [(2,)]
+            assert rows(tmp_path / "index", "SELECT DISTINCT note FROM images") == [(None,)]
+            after = opened.search(ANYTHING, k=50), opened.info(), list(opened.failures())
+            assert after[0] == before[0]
+            assert after[1].images == before[1].images
+            assert after[2] == before[2]
+    assert runs == [1]
+
+
+def test_a_step_that_fails_leaves_the_older_format(
+    index: Index, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.add(photos)
+    index.close()
+
+    def step(connection: Any) -> None:
+        connection.exec_driver_sql("ALTER TABLE images ADD COLUMN note TEXT")
+        connection.exec_driver_sql("UPDATE nothing SET x = 1")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(metadata, "MIGRATIONS", [*metadata.MIGRATIONS, step])
+        with pytest.raises(RetrievalError):
+            Index.open(tmp_path / "index", encoder=ColourEncoder())
+    with Index.open(tmp_path / "index", encoder=ColourEncoder()) as opened:
+        assert opened.verify().whole
+
+
+# -- network file systems -----------------------------------------------------------------------------------------
+
+SAMPLE = r"""
+proc /proc proc rw,relatime 0 0
+/dev/vda / ext4 rw,relatime 0 0
+server:/export /mnt/share nfs4 rw,vers=4.2 0 0
+/dev/sdb /mnt/share/local\040disk ext4 rw 0 0
+//nas/photos /mnt/my\040photos\134x cifs rw 0 0
+me@host: /home/me/far fuse.sshfs rw 0 0
+/dev/sdc /home/me/ntfs fuseblk rw 0 0
+portal /run/user/0/doc fuse.portal rw 0 0
+host0 /mnt/host 9p rw 0 0
+/dev/sdd /mnt/over nfs rw 0 0
+/dev/sde /mnt/over xfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        ("/", ""),
+        ("/home/me/index", ""),
+        ("/mnt/share", "nfs4"),
+        ("/mnt/share/deep/er", "nfs4"),
+        ("/mnt/shared", ""),
+        ("/mnt/share/local disk/index", ""),
+        ("/mnt/my photos\\x/index", "cifs"),
+        ("/home/me/far/index", "fuse.sshfs"),
+        ("/home/me/ntfs/index", ""),
+        ("/run/user/0/doc/index", ""),
+        ("/mnt/host/index", "9p"),
+        ("/mnt/over/index", ""),
+    ],
+)
+def test_a_network_file_system_is_told_by_the_longest_mount_point(
+    folder: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mounts").write_text(SAMPLE.strip())
+    monkeypatch.setattr(database, "MOUNTS", tmp_path / "mounts")
+    assert database.network_file_system(Path(folder)) == kind
+
+
+def test_an_index_on_a_network_file_system_is_said_once(
+    index: Index, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = os.path.realpath(tmp_path).replace(" ", r"\040")
+    (tmp_path / "mounts").write_text(f"{SAMPLE.strip()}\nserver:/x {place} nfs rw 0 0\n")
+    monkeypatch.setattr(database, "MOUNTS", tmp_path / "mounts")
+    with caplog.at_level(logging.WARNING), Index.open(tmp_path / "index", encoder=ColourEncoder()) as opened:
+        opened.add(photos)
+        opened.search(ANYTHING)
+    (message,) = caplog.messages
+    assert "network file system (nfs)" in message
+    monkeypatch.setattr(database, "MOUNTS", tmp_path / "no such file")
+    Index.open(tmp_path / "index", encoder=ColourEncoder()).close()
+    assert len(caplog.messages) == 1
