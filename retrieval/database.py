@@ -82,9 +82,13 @@ class Database:
             yield connection
 
     def vacuum(self) -> None:
-        """Write the file anew without the space of rows that are gone, and fold SQLite's log into it."""
+        """Write the file anew without the space of rows that are gone, and fold SQLite's log into it.
+
+        While somebody reads an earlier state, as much of the log as he does not need.
+        """
+        folding = ("busy_timeout=0", "wal_checkpoint(TRUNCATE)", f"busy_timeout={WAIT * 1000}")
         with self._engine.connect().execution_options(begin="") as connection:
-            for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+            for statement in ("VACUUM", *(f"PRAGMA {pragma}" for pragma in folding)):
                 connection.exec_driver_sql(statement).close()
 
     def _with_locks(self, stack: ExitStack) -> sql.Connection | None:

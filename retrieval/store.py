@@ -96,7 +96,7 @@ class Store:
         """Open the index in `folder`; `IndexNotFound`, `IndexTooNew`, `IndexDamaged`, `StorageError`."""
         if not _has_database(folder):
             raise _not_found(folder)
-        self.folder = folder.absolute()  # whatever becomes the working folder later
+        self.folder = folder = folder.absolute()  # whatever becomes the working folder later
         self.vectors: VectorStore = plugins.load("vectors:faiss")(folder / VECTORS)
         self._database = Database(folder / DATABASE)
         self._lock = FileLock(folder / LOCK, timeout=0)

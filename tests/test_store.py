@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import timedelta
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -81,7 +80,10 @@ def killed(work: Callable[..., Any], *arguments: Any) -> None:
     """Run `work(*arguments)` in another process, which kills itself with -9 before it is done."""
     child, connection = start(_answer, work, *arguments)
     child.join()
-    said = connection.recv() if connection.poll() else None
+    try:
+        said = connection.recv()
+    except EOFError:
+        said = None
     connection.close()
     assert child.exitcode == -signal.SIGKILL, f"it was not killed, but came back with {said!r}"
 
@@ -108,13 +110,15 @@ class Batches:
     def __init__(self, folder: Path) -> None:
         self.store = Store(folder)
         self.made: dict[int, np.ndarray] = {}
+        self.next = 0
         with self.store.writing():
             self.root = self.store.edit(metadata.put_root, b"/nowhere", None)
 
     def change(self, count: int) -> Change:
-        numbers = range(len(self.made), len(self.made) + count)
+        numbers = range(self.next, self.next + count)
+        self.next += count
         pictures = [Picture(hashlib.sha256(b"%d" % number).digest(), 4, 3, "PNG", None) for number in numbers]
-        vectors = np.random.default_rng(len(self.made)).normal(size=(count, 13)).astype(np.float32)
+        vectors = np.random.default_rng(self.next).normal(size=(count, 13)).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         files = [FileRow(self.root, b"%06d" % n, 1, 1, p.id) for n, p in zip(numbers, pictures, strict=True)]
         self.made.update({p.id: vector for p, vector in zip(pictures, vectors, strict=True)})
@@ -380,9 +384,9 @@ def test_a_reader_who_read_refs_before_a_sweep_gets_answers(batches: Batches, mo
 def test_files_that_are_really_missing_are_damage_not_a_race(batches: Batches) -> None:
     batches.commit(20)
     shutil.rmtree(batches.store.folder / store.VECTORS)
-    with closing(Store(batches.store.folder)) as reader, pytest.raises(IndexDamaged, match="cannot be read"):
-        with reader.reading():
-            pass
+    with Index.open(batches.store.folder, encoder=ColourEncoder()) as index:
+        with pytest.raises(IndexDamaged, match="vectors"):
+            index.search(ANYTHING)
 
 
 BATCH = 7
@@ -606,56 +610,61 @@ def test_a_read_only_index_answers_even_as_a_killed_writer_left_it(prepare: Call
             assert answers[name] == ([f"{number:02}.png" for number in range(count)], count, True), name
 
 
-def test_a_read_without_locks_is_never_a_mixture(batches: Batches) -> None:
-    """Where a reader can take no locks and a writer writes beside it after all, it says so."""
-    batches.commit(10)
-    path = batches.store.folder / store.DATABASE
-    batches.store.close()
-    reader = database.Database(path)
-    reader.writable = False
-    reader._engine = database._engine(path, "mode=ro", ())
-    path.with_name("index.db-wal").unlink(missing_ok=True)
-    with (
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setattr(reader, "_with_locks", lambda stack: None)
-        with reader.reading() as connection:
-            assert metadata.latest(connection).images == 10
-        with reader.reading() as connection:  # a commit that stays in the log does not touch what is read
-            batches.commit(10)
-            assert metadata.latest(connection).images == 10
-        with reader.reading() as connection:
-            assert metadata.latest(connection).images == 20
-        with pytest.raises(IndexBusy, match="was written to while it was read"), reader.reading() as connection:
-            assert metadata.latest(connection).images == 20
-            batches.commit(10)
-        with reader.reading() as connection:
-            assert metadata.latest(connection).images == 30
-        with pytest.raises(IndexBusy, match="was written to while it was read"), reader.reading() as connection:
-            assert metadata.latest(connection).images == 30
-            batches.store.compact()
-        with reader.reading() as connection:
-            assert metadata.latest(connection).images == 30
-    reader.close()
+def _read_by_steps(connection: Connection, folder: Path) -> None:
+    """As somebody who cannot write: begin a read, say what there is, and on a word from there end it and say how."""
+    _as_somebody_else(folder)
+    with closing(Store(folder / "index")) as opened:
+        while connection.recv() == "read":
+            try:
+                with opened.connection() as rows:
+                    connection.send(metadata.latest(rows).images)
+                    connection.recv()
+            except IndexBusy as error:
+                connection.send(str(error))
+            else:
+                connection.send("whole")
 
 
-def test_a_folder_that_may_not_be_looked_into_is_an_error_in_our_words(index: Index) -> None:
-    def locked_out(folder: Path) -> None:
-        (folder / "inside").mkdir()
-        (folder / "inside").chmod(0)
-        _as_somebody_else(folder)
-
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_read_without_locks_is_never_a_mixture() -> None:
+    """Who cannot write the folder can take no locks where no writer has been; if one comes meanwhile, that is said."""
+    changed = "the index was written to while it was read"
     with folder_for_all() as folder:
-        locked_out_folder = folder / "inside"
-        locked_out_folder.mkdir()
-        locked_out_folder.chmod(0)
-        with pytest.raises(StorageError, match="(?i)permission denied"):
-            in_child(_open_as_somebody_else, folder)
+        Index.create(folder / "index", encoder=ColourEncoder()).close()
+        batches = Batches(folder / "index")
+        batches.commit(10)
+        batches.store.close()
+        child, connection = start(_read_by_steps, folder)
+
+        def read(*meanwhile: Callable[[], None]) -> tuple[int, str]:
+            connection.send("read")
+            images = connection.recv()
+            for work in meanwhile:
+                work()
+            connection.send("enough")
+            return images, connection.recv()
+
+        assert read() == (10, "whole")
+        assert read(batches.commit, batches.store.close) == (10, changed)
+        assert read() == (11, "whole")
+        assert read(batches.commit) == (11, "whole")  # that commit is in the log, beside what is read
+        assert read() == (12, "whole")  # there is a log now, so that both sides take locks
+        assert read(batches.commit, batches.store.compact, batches.store.close) == (12, "whole")
+        assert read() == (13, "whole")
+        connection.send("enough")
+        child.join()
 
 
 def _open_as_somebody_else(folder: Path) -> None:
     _as_somebody_else(folder)
-    Index.open(folder / "inside" / "index")
+    Index.open(folder / "locked" / "index")
+
+
+def test_a_folder_that_may_not_be_looked_into_is_an_error_in_our_words() -> None:
+    with folder_for_all() as folder:
+        (folder / "locked").mkdir(mode=0)
+        with pytest.raises(StorageError, match="Permission denied"):
+            in_child(_open_as_somebody_else, folder)
 
 
 # -- formats ------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+INTERRUPTED = 128 + signal.SIGINT
 for command in (
     index.index,
     query.query,
@@ -58,18 +59,19 @@ def _run() -> int:
     try:
         code = typer.main.get_command(app).main(prog_name="retrieval", standalone_mode=False)
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = INTERRUPTED  # as Typer makes of it
     except (ReaderGoneError, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit needs somewhere to go
         return 128 + signal.SIGPIPE
-    except (KeyboardInterrupt, typer.Abort):
-        complain("note", "interrupted; what was done is kept")
-        return 128 + signal.SIGINT
     except TyperException as error:
         return _fail(error, "see: retrieval --help", error.exit_code)
     except RetrievalError as error:
         return _fail(error, error.hint, error.exit_code)
     except Exception as error:  # noqa: BLE001 - nobody is shown a traceback who did not ask for one
         return _fail(error, f"this is a bug ({type(error).__name__}); -v shows where it happened", 2)
+    if code == INTERRUPTED:
+        complain("note", "interrupted; what was done is kept")
     return code if isinstance(code, int) else 0
 
 
