@@ -341,7 +341,7 @@ def test_progress_on_a_terminal_and_ctrl_c_keeps_what_was_done(tmp_path: Path) -
     assert b"interrupted; what was done is kept" in seen
     assert b"Traceback" not in seen
     kept = json.loads(run("info", "--json", *index).stdout)["images"]
-    assert kept >= 32
+    assert kept >= 31  # the first batch, of which one is unreadable
     assert run("verify", *index).returncode == 0
     rest = run("index", tmp_path / "photos", *index)
     assert rest.stdout == f"{600 - kept} added, {kept} unchanged, 1 unreadable\n".encode()

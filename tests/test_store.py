@@ -9,9 +9,11 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
@@ -61,7 +63,8 @@ def start(work: Callable[..., Any], *arguments: Any) -> tuple[ForkServerProcess,
 def _answer(connection: Connection, work: Callable[..., Any], *arguments: Any) -> None:
     try:
         connection.send(work(*arguments))
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - whatever it was, it is raised there
+        error.add_note(f"in a child:\n{traceback.format_exc()}")
         connection.send(error)
 
 
@@ -102,6 +105,16 @@ def named_files(folder: Path) -> set[str]:
     """The vector files that kept generations name."""
     refs = [ref for (ref,) in rows(folder, "SELECT ref FROM segments")]
     return {name for ref in refs for name in (ref[:64] + ".vectors", ref[65:] + ".faiss")}
+
+
+def unshared(*mounts: list[str]) -> None:
+    """Mount something for this process alone; `PermissionError` where that is not allowed."""
+    new_mount_namespace = 0x20000
+    if not sys.platform.startswith("linux") or ctypes.CDLL(None, use_errno=True).unshare(new_mount_namespace):
+        raise PermissionError(ctypes.get_errno(), "unshare")
+    for command in (["mount", "--make-rprivate", "/"], *mounts):
+        if subprocess.run(command, check=False, capture_output=True).returncode:
+            raise PermissionError(1, " ".join(command))
 
 
 class Batches:
@@ -216,7 +229,7 @@ def test_many_small_commits_leave_few_segments_and_right_answers(batches: Batche
 
 
 def test_no_commit_rewrites_the_whole(batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 400 commits, each vector is rewritten a few times only, and the large segment hardly ever."""
+    """Each vector is rewritten a few times only, and the large segment not at all."""
     written = 0
     append = type(batches.store.vectors).append
 
@@ -225,11 +238,11 @@ def test_no_commit_rewrites_the_whole(batches: Batches, monkeypatch: pytest.Monk
         written += len(ids)
         return append(self, ids, vectors)
 
-    batches.commit(5000)
+    batches.commit(2000)
     monkeypatch.setattr(type(batches.store.vectors), "append", counted)
-    for _ in range(100):
+    for _ in range(60):
         batches.commit()
-    assert written < 500
+    assert written < 300
 
 
 def test_the_same_vectors_as_before_are_named_once(batches: Batches, index: Index, photos: Path) -> None:
@@ -558,17 +571,7 @@ def _make(folder: Path) -> list[str]:
 
 
 def _mounted_read_only(folder: Path) -> None:
-    """Remount `folder` read-only for this process alone, or raise `PermissionError`."""
-    new_mount_namespace = 0x20000
-    if ctypes.CDLL(None, use_errno=True).unshare(new_mount_namespace):
-        raise PermissionError(ctypes.get_errno(), "unshare")
-    for command in (
-        ["mount", "--make-rprivate", "/"],
-        ["mount", "--bind", folder, folder],
-        ["mount", "-o", "remount,ro,bind", folder],
-    ):
-        if subprocess.run(command, check=False, capture_output=True).returncode:
-            raise PermissionError(1, "mount")
+    unshared(["mount", "--bind", str(folder), str(folder)], ["mount", "-o", "remount,ro,bind", str(folder)])
 
 
 def _as_somebody_else(folder: Path) -> None:
@@ -583,6 +586,9 @@ def _as_somebody_else(folder: Path) -> None:
 
 
 def _ask(folder: Path, names: list[str], prepare: Callable[[Path], None]) -> dict[str, Any]:
+    with Index.create(folder / "another", encoder=ColourEncoder()) as index:
+        index.add(folder / "photos")  # Python's own modules may lie where somebody else cannot load them
+        index.search(ANYTHING)
     prepare(folder)
     answers: dict[str, Any] = {}
     for name in names:
