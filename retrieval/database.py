@@ -14,6 +14,7 @@ from urllib.parse import quote_from_bytes
 import sqlalchemy as sql
 
 from retrieval.errors import IndexBusy, IndexDamaged, RetrievalError, StorageError
+from retrieval.types import displayed
 
 WAIT = 30
 """Seconds that a statement waits for another connection's short commit."""
@@ -173,9 +174,11 @@ def _begin(connection: sql.Connection) -> None:
 def in_memory() -> Iterator[sql.Connection]:
     """Give an empty database that is nowhere."""
     engine = sql.create_engine("sqlite://")
-    with engine.connect() as connection, connection.begin():
-        yield connection
-    engine.dispose()
+    try:
+        with engine.connect() as connection, connection.begin():
+            yield connection
+    finally:
+        engine.dispose()
 
 
 # -- errors -------------------------------------------------------------------------------------------------------
@@ -219,12 +222,12 @@ def _in_our_words(code: int, text: str) -> RetrievalError:
             f"the database of the index cannot be used: {text}",
             hint="what was committed before is whole; free some space or check the folder's permissions",
         )
-    return _damaged(text)
+    return _damaged(f"its rows contradict one another ({text})" if code == sqlite3.SQLITE_CONSTRAINT else text)
 
 
 def _damaged(text: str) -> IndexDamaged:
     return IndexDamaged(
-        f"the database of the index is damaged: {text}",
+        f"the database of the index is damaged: {displayed(text)}",
         hint="see what can be saved with: retrieval verify --repair; or index the pictures into a new folder",
     )
 

@@ -43,7 +43,7 @@ generations = _table(  # one row a commit; the current and the previous are kept
 )
 segments = _table(
     "segments",
-    sql.Column("generation", INTEGER, sql.ForeignKey(generations.c.number, ondelete="CASCADE"), primary_key=True),
+    sql.Column("generation", INTEGER, sql.ForeignKey(generations.c.number), primary_key=True),
     sql.Column("position", INTEGER, primary_key=True),
     sql.Column("ref", sql.Text, nullable=False),
     sql.Column("vectors", INTEGER, nullable=False),
@@ -200,6 +200,7 @@ def insert_generation(connection: sql.Connection, generation: Generation) -> Non
     ]
     if parts:
         connection.execute(sql.insert(segments), parts)
+    connection.execute(sql.delete(segments).where(segments.c.generation < generation.number - 1))
     connection.execute(sql.delete(generations).where(generations.c.number < generation.number - 1))
 
 

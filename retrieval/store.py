@@ -308,12 +308,16 @@ class Store:
         for group in groups:
             if not set(group) <= set(before.refs):
                 continue  # another writer was faster than a reader who found it damaged
-            with _disk_errors():
-                ref = self.vectors.merge(group, live)
             segments = [segment for segment in segments if segment[0] not in group]
-            segments += [(ref, self.vectors.snapshot([ref]).count)] if ref else []
+            segments += self.merged(group, live)
         self.edit(_replace, segments)
         self._opened = None  # the same vectors have the same names, whatever became of their files
+
+    def merged(self, refs: Sequence[str], live: Ids) -> Sequence[tuple[str, int]]:
+        """Write the vectors of `refs` whose ids are in `live` as one segment, if there are any; return what it is."""
+        with _disk_errors():
+            ref = self.vectors.merge(refs, live)
+            return [(ref, self.vectors.snapshot([ref]).count)] if ref else []
 
     def sweep(self, older_than: timedelta) -> int:
         """Delete vector files that no kept generation names and that are older than that; within `writing`."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -14,9 +15,9 @@ from retrieval.database import is_sound, signed
 from retrieval.errors import IndexDamaged
 from retrieval.metadata import Generation, encoders, files, generations, images, roots, segments
 from retrieval.store import VECTORS, Store
-from retrieval.types import Ids, image_id
+from retrieval.types import Ids, displayed, image_id
 from retrieval.vectors import VectorSnapshot
-from retrieval.vectors.exact import sha256_of
+from retrieval.vectors.exact import WRITTEN_HERE, sha256_of
 
 BLOCK = 4096
 """Vectors looked at together."""
@@ -66,7 +67,8 @@ def verify(store: Store) -> Verification:
         return Verification(tuple(damage or [str(error)]))
     if not damage:
         damage += _told(_missing_vectors(store))
-    return Verification(tuple(damage), orphans=sum(_digest_of(name) not in named for name in _file_names(store)))
+    orphans = [name for name in _file_names(store) if WRITTEN_HERE.fullmatch(name) and _digest_of(name) not in named]
+    return Verification(tuple(damage), orphans=len(orphans))
 
 
 def _told(sentences: Iterator[str]) -> Iterator[str]:
@@ -93,9 +95,9 @@ def _row_damage(store: Store) -> Iterator[str]:
 
 
 def _said(items: Iterable[object], sentence: str) -> Iterator[str]:
-    """Yield `sentence` about each item; of very many, the first and a number."""
+    """Yield `sentence` about each item, as one printable line; of very many items, the first and a number."""
     rest = iter(items)
-    yield from (sentence.format(item) for item in islice(rest, SAID))
+    yield from (sentence.format(displayed(str(item))) for item in islice(rest, SAID))
     more = sum(1 for _ in rest)
     if more:
         yield sentence.format(f"… ({more} more)")
@@ -114,14 +116,19 @@ def _key(table: sql.Table, row: Row) -> str:
 
 def structural_damage(connection: sql.Connection) -> Iterator[str]:
     """Yield what SQLite's own check, the foreign keys and the definition of the tables have to say."""
-    yield from (str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)") if row[0] != "ok")
+    complaints = (str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)"))
+    yield from (" ".join(complaint.split()) for complaint in complaints if complaint != "ok")
     for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
         yield f"a row of {row[0]} refers to none of {row[2]}"
+    if _definitions(connection) != _right_definitions(tuple(metadata.MIGRATIONS)):
+        yield "the definition of the tables is not the one of this format"
+
+
+@cache
+def _right_definitions(steps: tuple[Any, ...]) -> set[tuple[str, ...]]:  # noqa: ARG001 - what they depend on
     with database.in_memory() as fresh:
         metadata.migrate(fresh)
-        expected = _definitions(fresh)
-    if _definitions(connection) != expected:
-        yield "the definition of the tables is not the one of this format"
+        return _definitions(fresh)
 
 
 def _definitions(connection: sql.Connection) -> set[tuple[str, ...]]:
@@ -148,8 +155,9 @@ def _wrong_files(store: Store, ref: str) -> Iterator[str]:
         what = "search structure" if part else "vectors"
         if not names:
             yield f"{what}: the file {digest[:16]}… is missing"
-        elif not _is_whole(store, names[0]):
-            yield f"{what}: the file {names[0]} is not what was written"
+        for name in names:
+            if not _is_whole(store, name):
+                yield f"{what}: the file {name} is not what was written"
 
 
 def _file_names(store: Store) -> list[str]:
@@ -237,15 +245,14 @@ def _reindex(connection: sql.Connection) -> None:
 def _mend(connection: sql.Connection, table: sql.Table, rows: Sequence[Row]) -> list[Row]:
     """Put right the rows in which one bit has flipped, and return the others."""
     connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
-    names, others = table.c.keys(), []
-    for number, row in enumerate(rows):
-        mended = _mended(table, row) if number < MENDED else None
-        if mended is None:
-            others.append(row)
-        else:
-            here = [column == row[names.index(column.name)] for column in table.primary_key]
-            connection.execute(sql.update(table).where(*here), dict(zip(names, mended, strict=True)))
-    return others
+    mended = [_mended(table, row) if number < MENDED else None for number, row in enumerate(rows)]
+    right = [(old, new) for old, new in zip(rows, mended, strict=True) if new is not None]
+    keys = [(column, table.c.keys().index(column.name)) for column in table.primary_key]
+    for old, _ in right:  # all of them first: the flipped key of one may be the true key of another
+        connection.execute(sql.delete(table).where(*(column == old[place] for column, place in keys)))
+    for _, new in right:
+        connection.execute(sql.insert(table), dict(zip(table.c.keys(), new, strict=True)))
+    return [row for row, new in zip(rows, mended, strict=True) if new is None]
 
 
 def _mended(table: sql.Table, row: Row) -> Row | None:
@@ -328,15 +335,13 @@ def _repair_vectors(store: Store) -> list[str]:
         live: Ids = np.fromiter(metadata.image_ids(connection), dtype=np.int64)
     parts = _whole_parts(store)
     if parts is None:
-        whole = list(_whole_segments(store))
-        ref = store.vectors.merge(whole, live) if whole else ""
-        parts = ((ref, store.vectors.snapshot([ref]).count),) if ref else ()
+        parts = store.merged(list(_whole_segments(store)), live)
     missing = list(_without_vector(store.vectors.snapshot([ref for ref, _ in parts]), live))
     store.edit(_replace_state, missing, parts)
     return [f"the vectors of {len(missing)} images; update their folders to embed them again"] if missing else []
 
 
-def _whole_parts(store: Store) -> tuple[tuple[str, int], ...] | None:
+def _whole_parts(store: Store) -> Sequence[tuple[str, int]] | None:
     """Return the segments of the latest generation if that and all their files are what was written."""
     with suppress(IndexDamaged), store.connection() as connection:
         generation = metadata.latest(connection)
@@ -353,7 +358,7 @@ def _whole_segments(store: Store) -> Iterator[str]:
                 yield _digest_of(name)
 
 
-def _replace_state(connection: sql.Connection, lost: Sequence[int], parts: tuple[tuple[str, int], ...]) -> None:
+def _replace_state(connection: sql.Connection, lost: Sequence[int], parts: Sequence[tuple[str, int]]) -> None:
     """Forget the images `lost` and commit a generation of the segments `parts`; twice, so that no older one is kept."""
     for some in metadata.chunks(lost):
         _unlink(connection, files.c.image.in_(some))
@@ -366,5 +371,5 @@ def _replace_state(connection: sql.Connection, lost: Sequence[int], parts: tuple
     connection.execute(sql.delete(generations))
     state = Generation(max(numbers, default=0), fingerprint, 0, 0, 0, ())
     for _ in range(2):
-        state = state.following(connection, parts)
+        state = state.following(connection, tuple(parts))
         metadata.insert_generation(connection, state)

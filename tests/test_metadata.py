@@ -274,5 +274,5 @@ def test_the_format_is_the_one_that_is_written_down(connection: sql.Connection) 
     text = "\n".join("".join(row[0].split()) for row in rows)
     assert metadata.version(connection) == 1
     assert (
-        hashlib.sha256(text.encode()).hexdigest() == "569a8c515772e0a3f09b8c41d2ef6430d3b96f4ccf1fd881a1d4ff0df2783812"
+        hashlib.sha256(text.encode()).hexdigest() == "b9ff8d8f8c70ef1416e6773bb6a9ec9ff29bf253c8da60faa1c8f2c8f7b6fb17"
     )

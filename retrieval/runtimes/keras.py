@@ -21,6 +21,9 @@ from retrieval.errors import BadInput, BadWeights, WeightsNotFound
 from retrieval.images import DECODE_RULE
 from retrieval.types import Pixels, Vectors
 
+Network = Any
+"""A Keras model: Keras has no types."""
+
 
 class KerasEncoder:
     """A backbone with its weights, as one graph: uint8 -> scaling -> backbone -> average pool -> L2."""
@@ -61,7 +64,7 @@ def _random_state_kept() -> Iterator[None]:
         random.setstate(state)
 
 
-def _graph(network: Any, backbone: Backbone) -> Any:  # noqa: ANN401
+def _graph(network: Network, backbone: Backbone) -> Network:
     pixels = keras.Input((*backbone.input_size, 3), dtype="uint8")
     try:
         features = network(scaled(keras.ops.cast(pixels, "float32"), backbone.scaling), training=False)
@@ -78,13 +81,13 @@ def _graph(network: Any, backbone: Backbone) -> Any:  # noqa: ANN401
     return graph
 
 
-def _input_size(network: Any, backbone: Backbone) -> tuple[int, int]:  # noqa: ANN401
+def _input_size(network: Network, backbone: Backbone) -> tuple[int, int]:
     """Return the size that the network is built for, with the backbone's own where that leaves it open."""
     height, width = network.inputs[0].shape[1:3]
     return height or backbone.input_size[0], width or backbone.input_size[1]
 
 
-def _application(backbone: Backbone, weights: str) -> tuple[Any, str]:
+def _application(backbone: Backbone, weights: str) -> tuple[Network, str]:
     """Return a network of `keras.applications` and the digest of its weights.
 
     The network is built without weights, whatever they come from, so that equal weights are an equal graph.
@@ -102,7 +105,9 @@ def _application(backbone: Backbone, weights: str) -> tuple[Any, str]:
     return network, digest
 
 
-def _built(backbone: Backbone, *, size: tuple[int, int] | None, weights: str | None = None, top: bool = False) -> Any:  # noqa: ANN401
+def _built(
+    backbone: Backbone, *, size: tuple[int, int] | None, weights: str | None = None, top: bool = False
+) -> Network:
     """Build the network; at its own size for None. Pooled by Keras: ConvNeXt normalises what is pooled."""
     builder = getattr(keras.applications, backbone.architecture.keras_name)
     shape = None if size is None else (*size, 3)
@@ -114,7 +119,7 @@ def _built(backbone: Backbone, *, size: tuple[int, int] | None, weights: str | N
         raise BadInput(f"Keras cannot build {backbone}: {_sentence(error)}") from error
 
 
-def _completed(network: Any, backbone: Backbone) -> None:  # noqa: ANN401
+def _completed(network: Network, backbone: Backbone) -> None:
     """Make the first layers of an EfficientNet what they are where Keras loads its own weights.
 
     There, and only there, Keras divides by the square root of the deviations once more (efficientnet.py;
@@ -148,7 +153,7 @@ def _downloaded(backbone: Backbone) -> list[NDArray[np.float32]]:
     return weights
 
 
-def _load(network: Any, backbone: Backbone, path: Path) -> None:  # noqa: ANN401
+def _load(network: Network, backbone: Backbone, path: Path) -> None:
     """Load `path` into `network`; where the file has a classifier on top, all but that."""
     try:
         _fill(network, path)
@@ -164,7 +169,7 @@ def _load(network: Any, backbone: Backbone, path: Path) -> None:  # noqa: ANN401
             ) from second
 
 
-def _fill(network: Any, path: Path) -> None:  # noqa: ANN401
+def _fill(network: Network, path: Path) -> None:
     """Load all numbers of `network`, or raise: where a file lacks some, Keras may only warn."""
     with warnings.catch_warnings(record=True, action="always", category=UserWarning) as noticed:
         network.load_weights(path)
@@ -172,7 +177,7 @@ def _fill(network: Any, path: Path) -> None:  # noqa: ANN401
         raise ValueError(lacking[0])
 
 
-def _randomise(network: Any) -> None:  # noqa: ANN401
+def _randomise(network: Network) -> None:
     """Fill the kernels from a seed of their own: the same on every machine.
 
     So wide (He et al. 2015, Delving Deep into Rectifiers, equation 10, as a uniform distribution) that a picture's
@@ -187,7 +192,7 @@ def _randomise(network: Any) -> None:  # noqa: ANN401
             variable.assign(generator.uniform(-limit, limit, variable.shape).astype(np.float32))
 
 
-def _own_model(path: Path) -> tuple[Any, str]:
+def _own_model(path: Path) -> tuple[Network, str]:
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):  # others had ways around safe_mode (CVE-2025-9905)
         raise BadWeights(f"{path} is not a .keras file", hint="write one with: model.save('name.keras')")
     try:

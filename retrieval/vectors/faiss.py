@@ -24,6 +24,7 @@ from retrieval.vectors.exact import ExactVectors, Segment
 
 faiss: Any = _faiss
 """Without its types, which do not know what its Python layer accepts (arrays, keywords)."""
+FaissIndex = Any
 
 SUFFIX = ".faiss"
 SPARE = 16
@@ -87,7 +88,7 @@ def files_of(ref: str) -> tuple[str, str]:
 class Structure:
     """An open structure."""
 
-    index: Any
+    index: FaissIndex
     data: NDArray[np.uint8]
     """The bytes that `index` is a view of."""
 
@@ -129,7 +130,7 @@ def margin(dim: int) -> float:
     return 1.01 * (dim + 2) * 2.0**-24
 
 
-def _search(segment: Segment, index: Any, queries: Vectors, k: int, only: Ids | None) -> Hits:  # noqa: ANN401 - of FAISS
+def _search(segment: Segment, index: FaissIndex, queries: Vectors, k: int, only: Ids | None) -> Hits:
     parameters, allowed = None, len(segment.ids)
     if only is not None:
         mask = np.isin(segment.ids, only)
