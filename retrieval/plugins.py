@@ -1,4 +1,4 @@
-"""Name -> object on demand: the only place that imports by name, so that what is slow to import waits for its first use."""
+"""Name -> object on demand: the only place that imports by name. What is slow to import waits for its first use."""
 
 from importlib import import_module
 from typing import Any

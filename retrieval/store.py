@@ -11,7 +11,8 @@
     3               N+1, whole         segments that only N-1 used     the same
 
 The metadata decides what exists; the vectors only propose. The current and the previous generation are kept, so that a
-reader that has just read refs finds the files. Merges and repairs are commits like any other.
+reader that has just read refs finds the files. Merges and repairs are commits like any other. An index exists once its
+first generation is committed: a creation that was cut short left none.
 """
 
 import logging
@@ -243,7 +244,8 @@ class Store:
     def edit(self, statement: Any, *arguments: Any) -> Any:  # noqa: ANN401 - any function of `metadata`
         """Return `statement(connection, *arguments)` of a transaction of its own; within `writing`.
 
-        For what adds and forgets no images or files, and so is no new generation: roots, encoders, migrations.
+        For what is no change of images or files, and so no new generation (roots, encoders, migrations), and for what
+        inserts that itself.
         """
         with self._database.writing() as connection:
             return statement(connection, *arguments)
@@ -306,10 +308,9 @@ class Store:
             live = np.fromiter(metadata.image_ids(connection), dtype=np.int64)
         segments = list(before.segments)
         for group in groups:
-            if not set(group) <= set(before.refs):
-                continue  # another writer was faster than a reader who found it damaged
-            segments = [segment for segment in segments if segment[0] not in group]
-            segments += self.merged(group, live)
+            if set(group) <= set(before.refs):  # else another writer was faster than the reader who found it damaged
+                segments = [segment for segment in segments if segment[0] not in group]
+                segments += self.merged(group, live)
         self.edit(_replace, segments)
         self._opened = None  # the same vectors have the same names, whatever became of their files
 

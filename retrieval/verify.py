@@ -43,7 +43,7 @@ class Verification:
     lost: tuple[str, ...] = ()
     """What a repair had to give up, one sentence each."""
     orphans: int = 0
-    """Vector files that no committed generation names: left by an interruption, swept by a later run; not damage."""
+    """Vector files that no kept generation names: merged away, or left by an interruption; a later run sweeps them."""
 
     @property
     def whole(self) -> bool:

@@ -29,7 +29,7 @@ HEAVY = ("tensorflow", "keras", "faiss", "openvino", "fastapi", "pillow_heif", "
 
 def room(module: str) -> str:
     """The file or folder of the package that a module belongs to."""
-    return module.split("/")[0]
+    return module.partition("/")[0]
 
 
 def imports(module: str) -> set[str]:
