@@ -317,12 +317,12 @@ def kill_at_random(folder: Path, seconds: float) -> int:
 
 
 def test_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
-    assert kill_at_random(tmp_path, 6) > 3
+    assert kill_at_random(tmp_path, 6) > 0
 
 
 @pytest.mark.slow
 def test_many_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
-    assert kill_at_random(tmp_path, 120) > 100
+    assert kill_at_random(tmp_path, 120) > 50
 
 
 # -- a full disk --------------------------------------------------------------------------------------------------

@@ -607,5 +607,5 @@ def test_damaged_vector_files_never_end_in_anything_but_our_errors(home: Path, s
 
 @pytest.mark.slow
 def test_much_damage_never_ends_in_anything_but_our_errors(home: Path, sample: Path) -> None:
-    _never_anything_but_our_errors(home, sample, lambda: [home / "index" / store.DATABASE], range(1000, 3000))
-    _never_anything_but_our_errors(home, sample, lambda: files_of(home, ""), range(1000, 1500))
+    _never_anything_but_our_errors(home, sample, lambda: [home / "index" / store.DATABASE], range(1000, 2000))
+    _never_anything_but_our_errors(home, sample, lambda: files_of(home, ""), range(1000, 1300))
