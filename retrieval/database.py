@@ -36,18 +36,19 @@ INTEGER = sql.BigInteger().with_variant(sql.Integer, "sqlite")  # SQLite's rowid
 class Database:
     """The file of an index: any number of threads and processes read, and one writes.
 
-    They meet in two files beside it. Where those cannot be made (the folder is read-only, the disk is full), the
-    database is read without locks, and a read beside which it changed after all ends in `IndexBusy`, not in a mixture.
+    They meet in two files beside it, `-wal` and `-shm`. Where those cannot be made (the folder is read-only, the disk
+    is full), the file is read without locks, and a read during which it changed ends in `IndexBusy`, not in a mixture.
     """
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         """Prepare to use the file at `path`, which with `create` is made where it is missing."""
         self.path = path
+        self._log = path.with_name(path.name + "-wal")
         self.writable = create or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
         mode = "rwc" if create else "rw" if self.writable else "ro"
         self._engine = _engine(path, f"mode={mode}", _DURABLY if self.writable else ())
         self._mutex = threading.Lock()
-        self._lockless: tuple[_Stamps, sql.Engine] | None = None
+        self._lockless: tuple[_Stamp | None, sql.Engine] | None = None
 
     def close(self) -> None:
         """Let go of the file; the last to do so folds SQLite's log into it. It is opened again when it is needed."""
@@ -61,17 +62,17 @@ class Database:
     def reading(self) -> Iterator[sql.Connection]:
         """Give a read transaction: all of it sees one state."""
         with ExitStack() as stack:
-            connection, stamps = self._with_locks(stack), None
+            connection, stamp = self._with_locks(stack), None
             if connection is None:
-                stamps, engine = self._without_locks()
+                stamp, engine = self._without_locks()
                 connection = stack.enter_context(engine.connect())
                 stack.enter_context(connection.begin())
             try:
                 yield connection
             except IndexDamaged:
-                self._demand_unchanged(stamps)
+                self._demand_unchanged(stamp)
                 raise
-            self._demand_unchanged(stamps)
+            self._demand_unchanged(stamp)
 
     @contextmanager
     def writing(self) -> Iterator[sql.Connection]:
@@ -97,44 +98,49 @@ class Database:
             connection = stack.enter_context(self._engine.connect())
             stack.enter_context(connection.begin())
             connection.exec_driver_sql("SELECT 1 FROM sqlite_schema").close()
-        except StorageError:
+        except StorageError as error:
             stack.close()
-            return None
+            if not _size(self._log):
+                return None
+            if self.writable:
+                raise
+            raise StorageError(
+                f"the latest changes of the index are in {self._log.name}, which cannot be read in a read-only folder",
+                hint="copy the index to a folder that can be written",
+            ) from error
         return connection
 
-    def _without_locks(self) -> tuple["_Stamps", sql.Engine]:
-        """Return an engine over the files as they are now, and their stamps."""
-        stamps = self._stamps()
+    def _without_locks(self) -> "tuple[_Stamp | None, sql.Engine]":
+        """Return the stamp of the file, and an engine that takes it for one that does not change."""
+        stamp = _stamp(self.path)
         with self._mutex:
-            if self._lockless is None or self._lockless[0] != stamps:
+            if self._lockless is None or self._lockless[0] != stamp:
                 if self._lockless is not None:
                     self._lockless[1].dispose()
-                self._lockless = stamps, _engine(self.path, *(_ALONE if stamps[1] else _IMMUTABLE))
+                self._lockless = stamp, _engine(self.path, "mode=ro&immutable=1", ())
             return self._lockless
 
-    def _stamps(self) -> "_Stamps":
-        return _stamp(self.path), _stamp(self.path.with_name(self.path.name + "-wal"))
-
-    def _demand_unchanged(self, stamps: "_Stamps | None") -> None:
-        """Make sure that nobody wrote to the files with these stamps; what was not there was not read."""
-        if stamps is not None and any(old not in {None, new} for old, new in zip(stamps, self._stamps(), strict=True)):
+    def _demand_unchanged(self, stamp: "_Stamp | None") -> None:
+        if stamp is not None and stamp != _stamp(self.path):
             raise IndexBusy("the index was written to while it was read", hint="ask again")
 
 
-_Stamps = tuple[tuple[int, int, int] | None, tuple[int, int, int] | None]
-"""What changes whenever the database or its log are written to."""
 _DURABLY = ("journal_mode=WAL", "synchronous=FULL")
-_IMMUTABLE = ("mode=ro&immutable=1", ())
-_ALONE = (f"mode=ro&vfs={'unix' if os.name == 'posix' else 'win32'}-none", ("locking_mode=EXCLUSIVE",))
-"""SQLite's log is read into memory of this process's own."""
+_Stamp = tuple[int, int, int]
+"""What changes whenever a file is written to."""
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _stamp(path: Path) -> _Stamp | None:
     try:
         status = path.stat()
     except OSError:
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _size(path: Path) -> int:
+    stamp = _stamp(path)
+    return 0 if stamp is None else stamp[1]
 
 
 def _engine(path: Path, parameters: str, pragmas: tuple[str, ...]) -> sql.Engine:
@@ -185,6 +191,8 @@ def in_memory() -> Iterator[sql.Connection]:
 
 _GARBLED = "names in it are no text"
 """Said for the UnicodeDecodeError that the driver raises where SQLite's own complaint quotes a damaged definition."""
+_DEAD = {sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC}
+"""After a failed flush, nothing that a file descriptor says can be believed: the connection is given up."""
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _STORAGE = {
     sqlite3.SQLITE_AUTH,
@@ -206,8 +214,8 @@ def _translate(context: Any) -> None:  # noqa: ANN401 - sqlalchemy.engine.Except
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return  # no error of SQLite's own
-    if code & 0xFF == sqlite3.SQLITE_IOERR:
-        context.is_disconnect = True  # after a failed fsync the file descriptor is dead
+    if code in _DEAD:
+        context.is_disconnect = True
     raise _in_our_words(code & 0xFF, str(error)) from error
 
 

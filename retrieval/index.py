@@ -59,6 +59,8 @@ class Index:
         if encoder is not None:
             return cls(Store.create(Path(path), model.described(encoder, None, "")), encoder)
         chosen = Backbone.choose(backbone, input_size=input_size, alpha=alpha, minimalistic=minimalistic)
+        if chosen.is_model and weights is not None:
+            raise BadInput("a model of your own has its weights inside", hint="give either --backbone or --weights")
         where = locate_weights(chosen, backbone if chosen.is_model else _text(weights))
         loaded = model.load(chosen, where)
         return cls(Store.create(Path(path), model.described(loaded, loaded.backbone, where)), loaded)

@@ -258,6 +258,19 @@ def test_a_closed_pipe_is_no_error(home: Path) -> None:
     os.close(write)
 
 
+def test_closed_streams_are_no_error(home: Path) -> None:
+    query = " ".join([*COMMAND, "query", str(home / "photos" / "03.png"), "-i", str(home / "index")])
+    assert subprocess.run(["sh", "-c", f"{query} >&-"], capture_output=True, check=False).returncode == 0
+    assert subprocess.run(["sh", "-c", f"{query} 2>&-"], capture_output=True, check=False).returncode == 0
+    nothing = run("query", "-", "-i", home / "index")
+    closed = subprocess.run(
+        ["sh", "-c", " ".join([*COMMAND, "query", "-", "-i", str(home / "index"), "<&-"])],
+        capture_output=True,
+        check=False,
+    )
+    assert closed.stderr == nothing.stderr == b"error: empty file\n"
+
+
 def test_version_and_help() -> None:
     assert run("--version").stdout == b"retrieval 0.1.0\n"
     assert b"keras" in run("-v", "--version").stdout

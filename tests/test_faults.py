@@ -276,7 +276,8 @@ def _work_for_ever(connection: Connection, folder: Path, seed: int) -> None:
     while True:
         made = len(os.listdir(folder / "photos"))
         for number in range(made, made + 5):
-            put(folder / "photos" / f"{number:05}.png", picture((number % 251, number // 251, 7), (8, 8)))
+            put(folder / "half", picture((number % 251, number // 251, 7), (8, 8)))
+            os.replace(folder / "half", folder / "photos" / f"{number:05}.png")
         index.add(folder / "photos")
         connection.send(made + 5)
         if chance.random() < 0.2:

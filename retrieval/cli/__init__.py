@@ -46,6 +46,9 @@ def _retrieval(version: Version = False, verbose: Verbose = False, quiet: Quiet 
 
 def main() -> None:
     """Run the command line and exit."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ side reports its start-up on stderr
     warnings.simplefilter("ignore")  # likewise the libraries' Python sides; -v brings them back
     handler = logging.StreamHandler()
