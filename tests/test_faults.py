@@ -423,6 +423,19 @@ def test_files_that_may_not_grow_are_said_and_lose_nothing(many: Path) -> None:
         assert error.startswith(("the index cannot be used: ", "the database of the index cannot be used: "))
 
 
+def _ask_on_a_full_disk(folder: Path) -> list[str]:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    with Index.open(folder / "index", encoder=ColourEncoder()) as index:
+        assert index.verify().whole
+        return names(index)
+
+
+def test_a_query_needs_no_room_on_the_disk(indexed: Path) -> None:
+    assert in_child(_ask_on_a_full_disk, indexed) == [f"{number:02}.png" for number in range(KNOWN)]
+    is_whole_and_goes_on(indexed, {KNOWN})
+
+
 def _limit_files() -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
