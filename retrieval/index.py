@@ -4,6 +4,8 @@ import itertools
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,7 +13,7 @@ from typing import Self
 from retrieval import metadata, model, pipeline, query, roots
 from retrieval import verify as verification
 from retrieval.backbones import DEFAULT, Backbone, locate_weights
-from retrieval.errors import BadInput
+from retrieval.errors import BadInput, IndexDamaged
 from retrieval.metadata import Place
 from retrieval.model import Model
 from retrieval.query import Query
@@ -31,9 +33,14 @@ class Index:
     def __init__(self, store: Store, encoder: Encoder | None = None, weights: str | None = None) -> None:
         """Use `Index.open` or `Index.create` instead."""
         self._store = store
-        with store.connection() as connection:
+        self._given = encoder, weights
+
+    @cached_property
+    def _model(self) -> Model:
+        """What made the vectors; read when it is needed, so that an index which does not say it can be repaired."""
+        with self._store.connection() as connection:
             row = metadata.encoder(connection, metadata.latest(connection).fingerprint)
-        self._model = Model(row, encoder, weights)
+        return Model(row, *self._given)
 
     @classmethod
     def create(
@@ -83,7 +90,8 @@ class Index:
         `IndexDamaged`, `UnknownBackbone`, `BadInput`.
         """
         index = cls(Store(Path(path)), encoder, _text(weights))
-        index._model.demand(backbone, {"input_size": input_size, "alpha": alpha, "minimalistic": minimalistic})
+        with suppress(IndexDamaged):  # raised again by whatever needs the model; `verify` does not
+            index._model.demand(backbone, {"input_size": input_size, "alpha": alpha, "minimalistic": minimalistic})
         return index
 
     def close(self) -> None:

@@ -173,16 +173,19 @@ class Update:
         with self.store.connection() as connection:
             return metadata.sha256_of_id(connection, id_) == sha256
 
-    def _taken(self, picture: Picture) -> bool:
-        """Tell whether other content has the id of `picture`: never to be overwritten, however unlikely."""
-        if picture.id in self.pending.sha256:
+    def _is_there(self, image: int) -> bool:
+        if image in self.pending.sha256:
             return True
         with self.store.connection() as connection:
-            return metadata.sha256_of_id(connection, picture.id) is not None
+            return metadata.sha256_of_id(connection, image) is not None
 
     def _take(self, outcome: Outcome) -> None:
         row = self.before.pop(outcome.file.path)
-        if isinstance(outcome, Embedded) and self._taken(outcome.picture):
+        if isinstance(outcome, Known) and not self._is_there(outcome.image):
+            # Its last place became another picture's, and that was committed, after this file was looked at.
+            ((outcome,),) = pipeline.embed([outcome.file], self.place, self.size, self.encoder, self._known)
+        if isinstance(outcome, Embedded) and self._is_there(outcome.picture.id):
+            # Other content has its id: unlikely below a billion images, and never to be overwritten.
             outcome = Failed(outcome.file, "another picture of the index has the same 63-bit id")
         match outcome:
             case Known(file, image):

@@ -98,6 +98,19 @@ def test_renaming_the_folder_of_everything_is_a_move(index: Index, photos: Path,
     assert encoder.pictures == 2
 
 
+def test_renumbering_many_photos_loses_none(index: Index, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retrieval.update.COMMIT_ROWS", 1)  # a commit after every batch, before others are looked at
+    for number in range(300):
+        put(photos / f"{number:03}.png", picture((number % 250, number // 250, 7)))
+    assert index.add(photos).added == 312
+    for number in range(299, -1, -1):
+        (photos / f"{number:03}.png").rename(photos / f"{number + 1:03}.png")
+    index.add(photos)
+    assert index.info().images == 312
+    assert index.verify().whole
+    assert paths(index) == {str(path) for path in photos.rglob("*.png")}
+
+
 def test_a_copy_is_one_image_with_two_places(index: Index, photos: Path, encoder: ColourEncoder) -> None:
     index.add(photos)
     shutil.copy(photos / "00.png", photos / "copy.png")
