@@ -66,12 +66,9 @@ def claim(store: Store, folder: bytes) -> Spot:
     if not os.path.isdir(path):
         what = "is not a folder" if os.path.exists(path) else "does not exist"
         raise BadInput(f"{displayed(folder)} {what}", hint="give a folder that holds pictures")
-    made = int(store.edit(metadata.put_root, path, _beside(store, path)))
-    for root, place in known.items():
-        inner = relative(path, place)
-        if inner and not _passed_over(inner):
-            store.edit(metadata.absorb_root, root, made, inner + b"/")
-    return Spot(made, path, b"")
+    candidates = {root: relative(path, place) for root, place in known.items()}
+    inner = {root: below + b"/" for root, below in candidates.items() if below and not _passed_over(below)}
+    return Spot(int(store.edit(metadata.put_root_over, path, _beside(store, path), inner)), path, b"")
 
 
 def relative(folder: bytes, path: bytes) -> bytes | None:

@@ -36,7 +36,7 @@ def shared() -> Callable[[str], Path]:
     """Give a file or folder of the shared data, or skip the test where it is absent."""
 
     def get(name: str) -> Path:
-        path = SHARED / "data" / name
+        path = (SHARED / "data" / name).resolve()
         if not path.exists():
             pytest.skip(f"the shared data is absent: no {path}")
         return path
