@@ -49,13 +49,21 @@ def main() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed by whoever started us
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ side reports its start-up on stderr
-    warnings.simplefilter("ignore")  # likewise the libraries' Python sides; -v brings them back
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _hush_native_code()
+    warnings.simplefilter("ignore")  # the libraries' own; -v brings them back
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("note: %(message)s"))
     log.addHandler(handler)
     log.propagate = False
     sys.exit(_run())
+
+
+def _hush_native_code() -> None:
+    """Keep stderr for Python: TensorFlow's C++ side reports its start-up there, whatever log level it is given."""
+    own = os.dup(sys.stderr.fileno())
+    sys.stderr = os.fdopen(own, "w", buffering=1, encoding=sys.stderr.encoding, errors=sys.stderr.errors)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _run() -> int:

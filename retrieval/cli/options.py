@@ -1,6 +1,8 @@
 """Options that several commands share."""
 
 import logging
+import os
+import sys
 import warnings
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -18,6 +20,7 @@ def _verbose(value: bool) -> bool:
     if value:
         log.setLevel(logging.DEBUG)
         warnings.resetwarnings()
+        os.dup2(sys.stderr.fileno(), 2)  # what native code has to say, too
     return value
 
 
