@@ -16,6 +16,7 @@ import sqlalchemy as sql
 from retrieval.errors import IndexBusy, IndexDamaged, RetrievalError, StorageError
 from retrieval.types import displayed
 
+REPAIR = "see what can be saved with: retrieval verify --repair"
 WAIT = 30
 """Seconds that a statement waits for another connection's short commit."""
 MOUNTS = Path("/proc/self/mounts")

@@ -1,10 +1,11 @@
-"""The facts of an index in SQLite: tables, queries, migrations. Every function takes a connection in a transaction.
+"""The facts of an index in SQLite: tables and queries. Every function takes a connection in a transaction.
 
 Each row carries a digest of its other columns, and a function that returns rows raises `IndexDamaged` for one that is
 not what was written: a flipped bit on the disk is not believed.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,11 +13,10 @@ from typing import Any
 import sqlalchemy as sql
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from retrieval.database import BYTES, INTEGER, is_sound, signed, signed_table
-from retrieval.errors import IndexDamaged, IndexTooNew
+from retrieval.database import BYTES, INTEGER, REPAIR, is_sound, signed, signed_table
+from retrieval.errors import IndexDamaged
 from retrieval.types import Picture
 
-REPAIR = "see what can be saved with: retrieval verify --repair"
 PART = 10_000
 """Rows or ids that go into one statement."""
 
@@ -79,7 +79,11 @@ files = _table(  # one row a place
 sql.Index("files_image", files.c.image, files.c.offline)
 sql.Index("files_unreadable", files.c.root, files.c.path, sqlite_where=files.c.reason.is_not(None))
 sql.Index("files_offline", files.c.image, sqlite_where=files.c.offline == 1)
-format_ = sql.Table("format", schema, sql.Column("version", INTEGER, primary_key=True, autoincrement=False))
+settings = _table(  # what was chosen for this index, or found out about it; one row a word of its users
+    "settings",
+    sql.Column("name", sql.Text, primary_key=True),
+    sql.Column("value", sql.Text, nullable=False),  # JSON
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,39 +134,7 @@ class Generation:
         return Generation(self.number + 1, self.fingerprint, counts[0], counts[1], total, parts)
 
 
-# -- format and migrations ----------------------------------------------------------------------------------------
-
-
-def _create(connection: sql.Connection) -> None:
-    schema.create_all(connection)
-
-
-MIGRATIONS: list[Callable[[sql.Connection], None]] = [_create]
-"""Step i takes a database from format i to i + 1; a new index goes through all of them. So, with the first step that is
-appended, `_create` has to become the statements of format 1 in so many words: `verify` compares definitions."""
-
-
-def version(connection: sql.Connection) -> int:
-    """Return the format of the database, 0 for an empty one; `IndexTooNew` where this program does not know it."""
-    if not sql.inspect(connection).get_table_names():
-        return 0
-    found = connection.scalar(sql.select(format_.c.version))
-    if not isinstance(found, int) or found < 1:
-        raise IndexDamaged("the database of the index does not say its format", hint=REPAIR)
-    if found > len(MIGRATIONS):
-        raise IndexTooNew(
-            f"the index has format {found}, this version of retrieval reads up to {len(MIGRATIONS)}",
-            hint="upgrade: pip install --upgrade retrieval",
-        )
-    return found
-
-
-def migrate(connection: sql.Connection) -> None:
-    """Bring the database to the newest format, within the caller's transaction."""
-    for step in MIGRATIONS[version(connection) :]:
-        step(connection)
-    connection.execute(sql.delete(format_))
-    connection.execute(sql.insert(format_), {"version": len(MIGRATIONS)})
+# -- reading -----------------------------------------------------------------------------------------------------------
 
 
 def _sound(connection: sql.Connection, table: sql.Table, chosen: sql.Select[Any]) -> Iterator[tuple[Any, ...]]:
@@ -223,6 +195,20 @@ def put_encoder(connection: sql.Connection, row: Mapping[str, Any]) -> None:
     connection.execute(
         upsert(encoders).values(values).on_conflict_do_update(index_elements=["fingerprint"], set_=values)
     )
+
+
+def setting(connection: sql.Connection, name: str) -> Any:  # noqa: ANN401 - what JSON holds
+    """Return the setting `name`, None where nothing was set."""
+    found = next(_sound(connection, settings, sql.select(settings).where(settings.c.name == name)), None)
+    return None if found is None else json.loads(found[1])
+
+
+def put_setting(connection: sql.Connection, name: str, value: Any) -> None:  # noqa: ANN401 - what JSON can hold
+    """Set `name` to `value`, or to nothing for None."""
+    connection.execute(sql.delete(settings).where(settings.c.name == name))
+    if value is not None:
+        row = {"name": name, "value": json.dumps(value, sort_keys=True)}
+        connection.execute(sql.insert(settings), signed(settings, row))
 
 
 # -- roots and files ----------------------------------------------------------------------------------------------

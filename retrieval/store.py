@@ -29,8 +29,8 @@ import numpy as np
 import sqlalchemy as sql
 from filelock import FileLock, Timeout
 
-from retrieval import metadata, plugins
-from retrieval.database import Database, network_file_system
+from retrieval import metadata, migrations, plugins
+from retrieval.database import REPAIR, Database, network_file_system
 from retrieval.errors import (
     IndexBusy,
     IndexDamaged,
@@ -87,7 +87,7 @@ class View:
         try:
             return self.snapshot.get(np.array([id_]))
         except KeyError:
-            raise IndexDamaged(f"the vector of image {id_} is missing", hint=metadata.REPAIR) from None
+            raise IndexDamaged(f"the vector of image {id_} is missing", hint=REPAIR) from None
 
 
 class Store:
@@ -117,14 +117,14 @@ class Store:
     def _demand_format(self) -> None:
         """Bring an older format to the newest; `IndexTooNew`."""
         with self.connection() as connection:
-            found = metadata.version(connection)
+            found = migrations.version(connection)
         if not found and not any((self.folder / VECTORS).glob("*")):
             raise _not_found(self.folder)  # its creation was cut short
         if not found:
             raise IndexDamaged("the database of the index is empty", hint="index the pictures into a new folder")
-        if found < len(metadata.MIGRATIONS):
+        if found < len(migrations.STEPS):
             with self.writing():
-                self.edit(metadata.migrate)
+                self.edit(migrations.migrate)
 
     @staticmethod
     def refuse_existing(folder: Path) -> None:
@@ -147,7 +147,7 @@ class Store:
             made = Database(folder / DATABASE, create=True)
             try:
                 with made.writing() as connection:
-                    metadata.migrate(connection)
+                    migrations.migrate(connection)
                     metadata.put_encoder(connection, encoder)
                     metadata.insert_generation(connection, Generation(1, encoder["fingerprint"], 0, 0, 0, ()))
             finally:

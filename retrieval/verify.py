@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sql
 
-from retrieval import database, metadata
+from retrieval import database, metadata, migrations
 from retrieval.database import is_sound, signed
 from retrieval.errors import IndexDamaged
-from retrieval.metadata import Generation, encoders, files, generations, images, roots, segments
+from retrieval.metadata import Generation, encoders, files, generations, images, roots, segments, settings
 from retrieval.store import VECTORS, Store
 from retrieval.types import Ids, displayed, image_id
 from retrieval.vectors import VectorSnapshot
@@ -28,7 +28,7 @@ MENDED = 1000
 BELIEVED = 2**62
 """No number of a generation reaches that but by a flipped bit."""
 AGAIN = "update their folders to read them again"
-SIGNED = (encoders, generations, segments, images, roots, files)
+SIGNED = (encoders, generations, segments, images, roots, files, settings)
 
 Row = tuple[Any, ...]
 """All columns of a table in order."""
@@ -120,14 +120,14 @@ def structural_damage(connection: sql.Connection) -> Iterator[str]:
     yield from (" ".join(complaint.split()) for complaint in complaints if complaint != "ok")
     for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
         yield f"a row of {row[0]} refers to none of {row[2]}"
-    if _definitions(connection) != _right_definitions(tuple(metadata.MIGRATIONS)):
+    if _definitions(connection) != _right_definitions(tuple(migrations.STEPS)):
         yield "the definition of the tables is not the one of this format"
 
 
 @cache
 def _right_definitions(steps: tuple[Any, ...]) -> set[tuple[str, ...]]:  # noqa: ARG001 - what they depend on
     with database.in_memory() as fresh:
-        metadata.migrate(fresh)
+        migrations.migrate(fresh)
         return _definitions(fresh)
 
 
@@ -287,10 +287,12 @@ def _forget(connection: sql.Connection, damaged: Mapping[sql.Table, Sequence[Row
     """Forget rows that are not what was written, and what refers to rows that are not there; return what that means."""
     connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
     lost = list(_missing_rows(connection))
-    for table in (files, images):
-        for some in metadata.chunks([row[0] for row in damaged[table]]):
-            connection.execute(sql.delete(table).where(table.c.id.in_(some)))
+    for table in (files, images, settings):
+        (key,) = table.primary_key
+        for some in metadata.chunks([row[table.c.keys().index(key.name)] for row in damaged[table]]):
+            connection.execute(sql.delete(table).where(key.in_(some)))
     lost += [f"{len(damaged[table])} {table.name}; {AGAIN}" for table in (images, files) if damaged[table]]
+    lost += [f"the setting {row[0]}" for row in damaged[settings]]
     lost += [_keep_root(connection, row[0]) for row in damaged[roots]]
     rootless = sql.select(files.c.root).where(~sql.exists().where(roots.c.id == files.c.root)).distinct()
     lost += [_keep_root(connection, root) for root in list(connection.scalars(rootless)) if root is not None]

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from retrieval import Index, IndexNotFound, StorageError, metadata, store, update
+from retrieval import Index, IndexNotFound, StorageError, metadata, migrations, store, update
 from retrieval import verify as verification
 from retrieval.store import Store
 from retrieval.vectors import exact
@@ -229,13 +229,13 @@ def _migrate_and_die(folder: Path) -> None:
         connection.exec_driver_sql("ALTER TABLE images ADD COLUMN note TEXT")
         die()
 
-    metadata.MIGRATIONS.append(step)
+    migrations.STEPS.append(step)
     Index.open(folder / "index", encoder=ColourEncoder())
 
 
 def test_a_kill_while_a_format_is_migrated_leaves_the_older_one(indexed: Path) -> None:
     killed(_migrate_and_die, indexed)
-    assert rows(indexed / "index", "SELECT version FROM format") == [(1,)]
+    assert rows(indexed / "index", "SELECT version FROM format") == [(2,)]
     is_whole_and_goes_on(indexed, {KNOWN})
 
 

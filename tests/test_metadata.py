@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sql
 
-from retrieval import metadata
+from retrieval import database, metadata, migrations
 from retrieval.database import Database
 from retrieval.errors import IndexDamaged
 from retrieval.metadata import FileRow, Root
@@ -36,7 +36,7 @@ def connection(tmp_path: Path) -> Iterator[sql.Connection]:
     """A write transaction over an empty database with an encoder and the root 1, /photos."""
     database = Database(tmp_path / "index.db", create=True)
     with database.writing() as made:
-        metadata.migrate(made)
+        migrations.migrate(made)
         metadata.put_encoder(made, ENCODER)
         metadata.put_root(made, b"/photos", None)
         yield made
@@ -268,11 +268,24 @@ def test_text_and_bytes_of_all_kinds_keep_their_digest(connection: sql.Connectio
     assert row["digest"] == hashlib.blake2b(rb"(1, 0, '\xe9\U0001fae8', -2)", digest_size=8).digest()
 
 
-def test_the_format_is_the_one_that_is_written_down(connection: sql.Connection) -> None:
-    """If this fails, the format has changed: freeze `metadata._create` as statements, append a step to MIGRATIONS."""
-    rows = connection.exec_driver_sql("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
-    text = "\n".join("".join(row[0].split()) for row in rows)
-    assert metadata.version(connection) == 1
-    assert (
-        hashlib.sha256(text.encode()).hexdigest() == "b9ff8d8f8c70ef1416e6773bb6a9ec9ff29bf253c8da60faa1c8f2c8f7b6fb17"
-    )
+@pytest.mark.parametrize(
+    ("number", "digest"),
+    [
+        (1, "b9ff8d8f8c70ef1416e6773bb6a9ec9ff29bf253c8da60faa1c8f2c8f7b6fb17"),
+        (2, "9b88c31c5d5fb832cfb02b170c00a82c55898637ed23074342e53a7ffc0a23ad"),
+    ],
+)
+def test_a_format_is_the_one_that_is_written_down(number: int, digest: str) -> None:
+    """If this fails, a format has changed after the fact: append a step to `migrations.STEPS` instead."""
+    with database.in_memory() as connection:
+        for step in migrations.STEPS[:number]:
+            step(connection)
+        rows = connection.exec_driver_sql("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
+        text = "\n".join("".join(row[0].split()) for row in rows)
+    assert hashlib.sha256(text.encode()).hexdigest() == digest
+
+
+def test_the_tables_are_those_of_the_newest_format(connection: sql.Connection) -> None:
+    for table in metadata.schema.sorted_tables:
+        columns = [(column["name"], column["nullable"]) for column in sql.inspect(connection).get_columns(table.name)]
+        assert columns == [(column.name, column.nullable) for column in table.c]

@@ -35,6 +35,7 @@ from retrieval import (
     StorageError,
     database,
     metadata,
+    migrations,
     store,
 )
 from retrieval.metadata import FileRow, Generation
@@ -717,11 +718,11 @@ def test_a_newer_format_is_refused_with_a_sentence(index: Index, photos: Path, t
     rows(tmp_path / "index", "UPDATE format SET version = 99")
     with pytest.raises(IndexTooNew) as caught:
         Index.open(tmp_path / "index")
-    assert str(caught.value) == "the index has format 99, this version of retrieval reads up to 1"
+    assert str(caught.value) == "the index has format 99, this version of retrieval reads up to 2"
     assert "pip install --upgrade" in caught.value.hint
     with pytest.raises(IndexExists):
         Index.create(tmp_path / "index", encoder=ColourEncoder())
-    rows(tmp_path / "index", "UPDATE format SET version = 1")
+    rows(tmp_path / "index", "UPDATE format SET version = 2")
     with Index.open(tmp_path / "index", encoder=ColourEncoder()) as opened:
         assert opened.verify().whole  # nothing was touched
 
@@ -739,10 +740,10 @@ def test_an_older_format_is_migrated_once_and_loses_nothing(
         runs.append(1)
         connection.exec_driver_sql("ALTER TABLE images ADD COLUMN note TEXT")
 
-    monkeypatch.setattr(metadata, "MIGRATIONS", [*metadata.MIGRATIONS, step])
+    monkeypatch.setattr(migrations, "STEPS", [*migrations.STEPS, step])
     for _ in range(2):
         with Index.open(tmp_path / "index", encoder=ColourEncoder()) as opened:
-            assert rows(tmp_path / "index", "SELECT version FROM format") == [(2,)]
+            assert rows(tmp_path / "index", "SELECT version FROM format") == [(3,)]
             assert rows(tmp_path / "index", "SELECT DISTINCT note FROM images") == [(None,)]
             after = opened.search(ANYTHING, k=50), opened.info(), list(opened.failures())
             assert after[0] == before[0]
@@ -762,7 +763,7 @@ def test_a_step_that_fails_leaves_the_older_format(
         connection.exec_driver_sql("UPDATE nothing SET x = 1")
 
     with monkeypatch.context() as patch:
-        patch.setattr(metadata, "MIGRATIONS", [*metadata.MIGRATIONS, step])
+        patch.setattr(migrations, "STEPS", [*migrations.STEPS, step])
         with pytest.raises(RetrievalError):
             Index.open(tmp_path / "index", encoder=ColourEncoder())
     with Index.open(tmp_path / "index", encoder=ColourEncoder()) as opened:

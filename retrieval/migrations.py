@@ -1,0 +1,70 @@
+"""From each format of the database to the next, in so many words: what was once written must not change any more."""
+
+from collections.abc import Callable
+from functools import partial
+
+import sqlalchemy as sql
+
+from retrieval.database import REPAIR
+from retrieval.errors import IndexDamaged, IndexTooNew
+
+_FORMAT_1 = """
+CREATE TABLE format (version INTEGER NOT NULL, PRIMARY KEY (version));
+CREATE TABLE encoders (fingerprint TEXT NOT NULL, backbone TEXT NOT NULL, weights BLOB NOT NULL, dim INTEGER NOT
+    NULL, height INTEGER NOT NULL, width INTEGER NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (fingerprint));
+CREATE TABLE generations (number INTEGER NOT NULL, fingerprint TEXT NOT NULL, images INTEGER NOT NULL, files
+    INTEGER NOT NULL, vectors INTEGER NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (number), FOREIGN KEY(fingerprint)
+    REFERENCES encoders (fingerprint));
+CREATE TABLE segments (generation INTEGER NOT NULL, position INTEGER NOT NULL, ref TEXT NOT NULL, vectors
+    INTEGER NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (generation, position), FOREIGN KEY(generation) REFERENCES
+    generations (number));
+CREATE TABLE images (id INTEGER NOT NULL, sha256 BLOB NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL,
+    format TEXT NOT NULL, taken TEXT, digest BLOB NOT NULL, PRIMARY KEY (id), UNIQUE (sha256));
+CREATE TABLE roots (id INTEGER NOT NULL, path BLOB NOT NULL, beside BLOB, digest BLOB NOT NULL, PRIMARY KEY
+    (id), UNIQUE (path));
+CREATE TABLE files (id INTEGER NOT NULL, root INTEGER NOT NULL, path BLOB NOT NULL, size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL, image INTEGER, offline INTEGER NOT NULL, reason TEXT, reader TEXT, digest BLOB NOT
+    NULL, PRIMARY KEY (id), UNIQUE (root, path), FOREIGN KEY(root) REFERENCES roots (id), FOREIGN KEY(image)
+    REFERENCES images (id));
+CREATE INDEX files_image ON files (image, offline);
+CREATE INDEX files_unreadable ON files (root, path) WHERE reason IS NOT NULL;
+CREATE INDEX files_offline ON files (image) WHERE offline = 1;
+"""
+_FORMAT_2 = """
+CREATE TABLE settings (name TEXT NOT NULL, value TEXT NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (name));
+"""
+
+
+def _execute(connection: sql.Connection, *, statements: str) -> None:
+    for statement in statements.split(";")[:-1]:
+        connection.exec_driver_sql(statement)
+
+
+STEPS: list[Callable[[sql.Connection], None]] = [
+    partial(_execute, statements=_FORMAT_1),
+    partial(_execute, statements=_FORMAT_2),
+]
+"""Step i takes a database from format i to i + 1; a new index goes through all of them."""
+
+
+def version(connection: sql.Connection) -> int:
+    """Return the format of the database, 0 for an empty one; `IndexTooNew` where this program does not know it."""
+    if not sql.inspect(connection).get_table_names():
+        return 0
+    found = connection.exec_driver_sql("SELECT version FROM format").scalar()
+    if not isinstance(found, int) or found < 1:
+        raise IndexDamaged("the database of the index does not say its format", hint=REPAIR)
+    if found > len(STEPS):
+        raise IndexTooNew(
+            f"the index has format {found}, this version of retrieval reads up to {len(STEPS)}",
+            hint="upgrade: pip install --upgrade retrieval",
+        )
+    return found
+
+
+def migrate(connection: sql.Connection) -> None:
+    """Bring the database to the newest format, within the caller's transaction."""
+    for step in STEPS[version(connection) :]:
+        step(connection)
+    connection.exec_driver_sql("DELETE FROM format")
+    connection.exec_driver_sql("INSERT INTO format VALUES (?)", (len(STEPS),))
