@@ -5,10 +5,10 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from retrieval import metadata, model, pipeline, query, roots
 from retrieval import verify as verification
@@ -17,7 +17,7 @@ from retrieval.errors import BadInput, IndexDamaged
 from retrieval.metadata import Place
 from retrieval.model import Model
 from retrieval.query import Query
-from retrieval.runtimes import Encoder
+from retrieval.runtimes import AUTO, Encoder, Execution
 from retrieval.store import Change, Store, View
 from retrieval.types import Coverage, Failure, Hits, Info, Match, Progress, Report, RootInfo, displayed
 from retrieval.update import Settings, Update
@@ -30,17 +30,17 @@ class Index:
     index has to be embedded, and not before.
     """
 
-    def __init__(self, store: Store, encoder: Encoder | None = None, weights: str | None = None) -> None:
+    def __init__(self, store: Store, execution: Execution, **given: Any) -> None:  # noqa: ANN401 - as `Model` takes it
         """Use `Index.open` or `Index.create` instead."""
-        self._store = store
-        self._given = encoder, weights
+        self._store, self._execution = store, execution
+        self._given = given
 
     @cached_property
     def _model(self) -> Model:
         """What made the vectors; read when it is needed, so that an index which does not say it can be repaired."""
         with self._store.connection() as connection:
             row = metadata.encoder(connection, metadata.latest(connection).fingerprint)
-        return Model(row, *self._given)
+        return Model(row, partial(model.stored_graph, self._store), execution=self._execution, **self._given)
 
     @classmethod
     def create(
@@ -53,6 +53,9 @@ class Index:
         alpha: float | None = None,
         minimalistic: bool | None = None,
         encoder: Encoder | None = None,
+        runtime: str = AUTO,
+        precision: str = AUTO,
+        threads: int = 0,
     ) -> Self:
         """Make an empty index in the folder `path`, for vectors of `backbone` with `weights`.
 
@@ -62,15 +65,17 @@ class Index:
         `encoder` of one's own takes the place of all of them. Raises `IndexExists`, `UnknownBackbone`, `BadInput`,
         `WeightsNotFound`, `BadWeights`, `IndexBusy`, `StorageError`.
         """
+        execution = Execution.of(runtime, precision, threads)
         Store.refuse_existing(Path(path))
         if encoder is not None:
-            return cls(Store.create(Path(path), model.described(encoder, None, "")), encoder)
+            return cls(Store.create(Path(path), model.described(encoder, None, "")), execution, encoder=encoder)
         chosen = Backbone.choose(backbone, input_size=input_size, alpha=alpha, minimalistic=minimalistic)
         if chosen.is_model and weights is not None:
             raise BadInput("a model of your own has its weights inside", hint="give either --backbone or --weights")
         where = locate_weights(chosen, backbone if chosen.is_model else _text(weights))
-        loaded = model.load(chosen, where)
-        return cls(Store.create(Path(path), model.described(loaded, loaded.backbone, where)), loaded)
+        loaded = model.load(chosen, where, execution)
+        made = Store.create(Path(path), model.described(loaded, loaded.backbone, where))
+        return cls(made, execution, encoder=loaded)
 
     @classmethod
     def open(
@@ -83,13 +88,17 @@ class Index:
         alpha: float | None = None,
         minimalistic: bool | None = None,
         encoder: Encoder | None = None,
+        runtime: str = AUTO,
+        precision: str = AUTO,
+        threads: int = 0,
     ) -> Self:
         """Open the index in the folder `path`; what is given besides must be what made it, else `ModelMismatch`.
 
         Weights that are given are looked at before the first use. Raises `IndexNotFound`, `IndexTooNew`,
         `IndexDamaged`, `UnknownBackbone`, `BadInput`.
         """
-        index = cls(Store(Path(path)), encoder, _text(weights))
+        execution = Execution.of(runtime, precision, threads)
+        index = cls(Store(Path(path)), execution, encoder=encoder, weights=_text(weights))
         with suppress(IndexDamaged):  # raised again by whatever needs the model; `verify` does not
             index._model.demand(backbone, {"input_size": input_size, "alpha": alpha, "minimalistic": minimalistic})
         return index
@@ -128,20 +137,28 @@ class Index:
         self._model.ready()
         with self._store.writing():
             spot = roots.claim(self._store, os.fsencode(folder))
-            known = self._model.row["weights"]
-            report = Update(
-                self._store,
-                spot,
-                Settings(tuple(exclude), prune, retry_failed),
-                size=self._model.size,
-                encoder=self._model.encoder,
-                progress=progress,
-            ).run()
+            known = dict(self._model.row)
+            try:
+                report = Update(
+                    self._store,
+                    spot,
+                    Settings(tuple(exclude), prune, retry_failed),
+                    size=self._model.size,
+                    encoder=partial(self._model.encoder, many=True),
+                    progress=progress,
+                ).run()
+            finally:
+                self._remember_model(known)
             if prune and not spot.below and not os.path.isdir(spot.place):
                 self._store.edit(metadata.delete_root, spot.root)
-            if self._model.row["weights"] != known:
-                self._store.edit(metadata.put_encoder, self._model.row)
         return report
+
+    def _remember_model(self, known: dict[str, Any]) -> None:
+        """Keep what is new about the model since its row was `known`: where its weights are, how it was compiled."""
+        if self._model.row != known:
+            self._store.edit(metadata.put_encoder, self._model.row)
+        if self._model.graph is not None:
+            model.store_graph(self._store, self._model.graph)
 
     def remove(self, path: str | os.PathLike[str]) -> Report:
         """Forget the file, folder or root at `path`, which need not exist; the files themselves are left alone.

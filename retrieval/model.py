@@ -3,17 +3,27 @@
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
-from retrieval import plugins
+from retrieval import compiled, metadata, plugins
 from retrieval.backbones import DEFAULT, RANDOM, Backbone, locate_weights
-from retrieval.errors import BadInput, ModelMismatch
-from retrieval.runtimes import Encoder
+from retrieval.compiled import CompiledEncoder, Graph
+from retrieval.errors import BadInput, ModelMismatch, RetrievalError
+from retrieval.runtimes import AUTO, Encoder, Execution
+from retrieval.store import Store, disk_errors
 
 OWN_ENCODER = '{"name": "own"}'
 """What an index keeps in place of a backbone where its creator handed in an encoder."""
+GRAPH = "graph"
+"""The setting of an index that has the facts of its compiled network."""
+ENCODER = "encoder"
+"""The folder of an index that has its files."""
+GPUS = ("/dev/nvidia0", "/dev/kfd")
+"""Where Linux shows a GPU of NVIDIA's or AMD's; whether TensorFlow can use it, it says itself."""
+DEFAULTS = Execution()
 _HINT = "vectors of two models cannot be compared: use the index's own, or make another index with --index DIR"
 
 log = logging.getLogger("retrieval")
@@ -22,9 +32,21 @@ log = logging.getLogger("retrieval")
 class Model:
     """The encoder of an index, as its row of the table `encoders` describes it."""
 
-    def __init__(self, row: Mapping[str, Any], encoder: Encoder | None = None, weights: str | None = None) -> None:
-        """Take the row; `encoder`, or else `weights`, where the caller has given some; `ModelMismatch`."""
+    def __init__(
+        self,
+        row: Mapping[str, Any],
+        graph: Callable[[], Graph | None] = lambda: None,
+        *,
+        encoder: Encoder | None = None,
+        weights: str | None = None,
+        execution: Execution = DEFAULTS,
+    ) -> None:
+        """Take the row; `encoder`, or else `weights`, where the caller has given some; `ModelMismatch`.
+
+        `graph` reads the index's own copy of the compiled network.
+        """
         self.row = dict(row)
+        self._graph, self._execution = graph, execution
         self.size: tuple[int, int] = (row["height"], row["width"])
         self._given = weights
         self._loading = threading.Lock()
@@ -60,17 +82,40 @@ class Model:
         if self._given is not None:
             self.encoder()
 
-    def encoder(self) -> Encoder:
-        """Return the encoder, loading it at the first call; `ModelMismatch` where its weights are not the index's."""
+    def encoder(self, *, many: bool = False) -> Encoder:
+        """Return the encoder, loading it at the first call: for `many` pictures, or for a few.
+
+        `ModelMismatch` where its weights are not the index's.
+        """
         with self._loading:
             if self._encoder is None:
-                backbone = self.backbone
-                if backbone is None:
-                    raise BadInput(f"the index was made with {self}", hint="hand it in: Index.open(..., encoder=...)")
-                weights = locate_weights(backbone, self._given, os.fsdecode(self.row["weights"]))
-                self._encoder = self._checked(load(backbone, weights), f"{backbone} with the weights {weights}")
-                self.row["weights"] = os.fsencode(weights)
+                self._encoder = self._loaded(many=many)
             return self._encoder
+
+    def _loaded(self, *, many: bool) -> Encoder:
+        backbone = self.backbone
+        if backbone is None:
+            raise BadInput(f"the index was made with {self}", hint="hand it in: Index.open(..., encoder=...)")
+        on_keras = runs_on_keras(self._execution, many=many)
+        graph = None if on_keras or self._given is not None else self._graph()
+        if graph is not None and graph.facts["fingerprint"] == self.row["fingerprint"]:
+            return CompiledEncoder(graph, self._execution, lambda: self._reference(backbone))
+        weights = self._weights(backbone)
+        encoder = load(backbone, weights, self._execution, on_keras=on_keras)
+        self.row["weights"] = os.fsencode(weights)
+        return self._checked(encoder, f"{backbone} with the weights {weights}")
+
+    def _weights(self, backbone: Backbone) -> str:
+        return locate_weights(backbone, self._given, os.fsdecode(self.row["weights"]))
+
+    def _reference(self, backbone: Backbone) -> Encoder:
+        return self._checked(plugins.load("runtime:keras")(backbone, self._weights(backbone)), str(backbone))
+
+    @property
+    def graph(self) -> Graph | None:
+        """The compiled network that is loaded, once it has been measured; None where there is none."""
+        graph = self._encoder.graph if isinstance(self._encoder, CompiledEncoder) else None
+        return None if graph is None or graph.facts["parity"] is None else graph
 
     def _checked(self, encoder: Encoder, name: str) -> Encoder:
         mine, other = self.row["fingerprint"], encoder.fingerprint
@@ -80,11 +125,64 @@ class Model:
         return encoder
 
 
-def load(backbone: Backbone, weights: str) -> Any:  # noqa: ANN401 - a KerasEncoder, which must not be imported here
+def load(backbone: Backbone, weights: str, execution: Execution = DEFAULTS, *, on_keras: bool | None = None) -> Any:  # noqa: ANN401 - encoders that must not be imported here
     """Return the encoder of `backbone` with `weights`, as `locate_weights` gives them."""
     if weights == RANDOM:
         log.warning("the weights are random: good for trying things out, useless for finding similar pictures")
-    return plugins.load("runtime:keras")(backbone, weights)
+
+    @cache
+    def reference() -> Any:  # noqa: ANN401 - likewise
+        return plugins.load("runtime:keras")(backbone, weights)
+
+    if runs_on_keras(execution, many=False) if on_keras is None else on_keras:
+        return reference()
+    name = compiled.key(backbone, weights)
+    graph = compiled.cached(name)
+    if graph is None:
+        try:
+            graph = compiled.convert(reference())
+        except RetrievalError:
+            raise
+        except Exception as error:  # noqa: BLE001 - an own model may hold what TensorFlow or OpenVINO cannot express
+            log.warning(
+                "the network cannot be compiled and runs on Keras, more slowly (%s)", " ".join(str(error).split())[:200]
+            )
+            return reference()
+        compiled.remember(compiled.key(backbone, weights), graph)
+    return CompiledEncoder(graph, execution, reference, partial(compiled.remember, name))
+
+
+def runs_on_keras(execution: Execution, *, many: bool) -> bool:
+    """Tell whether Keras is to run the network: by request, for many pictures on a GPU, or for want of OpenVINO."""
+    if execution.runtime == "keras":
+        return True
+    if execution.runtime == AUTO and many and any(os.path.exists(device) for device in GPUS):
+        return True
+    try:
+        plugins.load("runtime:openvino")
+    except ImportError:
+        if execution.runtime != AUTO:
+            raise BadInput("OpenVINO is not installed", hint="pip install openvino") from None
+        log.warning("OpenVINO is not installed; the network runs on Keras, more slowly")
+        return True
+    return False
+
+
+def stored_graph(store: Store) -> Graph | None:
+    """Read the index's own copy of its compiled network; None where it has none that is whole."""
+    with store.connection() as connection:
+        facts = metadata.setting(connection, GRAPH)
+    return None if facts is None else Graph.read(store.folder / ENCODER, facts)
+
+
+def store_graph(store: Store, graph: Graph) -> None:
+    """Keep a copy of `graph` in the index, if it has not got it; within `store.writing()`."""
+    with store.connection() as connection:
+        known = metadata.setting(connection, GRAPH)
+    if known != graph.facts or not all(path.exists() for path in compiled.paths(store.folder / ENCODER, known)):
+        with disk_errors():
+            graph.write(store.folder / ENCODER)
+        store.edit(metadata.put_setting, GRAPH, graph.facts)
 
 
 def described(encoder: Encoder, backbone: Backbone | None, weights: str) -> dict[str, Any]:

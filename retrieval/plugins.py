@@ -5,6 +5,10 @@ from typing import Any
 
 PLUGINS = {
     "runtime:keras": "retrieval.runtimes.keras:KerasEncoder",
+    "runtime:openvino": "retrieval.runtimes.openvino:OpenVinoEncoder",
+    "openvino:converted": "retrieval.runtimes.openvino:converted",
+    "openvino:precisions": "retrieval.runtimes.openvino:precisions",
+    "openvino:processor": "retrieval.runtimes.openvino:processor",
     "vectors:exact": "retrieval.vectors.exact:ExactVectors",
     "vectors:faiss": "retrieval.vectors.faiss:FaissVectors",
     "api:Index": "retrieval.index:Index",

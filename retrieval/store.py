@@ -138,11 +138,11 @@ class Store:
     @classmethod
     def create(cls, folder: Path, encoder: dict[str, Any]) -> "Store":
         """Make an empty index in `folder`, whose vectors come from `encoder` (a row of that table)."""
-        with _disk_errors():
+        with disk_errors():
             (folder / VECTORS).mkdir(parents=True, exist_ok=True)
         with _held(FileLock(folder / LOCK, timeout=0), folder):
             cls.refuse_existing(folder)
-            with _disk_errors():  # what is left of an index whose database was deleted must never be found again
+            with disk_errors():  # what is left of an index whose database was deleted must never be found again
                 plugins.load("vectors:faiss")(folder / VECTORS).sweep((), timedelta(0))
             made = Database(folder / DATABASE, create=True)
             try:
@@ -254,7 +254,7 @@ class Store:
         if not change.pictures:
             return ()
         ids = np.array([picture.id for picture in change.pictures], dtype=np.int64)
-        with _disk_errors():
+        with disk_errors():
             return ((self.vectors.append(ids, change.vectors), len(ids)),)
 
     @staticmethod
@@ -316,7 +316,7 @@ class Store:
 
     def merged(self, refs: Sequence[str], live: Ids) -> Sequence[tuple[str, int]]:
         """Write the vectors of `refs` whose ids are in `live` as one segment, if there are any; return what it is."""
-        with _disk_errors():
+        with disk_errors():
             ref = self.vectors.merge(refs, live)
             return [(ref, self.vectors.snapshot([ref]).count)] if ref else []
 
@@ -324,7 +324,7 @@ class Store:
         """Delete vector files that no kept generation names and that are older than that; within `writing`."""
         with self.connection() as connection:
             keep = metadata.kept_refs(connection)
-        with _disk_errors():
+        with disk_errors():
             return self.vectors.sweep(keep, older_than)
 
     def vacuum(self) -> None:
@@ -354,7 +354,7 @@ def _repeat(connection: sql.Connection) -> None:
 
 
 def _has_database(folder: Path) -> bool:
-    with _disk_errors():
+    with disk_errors():
         return (folder / DATABASE).is_file()
 
 
@@ -381,7 +381,8 @@ def _held(lock: FileLock, folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _disk_errors() -> Iterator[None]:
+def disk_errors() -> Iterator[None]:
+    """Say what the system says about the disk in our words."""
     try:
         yield
     except RetrievalError:

@@ -17,7 +17,7 @@ FLOORS = [
     {"plugins", "database"},
     {"metadata", "migrations", "vectors", "images", "backbones"},
     {"runtimes"},
-    {"store", "pipeline"},
+    {"store", "pipeline", "compiled"},
     {"roots", "model", "verify"},
     {"update", "query"},
     {"index"},

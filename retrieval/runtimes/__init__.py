@@ -1,7 +1,10 @@
 """SEAM: what runs a backbone. Siblings are the implementations, loaded by name through `plugins`."""
 
+import os
+from dataclasses import dataclass
 from typing import Protocol
 
+from retrieval.errors import BadInput
 from retrieval.types import Pixels, Vectors
 
 
@@ -33,3 +36,43 @@ class Encoder(Protocol):
         zeros, or no number at all, has a row that is not of length 1; the caller tells it apart.
         """
         ...
+
+
+AUTO = "auto"
+RUNTIMES = (AUTO, "openvino", "keras")
+PRECISIONS = (AUTO, "f32", "bf16", "f16")
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How a backbone is run. It changes the speed, and vectors by no more than rounding: no part of a fingerprint."""
+
+    runtime: str = AUTO
+    """One of `RUNTIMES`: by itself Keras where there is a GPU, else OpenVINO."""
+    precision: str = AUTO
+    """One of `PRECISIONS`, of the compiled runtime: by itself what is fastest here and as good."""
+    threads: int = 0
+    """Threads that decode and that encode; 0 stands for one a core."""
+
+    @classmethod
+    def of(cls, runtime: str, precision: str, threads: int) -> "Execution":
+        """Return these settings; `BadInput` for what is none."""
+        for name, given, known in (("runtime", runtime, RUNTIMES), ("precision", precision, PRECISIONS)):
+            if given not in known:
+                raise BadInput(f"there is no {name} {given!r}", hint=f"there are: {', '.join(known)}")
+        if threads < 0:
+            raise BadInput(f"threads must be at least 1, not {threads}")
+        return cls(runtime, precision, threads)
+
+    @property
+    def workers(self) -> int:
+        """Threads, counted."""
+        return self.threads or cores()
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1

@@ -46,6 +46,15 @@ class KerasEncoder:
         """Return one row of length 1 a picture."""
         return np.ascontiguousarray(self._graph.predict_on_batch(batch), dtype=np.float32)
 
+    def frozen(self) -> bytes:
+        """Return the graph with its weights as TensorFlow's GraphDef, which other runtimes read; needs that backend."""
+        import tensorflow as tf
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2 as freeze
+
+        signature = [tf.TensorSpec((None, *self.size, 3), tf.uint8)]
+        traced = tf.function(lambda pixels: self._graph(pixels, training=False), input_signature=signature)
+        return bytes(freeze(traced.get_concrete_function()).graph.as_graph_def().SerializeToString())
+
 
 def scaled(pixels: Any, scaling: Scaling) -> Any:  # noqa: ANN401 - a Keras tensor, symbolic or not
     """Return `pixels`, float RGB 0-255, as `scaling` wants them."""

@@ -1,0 +1,103 @@
+"""Backbones compiled by OpenVINO for the processor at hand. Imports it, so it is loaded by name, through `plugins`.
+
+A network comes here once as a frozen TensorFlow graph and is kept in OpenVINO's intermediate representation, whose
+weights are rounded to float16. Keras' own export leaves transposes around each swish (three times slower for the
+EfficientNets); a frozen graph does not.
+"""
+
+import os
+import sys
+import tempfile
+import threading
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrieval.runtimes import Execution
+from retrieval.types import Pixels, Vectors
+
+# OpenVINO's converter, which is not used here, reports each import to its makers (openvino/tools/ovc/__init__.py);
+# without it, no telemetry is loaded, and the import takes a third less time.
+sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
+import openvino as _openvino  # noqa: E402
+
+del sys.modules["openvino.tools.ovc"]
+openvino: Any = _openvino
+
+DEVICE = "CPU"
+
+
+def converted(frozen: bytes, *, half: bool) -> tuple[bytes, bytes]:
+    """Return a frozen TensorFlow graph as the two files of an intermediate representation: structure and weights.
+
+    With `half` the weights are rounded to float16; they are calculated with in the precision that is asked for.
+    """
+    with tempfile.TemporaryDirectory(prefix="retrieval-") as folder:
+        source, target = Path(folder, "frozen.pb"), Path(folder, "graph.xml")
+        source.write_bytes(frozen)
+        network = openvino.Core().read_model(source)
+        openvino.save_model(network, target, compress_to_fp16=half)
+        return target.read_bytes(), target.with_suffix(".bin").read_bytes()
+
+
+def processor() -> str:
+    """Name the processor, for which a precision is chosen."""
+    return str(openvino.Core().get_property(DEVICE, "FULL_DEVICE_NAME"))
+
+
+def precisions() -> list[str]:
+    """Return the precisions below f32 in which the processor calculates natively and that keep its range."""
+    return ["bf16"] * ("BF16" in openvino.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"))
+
+
+class OpenVinoEncoder:
+    """A compiled backbone.
+
+    It takes pictures one by one, which the caches of a core like better than batches and which makes a row depend on
+    its picture alone: many at once on a thread each, few on all threads together.
+    """
+
+    def __init__(
+        self, network: tuple[bytes, bytes], fingerprint: str, execution: Execution, cache: Path | None = None
+    ) -> None:
+        """Take the two files of `converted`. With `cache`, a folder, what is compiled is kept there for next time."""
+        self.fingerprint = fingerprint
+        self._execution, self._cache = execution, cache
+        self._core = openvino.Core()
+        self._network = self._core.read_model(*network)
+        _, height, width, _ = self._network.input(0).get_partial_shape()
+        self.size = (height.get_length(), width.get_length())
+        self.dim = int(self._network.output(0).get_partial_shape()[1].get_length())
+        self._network.reshape([1, *self.size, 3])
+        self._lock = threading.Lock()
+
+    def images(self, batch: Pixels) -> Vectors:
+        """Return one row of length 1 a picture."""
+        with self._lock:
+            queue = self._many if len(batch) > self._execution.workers else self._few
+            vectors = np.empty((len(batch), self.dim), dtype=np.float32)
+            queue.set_callback(lambda request, row: np.copyto(vectors[row], request.get_output_tensor(0).data[0]))
+            for row, picture in enumerate(np.ascontiguousarray(batch)):
+                queue.start_async({0: picture[None]}, row)
+            queue.wait_all()
+        return vectors
+
+    @cached_property
+    def _many(self) -> Any:  # noqa: ANN401 - OpenVINO's types are not checked
+        workers = self._execution.workers
+        return openvino.AsyncInferQueue(self._compiled(PERFORMANCE_HINT="THROUGHPUT", NUM_STREAMS=workers), workers)
+
+    @cached_property
+    def _few(self) -> Any:  # noqa: ANN401 - likewise
+        return openvino.AsyncInferQueue(self._compiled(PERFORMANCE_HINT="LATENCY"), 1)
+
+    def _compiled(self, **options: Any) -> Any:  # noqa: ANN401 - likewise
+        options |= {
+            "INFERENCE_PRECISION_HINT": self._execution.precision,
+            "INFERENCE_NUM_THREADS": self._execution.workers,
+        }
+        if self._cache is not None:
+            options["CACHE_DIR"] = os.fspath(self._cache)
+        return self._core.compile_model(self._network, DEVICE, options)
