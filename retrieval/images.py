@@ -26,9 +26,14 @@ from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError, _imagi
 from retrieval.errors import BadInput, UnreadableImage
 from retrieval.types import Found, Unlisted
 
-DECODE_RULE = 1
+DECODE_RULE = 2
 """Version of what `decode` does to pixels: the whole picture, upright, over white, squashed with an antialiased
-bilinear filter. Part of every fingerprint: a change of the rule is a new number."""
+bilinear filter; a large JPEG is scaled down by 2, 4 or 8 while it is decoded, others by whole numbers first. Part of
+every fingerprint: a change of the rule is a new number."""
+
+GAP = 3.0
+"""Pictures that are to shrink by more than twice that are averaged over whole pixels first, to this many times the
+size: three times as fast at 12 megapixels, cosine 0.9993 and more to the plain filter (MobileNetV2, 60 photographs)."""
 
 MAX_PIXELS = 178_956_970
 """Largest picture that is decoded: the limit at which Pillow itself refuses (twice `PIL.Image.MAX_IMAGE_PIXELS`)."""
@@ -264,16 +269,29 @@ def decode(data: bytes, size: tuple[int, int]) -> Decoded:
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
             _check_size(image)
+            full = _reduced(image, size) if kind == "JPEG" else None
             image.load()
             taken = _taken(image)
             whole = upright(image)
-            return Decoded(fit(whole, size), whole.width, whole.height, kind, taken)
+            width, height = full or whole.size
+            return Decoded(fit(whole, size), width, height, kind, taken)
     except Image.DecompressionBombError:
         raise UnreadableImage(f"over the limit of {MAX_PIXELS // 1_000_000} megapixels") from None
     except MemoryError:
         raise UnreadableImage("too large for this machine's memory") from None
     except Exception as error:  # decoders that meet a damaged file raise nearly anything
         raise UnreadableImage(f"damaged {kind}: {_sentence(error)}") from error
+
+
+def _reduced(image: Image.Image, size: tuple[int, int]) -> tuple[int, int]:
+    """Have a JPEG decoded at the least scale that leaves both sides at least `size`; return its width and height.
+
+    Of a photograph of 12 megapixels, an eighth each way is enough, which takes a sixth of the time.
+    """
+    sideways = _turn(image) in _SIDEWAYS
+    full = image.size[::-1] if sideways else image.size
+    image.draft(None, size if sideways else size[::-1])
+    return full
 
 
 def _check_size(image: Image.Image) -> None:
@@ -284,7 +302,7 @@ def _check_size(image: Image.Image) -> None:
 def fit(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Return an upright `image` of any mode as (height, width, 3) RGB of `size` (height, width)."""
     height, width = size
-    return np.asarray(_rgb(image).resize((width, height), Image.Resampling.BILINEAR))
+    return np.asarray(_rgb(image).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=GAP))
 
 
 @cache
@@ -326,6 +344,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # EXIF 2.32, tag 0x0112
+_SIDEWAYS = {_TURNS[tag] for tag in (5, 6, 7, 8)}
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -334,10 +353,14 @@ def upright(image: Image.Image) -> Image.Image:
     `ImageOps.exif_transpose` writes the EXIF anew, which fails, and with it the turn, where another tag is broken.
     """
     image.load()
-    turn = None
-    with suppress(Exception):  # EXIF that cannot be parsed says nothing about the picture
-        turn = _TURNS.get(image.getexif()[ExifTags.Base.Orientation])
+    turn = _turn(image)
     return image if turn is None else image.transpose(turn)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    with suppress(Exception):  # EXIF that cannot be parsed says nothing about the picture
+        return _TURNS.get(image.getexif()[ExifTags.Base.Orientation])
+    return None
 
 
 def _taken(image: Image.Image) -> str | None:

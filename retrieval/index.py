@@ -145,6 +145,7 @@ class Index:
                     Settings(tuple(exclude), prune, retry_failed),
                     size=self._model.size,
                     encoder=partial(self._model.encoder, many=True),
+                    threads=self._execution.workers,
                     progress=progress,
                 ).run()
             finally:

@@ -88,22 +88,25 @@ def embed(
     size: tuple[int, int],
     encoder: Callable[[], Encoder],
     known: Callable[[bytes], bool],
+    threads: int,
 ) -> Iterator[list[Outcome]]:
     """Yield what the `files` of `root` hold, in their order, in lists of at most `BATCH`.
 
     `size` is what the encoder wants; `encoder` is called when the first picture has to be embedded, never if none has.
-    `known` tells whether content with a SHA-256 is in the index; it is called from several threads.
+    `known` tells whether content with a SHA-256 is in the index; it is called from all `threads` that read and decode.
     """
     read = partial(_read, root=root, size=size, known=known)
-    source = _in_order(read, files)
+    source = _in_order(read, files, threads)
     while batch := list(itertools.islice(source, BATCH)):
         yield _encoded(batch, encoder, known)
 
 
-def _in_order(read: Callable[[Found], Outcome | _Decoded], files: Iterable[Found]) -> Iterator[Outcome | _Decoded]:
+def _in_order(
+    read: Callable[[Found], Outcome | _Decoded], files: Iterable[Found], threads: int
+) -> Iterator[Outcome | _Decoded]:
     """Yield `read(file)` for each file in order, reading ahead in threads."""
     source = iter(files)
-    pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:
         waiting: deque[Future[Outcome | _Decoded]] = deque(
             pool.submit(read, file) for file in itertools.islice(source, LOOK_AHEAD * BATCH)

@@ -13,8 +13,9 @@ import os
 import stat
 import time
 from array import array
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -74,12 +75,13 @@ class Update:
         *,
         size: tuple[int, int],
         encoder: Callable[[], Encoder],
+        threads: int,
         progress: Callable[[Progress], None] | None,
     ) -> None:
         """Prepare a run over the folder at `spot`, a root or one below it."""
         self.store, self.root, self.place, self.settings = store, spot.root, spot.place, settings
         self.below = spot.below + b"/" if spot.below else b""
-        self.size, self.encoder, self.progress = size, encoder, progress
+        self.size, self.encoder, self.threads, self.progress = size, encoder, threads, progress
         self.reader = images.reader()
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -87,6 +89,7 @@ class Update:
         self.before: dict[bytes, FileRow | None] = {}
         self.gone, self.removed, self.offline = array("q"), array("q"), array("q")
         self.pending = Pending()
+        self.ids: array[int] | None = None
         self.committed = time.monotonic()
         self.seen = self.embedded = self.total = 0
         self.latest_failure = ""
@@ -98,7 +101,7 @@ class Update:
         if self.progress is not None:
             self.total = sum(isinstance(seen, Found) for seen in self._scan())
         try:
-            for outcomes in pipeline.embed(self._candidates(), self.place, self.size, self.encoder, self._known):
+            for outcomes in self._embedded(self._candidates()):
                 for outcome in outcomes:
                     self._take(outcome)
                 self._report_progress()
@@ -131,12 +134,19 @@ class Update:
             if isinstance(seen, Found):
                 self.seen += 1
                 if row is None or not self._is_settled(seen, row):
+                    if self.ids is None:
+                        self.ids = self._all_ids()
                     self.before[seen.path] = row
                     yield seen
             elif row is not None and seen is None:
                 self._miss(row)
             elif row is not None and row.id is not None:
                 self.offline.append(row.id)
+
+    def _all_ids(self) -> "array[int]":
+        """Return the ids of the index in ascending order, 8 bytes each; once deleted, one may stay."""
+        with self.store.connection() as connection:
+            return array("q", metadata.image_ids(connection))
 
     def _is_settled(self, seen: Found, row: FileRow) -> bool:
         """Tell whether the file is as it was; if so, count it, and bring it back where it was offline."""
@@ -164,12 +174,17 @@ class Update:
         else:
             (self.removed if stat.S_ISREG(status.st_mode) else self.gone).append(row.id)
 
+    def _embedded(self, files: Iterable[Found]) -> Iterator[list[Outcome]]:
+        return pipeline.embed(files, self.place, self.size, self.encoder, self._known, self.threads)
+
     # -- what the files hold --------------------------------------------------------------------------------------
 
     def _known(self, sha256: bytes) -> bool:
         id_ = image_id(sha256)
         if self.pending.sha256.get(id_) == sha256:
             return True
+        if not contains(self.ids or (), id_):
+            return False  # without asking the database, once a picture
         with self.store.connection() as connection:
             return metadata.sha256_of_id(connection, id_) == sha256
 
@@ -183,7 +198,7 @@ class Update:
         row = self.before.pop(outcome.file.path)
         if isinstance(outcome, Known) and not self._is_there(outcome.image):
             # Its last place became another picture's, and that was committed, after this file was looked at.
-            ((outcome,),) = pipeline.embed([outcome.file], self.place, self.size, self.encoder, self._known)
+            ((outcome,),) = self._embedded([outcome.file])
         if isinstance(outcome, Embedded) and self._is_there(outcome.picture.id):
             # Other content has its id: unlikely below a billion images, and never to be overwritten.
             outcome = Failed(outcome.file, "another picture of the index has the same 63-bit id")
@@ -301,6 +316,8 @@ class Update:
         pending, self.pending = self.pending, Pending()
         if pending.files:
             self.store.commit(pending.change())
+            if self.ids is not None:
+                self.ids = array("q", sorted([*self.ids, *pending.sha256]))
         self.committed = time.monotonic()
 
     def _report_progress(self) -> None:
@@ -309,6 +326,12 @@ class Update:
             self.progress(
                 Progress(done, max(self.total, done), self.embedded, self.counts["unreadable"], self.latest_failure)
             )
+
+
+def contains(ids: Sequence[int], id_: int) -> bool:
+    """Tell whether `id_` is among `ids`, which ascend."""
+    place = bisect_left(ids, id_)
+    return place < len(ids) and ids[place] == id_
 
 
 def _pages(ids: "array[int]") -> Iterator["array[int]"]:

@@ -203,7 +203,7 @@ def test_a_kill_at_each_step_of_removing(indexed: Path, step: str) -> None:
 
 CREATING: dict[str, Callable[[], None]] = {
     "before the database": lambda: die_around(Store, "refuse_existing", call=2),
-    "in the transaction": lambda: die_around(metadata, "migrate"),
+    "in the transaction": lambda: die_around(migrations, "migrate"),
     "before COMMIT": lambda: die_around(metadata, "insert_generation"),
 }
 

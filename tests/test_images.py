@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from retrieval import images
 from retrieval.errors import BadInput, UnreadableImage
@@ -303,7 +303,40 @@ def test_the_whole_picture_is_squashed_with_an_antialiased_filter() -> None:
     stripes = Image.fromarray(np.tile(np.uint8([[[0] * 3, [255] * 3]]), (64, 64, 1)))
     pixels = images.decode(saved(stripes, "PNG"), (4, 4)).pixels
     assert np.abs(pixels.astype(int) - 128).max() <= 2
-    assert np.array_equal(pixels, np.asarray(stripes.resize((4, 4), Image.Resampling.BILINEAR)))
+    plain = stripes.resize((4, 4), Image.Resampling.BILINEAR, reducing_gap=images.GAP)
+    assert np.array_equal(pixels, np.asarray(plain))
+
+
+def scenery(width: int, height: int) -> Image.Image:
+    """Smooth colours with an edge, which differ in all four corners."""
+    y, x = np.mgrid[0:height, 0:width]
+    channels = (255 * x / width, 255 * y / height, np.where(x > 0.6 * width, 220, 40))
+    return Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(1601, 1203), (1203, 1601), (448, 224), (447, 900), (225, 8000)])
+def test_a_jpeg_that_is_decoded_small_is_the_same_picture(size: tuple[int, int], orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    data = saved(scenery(*size), "JPEG", quality=95, exif=exif)
+    decoded = images.decode(data, (224, 160))
+    whole = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert (decoded.width, decoded.height) == whole.size
+    plain = np.asarray(whole.resize((160, 224), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(decoded.pixels - plain).mean() < 2
+
+
+def test_a_large_picture_shrinks_in_two_steps_to_nearly_the_same() -> None:
+    plain = np.asarray(scenery(3001, 2003).resize((224, 224), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(images.fit(scenery(3001, 2003), (224, 224)) - plain).mean() < 1
+
+
+@pytest.mark.parametrize(("width", "height"), [(4000, 3000), (3000, 4000)])
+def test_a_jpeg_is_decoded_no_smaller_than_is_asked(width: int, height: int) -> None:
+    with Image.open(io.BytesIO(saved(Image.new("RGB", (width, height)), "JPEG"))) as image:
+        assert images._reduced(image, (224, 224)) == (width, height)
+        assert 224 <= min(image.size) < 448
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1)])

@@ -80,7 +80,7 @@ class OpenVinoEncoder:
             vectors = np.empty((len(batch), self.dim), dtype=np.float32)
             queue.set_callback(lambda request, row: np.copyto(vectors[row], request.get_output_tensor(0).data[0]))
             for row, picture in enumerate(np.ascontiguousarray(batch)):
-                queue.start_async({0: picture[None]}, row)
+                queue.start_async({0: picture[None]}, row, share_inputs=True)
             queue.wait_all()
         return vectors
 
