@@ -36,6 +36,10 @@ SAMPLE = 8
 """Pictures that are compared: the reference takes up to seconds for them."""
 WORTH = 1.1
 """How much faster a lower precision has to be."""
+GRAPH = "graph"
+"""The setting of an index that has the facts of its compiled network."""
+ENCODER = "encoder"
+"""The folder of an index that has its files."""
 STRUCTURE, WEIGHTS = ".xml", ".bin"
 
 Facts = dict[str, Any]
@@ -67,8 +71,7 @@ class Graph:
         """Write the files into `folder`, durable on return; `OSError`."""
         folder.mkdir(parents=True, exist_ok=True)
         for path, data in zip(paths(folder, self.facts), self.files, strict=True):
-            if not path.exists():
-                write_durably(folder, path.suffix, (data,))
+            write_durably(folder, path.suffix, (data,))
 
 
 def paths(folder: Path, facts: Mapping[str, Any]) -> list[Path]:
@@ -123,6 +126,15 @@ def remember(name: str | None, graph: Graph) -> None:
         partial.replace(cache() / f"{name}.json")
 
 
+def _blobs() -> Path | None:
+    """Return the folder where OpenVINO keeps what it has compiled for this machine; None where there can be none."""
+    try:
+        (cache() / "compiled").mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return cache() / "compiled" if os.access(cache() / "compiled", os.W_OK) else None
+
+
 # -- encoders -----------------------------------------------------------------------------------------------------
 
 
@@ -173,9 +185,7 @@ class CompiledEncoder:
 
     def _run(self, precision: str) -> Encoder:
         execution = replace(self._execution, precision=precision)
-        made: Encoder = plugins.load("runtime:openvino")(
-            self.graph.files, self.fingerprint, execution, cache() / "compiled"
-        )
+        made: Encoder = plugins.load("runtime:openvino")(self.graph.files, self.fingerprint, execution, _blobs())
         return made
 
     def _measured(self, sample: Pixels) -> Encoder:

@@ -10,17 +10,14 @@ from typing import Any
 
 from retrieval import compiled, metadata, plugins
 from retrieval.backbones import DEFAULT, RANDOM, Backbone, locate_weights
-from retrieval.compiled import CompiledEncoder, Graph
+from retrieval.compiled import ENCODER, GRAPH, CompiledEncoder, Graph
 from retrieval.errors import BadInput, ModelMismatch, RetrievalError
 from retrieval.runtimes import AUTO, Encoder, Execution
-from retrieval.store import Store, disk_errors
+from retrieval.store import GRACE, Store, disk_errors
+from retrieval.vectors.exact import sweep
 
 OWN_ENCODER = '{"name": "own"}'
 """What an index keeps in place of a backbone where its creator handed in an encoder."""
-GRAPH = "graph"
-"""The setting of an index that has the facts of its compiled network."""
-ENCODER = "encoder"
-"""The folder of an index that has its files."""
 GPUS = ("/dev/nvidia0", "/dev/kfd")
 """Where Linux shows a GPU of NVIDIA's or AMD's; whether TensorFlow can use it, it says itself."""
 DEFAULTS = Execution()
@@ -177,12 +174,14 @@ def stored_graph(store: Store) -> Graph | None:
 
 def store_graph(store: Store, graph: Graph) -> None:
     """Keep a copy of `graph` in the index, if it has not got it; within `store.writing()`."""
-    with store.connection() as connection:
-        known = metadata.setting(connection, GRAPH)
-    if known != graph.facts or not all(path.exists() for path in compiled.paths(store.folder / ENCODER, known)):
+    known = stored_graph(store)
+    if known is None or known.facts != graph.facts:
         with disk_errors():
             graph.write(store.folder / ENCODER)
         store.edit(metadata.put_setting, GRAPH, graph.facts)
+        with disk_errors():
+            names = {path.name for path in compiled.paths(store.folder / ENCODER, graph.facts)}
+            sweep(store.folder / ENCODER, names, GRACE)
 
 
 def described(encoder: Encoder, backbone: Backbone | None, weights: str) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sql
 
-from retrieval import database, metadata, migrations
+from retrieval import compiled, database, metadata, migrations
+from retrieval.compiled import ENCODER, GRAPH
 from retrieval.database import is_sound, signed
 from retrieval.errors import IndexDamaged
 from retrieval.metadata import Generation, encoders, files, generations, images, roots, segments, settings
@@ -67,6 +68,7 @@ def verify(store: Store) -> Verification:
         return Verification(tuple(damage or [str(error)]))
     if not damage:
         damage += _told(_missing_vectors(store))
+    damage += _told(_graph_damage(store))
     orphans = [name for name in _file_names(store) if WRITTEN_HERE.fullmatch(name) and _digest_of(name) not in named]
     return Verification(tuple(damage), orphans=len(orphans))
 
@@ -160,6 +162,14 @@ def _wrong_files(store: Store, ref: str) -> Iterator[str]:
                 yield f"{what}: the file {name} is not what was written"
 
 
+def _graph_damage(store: Store) -> Iterator[str]:
+    with store.connection() as connection:
+        facts = metadata.setting(connection, GRAPH)
+    for path in () if facts is None else compiled.paths(store.folder / ENCODER, facts):
+        if sha256_of(path) != _digest_of(path.name):
+            yield f"compiled network: the file {path.name} is not what was written"
+
+
 def _file_names(store: Store) -> list[str]:
     try:
         return sorted(path.name for path in (store.folder / VECTORS).iterdir())
@@ -214,6 +224,8 @@ def repair(store: Store) -> Verification:
     with store.writing():
         try:
             lost = [*_repair_rows(store), *_repair_vectors(store)]
+            if any(_graph_damage(store)):
+                store.edit(metadata.put_setting, GRAPH, None)  # the next update puts it back
             with store.connection() as connection:
                 misshapen = any(structural_damage(connection))
             if misshapen:

@@ -24,9 +24,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason="slow; run with --slow"))
 
 
+@pytest.fixture(scope="session")
+def user_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of the tests, shared by all of them: a network is converted once."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def _own_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_surroundings(monkeypatch: pytest.MonkeyPatch, user_cache: Path) -> None:
     """Keep the settings of whoever runs the tests out of them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(user_cache))
     for name in [name for name in os.environ if name.startswith("RETRIEVAL_") and name != "RETRIEVAL_SHARED"]:
         monkeypatch.delenv(name)
 

@@ -1,0 +1,350 @@
+"""The compiled runtime: the same vectors as the reference, from a copy that needs neither weights nor TensorFlow."""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from retrieval import BadInput, Index, compiled, model
+from retrieval.backbones import ARCHITECTURES, RANDOM, Backbone
+from retrieval.compiled import PARITY, SAMPLE, CompiledEncoder, Graph, parity
+from retrieval.runtimes import Encoder, Execution
+from retrieval.runtimes.keras import KerasEncoder
+from retrieval.runtimes.openvino import OpenVinoEncoder
+from retrieval.types import Pixels, Vectors
+from tests.contracts.encoder import EncoderTests
+from tests.fakes import put
+
+pytestmark = pytest.mark.filterwarnings(
+    # Of saving: keras.src.backend.tensorflow.core.convert_to_numpy has not learnt numpy 2's `copy` yet.
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+
+SMALL = Backbone.choose("mobilenet", alpha=0.25, input_size=64)
+F32 = Execution(precision="f32")
+SMALLEST_OF_FAMILY = {found.family: found.name for found in sorted(ARCHITECTURES.values(), key=lambda a: -a.parameters)}
+QUICK = {"mobilenet", "mobilenet_v2", "mobilenet_v3", "efficientnet"}
+
+
+def scenes(count: int, size: tuple[int, int]) -> Pixels:
+    """Pictures of blurred noise: of all scales, as photographs are."""
+    generator = np.random.default_rng(7)
+    made = []
+    for _ in range(count):
+        layers = [generator.integers(0, 256, (2**n, 2**n, 3), dtype=np.uint8) for n in range(1, 7)]
+        large = [Image.fromarray(layer).resize(size[::-1], Image.Resampling.BICUBIC) for layer in layers]
+        made.append(np.mean([np.asarray(layer, dtype=np.float32) for layer in large], axis=0))
+    return np.clip(128 + 2.5 * (np.stack(made) - 128), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def reference() -> KerasEncoder:
+    return KerasEncoder(SMALL, RANDOM)
+
+
+@pytest.fixture(scope="module")
+def graph(reference: KerasEncoder) -> Graph:
+    return compiled.convert(reference)
+
+
+class TestOpenVino(EncoderTests):
+    @pytest.fixture
+    def encoder(self, graph: Graph) -> Encoder:
+        return OpenVinoEncoder(graph.files, graph.facts["fingerprint"], Execution(precision="f32", threads=2))
+
+
+class TestCompiled(EncoderTests):
+    @pytest.fixture
+    def encoder(self, graph: Graph, reference: KerasEncoder) -> Encoder:
+        return CompiledEncoder(graph, Execution(), lambda: reference)
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(f, marks=[] if f in QUICK else pytest.mark.slow) for f in SMALLEST_OF_FAMILY]
+)
+def test_every_family_is_compiled_true_to_the_reference(family: str) -> None:
+    keras = KerasEncoder(Backbone.choose(SMALLEST_OF_FAMILY[family]), RANDOM)
+    encoder = CompiledEncoder(compiled.convert(keras), Execution(), lambda: keras)
+    pixels = scenes(SAMPLE, keras.size)
+    assert parity(encoder.images(pixels), keras.images(pixels)) >= PARITY
+    assert isinstance(encoder._chosen, OpenVinoEncoder)
+    assert encoder.graph.facts["parity"] >= PARITY
+    assert encoder.graph.facts["pictures"] == SAMPLE
+    assert (encoder.dim, encoder.size, encoder.fingerprint) == (keras.dim, keras.size, keras.fingerprint)
+
+
+def test_an_own_model_is_compiled_too(tmp_path: Path) -> None:
+    import keras
+
+    pixels = keras.Input((40, 30, 3))
+    features = keras.layers.Conv2D(5, 3, activation="relu")(pixels)
+    keras.Model(pixels, features).save(tmp_path / "own.keras")
+    encoder = model.load(Backbone.choose("own.keras"), os.fspath(tmp_path / "own.keras"))
+    assert isinstance(encoder, CompiledEncoder)
+    assert (encoder.size, encoder.dim) == ((40, 30), 5)
+    batch = scenes(3, encoder.size)
+    plain = KerasEncoder(Backbone.choose("own.keras"), os.fspath(tmp_path / "own.keras"))
+    assert parity(encoder.images(batch), plain.images(batch)) >= PARITY
+
+
+class Liar:
+    """A reference whose answers are not those of its graph."""
+
+    def __init__(self, honest: KerasEncoder) -> None:
+        self.honest = honest
+        self.backbone, self.fingerprint, self.dim = honest.backbone, honest.fingerprint, honest.dim
+
+    def frozen(self) -> bytes:
+        return self.honest.frozen()
+
+    def images(self, batch: Pixels) -> Vectors:
+        return np.roll(self.honest.images(batch), 1, axis=1)
+
+
+def test_a_conversion_that_is_not_true_refuses_itself(
+    reference: KerasEncoder, graph: Graph, caplog: pytest.LogCaptureFixture
+) -> None:
+    liar: Any = Liar(reference)
+    known: list[Graph] = []
+    encoder = CompiledEncoder(graph, Execution(), lambda: liar, known.append)
+    pixels = scenes(3, reference.size)
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(encoder.images(pixels), liar.images(pixels))
+    assert "differs from the original" in caplog.text
+    assert "Keras" in caplog.text
+    assert known[-1].facts["parity"] < PARITY
+    again = CompiledEncoder(known[-1], Execution(), lambda: liar)  # what was found out is remembered
+    np.testing.assert_array_equal(again.images(pixels), liar.images(pixels))
+
+
+def test_a_precision_that_is_not_true_refuses_itself(caplog: pytest.LogCaptureFixture) -> None:
+    """Numbers of half precision end at 65,504; those inside this network, whose weights are random, are larger."""
+    keras = KerasEncoder(Backbone.choose("resnet50", input_size=64), RANDOM)
+    encoder = CompiledEncoder(compiled.convert(keras), Execution(precision="f16"), lambda: keras)
+    pixels = scenes(2, keras.size)
+    with caplog.at_level(logging.WARNING):
+        assert parity(encoder.images(pixels), keras.images(pixels)) >= PARITY
+
+
+def test_parity_is_measured_once_and_kept(reference: KerasEncoder, graph: Graph) -> None:
+    asked: list[int] = []
+    known: list[Graph] = []
+
+    def load() -> KerasEncoder:
+        asked.append(1)
+        return reference
+
+    CompiledEncoder(graph, F32, load, known.append).images(scenes(1, reference.size))
+    CompiledEncoder(known[-1], F32, load).images(scenes(1, reference.size))
+    assert asked == [1]
+
+
+def test_a_precision_is_chosen_for_this_processor_on_enough_pictures(reference: KerasEncoder, graph: Graph) -> None:
+    known: list[Graph] = []
+    encoder = CompiledEncoder(graph, Execution(), lambda: reference, known.append)
+    encoder.images(scenes(SAMPLE - 1, reference.size))
+    assert encoder.graph.facts["precisions"] == {}
+    encoder = CompiledEncoder(encoder.graph, Execution(), lambda: reference, known.append)
+    encoder.images(scenes(SAMPLE, reference.size))
+    ((name, cosine),) = encoder.graph.facts["precisions"].values()
+    assert name in {"f32", "bf16"}
+    assert PARITY <= cosine <= 1.0001
+
+
+# -- kept ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_network_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path))
+    first = model.load(SMALL, RANDOM)
+    name = compiled.key(SMALL, RANDOM)
+    kept = compiled.cached(name)
+    assert kept is not None
+    assert kept.files == first.graph.files
+    assert model.load(SMALL, RANDOM).graph == kept
+    for path in compiled.paths(compiled.cache(), kept.facts):
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        assert compiled.cached(name) is None
+        path.write_bytes(data)
+    for text in ("", "{", "[]", "null", '{"files": 3}', json.dumps({"files": ["x", "y"]})):
+        (compiled.cache() / f"{name}.json").write_text(text)
+        assert compiled.cached(name) is None
+    assert model.load(SMALL, RANDOM).graph.files[1] == kept.files[1]
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path / "file"))
+    encoder = model.load(SMALL, RANDOM)
+    assert encoder.images(scenes(2, encoder.size)).shape == (2, encoder.dim)
+
+
+def test_the_key_tells_weights_and_options_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, data in (("a", b"1"), ("b", b"2"), ("c", b"1")):
+        (tmp_path / name).write_bytes(data)
+    paths = [os.fspath(tmp_path / name) for name in "abc"]
+    other = Backbone.choose("mobilenet", alpha=0.25, input_size=96)
+    keys = [compiled.key(SMALL, path) for path in paths]
+    assert keys[0] == keys[2]
+    assert len({*keys, compiled.key(other, paths[0]), compiled.key(SMALL, RANDOM)}) == 4
+    assert compiled.key(SMALL, os.fspath(tmp_path / "none")) is None
+    monkeypatch.setenv("KERAS_HOME", os.fspath(tmp_path))
+    assert compiled.key(SMALL, "imagenet") is None
+    put(tmp_path / "models" / SMALL.weights_file, b"1")
+    assert compiled.key(SMALL, "imagenet") == keys[0]
+
+
+# -- travelling ---------------------------------------------------------------------------------------------------
+
+OFFLINE = """
+import sys
+def refuse(event, arguments):
+    if event in {"socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname", "socket.bind"}:
+        sys.__stderr__.write(f"{event} {arguments}")
+        raise OSError("there is no network")
+sys.addaudithook(refuse)
+"""
+ALONE = """
+for name in ("tensorflow", "keras"):
+    sys.modules[name] = None
+from retrieval import Index
+index = Index.open(sys.argv[1])
+for match in index.search(sys.argv[2], k=3):
+    print(match.path, f"{match.score:.4f}")
+assert not [name for name in sys.modules if name.startswith(("tensorflow.", "keras.", "openvino_telemetry"))]
+"""
+
+
+def offline(code: str, *arguments: object, **surroundings: str) -> subprocess.CompletedProcess[str]:
+    """Run a program that has no network."""
+    command = [sys.executable, "-c", OFFLINE + code, *map(str, arguments)]
+    environment = {**os.environ, **surroundings}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Path:
+    for number, scene in enumerate(scenes(5, (90, 120))):
+        Image.fromarray(scene).save(tmp_path / ("query.png" if number == 4 else f"{number}.png"))
+    folder = tmp_path / "gallery"
+    folder.mkdir()
+    for number in range(4):
+        shutil.move(tmp_path / f"{number}.png", folder)
+    return folder
+
+
+def test_a_copied_index_answers_without_weights_tensorflow_or_network(gallery: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.weights.h5"
+    from tests.test_runtimes import network
+
+    network(SMALL).save_weights(weights)
+    options: dict[str, Any] = {"backbone": "mobilenet", "alpha": 0.25, "input_size": 64, "weights": weights}
+    with Index.create(tmp_path / "index", **options) as index:
+        index.add(gallery)
+        expected = [f"{match.path} {match.score:.4f}" for match in index.search(tmp_path / "query.png", k=3)]
+        assert index.verify().whole
+    shutil.copytree(tmp_path / "index", tmp_path / "elsewhere")
+    shutil.rmtree(tmp_path / "index")
+    weights.unlink()
+    empty = os.fspath(tmp_path / "empty")
+    done = offline(ALONE, tmp_path / "elsewhere", tmp_path / "query.png", XDG_CACHE_HOME=empty, PYTHONWARNINGS="error")
+    assert (done.stderr, done.stdout.splitlines()) == ("", expected)
+
+
+def test_an_index_and_a_query_with_local_weights_open_no_connection(
+    gallery: Path, tmp_path: Path, shared: Callable[[str], Path]
+) -> None:
+    code = "from retrieval.cli import main; main()"
+    weights = shared("weights/mobilenet_v2_1.0_224_no_top.weights.h5")
+    cache = os.fspath(tmp_path / "empty")
+    done = offline(code, "index", gallery, "-i", tmp_path / "index", "--weights", weights, XDG_CACHE_HOME=cache)
+    assert (done.returncode, done.stdout) == (0, "4 added\n"), done.stderr
+    done = offline(code, "query", tmp_path / "query.png", "-i", tmp_path / "index", XDG_CACHE_HOME=cache)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("damage", ["flipped", "missing"])
+def test_a_damaged_copy_is_found_done_without_and_put_back(gallery: Path, tmp_path: Path, damage: str) -> None:
+    options: dict[str, Any] = {"backbone": "mobilenet", "alpha": 0.25, "input_size": 64, "weights": "random"}
+    with Index.create(tmp_path / "index", **options) as index:
+        index.add(gallery)
+        answer = index.search(tmp_path / "query.png")
+    path = next((tmp_path / "index" / "encoder").glob("*.bin"))
+    data = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(data[:100] + bytes([data[100] ^ 4]) + data[101:])
+    with Index.open(tmp_path / "index") as index:
+        assert index.search(tmp_path / "query.png") == answer
+        assert index.verify().damage == (f"compiled network: the file {path.name} is not what was written",)
+        assert index.verify(repair=True).whole
+        shutil.copy(tmp_path / "query.png", gallery)
+        assert index.add(gallery).added == 1
+        assert path.read_bytes() == data
+
+
+def test_weights_that_are_given_are_looked_at_even_where_there_is_a_copy(gallery: Path, tmp_path: Path) -> None:
+    from retrieval import ModelMismatch
+    from tests.test_runtimes import network
+
+    options: dict[str, Any] = {"backbone": "mobilenet", "alpha": 0.25, "input_size": 64}
+    with Index.create(tmp_path / "index", weights="random", **options) as index:
+        index.add(gallery)
+    network(SMALL).save_weights(tmp_path / "other.weights.h5")
+    with (
+        Index.open(tmp_path / "index", weights=tmp_path / "other.weights.h5") as index,
+        pytest.raises(ModelMismatch),
+    ):
+        index.search(tmp_path / "query.png")
+
+
+@pytest.mark.parametrize("options", [{"runtime": "onnx"}, {"precision": "f64"}, {"threads": -1}])
+def test_an_execution_that_does_not_exist_is_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(BadInput):
+        Index.create(tmp_path / "index", backbone="mobilenet", weights="random", **options)
+    assert not (tmp_path / "index").exists()
+
+
+def test_without_openvino_keras_serves_and_it_is_said(gallery: Path, tmp_path: Path) -> None:
+    code = """
+import sys
+sys.modules["openvino"] = None
+from retrieval.cli import main
+main()
+"""
+    options = ["--backbone", "mobilenet", "--alpha", "0.25", "--input-size", "64", "--weights", "random"]
+    command = [sys.executable, "-c", code, "index", gallery, "--index", tmp_path / "index", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "4 added\n")
+    assert "note: OpenVINO is not installed; the network runs on Keras, more slowly\n" in done.stderr
+    assert not (tmp_path / "index" / "encoder").exists()
+
+
+def test_both_runtimes_give_the_same_scores(
+    shared: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    weights = shared("weights/mobilenet_v2_1.0_224_no_top.weights.h5")
+    pictures = sorted(shared("images/photos").glob("*.jpg"))[:24]
+    for picture in pictures:
+        put(tmp_path / "photos" / picture.name, picture.read_bytes())
+    answers = {}
+    for runtime in ("keras", "openvino"):
+        with Index.create(tmp_path / runtime, weights=weights, runtime=runtime) as index:
+            index.add(tmp_path / "photos")
+            answers[runtime] = index.search_many(pictures, k=24)
+    for one, other in zip(*answers.values(), strict=True):
+        scores = [{match.id: match.score for match in row} for row in (one, other)]
+        assert scores[0].keys() == scores[1].keys()
+        assert max(abs(scores[0][id_] - scores[1][id_]) for id_ in scores[0]) < 0.02
+    assert not caplog.records
