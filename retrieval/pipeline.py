@@ -14,7 +14,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -128,7 +128,7 @@ def _read(file: Found, *, root: bytes, size: tuple[int, int], known: Callable[[b
         return Failed(file, images.reason_of(error), unread=True)
     except MemoryError:
         return Failed(file, "too large for this machine's memory")
-    file = replace(file, size=status.st_size, mtime_ns=status.st_mtime_ns)  # of what was read, not of what the scan saw
+    file = Found(file.path, status.st_size, status.st_mtime_ns)  # of what was read, not of what the scan saw
     return NoPicture(file) if foreign else _decoded(file, data, size, known)
 
 

@@ -15,7 +15,7 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,7 +145,7 @@ class Update:
         if row.reason is not None and (self.settings.retry_failed or row.reader != self.reader):
             return False
         if row.offline:
-            self._put(replace(row, offline=0))
+            self._put(row._replace(offline=0))
         if row.reason is not None:
             self._count_unreadable(row.path, row.reason)
         elif row.image is not None:
@@ -270,7 +270,7 @@ class Update:
         for some in _pages(self.offline):
             rows = list(self._by_id(some))
             self.counts["offline"] += sum(row.image is not None for row in rows)
-            if marked := [replace(row, offline=1) for row in rows if not row.offline]:
+            if marked := [row._replace(offline=1) for row in rows if not row.offline]:
                 self.store.commit(Change(marked))
 
     def _is_away(self, gone: int) -> bool:

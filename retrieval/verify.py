@@ -328,7 +328,7 @@ def _unlink(connection: sql.Connection, chosen: sql.ColumnElement[bool]) -> None
     ids = list(connection.scalars(sql.select(files.c.id).where(files.c.image.is_not(None), chosen)))
     for some in metadata.chunks(ids):
         rows = metadata.files_by_id(connection, some)
-        metadata.put_files(connection, [replace(row, image=None, size=-1, mtime_ns=-1) for row in rows])
+        metadata.put_files(connection, [row._replace(image=None, size=-1, mtime_ns=-1) for row in rows])
 
 
 def _repair_vectors(store: Store) -> list[str]:
