@@ -15,7 +15,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from retrieval.database import BYTES, INTEGER, REPAIR, signed, signed_table, sound
 from retrieval.errors import IndexDamaged
-from retrieval.types import Picture
+from retrieval.types import Ids, Picture
 
 PART = 10_000
 """Rows or ids that go into one statement."""
@@ -343,10 +343,12 @@ def delete_homeless(connection: sql.Connection, ids: Sequence[int]) -> None:
         connection.execute(sql.delete(images).where(images.c.id.in_(some), homeless))
 
 
-def image_ids(connection: sql.Connection) -> Iterator[int]:
-    """Yield the ids of all images, ascending."""
-    for (id_,) in connection.exec_driver_sql("SELECT id FROM images ORDER BY id"):
-        yield id_
+def image_ids(connection: sql.Connection) -> Ids:
+    """Return the ids of all images, ascending."""
+    import numpy as np
+
+    found = connection.exec_driver_sql("SELECT id FROM images ORDER BY id")
+    return np.fromiter((id_ for (id_,) in found), dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,20 @@ Paths below a root are bytes, as the file system gives them, so that any name is
 import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # whoever looks into no picture does not wait for numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
-"""(n, height, width, 3), RGB, 0-255, upright."""
-Vectors = NDArray[np.float32]
-"""(n, dim), rows of length 1, C-contiguous."""
-Ids = NDArray[np.int64]
-"""(n,), >= 0; -1 means "no neighbour"."""
+    Pixels = NDArray[np.uint8]
+    """(n, height, width, 3), RGB, 0-255, upright."""
+    Vectors = NDArray[np.float32]
+    """(n, dim), rows of length 1, C-contiguous."""
+    Ids = NDArray[np.int64]
+    """(n,), >= 0; -1 means "no neighbour"."""
+else:
+    Pixels = Vectors = Ids = Any
 
 
 def image_id(sha256: bytes) -> int:
@@ -78,9 +81,9 @@ class Picture:
 class Hits:
     """Proposed neighbours of each query, nearest first; where there are fewer than asked, id -1 and score -inf."""
 
-    ids: NDArray[np.int64]
+    ids: "NDArray[np.int64]"
     """(queries, k)."""
-    scores: NDArray[np.float32]
+    scores: "NDArray[np.float32]"
     """(queries, k), cosine in [-1, 1]; equal scores stand in ascending order of id."""
 
 

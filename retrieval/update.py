@@ -9,6 +9,7 @@ Nothing is taken for deleted because it could not be read: a place is gone only 
 there, and only once the whole run has looked.
 """
 
+import itertools
 import os
 import stat
 import time
@@ -16,17 +17,18 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from retrieval import images, metadata, pipeline
+from retrieval import folders, metadata
 from retrieval.metadata import FileRow
-from retrieval.pipeline import Embedded, Failed, Known, NoPicture, Outcome, Vanished
 from retrieval.roots import Spot
 from retrieval.runtimes import Encoder
 from retrieval.store import Change, Store
-from retrieval.types import Found, Picture, Progress, Report, Unlisted, displayed, image_id
+from retrieval.types import Found, Picture, Progress, Report, Unlisted, Vectors, displayed, image_id
+
+if TYPE_CHECKING:
+    from retrieval.pipeline import Outcome
 
 COMMIT_SECONDS = 5.0
 """Work that a crash can lose, at most, together with the batch in hand."""
@@ -53,13 +55,15 @@ class Pending:
 
     files: list[FileRow] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
-    vectors: list[NDArray[np.float32]] = field(default_factory=list)
+    vectors: list[Vectors] = field(default_factory=list)
     sha256: dict[int, bytes] = field(default_factory=dict)
 
     def change(self) -> Change:
         """Return it as a commit wants it."""
         if not self.pictures:
             return Change(self.files)
+        import numpy as np
+
         return Change(self.files, self.pictures, np.stack(self.vectors))
 
 
@@ -80,7 +84,6 @@ class Update:
         self.store, self.root, self.place, self.settings = store, spot.root, spot.place, settings
         self.below = spot.below + b"/" if spot.below else b""
         self.size, self.encoder, self.progress = size, encoder, progress
-        self.reader = images.reader()
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.linked: Counter[int] = Counter()
@@ -93,16 +96,21 @@ class Update:
         with store.connection() as connection:
             self.known = metadata.count_below(connection, self.root)
 
+    @cached_property
+    def reader(self) -> str:
+        """What decides whether a file can be read."""
+        from retrieval import images
+
+        return images.reader()
+
     def run(self) -> Report:
         """Do it. What is done is committed every few seconds, and on the way out, whatever happens."""
         if self.progress is not None:
             self.total = sum(isinstance(seen, Found) for seen in self._scan())
         try:
-            for outcomes in pipeline.embed(self._candidates(), self.place, self.size, self.encoder, self._known):
-                for outcome in outcomes:
-                    self._take(outcome)
-                self._report_progress()
-                self._commit_if_due()
+            candidates = self._candidates()
+            if (first := next(candidates, None)) is not None:
+                self._read(itertools.chain([first], candidates))
             self._settle_missing()
         finally:
             self._commit()
@@ -113,7 +121,7 @@ class Update:
 
     def _scan(self) -> Iterator[Found | Unlisted]:
         own = os.path.realpath(os.fsencode(self.store.folder))
-        return images.find(self.place, self.below, self.settings.exclude, skip=own)
+        return folders.find(self.place, self.below, self.settings.exclude, skip=own)
 
     def _rows(self) -> Iterator[FileRow]:
         after = None
@@ -179,11 +187,26 @@ class Update:
         with self.store.connection() as connection:
             return metadata.sha256_of_id(connection, image) is not None
 
-    def _take(self, outcome: Outcome) -> None:
+    def _read(self, files: Iterable[Found]) -> None:
+        """Find out what `files` hold."""
+        for outcomes in self._embed(files):
+            for outcome in outcomes:
+                self._take(outcome)
+            self._report_progress()
+            self._commit_if_due()
+
+    def _embed(self, files: Iterable[Found]) -> "Iterator[list[Outcome]]":
+        from retrieval import pipeline  # with numpy and Pillow, for which nobody waits whose files are as they were
+
+        return pipeline.embed(files, self.place, self.size, self.encoder, self._known)
+
+    def _take(self, outcome: "Outcome") -> None:
+        from retrieval.pipeline import Embedded, Failed, Known, NoPicture, Vanished
+
         row = self.before.pop(outcome.file.path)
         if isinstance(outcome, Known) and not self._is_there(outcome.image):
             # Its last place became another picture's, and that was committed, after this file was looked at.
-            ((outcome,),) = pipeline.embed([outcome.file], self.place, self.size, self.encoder, self._known)
+            ((outcome,),) = self._embed([outcome.file])
         if isinstance(outcome, Embedded) and self._is_there(outcome.picture.id):
             # Other content has its id: unlikely below a billion images, and never to be overwritten.
             outcome = Failed(outcome.file, "another picture of the index has the same 63-bit id")

@@ -177,7 +177,7 @@ def _is_whole(store: Store, name: str) -> bool:
 
 def _missing_vectors(store: Store) -> Iterator[str]:
     with store.reading(heal=False) as view:
-        ids = np.fromiter(metadata.image_ids(view.connection), dtype=np.int64)
+        ids = metadata.image_ids(view.connection)
         yield from _said(_without_vector(view.snapshot, ids), "vectors: image {} has none")
 
 
@@ -334,7 +334,7 @@ def _unlink(connection: sql.Connection, chosen: sql.ColumnElement[bool]) -> None
 def _repair_vectors(store: Store) -> list[str]:
     """Commit segments that are whole; forget the images that have no vector in them."""
     with store.connection() as connection:
-        live: Ids = np.fromiter(metadata.image_ids(connection), dtype=np.int64)
+        live = metadata.image_ids(connection)
     parts = _whole_parts(store)
     if parts is None:
         parts = store.merged(list(_whole_segments(store)), live)
