@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import sqlalchemy as sql
@@ -138,7 +139,7 @@ class Generation:
 
 def _sound(connection: sql.Connection, table: sql.Table, chosen: sql.Select[Any]) -> Iterator[tuple[Any, ...]]:
     """Yield rows of `table`, of which `chosen` selects all columns; `IndexDamaged` for one that is not as written."""
-    return sound(table, map(tuple, connection.execute(chosen)))
+    return sound(table, chain.from_iterable(connection.execute(chosen).tuples().partitions(PART)))
 
 
 # -- generations and encoders -------------------------------------------------------------------------------------
