@@ -20,7 +20,8 @@ from retrieval.types import Ids, Picture
 
 PART = 10_000
 """Rows or ids that go into one statement."""
-
+FETCH = 100
+"""Rows fetched at a time: so few are still in the processor's cache when they are looked at."""
 
 schema = sql.MetaData()
 _table = partial(signed_table, schema)
@@ -139,7 +140,7 @@ class Generation:
 
 def _sound(connection: sql.Connection, table: sql.Table, chosen: sql.Select[Any]) -> Iterator[tuple[Any, ...]]:
     """Yield rows of `table`, of which `chosen` selects all columns; `IndexDamaged` for one that is not as written."""
-    return sound(table, chain.from_iterable(connection.execute(chosen).tuples().partitions(PART)))
+    return sound(table, chain.from_iterable(connection.execute(chosen).tuples().partitions(FETCH)))
 
 
 # -- generations and encoders -------------------------------------------------------------------------------------

@@ -148,7 +148,7 @@ class Update:
 
     def _is_settled(self, seen: Found, row: FileRow) -> bool:
         """Tell whether the file is as it was; if so, count it, and bring it back where it was offline."""
-        if (seen.size, seen.mtime_ns) != (row.size, row.mtime_ns):
+        if seen.size != row.size or seen.mtime_ns != row.mtime_ns:
             return False
         if row.reason is not None and (self.settings.retry_failed or row.reader != self.reader):
             return False
