@@ -140,7 +140,7 @@ class Generation:
 
 def _sound(connection: sql.Connection, table: sql.Table, chosen: sql.Select[Any]) -> Iterator[tuple[Any, ...]]:
     """Yield rows of `table`, of which `chosen` selects all columns; `IndexDamaged` for one that is not as written."""
-    return sound(table, chain.from_iterable(connection.execute(chosen).tuples().partitions(FETCH)))
+    return sound(table, chain.from_iterable(connection.execute(chosen).partitions(FETCH)))
 
 
 # -- generations and encoders -------------------------------------------------------------------------------------

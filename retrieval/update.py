@@ -105,8 +105,6 @@ class Update:
 
     def run(self) -> Report:
         """Do it. What is done is committed every few seconds, and on the way out, whatever happens."""
-        if self.progress is not None:
-            self.total = sum(isinstance(seen, Found) for seen in self._scan())
         try:
             candidates = self._candidates()
             if (first := next(candidates, None)) is not None:
@@ -189,6 +187,8 @@ class Update:
 
     def _read(self, files: Iterable[Found]) -> None:
         """Find out what `files` hold."""
+        if self.progress is not None:
+            self.total = sum(isinstance(seen, Found) for seen in self._scan())
         for outcomes in self._embed(files):
             for outcome in outcomes:
                 self._take(outcome)
