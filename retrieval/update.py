@@ -189,13 +189,13 @@ class Update:
         """Find out what `files` hold."""
         if self.progress is not None:
             self.total = sum(isinstance(seen, Found) for seen in self._scan())
-        for outcomes in self._embed(files):
+        for outcomes in self._embedded(files):
             for outcome in outcomes:
                 self._take(outcome)
             self._report_progress()
             self._commit_if_due()
 
-    def _embed(self, files: Iterable[Found]) -> "Iterator[list[Outcome]]":
+    def _embedded(self, files: Iterable[Found]) -> "Iterator[list[Outcome]]":
         from retrieval import pipeline  # with numpy and Pillow, for which nobody waits whose files are as they were
 
         return pipeline.embed(files, self.place, self.size, self.encoder, self._known)
@@ -206,7 +206,7 @@ class Update:
         row = self.before.pop(outcome.file.path)
         if isinstance(outcome, Known) and not self._is_there(outcome.image):
             # Its last place became another picture's, and that was committed, after this file was looked at.
-            ((outcome,),) = self._embed([outcome.file])
+            ((outcome,),) = self._embedded([outcome.file])
         if isinstance(outcome, Embedded) and self._is_there(outcome.picture.id):
             # Other content has its id: unlikely below a billion images, and never to be overwritten.
             outcome = Failed(outcome.file, "another picture of the index has the same 63-bit id")
