@@ -4,7 +4,7 @@ import os
 import re
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -262,6 +262,15 @@ def signed(table: sql.Table, row: Mapping[str, Any]) -> dict[str, Any]:
 def is_sound(table: sql.Table, row: tuple[Any, ...]) -> bool:
     """Tell whether `row`, all columns of `table` in order, is what was written."""
     return bool(row[-1] == _digest(row[-1 - len(table.info["signed"]) : -1]))
+
+
+def sound(table: sql.Table, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """Yield `rows`, all columns of `table` in order; `IndexDamaged` at one that is not what was written."""
+    first = -1 - len(table.info["signed"])
+    for row in rows:
+        if row[-1] != _digest(row[first:-1]):
+            raise IndexDamaged(f"a row of the table {table.name} is not what was written", hint=REPAIR)
+        yield row
 
 
 def _digest(values: tuple[Any, ...]) -> bytes:

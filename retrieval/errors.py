@@ -76,3 +76,8 @@ class BadWeights(RetrievalError, ValueError):
 
 class ModelMismatch(RetrievalError, ValueError):
     """Vectors of two different models would be compared."""
+
+
+def reason_of(error: OSError) -> str:
+    """Return what the system says of `error`, as the reason of a failure."""
+    return (error.strerror or str(error)).lower()

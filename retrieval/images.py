@@ -1,18 +1,15 @@
-"""Files on disk -> upright RGB arrays: find, identify, decode, fit.
+"""Bytes of files -> upright RGB arrays: identify, decode, fit.
 
 A file is a picture by its bytes, whatever its name. Everything here may meet hostile input: what cannot be read raises
 `UnreadableImage` with a reason for a person, and nothing else.
 """
 
 import ctypes
-import errno
 import io
 import logging
 import os
 import re
-import stat
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,11 +17,9 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern as Pattern
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError, _imaging
 
-from retrieval.errors import BadInput, UnreadableImage
-from retrieval.types import Found, Unlisted
+from retrieval.errors import UnreadableImage
 
 DECODE_RULE = 2
 """Version of what `decode` does to pixels: the whole picture, upright, over white, squashed with an antialiased
@@ -41,14 +36,6 @@ MAX_PIXELS = 178_956_970
 HEAD = 64
 """Bytes that tell a format."""
 
-IGNORE_FILE = ".retrievalignore"
-"""Patterns in the syntax of .gitignore, valid from its folder downwards."""
-
-RUBBISH = frozenset(
-    {b"@eaDir", b"#recycle", b"#snapshot", b"$RECYCLE.BIN", b"System Volume Information", b"lost+found", b"__MACOSX"}
-)
-"""Folders that systems, NAS boxes and archivers leave behind; names with a leading dot are skipped as well."""
-
 EXTENSIONS = frozenset(
     b".jpg .jpeg .jpe .jfif .png .apng .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm "
     b".avif .heic .heif .hif".split()
@@ -62,148 +49,10 @@ HEIF_MISSING = "HEIC needs an extra: pip install 'retrieval[heif]'"
 # thrown once for the process: `warnings.catch_warnings` in `decode` would mix up the filters of its threads. The
 # handler is what Pillow, being a library, should have set itself; libtiff's (Pillow offers no way to it) is found only
 # where Pillow links a shared libtiff, as its wheels for Linux and macOS do.
-warnings.filterwarnings("ignore", module=r"(PIL|pathspec)\.")
+warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 with suppress(AttributeError, OSError):
     ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
-
-
-def find(root: bytes, below: bytes = b"", exclude: Sequence[str] = (), skip: bytes = b"") -> Iterator[Found | Unlisted]:
-    """Yield the regular files of `root`, in byte order of their paths relative to it.
-
-    `below` (empty, or a subfolder that ends in `/`) restricts that to the files under it. Links to files are followed,
-    links to folders are not, so there are no loops. Hidden and rubbish names, the absolute folder `skip`, and what
-    `exclude` or a `.retrievalignore` names are left out; `exclude` has the last word, then the innermost file. A folder
-    or file that the system will not show is yielded as `Unlisted`; one that vanishes meanwhile is not. Holds one
-    folder's names in memory at a time, and those of its parents. `BadInput` for an `exclude` that is no pattern.
-    """
-    if not os.path.isdir(root):
-        yield Unlisted(b"", "the folder cannot be reached")
-        return
-    try:
-        rules = _rules_above(root, below, exclude)
-    except OSError as error:
-        yield Unlisted(below, reason_of(error))
-        return
-    pending = [] if rules is None else [_Folder(root, below, rules)]
-    while pending:
-        folder = pending[-1]
-        if folder.error is not None:
-            yield Unlisted(folder.path, folder.error)
-            folder.error = None
-        if not folder.names:
-            pending.pop()
-            continue
-        path = folder.path + folder.names.pop()
-        if folder.rules.hide(path):
-            continue
-        if path.endswith(b"/"):
-            if os.path.join(root, path[:-1]) != skip:
-                pending.append(_Folder(root, path, folder.rules))
-        elif (seen := _seen(root, path)) is not None:
-            yield seen
-
-
-def _seen(root: bytes, path: bytes) -> Found | Unlisted | None:
-    try:
-        status = os.stat(os.path.join(root, path))
-    except OSError as error:
-        harmless = error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
-        return None if harmless else Unlisted(path, reason_of(error))
-    return Found(path, status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
-
-
-class _Folder:
-    """Names of one folder still to visit, last first; those of folders end in `/`, so the walk goes in byte order."""
-
-    def __init__(self, root: bytes, path: bytes, rules: "_Rules") -> None:
-        self.path = path
-        self.error: str | None = None
-        self.names: list[bytes] = []
-        self.rules = rules
-        try:
-            with os.scandir(os.path.join(root, path)) as entries:
-                self.names = [e.name + b"/" if e.is_dir(follow_symlinks=False) else e.name for e in entries]
-            self.names.sort(reverse=True)
-            if os.fsencode(IGNORE_FILE) in self.names:
-                self.rules = rules.extended(root, path)
-        except OSError as error:
-            self.names = []
-            if not (path and isinstance(error, FileNotFoundError | NotADirectoryError)):  # vanished: nothing to say
-                self.error = reason_of(error)
-
-
-@dataclass(frozen=True)
-class _Rules:
-    """Patterns in force in a folder, with the folders they count from; the last that names a path decides."""
-
-    sources: tuple[tuple[bytes, tuple[Pattern, ...]], ...]
-
-    def extended(self, root: bytes, folder: bytes) -> "_Rules":
-        """Return them with those that a file in `folder` adds, before the last; OSError where it cannot be read."""
-        path = os.path.join(root, folder, os.fsencode(IGNORE_FILE))
-        if not os.path.isfile(path):  # a FIFO would never end, nor /dev/zero
-            return self
-        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
-            patterns = _patterns(file)
-        return _Rules((*self.sources[:-1], (folder, patterns), self.sources[-1]))
-
-    def hide(self, path: bytes) -> bool:
-        """Tell whether a scan passes over `path`, a folder's ending in `/`, whose parents it did not pass over."""
-        if hidden(path.rstrip(b"/").rpartition(b"/")[2]):
-            return True
-        for folder, patterns in reversed(self.sources):
-            if not patterns:
-                continue
-            # A path holds no NUL and a pattern no newline, but pathspec's `*` and `**` stop at a newline.
-            name = os.fsdecode(path[len(folder) :]).replace("\n", "\0")
-            for pattern in reversed(patterns):
-                if pattern.regex and pattern.regex.fullmatch(name):
-                    return bool(pattern.include)
-        return False
-
-
-def _rules_above(root: bytes, below: bytes, exclude: Sequence[str]) -> _Rules | None:
-    """Return the patterns that the folders above `below` put in force, None where they hide it."""
-    rules = _Rules(((b"", _patterns(exclude, strict=True)),))
-    folder = b""
-    for name in below.split(b"/")[:-1]:
-        rules = rules.extended(root, folder)
-        folder += name + b"/"
-        if rules.hide(folder):
-            return None
-    return rules
-
-
-def _patterns(lines: Iterable[str], *, strict: bool = False) -> tuple[Pattern, ...]:
-    """Compile the patterns in `lines`; what is none is passed over, as git does, or `BadInput` where `strict`."""
-    patterns = []
-    for line in lines:
-        try:
-            patterns.append(Pattern(_LAST_STARS.sub(_spelled_out, line)))
-        except (ValueError, re.error) as error:
-            if strict:
-                raise BadInput(f"{line!r} is not a pattern", hint="patterns are written as in .gitignore") from error
-    return tuple(patterns)
-
-
-# pathspec, made for lists of files, abridges a last `*` or `**` so that the whole path is not matched any more, and its
-# own judgement of folders is not git's: after `*` and `!*/` it would not enter any.
-_LAST_STARS = re.compile(r"(^!?|/)(\*?)\*(/?\s*)$")
-
-
-def _spelled_out(stars: re.Match[str]) -> str:
-    return stars[1] + ("**/" if stars[2] else "") + "?*" + stars[3]
-
-
-def hidden(name: bytes) -> bool:
-    """Tell whether a scan passes over files and folders of that name."""
-    return name.startswith(b".") or name in RUBBISH
-
-
-def reason_of(error: OSError) -> str:
-    """Return what the system says of `error`, as the reason of a failure."""
-    return (error.strerror or str(error)).lower()
 
 
 def promises_picture(path: bytes) -> bool:

@@ -8,19 +8,21 @@ from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from retrieval import metadata, model, pipeline, query, roots
-from retrieval import verify as verification
+from retrieval import metadata, model, roots
 from retrieval.backbones import DEFAULT, Backbone, locate_weights
 from retrieval.errors import BadInput, IndexDamaged
 from retrieval.metadata import Place
 from retrieval.model import Model
-from retrieval.query import Query
 from retrieval.runtimes import AUTO, Encoder, Execution
 from retrieval.store import Change, Store, View
 from retrieval.types import Coverage, Failure, Hits, Info, Match, Progress, Report, RootInfo, displayed
 from retrieval.update import Settings, Update
+
+if TYPE_CHECKING:
+    from retrieval.query import Query
+    from retrieval.verify import Verification
 
 
 class Index:
@@ -183,15 +185,17 @@ class Index:
         """Give back the space of removed pictures and of superseded states. Raises `IndexBusy`, `StorageError`."""
         self._store.compact()
 
-    def verify(self, *, repair: bool = False) -> verification.Verification:
+    def verify(self, *, repair: bool = False) -> "Verification":
         """Read every byte that counts and say what is not as it was written; with `repair`, put right what can be."""
-        return verification.repair(self._store) if repair else verification.verify(self._store)
+        from retrieval import verify
+
+        return verify.repair(self._store) if repair else verify.verify(self._store)
 
     # -- asking it ------------------------------------------------------------------------------------------------
 
     def search(
         self,
-        query: Query,
+        query: "Query",
         k: int = 10,
         *,
         offset: int = 0,
@@ -208,7 +212,7 @@ class Index:
 
     def search_many(
         self,
-        queries: Iterable[Query],
+        queries: "Iterable[Query]",
         k: int = 10,
         *,
         offset: int = 0,
@@ -216,6 +220,8 @@ class Index:
         include_self: bool = False,
     ) -> list[list[Match]]:
         """Return what `search` returns for each query, in order, from one state of the index, embedding in batches."""
+        from retrieval import pipeline, query  # which need numpy and Pillow, as an update without news does not
+
         if k < 1 or offset < 0:
             raise BadInput(f"k must be at least 1 and offset at least 0, not {k} and {offset}")
         self._model.ready()

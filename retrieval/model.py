@@ -6,15 +6,16 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from retrieval import compiled, metadata, plugins
+from retrieval import metadata, plugins
 from retrieval.backbones import DEFAULT, RANDOM, Backbone, locate_weights
-from retrieval.compiled import ENCODER, GRAPH, CompiledEncoder, Graph
 from retrieval.errors import BadInput, ModelMismatch, RetrievalError
 from retrieval.runtimes import AUTO, Encoder, Execution
 from retrieval.store import GRACE, Store, disk_errors
-from retrieval.vectors.exact import sweep
+
+if TYPE_CHECKING:
+    from retrieval.compiled import Graph
 
 OWN_ENCODER = '{"name": "own"}'
 """What an index keeps in place of a backbone where its creator handed in an encoder."""
@@ -32,7 +33,7 @@ class Model:
     def __init__(
         self,
         row: Mapping[str, Any],
-        graph: Callable[[], Graph | None] = lambda: None,
+        graph: "Callable[[], Graph | None]" = lambda: None,
         *,
         encoder: Encoder | None = None,
         weights: str | None = None,
@@ -90,6 +91,8 @@ class Model:
             return self._encoder
 
     def _loaded(self, *, many: bool) -> Encoder:
+        from retrieval.compiled import CompiledEncoder
+
         backbone = self.backbone
         if backbone is None:
             raise BadInput(f"the index was made with {self}", hint="hand it in: Index.open(..., encoder=...)")
@@ -109,8 +112,12 @@ class Model:
         return self._checked(plugins.load("runtime:keras")(backbone, self._weights(backbone)), str(backbone))
 
     @property
-    def graph(self) -> Graph | None:
+    def graph(self) -> "Graph | None":
         """The compiled network that is loaded, once it has been measured; None where there is none."""
+        if self._encoder is None:
+            return None
+        from retrieval.compiled import CompiledEncoder
+
         graph = self._encoder.graph if isinstance(self._encoder, CompiledEncoder) else None
         return None if graph is None or graph.facts["parity"] is None else graph
 
@@ -131,6 +138,8 @@ def load(backbone: Backbone, weights: str, execution: Execution = DEFAULTS, *, o
     def reference() -> Any:  # noqa: ANN401 - likewise
         return plugins.load("runtime:keras")(backbone, weights)
 
+    from retrieval import compiled  # with numpy, as everything that is compiled
+
     if runs_on_keras(execution, many=False) if on_keras is None else on_keras:
         return reference()
     name = compiled.key(backbone, weights)
@@ -146,7 +155,7 @@ def load(backbone: Backbone, weights: str, execution: Execution = DEFAULTS, *, o
             )
             return reference()
         compiled.remember(compiled.key(backbone, weights), graph)
-    return CompiledEncoder(graph, execution, reference, partial(compiled.remember, name))
+    return compiled.CompiledEncoder(graph, execution, reference, partial(compiled.remember, name))
 
 
 def runs_on_keras(execution: Execution, *, many: bool) -> bool:
@@ -165,22 +174,27 @@ def runs_on_keras(execution: Execution, *, many: bool) -> bool:
     return False
 
 
-def stored_graph(store: Store) -> Graph | None:
+def stored_graph(store: Store) -> "Graph | None":
     """Read the index's own copy of its compiled network; None where it has none that is whole."""
+    from retrieval.compiled import ENCODER, GRAPH, Graph
+
     with store.connection() as connection:
         facts = metadata.setting(connection, GRAPH)
     return None if facts is None else Graph.read(store.folder / ENCODER, facts)
 
 
-def store_graph(store: Store, graph: Graph) -> None:
+def store_graph(store: Store, graph: "Graph") -> None:
     """Keep a copy of `graph` in the index, if it has not got it; within `store.writing()`."""
+    from retrieval.compiled import ENCODER, GRAPH, paths
+    from retrieval.vectors.exact import sweep
+
     known = stored_graph(store)
     if known is None or known.facts != graph.facts:
         with disk_errors():
             graph.write(store.folder / ENCODER)
         store.edit(metadata.put_setting, GRAPH, graph.facts)
         with disk_errors():
-            names = {path.name for path in compiled.paths(store.folder / ENCODER, graph.facts)}
+            names = {path.name for path in paths(store.folder / ENCODER, graph.facts)}
             sweep(store.folder / ENCODER, names, GRACE)
 
 

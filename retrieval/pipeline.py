@@ -14,14 +14,14 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import images
-from retrieval.errors import UnreadableImage
+from retrieval.errors import UnreadableImage, reason_of
 from retrieval.runtimes import Encoder
 from retrieval.types import Found, Picture, Pixels, Vectors, image_id
 
@@ -128,10 +128,10 @@ def _read(file: Found, *, root: bytes, size: tuple[int, int], known: Callable[[b
     except FileNotFoundError:
         return Vanished(file)
     except OSError as error:
-        return Failed(file, images.reason_of(error), unread=True)
+        return Failed(file, reason_of(error), unread=True)
     except MemoryError:
         return Failed(file, "too large for this machine's memory")
-    file = replace(file, size=status.st_size, mtime_ns=status.st_mtime_ns)  # of what was read, not of what the scan saw
+    file = Found(file.path, status.st_size, status.st_mtime_ns)  # of what was read, not of what the scan saw
     return NoPicture(file) if foreign else _decoded(file, data, size, known)
 
 

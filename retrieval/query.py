@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrieval import images, metadata, pipeline, roots
-from retrieval.errors import BadInput, UnreadableImage
+from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.runtimes import Encoder
 from retrieval.store import Store, View
 from retrieval.types import Match, Vectors, displayed, image_id
@@ -68,7 +68,7 @@ def _file(store: Store, view: View, path: bytes, size: tuple[int, int]) -> Asked
         spot = roots.locate(store, view.connection, path)
         id_ = None if spot is None else metadata.image_at(view.connection, spot.root, spot.below)
         if id_ is None:
-            raise UnreadableImage(f"{displayed(path)} cannot be read: {images.reason_of(error)}") from error
+            raise UnreadableImage(f"{displayed(path)} cannot be read: {reason_of(error)}") from error
         return _stored(view, id_)
     try:
         return _content(view, data, size)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sql
 
-from retrieval import images, metadata
+from retrieval import folders, metadata
 from retrieval.errors import BadInput
 from retrieval.metadata import Root
 from retrieval.store import Store
@@ -85,7 +85,7 @@ def _known_below(store: Store, root: int, below: bytes) -> bool:
 
 
 def _passed_over(path: bytes) -> bool:
-    return any(images.hidden(part) for part in path.split(b"/"))
+    return any(folders.hidden(part) for part in path.split(b"/"))
 
 
 def _home(store: Store) -> bytes:

@@ -15,17 +15,18 @@ reader that has just read refs finds the files. Merges and repairs are commits l
 first generation is committed: a creation that was cut short left none.
 """
 
+import itertools
 import logging
 import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sql
 from filelock import FileLock, Timeout
 
@@ -63,7 +64,7 @@ class Change:
     """Places to insert or renew."""
     pictures: Sequence[Picture] = ()
     """Contents that are new, in the order of `vectors`."""
-    vectors: Vectors = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
+    vectors: Vectors | None = None
     forget: Sequence[int] = ()
     """Ids of places to forget."""
 
@@ -84,6 +85,8 @@ class View:
 
     def vector(self, id_: int) -> Vectors:
         """Return the stored vector of an image, (1, dim)."""
+        import numpy as np
+
         try:
             return self.snapshot.get(np.array([id_]))
         except KeyError:
@@ -98,7 +101,6 @@ class Store:
         if not _has_database(folder):
             raise _not_found(folder)
         self.folder = folder = folder.absolute()  # whatever becomes the working folder later
-        self.vectors: VectorStore = plugins.load("vectors:faiss")(folder / VECTORS)
         self._database = Database(folder / DATABASE)
         self._lock = FileLock(folder / LOCK, timeout=0)
         self._mutex = threading.Lock()
@@ -113,6 +115,12 @@ class Store:
             log.warning(
                 "the index is on a network file system (%s), where a crash or a second machine can damage it", kind
             )
+
+    @cached_property
+    def vectors(self) -> VectorStore:
+        """Where the vectors are; what searches them is loaded when they are needed."""
+        store: VectorStore = plugins.load("vectors:faiss")(self.folder / VECTORS)
+        return store
 
     def _demand_format(self) -> None:
         """Bring an older format to the newest; `IndexTooNew`."""
@@ -211,7 +219,7 @@ class Store:
             return None
         with self._mutex:
             if self._live is None or self._live[0] != generation.number:
-                self._live = generation.number, np.fromiter(metadata.image_ids(connection), dtype=np.int64)
+                self._live = generation.number, metadata.image_ids(connection)
             return self._live[1]
 
     def _rebuild_structures(self, damaged: Sequence[str]) -> None:
@@ -251,8 +259,10 @@ class Store:
             return statement(connection, *arguments)
 
     def _append(self, change: Change) -> tuple[tuple[str, int], ...]:
-        if not change.pictures:
+        if change.vectors is None or not change.pictures:
             return ()
+        import numpy as np
+
         ids = np.array([picture.id for picture in change.pictures], dtype=np.int64)
         with disk_errors():
             return ((self.vectors.append(ids, change.vectors), len(ids)),)
@@ -286,9 +296,9 @@ class Store:
         if len(generation.segments) <= MOST_SEGMENTS:
             return ()
         ordered = sorted(generation.segments, key=lambda segment: segment[1])
-        sizes = np.array([count for _, count in ordered])
-        growth = np.cumsum(sizes)[1:] / sizes[1:]
-        return [ref for ref, _ in ordered[: int(np.argmax(growth)) + 2]]
+        sizes = [count for _, count in ordered]
+        growth = [total / size for total, size in zip(itertools.accumulate(sizes), sizes, strict=True)]
+        return [ref for ref, _ in ordered[: growth.index(max(growth[1:]), 1) + 1]]
 
     def compact(self) -> None:
         """Put all vectors that have an image into one segment, and give back the space of what is gone."""
@@ -305,7 +315,7 @@ class Store:
         """Commit a generation in which each of `groups` is one segment of the vectors that have an image."""
         with self.connection() as connection:
             before = metadata.latest(connection)
-            live = np.fromiter(metadata.image_ids(connection), dtype=np.int64)
+            live = metadata.image_ids(connection)
         segments = list(before.segments)
         for group in groups:
             if set(group) <= set(before.refs):  # else another writer was faster than the reader who found it damaged

@@ -6,17 +6,20 @@ Paths below a root are bytes, as the file system gives them, so that any name is
 import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # whoever looks into no picture does not wait for numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
-"""(n, height, width, 3), RGB, 0-255, upright."""
-Vectors = NDArray[np.float32]
-"""(n, dim), rows of length 1, C-contiguous."""
-Ids = NDArray[np.int64]
-"""(n,), >= 0; -1 means "no neighbour"."""
+    Pixels = NDArray[np.uint8]
+    """(n, height, width, 3), RGB, 0-255, upright."""
+    Vectors = NDArray[np.float32]
+    """(n, dim), rows of length 1, C-contiguous."""
+    Ids = NDArray[np.int64]
+    """(n,), >= 0; -1 means "no neighbour"."""
+else:
+    Pixels = Vectors = Ids = Any
 
 
 def image_id(sha256: bytes) -> int:
@@ -38,8 +41,7 @@ def _escaped(character: str) -> str:
     return rf"\x{raw - 0xDC00:02x}" if 0xDC80 <= raw <= 0xDCFF else repr(character)[1:-1]  # noqa: PLR2004 - PEP 383
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):  # of which a scan makes one for each file: no other class is made as fast
     """A regular file that a scan saw."""
 
     path: bytes
@@ -79,9 +81,9 @@ class Picture:
 class Hits:
     """Proposed neighbours of each query, nearest first; where there are fewer than asked, id -1 and score -inf."""
 
-    ids: NDArray[np.int64]
+    ids: "NDArray[np.int64]"
     """(queries, k)."""
-    scores: NDArray[np.float32]
+    scores: "NDArray[np.float32]"
     """(queries, k), cosine in [-1, 1]; equal scores stand in ascending order of id."""
 
 

@@ -9,25 +9,27 @@ Nothing is taken for deleted because it could not be read: a place is gone only 
 there, and only once the whole run has looked.
 """
 
+import itertools
 import os
 import stat
 import time
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from retrieval import images, metadata, pipeline
+from retrieval import folders, metadata
 from retrieval.metadata import FileRow
-from retrieval.pipeline import Embedded, Failed, Known, NoPicture, Outcome, Vanished
 from retrieval.roots import Spot
 from retrieval.runtimes import Encoder
 from retrieval.store import Change, Store
-from retrieval.types import Found, Picture, Progress, Report, Unlisted, displayed, image_id
+from retrieval.types import Found, Ids, Picture, Progress, Report, Unlisted, Vectors, displayed, image_id
+
+if TYPE_CHECKING:
+    from retrieval.pipeline import Outcome
 
 COMMIT_SECONDS = 5.0
 """Work that a crash can lose, at most, together with the batch in hand."""
@@ -54,13 +56,15 @@ class Pending:
 
     files: list[FileRow] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
-    vectors: list[NDArray[np.float32]] = field(default_factory=list)
+    vectors: list[Vectors] = field(default_factory=list)
     sha256: dict[int, bytes] = field(default_factory=dict)
 
     def change(self) -> Change:
         """Return it as a commit wants it."""
         if not self.pictures:
             return Change(self.files)
+        import numpy as np
+
         return Change(self.files, self.pictures, np.stack(self.vectors))
 
 
@@ -82,30 +86,32 @@ class Update:
         self.store, self.root, self.place, self.settings = store, spot.root, spot.place, settings
         self.below = spot.below + b"/" if spot.below else b""
         self.size, self.encoder, self.threads, self.progress = size, encoder, threads, progress
-        self.reader = images.reader()
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.linked: Counter[int] = Counter()
         self.before: dict[bytes, FileRow | None] = {}
         self.gone, self.removed, self.offline = array("q"), array("q"), array("q")
         self.pending = Pending()
-        self.ids: array[int] | None = None
+        self.ids: Ids | None = None
         self.committed = time.monotonic()
         self.seen = self.embedded = self.total = 0
         self.latest_failure = ""
         with store.connection() as connection:
             self.known = metadata.count_below(connection, self.root)
 
+    @cached_property
+    def reader(self) -> str:
+        """What decides whether a file can be read."""
+        from retrieval import images
+
+        return images.reader()
+
     def run(self) -> Report:
         """Do it. What is done is committed every few seconds, and on the way out, whatever happens."""
-        if self.progress is not None:
-            self.total = sum(isinstance(seen, Found) for seen in self._scan())
         try:
-            for outcomes in self._embedded(self._candidates()):
-                for outcome in outcomes:
-                    self._take(outcome)
-                self._report_progress()
-                self._commit_if_due()
+            candidates = self._candidates()
+            if (first := next(candidates, None)) is not None:
+                self._read(itertools.chain([first], candidates))
             self._settle_missing()
         finally:
             self._commit()
@@ -116,7 +122,7 @@ class Update:
 
     def _scan(self) -> Iterator[Found | Unlisted]:
         own = os.path.realpath(os.fsencode(self.store.folder))
-        return images.find(self.place, self.below, self.settings.exclude, skip=own)
+        return folders.find(self.place, self.below, self.settings.exclude, skip=own)
 
     def _rows(self) -> Iterator[FileRow]:
         after = None
@@ -134,8 +140,6 @@ class Update:
             if isinstance(seen, Found):
                 self.seen += 1
                 if row is None or not self._is_settled(seen, row):
-                    if self.ids is None:
-                        self.ids = self._all_ids()
                     self.before[seen.path] = row
                     yield seen
             elif row is not None and seen is None:
@@ -143,19 +147,14 @@ class Update:
             elif row is not None and row.id is not None:
                 self.offline.append(row.id)
 
-    def _all_ids(self) -> "array[int]":
-        """Return the ids of the index in ascending order, 8 bytes each; once deleted, one may stay."""
-        with self.store.connection() as connection:
-            return array("q", metadata.image_ids(connection))
-
     def _is_settled(self, seen: Found, row: FileRow) -> bool:
         """Tell whether the file is as it was; if so, count it, and bring it back where it was offline."""
-        if (seen.size, seen.mtime_ns) != (row.size, row.mtime_ns):
+        if seen.size != row.size or seen.mtime_ns != row.mtime_ns:
             return False
         if row.reason is not None and (self.settings.retry_failed or row.reader != self.reader):
             return False
         if row.offline:
-            self._put(replace(row, offline=0))
+            self._put(row._replace(offline=0))
         if row.reason is not None:
             self._count_unreadable(row.path, row.reason)
         elif row.image is not None:
@@ -174,16 +173,13 @@ class Update:
         else:
             (self.removed if stat.S_ISREG(status.st_mode) else self.gone).append(row.id)
 
-    def _embedded(self, files: Iterable[Found]) -> Iterator[list[Outcome]]:
-        return pipeline.embed(files, self.place, self.size, self.encoder, self._known, self.threads)
-
     # -- what the files hold --------------------------------------------------------------------------------------
 
     def _known(self, sha256: bytes) -> bool:
         id_ = image_id(sha256)
         if self.pending.sha256.get(id_) == sha256:
             return True
-        if not contains(self.ids or (), id_):
+        if self.ids is not None and not contains(self.ids, id_):
             return False  # without asking the database, once a picture
         with self.store.connection() as connection:
             return metadata.sha256_of_id(connection, id_) == sha256
@@ -194,7 +190,26 @@ class Update:
         with self.store.connection() as connection:
             return metadata.sha256_of_id(connection, image) is not None
 
-    def _take(self, outcome: Outcome) -> None:
+    def _read(self, files: Iterable[Found]) -> None:
+        """Find out what `files` hold."""
+        with self.store.connection() as connection:
+            self.ids = metadata.image_ids(connection)  # 8 bytes an image; those that lose their last place may stay
+        if self.progress is not None:
+            self.total = sum(isinstance(seen, Found) for seen in self._scan())
+        for outcomes in self._embedded(files):
+            for outcome in outcomes:
+                self._take(outcome)
+            self._report_progress()
+            self._commit_if_due()
+
+    def _embedded(self, files: Iterable[Found]) -> "Iterator[list[Outcome]]":
+        from retrieval import pipeline  # with numpy and Pillow, for which nobody waits whose files are as they were
+
+        return pipeline.embed(files, self.place, self.size, self.encoder, self._known, self.threads)
+
+    def _take(self, outcome: "Outcome") -> None:
+        from retrieval.pipeline import Embedded, Failed, Known, NoPicture, Vanished
+
         row = self.before.pop(outcome.file.path)
         if isinstance(outcome, Known) and not self._is_there(outcome.image):
             # Its last place became another picture's, and that was committed, after this file was looked at.
@@ -285,7 +300,7 @@ class Update:
         for some in _pages(self.offline):
             rows = list(self._by_id(some))
             self.counts["offline"] += sum(row.image is not None for row in rows)
-            if marked := [replace(row, offline=1) for row in rows if not row.offline]:
+            if marked := [row._replace(offline=1) for row in rows if not row.offline]:
                 self.store.commit(Change(marked))
 
     def _is_away(self, gone: int) -> bool:
@@ -316,8 +331,10 @@ class Update:
         pending, self.pending = self.pending, Pending()
         if pending.files:
             self.store.commit(pending.change())
-            if self.ids is not None:
-                self.ids = array("q", sorted([*self.ids, *pending.sha256]))
+            if self.ids is not None and pending.pictures:
+                import numpy as np
+
+                self.ids = np.union1d(self.ids, np.array([*pending.sha256]))
         self.committed = time.monotonic()
 
     def _report_progress(self) -> None:
@@ -328,10 +345,10 @@ class Update:
             )
 
 
-def contains(ids: Sequence[int], id_: int) -> bool:
+def contains(ids: Ids, id_: int) -> bool:
     """Tell whether `id_` is among `ids`, which ascend."""
     place = bisect_left(ids, id_)
-    return place < len(ids) and ids[place] == id_
+    return place < len(ids) and bool(ids[place] == id_)
 
 
 def _pages(ids: "array[int]") -> Iterator["array[int]"]:

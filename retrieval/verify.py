@@ -187,7 +187,7 @@ def _is_whole(store: Store, name: str) -> bool:
 
 def _missing_vectors(store: Store) -> Iterator[str]:
     with store.reading(heal=False) as view:
-        ids = np.fromiter(metadata.image_ids(view.connection), dtype=np.int64)
+        ids = metadata.image_ids(view.connection)
         yield from _said(_without_vector(view.snapshot, ids), "vectors: image {} has none")
 
 
@@ -340,13 +340,13 @@ def _unlink(connection: sql.Connection, chosen: sql.ColumnElement[bool]) -> None
     ids = list(connection.scalars(sql.select(files.c.id).where(files.c.image.is_not(None), chosen)))
     for some in metadata.chunks(ids):
         rows = metadata.files_by_id(connection, some)
-        metadata.put_files(connection, [replace(row, image=None, size=-1, mtime_ns=-1) for row in rows])
+        metadata.put_files(connection, [row._replace(image=None, size=-1, mtime_ns=-1) for row in rows])
 
 
 def _repair_vectors(store: Store) -> list[str]:
     """Commit segments that are whole; forget the images that have no vector in them."""
     with store.connection() as connection:
-        live: Ids = np.fromiter(metadata.image_ids(connection), dtype=np.int64)
+        live = metadata.image_ids(connection)
     parts = _whole_parts(store)
     if parts is None:
         parts = store.merged(list(_whole_segments(store)), live)

@@ -15,7 +15,7 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path i
 FLOORS = [
     {"errors", "types"},
     {"plugins", "database"},
-    {"metadata", "migrations", "vectors", "images", "backbones"},
+    {"metadata", "migrations", "vectors", "folders", "images", "backbones"},
     {"runtimes"},
     {"store", "pipeline", "compiled"},
     {"roots", "model", "verify"},

@@ -56,6 +56,24 @@ def copy(home: Path, tmp_path: Path) -> Path:
     return shutil.copytree(home, tmp_path / "home")
 
 
+def test_an_update_without_news_opens_no_picture_and_imports_nothing_that_reads_any(index: Index, photos: Path) -> None:
+    index.add(photos)
+    index.close()
+    code = """if True:
+        import atexit, os, sys
+        opened = []
+        sys.addaudithook(lambda event, arguments: opened.append(arguments[0]) if event == "open" else None)
+        heavy = ("numpy", "PIL", "pillow_heif", "pathspec", "faiss", "keras", "tensorflow", "rich")
+        atexit.register(lambda: print([name for name in heavy if name in sys.modules]))
+        atexit.register(lambda: print([path for path in opened if ".png" in str(path)]))
+        from retrieval.cli import main
+        main()
+    """
+    command = [sys.executable, "-c", code, "index", photos, "-i", photos.parent / "index"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert lines(result.stdout.encode()) == ["12 unchanged", "[]", "[]"]
+
+
 def test_the_table_has_rank_score_path_and_copies(home: Path) -> None:
     result = run("query", home / "photos" / "03.png", "-k", "13", "-i", home / "index")
     rows = lines(result.stdout)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sql
+from hypothesis import given
+from hypothesis import strategies as st
 
 from retrieval import database, metadata, migrations
 from retrieval.database import Database
@@ -266,6 +268,26 @@ def test_text_and_bytes_of_all_kinds_keep_their_digest(connection: sql.Connectio
     assert {row.reason for row in all_files(connection)} == set(reasons)
     row = metadata.signed(metadata.segments, {"generation": 1, "position": 0, "ref": "é\U0001fae8", "vectors": -2})
     assert row["digest"] == hashlib.blake2b(rb"(1, 0, '\xe9\U0001fae8', -2)", digest_size=8).digest()
+
+
+values = st.none() | st.integers() | st.binary() | st.text() | st.floats(allow_nan=False)
+
+
+@given(st.tuples(*[values] * 8), st.integers(), st.integers(0, 7), values)
+def test_rows_of_all_kinds_are_sound_until_a_value_is_another(
+    facts: tuple[Any, ...], id_: int, place: int, other: object
+) -> None:
+    names = [column.name for column in metadata.files.c][1:-1]
+    row = database.signed(metadata.files, dict(zip(names, facts, strict=True)))
+    assert row["digest"] == hashlib.blake2b(ascii(facts).encode(), digest_size=8).digest()
+    written = (id_, *facts, row["digest"])
+    assert list(database.sound(metadata.files, [written] * 3)) == [written] * 3
+    damaged = (*written[: place + 1], other, *written[place + 2 :])
+    if ascii(damaged) != ascii(written):
+        rows = database.sound(metadata.files, [written, damaged])
+        assert next(rows) == written
+        with pytest.raises(IndexDamaged, match="a row of the table files is not what was written"):
+            next(rows)
 
 
 @pytest.mark.parametrize(

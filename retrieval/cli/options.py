@@ -4,7 +4,6 @@ import logging
 import os
 import sys
 import warnings
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +33,8 @@ def _version(value: bool) -> None:
     if value:
         put(f"retrieval {__version__}")
         if log.isEnabledFor(logging.DEBUG):
+            from importlib.metadata import version as version_of
+
             for name in ("keras", "tensorflow", "faiss-cpu", "pillow", "sqlalchemy"):
                 put(f"{name} {version_of(name)}")
         raise typer.Exit
