@@ -17,7 +17,7 @@ from retrieval.metadata import Place
 from retrieval.model import Model
 from retrieval.runtimes import AUTO, Encoder, Execution
 from retrieval.store import Change, Store, View
-from retrieval.types import Coverage, Failure, Hits, Info, Match, Progress, Report, RootInfo, displayed
+from retrieval.types import Coverage, Failure, Hits, Info, Match, Progress, Report, RootInfo, Timing, displayed
 from retrieval.update import Settings, Update
 
 if TYPE_CHECKING:
@@ -201,14 +201,19 @@ class Index:
         offset: int = 0,
         min_score: float | None = None,
         include_self: bool = False,
+        timing: Timing | None = None,
     ) -> list[Match]:
         """Return the pictures most similar to `query`, nearest first: `k` of them where there are that many.
 
         The first `offset` are left out, and those whose score is under `min_score`. Equal scores stand in ascending
         order of id. The query's own picture, told by its SHA-256 where it is a path, bytes or in the index, is no
-        result unless `include_self`. Raises `BadInput`, `UnreadableImage`, and what loading the network raises.
+        result unless `include_self`. `timing` is told the seconds spent on `read` (and decode), `load` (the network),
+        `encode`, `search` and `look up` (paths). Raises `BadInput`, `UnreadableImage`, and what loading the network
+        raises.
         """
-        return self.search_many([query], k, offset=offset, min_score=min_score, include_self=include_self)[0]
+        return self.search_many(
+            [query], k, offset=offset, min_score=min_score, include_self=include_self, timing=timing
+        )[0]
 
     def search_many(
         self,
@@ -218,6 +223,7 @@ class Index:
         offset: int = 0,
         min_score: float | None = None,
         include_self: bool = False,
+        timing: Timing | None = None,
     ) -> list[list[Match]]:
         """Return what `search` returns for each query, in order, from one state of the index, embedding in batches."""
         from retrieval import pipeline, query  # which need numpy and Pillow, as an update without news does not
@@ -225,15 +231,19 @@ class Index:
         if k < 1 or offset < 0:
             raise BadInput(f"k must be at least 1 and offset at least 0, not {k} and {offset}")
         self._model.ready()
-        source, results = iter(queries), []
+        source, results, spent = iter(queries), [], Timing() if timing is None else timing
         with self._store.reading() as view:
             while some := list(itertools.islice(source, pipeline.BATCH)):
-                asked = [query.understood(self._store, view, one, self._model.size) for one in some]
-                hits = view.search(query.vectors(asked, self._model.encoder), offset + k + 1)
+                with spent.of("read"):
+                    asked = [query.understood(self._store, view, one, self._model.size) for one in some]
+                vectors = query.vectors(asked, self._model.encoder, spent)
+                with spent.of("search"):
+                    hits = view.search(vectors, offset + k + 1)
                 rows = [
                     _without(row, None if include_self else one.id) for row, one in zip(_rows(hits), asked, strict=True)
                 ]
-                results += self._matches(view, [row[offset : offset + k] for row in rows], offset, min_score)
+                with spent.of("look up"):
+                    results += self._matches(view, [row[offset : offset + k] for row in rows], offset, min_score)
         return results
 
     def _matches(

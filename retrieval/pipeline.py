@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from retrieval import images
 from retrieval.errors import UnreadableImage, reason_of
 from retrieval.runtimes import Encoder
-from retrieval.types import Found, Picture, Pixels, Vectors, image_id
+from retrieval.types import Found, Picture, Pixels, Timing, Vectors, image_id
 
 BATCH = 32
 LOOK_AHEAD = 2
@@ -89,16 +88,26 @@ def embed(
     encoder: Callable[[], Encoder],
     known: Callable[[bytes], bool],
     threads: int,
+    timing: Timing,
 ) -> Iterator[list[Outcome]]:
     """Yield what the `files` of `root` hold, in their order, in lists of at most `BATCH`.
 
     `size` is what the encoder wants; `encoder` is called when the first picture has to be embedded, never if none has.
     `known` tells whether content with a SHA-256 is in the index; it is called from all `threads` that read and decode.
+    Adds to `timing` as `Report.timing` says.
     """
-    read = partial(_read, root=root, size=size, known=known)
+
+    def read(file: Found) -> Outcome | _Decoded:
+        with timing.of("read"):
+            return _read(file, root=root, size=size, known=known)
+
     source = _in_order(read, files, threads)
-    while batch := list(itertools.islice(source, BATCH)):
-        yield _encoded(batch, encoder, known)
+    while True:
+        with timing.of("wait"):
+            batch = list(itertools.islice(source, BATCH))
+        if not batch:
+            return
+        yield _encoded(batch, encoder, known, timing)
 
 
 def _in_order(
@@ -147,12 +156,17 @@ def _decoded(file: Found, data: bytes, size: tuple[int, int], known: Callable[[b
 
 
 def _encoded(
-    batch: list[Outcome | _Decoded], encoder: Callable[[], Encoder], known: Callable[[bytes], bool]
+    batch: list[Outcome | _Decoded], encoder: Callable[[], Encoder], known: Callable[[bytes], bool], timing: Timing
 ) -> list[Outcome]:
     """Replace what is decoded in `batch` by what is embedded; no content goes through the network twice."""
     decoded = {item.picture.sha256: item.pixels for item in batch if isinstance(item, _Decoded)}
     fresh = {sha256: pixels for sha256, pixels in decoded.items() if not known(sha256)}
-    vectors = dict(zip(fresh, vectors_of(encoder(), np.stack(list(fresh.values()))), strict=True)) if fresh else {}
+    vectors: dict[bytes, NDArray[np.float32] | None] = {}
+    if fresh:
+        with timing.of("load"):
+            ready = encoder()
+        with timing.of("encode"):
+            vectors = dict(zip(fresh, vectors_of(ready, np.stack(list(fresh.values()))), strict=True))
     return [_outcome(item, vectors) if isinstance(item, _Decoded) else item for item in batch]
 
 

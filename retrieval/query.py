@@ -13,7 +13,7 @@ from retrieval import images, metadata, pipeline, roots
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.runtimes import Encoder
 from retrieval.store import Store, View
-from retrieval.types import Match, Vectors, displayed, image_id
+from retrieval.types import Match, Timing, Vectors, displayed, image_id
 
 Query = str | bytes | os.PathLike[str] | Image.Image | NDArray[np.uint8] | int | Match
 """A path; the bytes of a picture file; a PIL image; an RGB array (height, width, 3) of uint8; the id of an indexed
@@ -48,12 +48,16 @@ def understood(store: Store, view: View, query: Query, size: tuple[int, int]) ->
     raise BadInput(f"a query is a path, bytes, a PIL image, an RGB array or an id, not {type(query).__name__}")
 
 
-def vectors(asked: Sequence[Asked], encoder: Callable[[], Encoder]) -> Vectors:
+def vectors(asked: Sequence[Asked], encoder: Callable[[], Encoder], timing: Timing) -> Vectors:
     """Return the vectors of queries, (n, dim), embedding together those that have none; `UnreadableImage`."""
     fresh = [item for item in asked if item.pixels is not None]
     if fresh:
         pixels = np.stack([item.pixels for item in fresh if item.pixels is not None])
-        for item, vector in zip(fresh, pipeline.vectors_of(encoder(), pixels), strict=True):
+        with timing.of("load"):
+            ready = encoder()
+        with timing.of("encode"):
+            found = pipeline.vectors_of(ready, pixels)
+        for item, vector in zip(fresh, found, strict=True):
             if vector is None:
                 raise UnreadableImage(f"the query cannot be used: {pipeline.NO_VECTOR}")
             item.vector = vector

@@ -4,6 +4,10 @@ Paths below a root are bytes, as the file system gives them, so that any name is
 """
 
 import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -131,6 +135,28 @@ class Progress:
     latest_failure: str = ""
 
 
+class Timing(dict[str, float]):
+    """Seconds by what they were spent on. Threads that do the same at once count each for itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def of(self, what: str) -> Iterator[None]:
+        """Count what is done inside under `what`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(what, time.perf_counter() - start)
+
+    def add(self, what: str, seconds: float) -> None:
+        """Count `seconds` under `what`."""
+        with self._lock:
+            self[what] = self.get(what, 0.0) + seconds
+
+
 @dataclass(frozen=True)
 class Report:
     """What a run did, counted in files."""
@@ -154,10 +180,13 @@ class Report:
     """Places forgotten on request: `remove`, or excluded."""
     reasons: dict[str, int] = field(default_factory=dict)
     """Of this run's unreadable files: reason -> files."""
+    timing: dict[str, float] = field(default_factory=dict, compare=False)
+    """Seconds: `total`; of these `load` (the network), `encode`, `commit` and `wait` (for pictures that are being read);
+    and `read` (and decode), at the same time, by all threads together."""
 
     def __str__(self) -> str:
         """One line: what is not zero, in the order of the fields; always at least `unchanged`."""
-        counts = [(getattr(self, item.name), item.name) for item in fields(self) if item.name != "reasons"]
+        counts = [(getattr(self, item.name), item.name) for item in fields(self) if item.type == "int"]
         return ", ".join(f"{count} {name}" for count, name in counts if count) or "0 unchanged"
 
 

@@ -26,7 +26,7 @@ from retrieval.metadata import FileRow
 from retrieval.roots import Spot
 from retrieval.runtimes import Encoder
 from retrieval.store import Change, Store
-from retrieval.types import Found, Ids, Picture, Progress, Report, Unlisted, Vectors, displayed, image_id
+from retrieval.types import Found, Ids, Picture, Progress, Report, Timing, Unlisted, Vectors, displayed, image_id
 
 if TYPE_CHECKING:
     from retrieval.pipeline import Outcome
@@ -92,6 +92,7 @@ class Update:
         self.before: dict[bytes, FileRow | None] = {}
         self.gone, self.removed, self.offline = array("q"), array("q"), array("q")
         self.pending = Pending()
+        self.timing = Timing()
         self.ids: Ids | None = None
         self.committed = time.monotonic()
         self.seen = self.embedded = self.total = 0
@@ -109,14 +110,15 @@ class Update:
     def run(self) -> Report:
         """Do it. What is done is committed every few seconds, and on the way out, whatever happens."""
         try:
-            candidates = self._candidates()
-            if (first := next(candidates, None)) is not None:
-                self._read(itertools.chain([first], candidates))
-            self._settle_missing()
+            with self.timing.of("total"):
+                candidates = self._candidates()
+                if (first := next(candidates, None)) is not None:
+                    self._read(itertools.chain([first], candidates))
+                self._settle_missing()
         finally:
             self._commit()
         self._report_progress()
-        return Report(**self.counts, reasons=dict(self.reasons))
+        return Report(**self.counts, reasons=dict(self.reasons), timing=dict(self.timing))
 
     # -- what is there against what is known ----------------------------------------------------------------------
 
@@ -205,7 +207,7 @@ class Update:
     def _embedded(self, files: Iterable[Found]) -> "Iterator[list[Outcome]]":
         from retrieval import pipeline  # with numpy and Pillow, for which nobody waits whose files are as they were
 
-        return pipeline.embed(files, self.place, self.size, self.encoder, self._known, self.threads)
+        return pipeline.embed(files, self.place, self.size, self.encoder, self._known, self.threads, self.timing)
 
     def _take(self, outcome: "Outcome") -> None:
         from retrieval.pipeline import Embedded, Failed, Known, NoPicture, Vanished
@@ -330,7 +332,8 @@ class Update:
         """Commit what is pending; taken out first, so that an interruption right after it cannot commit it twice."""
         pending, self.pending = self.pending, Pending()
         if pending.files:
-            self.store.commit(pending.change())
+            with self.timing.of("commit"):
+                self.store.commit(pending.change())
             if self.ids is not None and pending.pictures:
                 import numpy as np
 

@@ -47,6 +47,7 @@ def _retrieval(version: Version = False, verbose: Verbose = False, quiet: Quiet 
 
 def main() -> None:
     """Run the command line and exit."""
+    gc.set_threshold(200_000, 50, 50)  # imports make no garbage; to look for some costs a tenth of a short command
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed by whoever started us
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives

@@ -9,8 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from retrieval import plugins
-from retrieval.cli.options import DEFAULT_FOLDER, Backbone, Folder, Quiet, Verbose, Weights
-from retrieval.cli.output import note, put_report, talkative
+from retrieval.cli.options import (
+    DEFAULT_FOLDER,
+    Backbone,
+    Folder,
+    Precision,
+    Quiet,
+    Runtime,
+    Threads,
+    Timed,
+    Verbose,
+    Weights,
+)
+from retrieval.cli.output import note, note_timing, put_report, talkative
 from retrieval.errors import BadInput, IndexNotFound
 from retrieval.types import Progress, displayed
 
@@ -34,6 +45,10 @@ def index(
     prune: Annotated[bool, typer.Option("--prune", help="Forget what vanished, even a whole folder.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Read unreadable files again.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where files are unreadable.")] = False,
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
+    threads: Threads = 0,
+    timing: Timed = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
@@ -42,14 +57,17 @@ def index(
     Unchanged files are not read again. Stop it at any time with Ctrl-C: what is done is kept.
     """
     options = {"backbone": backbone, "weights": weights, "input_size": input_size, "alpha": alpha}
+    options |= {"minimalistic": minimalistic, "runtime": runtime, "precision": precision, "threads": threads}
     unreadable = 0
-    with _opened_or_made(index, folders or (), {**options, "minimalistic": minimalistic}) as opened:
+    with _opened_or_made(index, folders or (), options) as opened:
         for folder in folders or [root.path for root in opened.info().roots]:
             with _progress_bar(folder) as progress:
                 report = opened.add(
                     folder, exclude=exclude or (), prune=prune, retry_failed=retry_failed, progress=progress
                 )
             put_report(report)
+            if timing:
+                note_timing(report.timing)
             unreadable += report.unreadable
         if not opened.coverage().images:
             note("no pictures were found")

@@ -58,3 +58,7 @@ Backbone = Annotated[
 Weights = Annotated[
     str | None, typer.Option("--weights", "-w", metavar="FILE|random", help="File of the backbone's weights.")
 ]
+Runtime = Annotated[str, typer.Option(metavar="NAME", help="openvino or keras; auto: keras on a GPU.")]
+Precision = Annotated[str, typer.Option(metavar="NAME", help="f32, bf16 or f16; auto: the fastest that is as good.")]
+Threads = Annotated[int, typer.Option(metavar="N", min=0, help="How many; 0: one a core.")]
+Timed = Annotated[bool, typer.Option("--timing", help="Say where the time went.")]

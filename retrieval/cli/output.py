@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Mapping
 
 import typer
 
@@ -47,6 +48,11 @@ def complain(kind: str, text: str) -> None:
     coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     label = typer.style(f"{kind}:", fg="red" if kind == "error" else "cyan") if coloured else f"{kind}:"
     sys.stderr.write(f"{label} {displayed(text)}\n")
+
+
+def note_timing(timing: Mapping[str, float]) -> None:
+    """Say where the time went."""
+    note("seconds: " + ", ".join(f"{what} {seconds:.3f}" for what, seconds in timing.items()))
 
 
 def put_report(report: Report) -> None:

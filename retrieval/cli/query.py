@@ -5,15 +5,28 @@ import io
 import json
 import os
 import sys
+import time
 from typing import Annotated
 
 import typer
 
 from retrieval import plugins
-from retrieval.cli.options import DEFAULT_FOLDER, Backbone, Folder, Json, Quiet, Verbose, Weights
-from retrieval.cli.output import note, put, write
+from retrieval.cli.options import (
+    DEFAULT_FOLDER,
+    Backbone,
+    Folder,
+    Json,
+    Precision,
+    Quiet,
+    Runtime,
+    Threads,
+    Timed,
+    Verbose,
+    Weights,
+)
+from retrieval.cli.output import note, note_timing, put, write
 from retrieval.errors import BadInput
-from retrieval.types import Coverage, Match, displayed
+from retrieval.types import Coverage, Match, Timing, displayed
 
 
 def query(
@@ -29,6 +42,10 @@ def query(
     index: Folder = DEFAULT_FOLDER,
     backbone: Backbone = None,
     weights: Weights = None,
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
+    threads: Threads = 0,
+    timing: Timed = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
@@ -37,15 +54,34 @@ def query(
     chosen = [form for form, wanted in forms.items() if wanted]
     if len(chosen) > 1:
         raise BadInput("only one of --json, --csv, --paths and -0 can be given")
-    with plugins.load("api:Index").open(index, backbone=backbone, weights=weights) as opened:
+    options = {"backbone": backbone, "weights": weights}
+    options |= {"runtime": runtime, "precision": precision, "threads": threads}
+    spent = Timing()
+    spent.add("start", since_start())
+    with spent.of("open"):
+        opened = plugins.load("api:Index").open(index, **options)
+    with opened:
         asked = sys.stdin.buffer.read() if image == "-" else image
-        matches = opened.search(asked, k, offset=offset, min_score=min_score, include_self=include_self)
+        matches = opened.search(asked, k, offset=offset, min_score=min_score, include_self=include_self, timing=spent)
         coverage = opened.coverage()
     (chosen or [_put_table])[0](matches)
     _note_coverage(coverage)
+    if timing:
+        spent.add("total", since_start())
+        note_timing(spent)
     if not matches:
         note("nothing found" if coverage.images else "the index is empty")
         raise typer.Exit(1)
+
+
+def since_start() -> float:
+    """Return the seconds since the system started this process, 0 where it does not tell (Linux does)."""
+    try:
+        with open("/proc/self/stat", "rb") as stat:
+            ticks = int(stat.read().rpartition(b")")[2].split()[19])  # proc(5): starttime, field 22
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError):
+        return 0.0
 
 
 def _note_coverage(coverage: Coverage) -> None:

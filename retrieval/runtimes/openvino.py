@@ -32,12 +32,14 @@ DEVICE = "CPU"
 def converted(frozen: bytes, *, half: bool) -> tuple[bytes, bytes]:
     """Return a frozen TensorFlow graph as the two files of an intermediate representation: structure and weights.
 
-    With `half` the weights are rounded to float16; they are calculated with in the precision that is asked for.
+    It takes one picture at a time. With `half` the weights are rounded to float16; they are calculated with in the precision that is asked for.
     """
     with tempfile.TemporaryDirectory(prefix="retrieval-") as folder:
         source, target = Path(folder, "frozen.pb"), Path(folder, "graph.xml")
         source.write_bytes(frozen)
         network = openvino.Core().read_model(source)
+        _, height, width, _ = network.input(0).get_partial_shape()
+        network.reshape([1, height, width, 3])
         openvino.save_model(network, target, compress_to_fp16=half)
         return target.read_bytes(), target.with_suffix(".bin").read_bytes()
 
@@ -67,10 +69,9 @@ class OpenVinoEncoder:
         self._execution, self._cache = execution, cache
         self._core = openvino.Core()
         self._network = self._core.read_model(*network)
-        _, height, width, _ = self._network.input(0).get_partial_shape()
-        self.size = (height.get_length(), width.get_length())
-        self.dim = int(self._network.output(0).get_partial_shape()[1].get_length())
-        self._network.reshape([1, *self.size, 3])
+        _, height, width, _ = self._network.input(0).shape
+        self.size = (height, width)
+        self.dim = self._network.output(0).shape[1]
         self._lock = threading.Lock()
 
     def images(self, batch: Pixels) -> Vectors:
