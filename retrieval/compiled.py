@@ -40,6 +40,8 @@ GRAPH = "graph"
 """The setting of an index that has the facts of its compiled network."""
 ENCODER = "encoder"
 """The folder of an index that has its files."""
+CONVERSION = 1
+"""Version of how a network is converted; with another, it is converted anew."""
 STRUCTURE, WEIGHTS = ".xml", ".bin"
 
 Facts = dict[str, Any]
@@ -102,7 +104,15 @@ def key(backbone: Backbone, weights: str) -> str | None:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
-    parts = (backbone.as_json(), digest, weights == RANDOM, DECODE_RULE, version("openvino"), version("keras"))
+    parts = (
+        CONVERSION,
+        backbone.as_json(),
+        digest,
+        weights == RANDOM,
+        DECODE_RULE,
+        version("openvino"),
+        version("keras"),
+    )
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

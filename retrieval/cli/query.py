@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -54,7 +54,7 @@ def query(
     chosen = [form for form, wanted in forms.items() if wanted]
     if len(chosen) > 1:
         raise BadInput("only one of --json, --csv, --paths and -0 can be given")
-    options = {"backbone": backbone, "weights": weights}
+    options: dict[str, Any] = {"backbone": backbone, "weights": weights}
     options |= {"runtime": runtime, "precision": precision, "threads": threads}
     spent = Timing()
     spent.add("start", since_start())

@@ -32,7 +32,8 @@ DEVICE = "CPU"
 def converted(frozen: bytes, *, half: bool) -> tuple[bytes, bytes]:
     """Return a frozen TensorFlow graph as the two files of an intermediate representation: structure and weights.
 
-    It takes one picture at a time. With `half` the weights are rounded to float16; they are calculated with in the precision that is asked for.
+    It takes one picture at a time. With `half` the weights are rounded to float16; they are calculated with in the
+    precision that is asked for.
     """
     with tempfile.TemporaryDirectory(prefix="retrieval-") as folder:
         source, target = Path(folder, "frozen.pb"), Path(folder, "graph.xml")
