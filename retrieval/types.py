@@ -186,7 +186,7 @@ class Report:
 
     def __str__(self) -> str:
         """One line: what is not zero, in the order of the fields; always at least `unchanged`."""
-        counts = [(getattr(self, item.name), item.name) for item in fields(self) if item.type == "int"]
+        counts = [(getattr(self, item.name), item.name) for item in fields(self) if item.type is int]
         return ", ".join(f"{count} {name}" for count, name in counts if count) or "0 unchanged"
 
 
