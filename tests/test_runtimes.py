@@ -105,6 +105,21 @@ class TestRandomWeights(EncoderTests):
         return KerasEncoder(Backbone.choose("mobilenet_v2", input_size=96), RANDOM)
 
 
+class TestAccelerated(EncoderTests):
+    """As on a GPU: compiled, in bfloat16, in full batches."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def encoder(cls) -> Encoder:
+        return KerasEncoder(SMALL, RANDOM, accelerated=True)
+
+    def test_it_is_true_to_the_plain_one(self, encoder: Encoder) -> None:
+        pixels = noise(encoder, 70)
+        plain = KerasEncoder(SMALL, RANDOM, accelerated=False)
+        assert plain.fingerprint == encoder.fingerprint
+        assert (plain.images(pixels) * encoder.images(pixels)).sum(axis=1).min() >= 0.999
+
+
 class TestRealWeights(EncoderTests):
     @pytest.fixture
     def encoder(self, real: Encoder) -> Encoder:

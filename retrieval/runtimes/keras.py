@@ -21,6 +21,8 @@ from retrieval.errors import BadInput, BadWeights, WeightsNotFound
 from retrieval.images import DECODE_RULE
 from retrieval.types import Pixels, Vectors
 
+AT_ONCE = 64
+"""Pictures that are compiled together for a GPU, at most."""
 Network = Any
 """A Keras model: Keras has no types."""
 
@@ -28,23 +30,50 @@ Network = Any
 class KerasEncoder:
     """A backbone with its weights, as one graph: uint8 -> scaling -> backbone -> average pool -> L2."""
 
-    def __init__(self, backbone: Backbone, weights: str) -> None:
+    def __init__(self, backbone: Backbone, weights: str, *, accelerated: bool | None = None) -> None:
         """Build `backbone` with `weights`, a path, `RANDOM` or `IMAGENET` as `backbones.locate_weights` gives them.
 
+        `accelerated` compiles it, in bfloat16 where that loses nothing; by itself where there is a GPU that has it.
         `BadWeights` for a file that does not fit, `WeightsNotFound` where a download fails, `BadInput` for options with
         which the network cannot be built.
         """
-        with _random_state_kept():
+        self._accelerated = _has_gpu() if accelerated is None else accelerated
+        with (
+            _random_state_kept(),
+            _dtype_policy("mixed_bfloat16" if self._accelerated else keras.config.dtype_policy()),
+        ):
             network, digest = _own_model(Path(weights)) if backbone.is_model else _application(backbone, weights)
             self.backbone = backbone.sized(_input_size(network, backbone))
             self._graph = _graph(network, self.backbone)
+        self._graph.jit_compile = self._accelerated
+        self._most = AT_ONCE
         self.size = self.backbone.input_size
         self.dim = int(self._graph.output_shape[-1])
         self.fingerprint = self.backbone.fingerprint(digest, DECODE_RULE)
 
     def images(self, batch: Pixels) -> Vectors:
         """Return one row of length 1 a picture."""
-        return np.ascontiguousarray(self._graph.predict_on_batch(batch), dtype=np.float32)
+        if not self._accelerated:
+            return np.ascontiguousarray(self._graph.predict_on_batch(batch), dtype=np.float32)
+        return np.concatenate(
+            [self._in_full(batch[start : start + AT_ONCE]) for start in range(0, len(batch), AT_ONCE)]
+        )
+
+    def _in_full(self, batch: Pixels) -> Vectors:
+        """Run at most `AT_ONCE` pictures, filled up to a number that is compiled already; fewer if memory is short."""
+        while True:
+            try:
+                parts = [batch[start : start + self._most] for start in range(0, len(batch), self._most)]
+                full = [
+                    np.concatenate([part, np.zeros((self._most - len(part), *part.shape[1:]), part.dtype)])
+                    for part in parts
+                ]
+                found = np.concatenate([self._graph.predict_on_batch(part) for part in full])
+                return np.ascontiguousarray(found[: len(batch)], dtype=np.float32)
+            except Exception as error:
+                if self._most == 1 or "ResourceExhausted" not in type(error).__name__:
+                    raise
+                self._most //= 2
 
     def frozen(self) -> bytes:
         """Return the graph with its weights as TensorFlow's GraphDef, which other runtimes read; needs that backend."""
@@ -73,6 +102,26 @@ def _random_state_kept() -> Iterator[None]:
         random.setstate(state)
 
 
+@contextlib.contextmanager
+def _dtype_policy(policy: Any) -> Iterator[None]:  # noqa: ANN401 - a name or one of Keras' own
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _has_gpu() -> bool:
+    """Tell whether TensorFlow has a GPU that calculates in bfloat16: NVIDIA's, from compute capability 8.0."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    details = [tf.config.experimental.get_device_details(device) for device in tf.config.list_physical_devices("GPU")]
+    return any(detail.get("compute_capability", (0, 0)) >= (8, 0) for detail in details)
+
+
 def _graph(network: Network, backbone: Backbone) -> Network:
     pixels = keras.Input((*backbone.input_size, 3), dtype="uint8")
     try:
@@ -85,9 +134,7 @@ def _graph(network: Network, backbone: Backbone) -> Network:
         ) from error
     if len(features.shape) == 4:  # noqa: PLR2004 - a map of features: picture, height, width, channel
         features = keras.layers.GlobalAveragePooling2D()(features)
-    graph = keras.Model(pixels, keras.layers.UnitNormalization()(features))
-    graph.jit_compile = False  # on a GPU, Keras would compile anew for each number of pictures
-    return graph
+    return keras.Model(pixels, keras.layers.UnitNormalization(dtype="float32")(features))
 
 
 def _input_size(network: Network, backbone: Backbone) -> tuple[int, int]:
