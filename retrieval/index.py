@@ -3,23 +3,23 @@
 import itertools
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from retrieval import metadata, model, pipeline, query, roots
 from retrieval import verify as verification
 from retrieval.backbones import DEFAULT, Backbone, locate_weights
-from retrieval.errors import BadInput, IndexDamaged
+from retrieval.errors import BadInput, IndexDamaged, StorageError
 from retrieval.metadata import Place
 from retrieval.model import Model
 from retrieval.query import Query
 from retrieval.runtimes import Encoder
 from retrieval.store import Change, Store, View
-from retrieval.types import Coverage, Failure, Hits, Info, Match, Progress, Report, RootInfo, displayed
+from retrieval.types import Coverage, Failure, Hits, Info, Match, Progress, Report, RootInfo, SearchForm, displayed
 from retrieval.update import Settings, Update
 
 
@@ -43,7 +43,7 @@ class Index:
         return Model(row, *self._given)
 
     @classmethod
-    def create(
+    def create(  # noqa: PLR0913 - what an index is made of
         cls,
         path: str | os.PathLike[str] = "index_data",
         *,
@@ -53,27 +53,34 @@ class Index:
         alpha: float | None = None,
         minimalistic: bool | None = None,
         encoder: Encoder | None = None,
+        faiss: str | None = None,
+        recall: float | None = None,
+        float16: bool = False,
     ) -> Self:
         """Make an empty index in the folder `path`, for vectors of `backbone` with `weights`.
 
         `backbone` is a name of `retrieval backbones`, or the path of a `.keras` file that takes RGB 0-255 and gives a
         vector or a map of features. `weights` is a file, "random", or None for the places that
         `backbones.locate_weights` names. `input_size` is in pixels; `alpha` and `minimalistic` belong to MobileNets. An
-        `encoder` of one's own takes the place of all of them. Raises `IndexExists`, `UnknownBackbone`, `BadInput`,
+        `encoder` of one's own takes the place of all of them. `float16` keeps vectors in half the bytes; `faiss` and
+        `recall` are those of `open`. Raises `IndexExists`, `UnknownBackbone`, `BadInput`,
         `WeightsNotFound`, `BadWeights`, `IndexBusy`, `StorageError`.
         """
         Store.refuse_existing(Path(path))
+        form, settings = _form(faiss, recall), {"float16": float16 or None}
         if encoder is not None:
-            return cls(Store.create(Path(path), model.described(encoder, None, "")), encoder)
+            store = Store.create(Path(path), model.described(encoder, None, ""), settings)
+            return cls._formed(cls(store, encoder), form)
         chosen = Backbone.choose(backbone, input_size=input_size, alpha=alpha, minimalistic=minimalistic)
         if chosen.is_model and weights is not None:
             raise BadInput("a model of your own has its weights inside", hint="give either --backbone or --weights")
         where = locate_weights(chosen, backbone if chosen.is_model else _text(weights))
         loaded = model.load(chosen, where)
-        return cls(Store.create(Path(path), model.described(loaded, loaded.backbone, where)), loaded)
+        store = Store.create(Path(path), model.described(loaded, loaded.backbone, where), settings)
+        return cls._formed(cls(store, loaded), form)
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 - what an index may be asked to be
         cls,
         path: str | os.PathLike[str] = "index_data",
         *,
@@ -83,15 +90,29 @@ class Index:
         alpha: float | None = None,
         minimalistic: bool | None = None,
         encoder: Encoder | None = None,
+        faiss: str | None = None,
+        recall: float | None = None,
     ) -> Self:
         """Open the index in the folder `path`; what is given besides must be what made it, else `ModelMismatch`.
 
-        Weights that are given are looked at before the first use. Raises `IndexNotFound`, `IndexTooNew`,
-        `IndexDamaged`, `UnknownBackbone`, `BadInput`.
+        Weights that are given are looked at before the first use. `faiss` is the form of the search structures that are
+        built from now on: a factory string of FAISS, `auto` for one that is chosen by measuring, or `flat` for none;
+        `recall` is the share of the ten nearest that they have to find. Both are kept in the index. Raises
+        `IndexNotFound`, `IndexTooNew`, `IndexDamaged`, `UnknownBackbone`, `BadInput`.
         """
         index = cls(Store(Path(path)), encoder, _text(weights))
         with suppress(IndexDamaged):  # raised again by whatever needs the model; `verify` does not
             index._model.demand(backbone, {"input_size": input_size, "alpha": alpha, "minimalistic": minimalistic})
+        return cls._formed(index, _form(faiss, recall))
+
+    @classmethod
+    def _formed(cls, index: Self, form: Mapping[str, Any]) -> Self:
+        """Keep the form of search structures that was asked for; close the index where it is none."""
+        try:
+            index._store.choose(**form)
+        except BaseException:
+            index.close()
+            raise
         return index
 
     def close(self) -> None:
@@ -137,6 +158,7 @@ class Index:
                 encoder=self._model.encoder,
                 progress=progress,
             ).run()
+            self._store.fold()
             if prune and not spot.below and not os.path.isdir(spot.place):
                 self._store.edit(metadata.delete_root, spot.root)
             if self._model.row["weights"] != known:
@@ -179,14 +201,20 @@ class Index:
         offset: int = 0,
         min_score: float | None = None,
         include_self: bool = False,
+        exact: bool = False,
     ) -> list[Match]:
         """Return the pictures most similar to `query`, nearest first: `k` of them where there are that many.
 
         The first `offset` are left out, and those whose score is under `min_score`. Equal scores stand in ascending
         order of id. The query's own picture, told by its SHA-256 where it is a path, bytes or in the index, is no
-        result unless `include_self`. Raises `BadInput`, `UnreadableImage`, and what loading the network raises.
+        result unless `include_self`. Where `info` names a search structure, that finds nearly all of them, to the
+        recall it tells; `exact` looks at every vector. Raises `BadInput`, `UnreadableImage`, and what loading the
+        network raises.
         """
-        return self.search_many([query], k, offset=offset, min_score=min_score, include_self=include_self)[0]
+        results = self.search_many(
+            [query], k, offset=offset, min_score=min_score, include_self=include_self, exact=exact
+        )
+        return results[0]
 
     def search_many(
         self,
@@ -196,6 +224,7 @@ class Index:
         offset: int = 0,
         min_score: float | None = None,
         include_self: bool = False,
+        exact: bool = False,
     ) -> list[list[Match]]:
         """Return what `search` returns for each query, in order, from one state of the index, embedding in batches."""
         if k < 1 or offset < 0:
@@ -205,7 +234,8 @@ class Index:
         with self._store.reading() as view:
             while some := list(itertools.islice(source, pipeline.BATCH)):
                 asked = [query.understood(self._store, view, one, self._model.size) for one in some]
-                hits = view.search(query.vectors(asked, self._model.encoder), offset + k + 1)
+                found = query.vectors(asked, self._model.encoder)
+                hits = view.search(found, offset + k + 1, exact=exact)
                 rows = [
                     _without(row, None if include_self else one.id) for row, one in zip(_rows(hits), asked, strict=True)
                 ]
@@ -253,10 +283,16 @@ class Index:
             backbone=str(self._model),
             dim=self._model.row["dim"],
             roots=folders,
+            search=self._forms(),
             offline=coverage.offline,
             failures=coverage.unreadable,
             bytes=self._store.bytes(),
         )
+
+    def _forms(self) -> tuple[SearchForm, ...]:
+        with suppress(IndexDamaged, StorageError), self._store.reading(heal=False) as view:
+            return tuple(view.snapshot.forms)
+        return ()
 
     def failures(self) -> Iterator[Failure]:
         """Yield the files that could not be read, in byte order of their paths, with the reasons."""
@@ -278,6 +314,13 @@ def _without(row: list[tuple[int, float]], id_: int | None) -> list[tuple[int, f
 
 def _path(root: bytes, below: bytes) -> Path:
     return Path(os.fsdecode(os.path.join(root, below)))
+
+
+def _form(faiss: str | None, recall: float | None) -> dict[str, Any]:
+    """Return what of a form was given; `BadInput` for a recall that is none."""
+    if recall is not None and not 0 < recall <= 1:
+        raise BadInput(f"a recall is over 0 and at most 1, not {recall}")
+    return {name: value for name, value in (("factory", faiss), ("recall", recall)) if value is not None}
 
 
 def _text(path: str | os.PathLike[str] | None) -> str | None:

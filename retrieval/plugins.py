@@ -6,7 +6,9 @@ from typing import Any
 PLUGINS = {
     "runtime:keras": "retrieval.runtimes.keras:KerasEncoder",
     "vectors:exact": "retrieval.vectors.exact:ExactVectors",
-    "vectors:faiss": "retrieval.vectors.faiss:FaissVectors",
+    "vectors:structures": "retrieval.vectors.structures:StructuredVectors",
+    "vectors:faiss": "retrieval.vectors.faiss:Structure",
+    "vectors:check": "retrieval.vectors.faiss:check",
     "api:Index": "retrieval.index:Index",
     "api:Match": "retrieval.types:Match",
     "api:Report": "retrieval.types:Report",

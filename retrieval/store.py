@@ -18,37 +18,41 @@ first generation is committed: a creation that was cut short left none.
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sql
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from retrieval import metadata, migrations, plugins
-from retrieval.database import REPAIR, Database, network_file_system
+from retrieval.database import REPAIR, Database, disk_errors, held, network_file_system
 from retrieval.errors import (
+    BadInput,
     IndexBusy,
     IndexDamaged,
     IndexExists,
     IndexNotFound,
     IndexTooNew,
-    RetrievalError,
     StorageError,
 )
 from retrieval.metadata import FileRow, Generation
 from retrieval.types import Hits, Ids, Picture, Vectors
-from retrieval.vectors import VectorSnapshot, VectorStore
+from retrieval.vectors import AUTO, FLAT, Form, VectorSnapshot, VectorStore, structured, tiers
 
 DATABASE = "index.db"
 LOCK = "writer.lock"
 VECTORS = "vectors"
 MOST_SEGMENTS = 16
 """Live segments at most; one more, and some are merged."""
+PATIENT = 8
+"""Within a run, so many times what a query may look at is left without a structure before one is built."""
+SEARCH = "search"
+"""The setting that holds a `Form`."""
 GRACE = timedelta(minutes=10)
 """Age from which a file that no generation names is rubbish."""
 
@@ -78,9 +82,9 @@ class View:
     live: Ids | None
     """The ids of all images where some vectors have none; None where every vector has one."""
 
-    def search(self, queries: Vectors, k: int) -> Hits:
-        """Return the `k` nearest images of each query, at most as many as there are."""
-        return self.snapshot.search(queries, max(1, min(k, self.generation.images)), self.live)
+    def search(self, queries: Vectors, k: int, *, exact: bool = False) -> Hits:
+        """Return the `k` nearest images of each query, at most as many as there are; surely those if `exact`."""
+        return self.snapshot.search(queries, max(1, min(k, self.generation.images)), self.live, exact=exact)
 
     def vector(self, id_: int) -> Vectors:
         """Return the stored vector of an image, (1, dim)."""
@@ -98,7 +102,6 @@ class Store:
         if not _has_database(folder):
             raise _not_found(folder)
         self.folder = folder = folder.absolute()  # whatever becomes the working folder later
-        self.vectors: VectorStore = plugins.load("vectors:faiss")(folder / VECTORS)
         self._database = Database(folder / DATABASE)
         self._lock = FileLock(folder / LOCK, timeout=0)
         self._mutex = threading.Lock()
@@ -106,9 +109,11 @@ class Store:
         self._live: tuple[int, Ids | None] | None = None
         try:
             self._demand_format()
+            float16 = bool(self._setting("float16"))
         except BaseException:
             self.close()
             raise
+        self.vectors: VectorStore = plugins.load("vectors:structures")(folder / VECTORS, float16=float16)
         if kind := network_file_system(folder):
             log.warning(
                 "the index is on a network file system (%s), where a crash or a second machine can damage it", kind
@@ -126,6 +131,26 @@ class Store:
             with self.writing():
                 self.edit(migrations.migrate)
 
+    def _setting(self, name: str) -> Any:  # noqa: ANN401 - what JSON holds
+        """Return a setting, None where there is none, or where that is not what was written: `verify` says so."""
+        with suppress(IndexDamaged), self.connection() as connection:
+            return metadata.setting(connection, name)
+        return None
+
+    @property
+    def form(self) -> Form:
+        """How large segments are to be searched."""
+        return Form(**(self._setting(SEARCH) or {}))
+
+    def choose(self, **chosen: Any) -> None:  # noqa: ANN401 - the fields of `Form`
+        """Have large segments searched in another form, from the next folding on; `BadInput` for none of FAISS'."""
+        form = replace(self.form, **chosen)
+        if form != self.form:
+            if form.factory not in {AUTO, FLAT}:
+                plugins.load("vectors:check")(form.factory, self._dim(), self._generation().images)
+            with self.writing():
+                self.edit(metadata.put_setting, SEARCH, asdict(form))
+
     @staticmethod
     def refuse_existing(folder: Path) -> None:
         """Raise `IndexExists` where there is an index in `folder`, whole or not."""
@@ -136,19 +161,21 @@ class Store:
                 raise IndexExists(f"there is an index in {folder} already", hint="open it, or choose another folder")
 
     @classmethod
-    def create(cls, folder: Path, encoder: dict[str, Any]) -> "Store":
+    def create(cls, folder: Path, encoder: dict[str, Any], settings: Mapping[str, Any] | None = None) -> "Store":
         """Make an empty index in `folder`, whose vectors come from `encoder` (a row of that table)."""
-        with _disk_errors():
+        with disk_errors():
             (folder / VECTORS).mkdir(parents=True, exist_ok=True)
-        with _held(FileLock(folder / LOCK, timeout=0), folder):
+        with held(FileLock(folder / LOCK, timeout=0), folder):
             cls.refuse_existing(folder)
-            with _disk_errors():  # what is left of an index whose database was deleted must never be found again
-                plugins.load("vectors:faiss")(folder / VECTORS).sweep((), timedelta(0))
+            with disk_errors():  # what is left of an index whose database was deleted must never be found again
+                plugins.load("vectors:structures")(folder / VECTORS).sweep((), timedelta(0))
             made = Database(folder / DATABASE, create=True)
             try:
                 with made.writing() as connection:
                     migrations.migrate(connection)
                     metadata.put_encoder(connection, encoder)
+                    for name, value in (settings or {}).items():
+                        metadata.put_setting(connection, name, value)
                     metadata.insert_generation(connection, Generation(1, encoder["fingerprint"], 0, 0, 0, ()))
             finally:
                 made.close()
@@ -218,7 +245,7 @@ class Store:
         what = f"the search structure of {len(damaged)} of the index's segments was missing or damaged"
         try:
             with self.writing():
-                self._merge([[ref] for ref in damaged])
+                self._merge([[ref] for ref in damaged], self.form, every=True)
         except (IndexBusy, IndexDamaged, StorageError):
             log.warning("%s; searching the vectors without it", what)
         else:
@@ -231,7 +258,7 @@ class Store:
         """Be the writer; `IndexBusy` at once where another is, `StorageError` where nobody can be."""
         if not self.writable:
             raise StorageError(f"{self.folder} is read-only", hint="copy the index to a folder that can be written")
-        with _held(self._lock, self.folder):
+        with held(self._lock, self.folder):
             yield
 
     def commit(self, change: Change) -> None:
@@ -254,7 +281,7 @@ class Store:
         if not change.pictures:
             return ()
         ids = np.array([picture.id for picture in change.pictures], dtype=np.int64)
-        with _disk_errors():
+        with disk_errors():
             return ((self.vectors.append(ids, change.vectors), len(ids)),)
 
     @staticmethod
@@ -271,60 +298,84 @@ class Store:
         """Merge what is worth it, then sweep."""
         while refs := self._worth_merging():
             self._merge([refs])
+        self.fold(patient=PATIENT)
         self.sweep(GRACE)
 
-    def _worth_merging(self) -> Sequence[str]:
-        """Return all segments if most vectors have no image; if they are too many, the smallest.
-
-        Of those, as many as let the largest of them grow most in proportion. So each vector is rewritten only as often
-        as its segment grows manifold: 4 times in 20,000 commits of one image.
-        """
+    def _generation(self) -> Generation:
         with self.connection() as connection:
-            generation = metadata.latest(connection)
+            return metadata.latest(connection)
+
+    def _worth_merging(self) -> Sequence[str]:
+        """Return all segments if most vectors have no image; the smallest if there are too many."""
+        generation = self._generation()
         if generation.vectors > 2 * generation.images:
             return generation.refs
-        if len(generation.segments) <= MOST_SEGMENTS:
-            return ()
-        ordered = sorted(generation.segments, key=lambda segment: segment[1])
-        sizes = np.array([count for _, count in ordered])
-        growth = np.cumsum(sizes)[1:] / sizes[1:]
-        return [ref for ref, _ in ordered[: int(np.argmax(growth)) + 2]]
+        return tiers.smallest(generation.segments, MOST_SEGMENTS)
+
+    def fold(self, *, patient: int = 1) -> None:
+        """Give a structure to the vectors that have none where they are more than a query should look at.
+
+        Called at the end of a run, within `writing`; during one, with how many times as many are left as they are.
+        """
+        form = self.form
+        if form.factory != FLAT and (
+            refs := tiers.worth_folding(self._generation().segments, self._most(form), patient=patient)
+        ):
+            self._merge([refs], form)
+
+    def _most(self, form: Form) -> int:
+        """Return how many vectors a query may look at one by one."""
+        return form.flat // (4 * self._dim())
+
+    def _dim(self) -> int:
+        with self.connection() as connection:
+            return int(metadata.encoder(connection, metadata.latest(connection).fingerprint)["dim"])
+
+    def form_for(self, count: int) -> Form | None:
+        """Return the form of a segment of that many vectors, None where it needs no structure."""
+        form = self.form
+        return form if form.factory != FLAT and count > self._most(form) else None
 
     def compact(self) -> None:
         """Put all vectors that have an image into one segment, and give back the space of what is gone."""
         with self.writing():
-            with self.connection() as connection:
-                generation = metadata.latest(connection)
-            if len(generation.segments) > 1 or generation.vectors != generation.images:
-                self._merge([generation.refs])
+            generation = self._generation()
+            form = self.form_for(generation.images)
+            lacking = form is not None and not all(map(structured, generation.refs))
+            if len(generation.segments) > 1 or generation.vectors != generation.images or lacking:
+                self._merge([generation.refs], form)
             self.edit(_repeat)  # the previous generation still names what was merged
             self.sweep(timedelta(0))
             self.vacuum()
 
-    def _merge(self, groups: Sequence[Sequence[str]]) -> None:
-        """Commit a generation in which each of `groups` is one segment of the vectors that have an image."""
+    def _merge(self, groups: Sequence[Sequence[str]], form: Form | None = None, *, every: bool = False) -> None:
+        """Commit a generation in which each of `groups` is one segment of the vectors that have an image, or of all."""
         with self.connection() as connection:
             before = metadata.latest(connection)
-            live = np.fromiter(metadata.image_ids(connection), dtype=np.int64)
+            live = None if every else np.fromiter(metadata.image_ids(connection), dtype=np.int64)
         segments = list(before.segments)
         for group in groups:
             if set(group) <= set(before.refs):  # else another writer was faster than the reader who found it damaged
                 segments = [segment for segment in segments if segment[0] not in group]
-                segments += self.merged(group, live)
+                segments += self.merged(group, live, form)
         self.edit(_replace, segments)
         self._opened = None  # the same vectors have the same names, whatever became of their files
 
-    def merged(self, refs: Sequence[str], live: Ids) -> Sequence[tuple[str, int]]:
+    def merged(self, refs: Sequence[str], live: Ids | None, form: Form | None) -> Sequence[tuple[str, int]]:
         """Write the vectors of `refs` whose ids are in `live` as one segment, if there are any; return what it is."""
-        with _disk_errors():
-            ref = self.vectors.merge(refs, live)
+        with disk_errors():
+            try:
+                ref = self.vectors.merge(refs, live, form)
+            except BadInput as error:  # what was chosen when there were fewer vectors, or by another version of FAISS
+                log.warning("%s; searching the vectors without a structure", error)
+                ref = self.vectors.merge(refs, live)
             return [(ref, self.vectors.snapshot([ref]).count)] if ref else []
 
     def sweep(self, older_than: timedelta) -> int:
         """Delete vector files that no kept generation names and that are older than that; within `writing`."""
         with self.connection() as connection:
             keep = metadata.kept_refs(connection)
-        with _disk_errors():
+        with disk_errors():
             return self.vectors.sweep(keep, older_than)
 
     def vacuum(self) -> None:
@@ -354,44 +405,9 @@ def _repeat(connection: sql.Connection) -> None:
 
 
 def _has_database(folder: Path) -> bool:
-    with _disk_errors():
+    with disk_errors():
         return (folder / DATABASE).is_file()
 
 
 def _not_found(folder: Path) -> IndexNotFound:
     return IndexNotFound(f"there is no index in {folder}", hint="make one with: retrieval index FOLDER")
-
-
-@contextmanager
-def _held(lock: FileLock, folder: Path) -> Iterator[None]:
-    """Hold the writers' lock, which the system takes back from a process that dies."""
-    try:
-        lock.acquire()
-    except Timeout:
-        raise IndexBusy(
-            f"another process is writing to the index in {folder}",
-            hint="wait until it has finished; queries work meanwhile",
-        ) from None
-    except OSError as error:
-        raise _storage_error(error) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    try:
-        yield
-    except RetrievalError:
-        raise
-    except OSError as error:
-        raise _storage_error(error) from error
-
-
-def _storage_error(error: OSError) -> StorageError:
-    return StorageError(
-        f"the index cannot be used: {error.strerror or error}",
-        hint="what was committed before is whole; free some space or check the permissions, then run the same again",
-    )

@@ -17,7 +17,7 @@ from retrieval.metadata import Generation, encoders, files, generations, images,
 from retrieval.store import VECTORS, Store
 from retrieval.types import Ids, displayed, image_id
 from retrieval.vectors import VectorSnapshot
-from retrieval.vectors.exact import WRITTEN_HERE, sha256_of
+from retrieval.vectors.exact import SUFFIX, WRITTEN_HERE, sha256_of
 
 BLOCK = 4096
 """Vectors looked at together."""
@@ -337,7 +337,7 @@ def _repair_vectors(store: Store) -> list[str]:
         live: Ids = np.fromiter(metadata.image_ids(connection), dtype=np.int64)
     parts = _whole_parts(store)
     if parts is None:
-        parts = store.merged(list(_whole_segments(store)), live)
+        parts = store.merged(list(_whole_segments(store)), live, store.form_for(len(live)))
     missing = list(_without_vector(store.vectors.snapshot([ref for ref, _ in parts]), live))
     store.edit(_replace_state, missing, parts)
     return [f"the vectors of {len(missing)} images; update their folders to embed them again"] if missing else []
@@ -356,7 +356,7 @@ def _whole_segments(store: Store) -> Iterator[str]:
     """Yield a ref of each segment whose vectors are whole, committed or not: they are this index's in any case."""
     for name in _file_names(store):
         with suppress(IndexDamaged):
-            if _is_whole(store, name) and store.vectors.snapshot([_digest_of(name)]).count:
+            if name.endswith(SUFFIX) and _is_whole(store, name) and store.vectors.snapshot([_digest_of(name)]).count:
                 yield _digest_of(name)
 
 

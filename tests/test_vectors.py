@@ -8,7 +8,8 @@ import pytest
 from retrieval.vectors import VectorStore
 from retrieval.vectors import faiss as module
 from retrieval.vectors.exact import ExactVectors
-from retrieval.vectors.faiss import FaissVectors, margin
+from retrieval.vectors.flat import margin
+from retrieval.vectors.structures import StructuredVectors
 from tests.contracts.vectors import NOW, SegmentFilesTests, expected, normalised, same, some
 
 
@@ -18,28 +19,28 @@ class TestExactVectors(SegmentFilesTests):
         return ExactVectors(tmp_path)
 
 
-class TestFaissVectors(SegmentFilesTests):
+class TestStructuredVectors(SegmentFilesTests):
     @pytest.fixture
     def store(self, tmp_path: Path) -> VectorStore:
-        return FaissVectors(tmp_path)
+        return StructuredVectors(tmp_path)
 
 
 class TestStructures:
     """A structure is derived: without it, or with a broken one, the answers are the same."""
 
     @pytest.fixture
-    def store(self, tmp_path: Path) -> FaissVectors:
-        return FaissVectors(tmp_path)
+    def store(self, tmp_path: Path) -> StructuredVectors:
+        return StructuredVectors(tmp_path)
 
-    def structure(self, store: FaissVectors, ref: str) -> Path:
+    def structure(self, store: StructuredVectors, ref: str) -> Path:
         return store.folder / (ref.split("+")[1] + ".faiss")
 
     @pytest.fixture
-    def refs(self, store: FaissVectors) -> list[str]:
+    def refs(self, store: StructuredVectors) -> list[str]:
         ids, vectors = some(80)
         return [store.append(ids[:30], vectors[:30]), store.append(ids[30:], vectors[30:])]
 
-    def test_a_missing_structure_is_noticed_and_done_without(self, store: FaissVectors, refs: list[str]) -> None:
+    def test_a_missing_structure_is_noticed_and_done_without(self, store: StructuredVectors, refs: list[str]) -> None:
         ids, vectors = some(80)
         self.structure(store, refs[1]).unlink()
         snapshot = store.snapshot(refs)
@@ -48,7 +49,7 @@ class TestStructures:
         same(snapshot.search(vectors[:9], 12, ids[::3]), expected(ids, vectors, vectors[:9], 12, ids[::3]))
 
     def test_a_flipped_byte_anywhere_is_noticed_and_never_given_to_faiss(
-        self, store: FaissVectors, refs: list[str], monkeypatch: pytest.MonkeyPatch
+        self, store: StructuredVectors, refs: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         ids, vectors = some(80)
         path = self.structure(store, refs[0])
@@ -63,35 +64,35 @@ class TestStructures:
         same(store.snapshot(refs).search(vectors[:9], 12), expected(ids, vectors, vectors[:9], 12))
 
     @pytest.mark.parametrize("length", [0, 1, 44, 45, 100, -1])
-    def test_a_structure_cut_short_is_noticed(self, store: FaissVectors, refs: list[str], length: int) -> None:
+    def test_a_structure_cut_short_is_noticed(self, store: StructuredVectors, refs: list[str], length: int) -> None:
         path = self.structure(store, refs[0])
         path.write_bytes(path.read_bytes()[:length])
         assert store.snapshot(refs).damaged == refs[:1]
 
-    def test_the_structure_of_other_vectors_is_noticed(self, store: FaissVectors, refs: list[str]) -> None:
+    def test_the_structure_of_other_vectors_is_noticed(self, store: StructuredVectors, refs: list[str]) -> None:
         (vectors, _), (_, structure) = refs[0].split("+"), refs[1].split("+")
         assert store.snapshot([f"{vectors}+{structure}"]).damaged == [f"{vectors}+{structure}"]
 
-    def test_a_ref_without_a_structure_is_one_that_lost_it(self, store: FaissVectors, refs: list[str]) -> None:
+    def test_a_ref_without_a_structure_is_one_that_lost_it(self, store: StructuredVectors, refs: list[str]) -> None:
         ids, vectors = some(80)
         bare = [ref.split("+")[0] for ref in refs]
         snapshot = store.snapshot(bare)
         assert snapshot.damaged == bare
         same(snapshot.search(vectors, 3), expected(ids, vectors, vectors, 3))
 
-    def test_merging_a_damaged_segment_makes_it_whole(self, store: FaissVectors, refs: list[str]) -> None:
+    def test_merging_a_damaged_segment_makes_it_whole(self, store: StructuredVectors, refs: list[str]) -> None:
         ids, vectors = some(80)
         self.structure(store, refs[0]).write_bytes(b"garbage")
         snapshot = store.snapshot([store.merge(refs, ids)])
         assert snapshot.damaged == []
         same(snapshot.search(vectors, 3), expected(ids, vectors, vectors, 3))
 
-    def test_a_structure_is_swept_with_its_vectors(self, store: FaissVectors, refs: list[str]) -> None:
+    def test_a_structure_is_swept_with_its_vectors(self, store: StructuredVectors, refs: list[str]) -> None:
         assert store.sweep(refs[:1], NOW) == 2
         assert not self.structure(store, refs[1]).exists()
         assert store.snapshot(refs[:1]).damaged == []
 
-    def test_both_stores_read_the_same_vectors(self, store: FaissVectors, refs: list[str]) -> None:
+    def test_both_stores_read_the_same_vectors(self, store: StructuredVectors, refs: list[str]) -> None:
         ids, vectors = some(80)
         exact = ExactVectors(store.folder).snapshot([ref.split("+")[0] for ref in refs])
         same(exact.search(vectors[:5], 7), store.snapshot(refs).search(vectors[:5], 7))
@@ -100,7 +101,7 @@ class TestStructures:
     def test_a_folder_of_any_name(self, tmp_path: Path) -> None:
         folder = tmp_path / "b\udcffd\n🖼"
         folder.mkdir()
-        store = FaissVectors(folder)
+        store = StructuredVectors(folder)
         ids, vectors = some(5)
         snapshot = store.snapshot([store.append(ids, vectors)])
         assert snapshot.damaged == []

@@ -5,7 +5,7 @@ import io
 import json
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ from retrieval import plugins
 from retrieval.cli.options import DEFAULT_FOLDER, Backbone, Folder, Json, Quiet, Verbose, Weights
 from retrieval.cli.output import note, put, write
 from retrieval.errors import BadInput
-from retrieval.types import Coverage, Match, displayed
+from retrieval.types import EXACT, Coverage, Match, displayed
 
 
 def query(
@@ -26,6 +26,7 @@ def query(
     paths: Annotated[bool, typer.Option("--paths", help="Paths alone, raw, one a line.")] = False,
     nul: Annotated[bool, typer.Option("--print0", "-0", help="Paths alone, raw, a NUL after each.")] = False,
     include_self: Annotated[bool, typer.Option("--include-self", help="Let IMAGE be a result.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Look at every vector; say what the index finds.")] = False,
     index: Folder = DEFAULT_FOLDER,
     backbone: Backbone = None,
     weights: Weights = None,
@@ -39,13 +40,21 @@ def query(
         raise BadInput("only one of --json, --csv, --paths and -0 can be given")
     with plugins.load("api:Index").open(index, backbone=backbone, weights=weights) as opened:
         asked = sys.stdin.buffer.read() if image == "-" else image
-        matches = opened.search(asked, k, offset=offset, min_score=min_score, include_self=include_self)
+        options: dict[str, Any] = {"offset": offset, "min_score": min_score, "include_self": include_self}
+        matches = opened.search(asked, k, **options, exact=exact)
+        if exact and any(part.form != EXACT for part in opened.info().search):
+            _note_recall(matches, opened.search(asked, k, **options))
         coverage = opened.coverage()
     (chosen or [_put_table])[0](matches)
     _note_coverage(coverage)
     if not matches:
         note("nothing found" if coverage.images else "the index is empty")
         raise typer.Exit(1)
+
+
+def _note_recall(matches: list[Match], found: list[Match]) -> None:
+    right = len({match.id for match in matches} & {match.id for match in found})
+    note(f"without --exact the index finds {right} of these {len(matches)}")
 
 
 def _note_coverage(coverage: Coverage) -> None:
