@@ -361,7 +361,7 @@ class Store:
         self.edit(_replace, segments)
         self._opened = None  # the same vectors have the same names, whatever became of their files
 
-    def merged(self, refs: Sequence[str], live: Ids | None, form: Form | None) -> Sequence[tuple[str, int]]:
+    def merged(self, refs: Sequence[str], live: Ids | None, form: Form | None = None) -> Sequence[tuple[str, int]]:
         """Write the vectors of `refs` whose ids are in `live` as one segment, if there are any; return what it is."""
         with disk_errors():
             try:

@@ -141,7 +141,8 @@ def _file_damage(store: Store) -> list[str]:
     """Return what is wrong with the files that a kept generation names."""
     wrong = {ref: list(_wrong_files(store, ref)) for ref in sorted(_kept_refs(store))}
     named = _kept_refs(store)  # what a writer has swept meanwhile is not missing
-    return [sentence for ref, sentences in wrong.items() if ref in named for sentence in sentences]
+    said = [sentence for ref, sentences in wrong.items() if ref in named for sentence in sentences]
+    return list(dict.fromkeys(said))  # two refs may name one file
 
 
 def _kept_refs(store: Store) -> set[str]:
@@ -214,6 +215,7 @@ def repair(store: Store) -> Verification:
     with store.writing():
         try:
             lost = [*_repair_rows(store), *_repair_vectors(store)]
+            store.fold()
             with store.connection() as connection:
                 misshapen = any(structural_damage(connection))
             if misshapen:
@@ -337,19 +339,24 @@ def _repair_vectors(store: Store) -> list[str]:
         live: Ids = np.fromiter(metadata.image_ids(connection), dtype=np.int64)
     parts = _whole_parts(store)
     if parts is None:
-        parts = store.merged(list(_whole_segments(store)), live, store.form_for(len(live)))
+        parts = store.merged(list(_whole_segments(store)), live)
     missing = list(_without_vector(store.vectors.snapshot([ref for ref, _ in parts]), live))
     store.edit(_replace_state, missing, parts)
     return [f"the vectors of {len(missing)} images; update their folders to embed them again"] if missing else []
 
 
 def _whole_parts(store: Store) -> Sequence[tuple[str, int]] | None:
-    """Return the segments of the latest generation if that and all their files are what was written."""
-    with suppress(IndexDamaged), store.connection() as connection:
-        generation = metadata.latest(connection)
-        if not any(sentence for ref in generation.refs for sentence in _wrong_files(store, ref)):
-            return generation.segments
+    """Return the segments of the latest generation, structures built anew, if that and all their vectors are whole."""
+    with suppress(IndexDamaged):
+        with store.connection() as connection:
+            parts = metadata.latest(connection).segments
+        if not any(sentence for ref, _ in parts for sentence in _wrong_files(store, ref.split("+")[0])):
+            return [part for ref, count in parts for part in _with_structure(store, ref, count)]
     return None
+
+
+def _with_structure(store: Store, ref: str, count: int) -> Sequence[tuple[str, int]]:
+    return store.merged([ref], None, store.form) if any(_wrong_files(store, ref)) else [(ref, count)]
 
 
 def _whole_segments(store: Store) -> Iterator[str]:

@@ -138,7 +138,7 @@ def _made(factory: str, dim: int, count: int) -> FaissIndex:
     except RuntimeError as error:
         raise BadInput(f"FAISS makes nothing of {factory} for {dim} dimensions", hint=_HINT) from error
     inner = _inner(index)
-    if not isinstance(inner, faiss.IndexHNSW | faiss.IndexIVF | faiss.IndexFlatCodes):
+    if not isinstance(inner, faiss.IndexHNSW | faiss.IndexIVF | faiss.IndexScalarQuantizer):
         raise BadInput(f"an index of the form {factory} cannot be kept and tuned", hint=_HINT)
     if _needed(inner) > count:
         raise BadInput(f"{factory} needs {_needed(inner)} vectors to learn from, there are {count}", hint=_HINT)
