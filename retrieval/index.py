@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from retrieval.metadata import Place
 from retrieval.model import Model
 from retrieval.query import Query
 from retrieval.runtimes import Encoder
-from retrieval.store import Change, Store, View
+from retrieval.store import SEARCH, Change, Store, View
 from retrieval.types import Coverage, Failure, Hits, Info, Match, Progress, Report, RootInfo, SearchForm, displayed
 from retrieval.update import Settings, Update
 
@@ -67,17 +67,15 @@ class Index:
         `WeightsNotFound`, `BadWeights`, `IndexBusy`, `StorageError`.
         """
         Store.refuse_existing(Path(path))
-        form, settings = _form(faiss, recall), {"float16": float16 or None}
+        settings = {"float16": float16 or None, SEARCH: _form(faiss, recall) or None}
         if encoder is not None:
-            store = Store.create(Path(path), model.described(encoder, None, ""), settings)
-            return cls._formed(cls(store, encoder), form)
+            return cls(Store.create(Path(path), model.described(encoder, None, ""), settings), encoder)
         chosen = Backbone.choose(backbone, input_size=input_size, alpha=alpha, minimalistic=minimalistic)
         if chosen.is_model and weights is not None:
             raise BadInput("a model of your own has its weights inside", hint="give either --backbone or --weights")
         where = locate_weights(chosen, backbone if chosen.is_model else _text(weights))
         loaded = model.load(chosen, where)
-        store = Store.create(Path(path), model.described(loaded, loaded.backbone, where), settings)
-        return cls._formed(cls(store, loaded), form)
+        return cls(Store.create(Path(path), model.described(loaded, loaded.backbone, where), settings), loaded)
 
     @classmethod
     def open(  # noqa: PLR0913 - what an index may be asked to be
@@ -103,13 +101,8 @@ class Index:
         index = cls(Store(Path(path)), encoder, _text(weights))
         with suppress(IndexDamaged):  # raised again by whatever needs the model; `verify` does not
             index._model.demand(backbone, {"input_size": input_size, "alpha": alpha, "minimalistic": minimalistic})
-        return cls._formed(index, _form(faiss, recall))
-
-    @classmethod
-    def _formed(cls, index: Self, form: Mapping[str, Any]) -> Self:
-        """Keep the form of search structures that was asked for; close the index where it is none."""
         try:
-            index._store.choose(**form)
+            index._store.choose(**_form(faiss, recall))
         except BaseException:
             index.close()
             raise

@@ -146,8 +146,7 @@ class Store:
         """Have large segments searched in another form, from the next folding on; `BadInput` for none of FAISS'."""
         form = replace(self.form, **chosen)
         if form != self.form:
-            if form.factory not in {AUTO, FLAT}:
-                plugins.load("vectors:check")(form.factory, self._dim(), self._generation().images)
+            _check(form, self._dim(), self._generation().images)
             with self.writing():
                 self.edit(metadata.put_setting, SEARCH, asdict(form))
 
@@ -163,6 +162,7 @@ class Store:
     @classmethod
     def create(cls, folder: Path, encoder: dict[str, Any], settings: Mapping[str, Any] | None = None) -> "Store":
         """Make an empty index in `folder`, whose vectors come from `encoder` (a row of that table)."""
+        _check(Form(**((settings or {}).get(SEARCH) or {})), encoder["dim"], 0)
         with disk_errors():
             (folder / VECTORS).mkdir(parents=True, exist_ok=True)
         with held(FileLock(folder / LOCK, timeout=0), folder):
@@ -336,13 +336,20 @@ class Store:
         form = self.form
         return form if form.factory != FLAT and count > self._most(form) else None
 
+    def _has_form(self, generation: Generation, form: Form | None) -> bool:
+        """Tell whether all vectors are searched as they are to be."""
+        if form is None:
+            return not any(map(structured, generation.refs))
+        parts = self._snapshot(generation, heal=False).forms
+        return all(part.target == form.recall and form.factory in {AUTO, part.form} for part in parts)
+
     def compact(self) -> None:
         """Put all vectors that have an image into one segment, and give back the space of what is gone."""
         with self.writing():
             generation = self._generation()
             form = self.form_for(generation.images)
-            lacking = form is not None and not all(map(structured, generation.refs))
-            if len(generation.segments) > 1 or generation.vectors != generation.images or lacking:
+            whole = len(generation.segments) <= 1 and generation.vectors == generation.images
+            if not (whole and self._has_form(generation, form)):
                 self._merge([generation.refs], form)
             self.edit(_repeat)  # the previous generation still names what was merged
             self.sweep(timedelta(0))
@@ -366,9 +373,9 @@ class Store:
         with disk_errors():
             try:
                 ref = self.vectors.merge(refs, live, form)
-            except BadInput as error:  # what was chosen when there were fewer vectors, or by another version of FAISS
-                log.warning("%s; searching the vectors without a structure", error)
-                ref = self.vectors.merge(refs, live)
+            except BadInput as error:  # what was chosen when there were no vectors yet, or by another version of FAISS
+                log.warning("%s; another form is taken", error)
+                ref = self.vectors.merge(refs, live, form and replace(form, factory=AUTO))
             return [(ref, self.vectors.snapshot([ref]).count)] if ref else []
 
     def sweep(self, older_than: timedelta) -> int:
@@ -397,6 +404,12 @@ class Store:
 def _replace(connection: sql.Connection, segments: Sequence[tuple[str, int]]) -> None:
     """Make the next generation one of other segments that hold the same images."""
     metadata.insert_generation(connection, metadata.latest(connection).following(connection, tuple(segments)))
+
+
+def _check(form: Form, dim: int, count: int) -> None:
+    """Raise `BadInput` for a form that FAISS cannot make of so many vectors; 0 stands for any number."""
+    if form.factory not in {AUTO, FLAT}:
+        plugins.load("vectors:check")(form.factory, dim, count)
 
 
 def _repeat(connection: sql.Connection) -> None:

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -185,7 +184,6 @@ class TestStructures:
         assert np.mean([len({*a} & {*b}) / 10 for a, b in zip(found.ids, right.ids, strict=True)]) >= 0.985
 
     def test_what_was_appended_since_is_found_at_once(self, store: StructuredVectors, ref: str) -> None:
-        ids, vectors = clustered()
         more = some(20, dim=DIM, seed=9)
         snapshot = store.snapshot([ref, store.append(*more)])
         assert snapshot.count == COUNT + 20
@@ -194,7 +192,7 @@ class TestStructures:
         assert snapshot.search(more[1], 3).ids[:, 0].tolist() == more[0].tolist()
 
     def test_any_number_of_threads_may_search(self, store: StructuredVectors, ref: str) -> None:
-        ids, vectors = clustered()
+        _, vectors = clustered()
         snapshot = store.snapshot([ref])
         together = snapshot.search(vectors[:64], 10)
         with ThreadPoolExecutor(8) as pool:
@@ -260,7 +258,7 @@ class TestStructures:
     def test_a_damaged_structure_is_built_anew_over_the_same_vectors(self, store: StructuredVectors, ref: str) -> None:
         (store.folder / files_of(ref)[2]).write_bytes(b"garbage")
         made = store.merge([ref], None, Form())
-        assert made.split("+")[0] == ref.split("+")[0]
+        assert made.split("+")[0] == ref.split("+", maxsplit=1)[0]
         assert store.snapshot([made]).damaged == []
         store.sweep([made], NOW)
         assert sorted(os.listdir(store.folder)) == sorted(files_of(made))
@@ -268,7 +266,7 @@ class TestStructures:
     def test_a_flat_structure_of_version_0_1_is_done_without(self, store: StructuredVectors, ref: str) -> None:
         ids, vectors = clustered()
         digest = exact.write_durably(store.folder, ".faiss", [b"IxFI, and all the vectors once more"])
-        old = f"{ref.split('+')[0]}+{digest}"
+        old = f"{ref.split('+', maxsplit=1)[0]}+{digest}"
         for _ in range(2):
             snapshot = store.snapshot([old])
             assert snapshot.damaged == []
@@ -368,9 +366,9 @@ class TestFloat16:
         return StructuredVectors(tmp_path, float16=True)
 
     @pytest.fixture
-    def stored(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def stored(self) -> tuple[np.ndarray, np.ndarray]:
         ids, vectors = clustered()
-        yield ids, vectors.astype(np.float16).astype(np.float32)
+        return ids, vectors.astype(np.float16).astype(np.float32)
 
     def test_it_takes_half_and_answers_from_that(
         self, store: StructuredVectors, stored: tuple[np.ndarray, np.ndarray]
