@@ -111,7 +111,7 @@ class Store:
             self._demand_format()
             float16 = bool(self._setting("float16"))
         except BaseException:
-            self.close()
+            self._database.close()
             raise
         self.vectors: VectorStore = plugins.load("vectors:structures")(folder / VECTORS, float16=float16)
         if kind := network_file_system(folder):
@@ -190,6 +190,7 @@ class Store:
         """Let go of the files; the last to do so folds SQLite's log into the database."""
         self._database.close()
         self._opened = None
+        self.vectors.snapshot(())  # which lets go of what the last one has opened
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -291,7 +292,8 @@ class Store:
         left = metadata.delete_files(connection, change.forget) | metadata.put_files(connection, change.files)
         metadata.delete_homeless(connection, sorted(left))
         # The same vectors as once before are the same segment, which may be there still.
-        segments = before.segments + tuple(part for part in segment if part[0] not in before.refs)
+        known = {ref.partition("+")[0] for ref in before.refs}
+        segments = before.segments + tuple(part for part in segment if part[0] not in known)
         metadata.insert_generation(connection, before.following(connection, segments))
 
     def _tidy(self) -> None:
@@ -307,10 +309,8 @@ class Store:
 
     def _worth_merging(self) -> Sequence[str]:
         """Return all segments if most vectors have no image; the smallest if there are too many."""
-        generation = self._generation()
-        if generation.vectors > 2 * generation.images:
-            return generation.refs
-        return tiers.smallest(generation.segments, MOST_SEGMENTS)
+        now = self._generation()
+        return now.refs if now.vectors > 2 * now.images else tiers.smallest(now.segments, MOST_SEGMENTS)
 
     def fold(self, *, patient: int = 1) -> None:
         """Give a structure to the vectors that have none where they are more than a query should look at.
@@ -318,9 +318,8 @@ class Store:
         Called at the end of a run, within `writing`; during one, with how many times as many are left as they are.
         """
         form = self.form
-        if form.factory != FLAT and (
-            refs := tiers.worth_folding(self._generation().segments, self._most(form), patient=patient)
-        ):
+        refs = tiers.worth_folding(self._generation().segments, self._most(form), patient=patient)
+        if refs and form.factory != FLAT:
             self._merge([refs], form)
 
     def _most(self, form: Form) -> int:
@@ -331,14 +330,9 @@ class Store:
         with self.connection() as connection:
             return int(metadata.encoder(connection, metadata.latest(connection).fingerprint)["dim"])
 
-    def form_for(self, count: int) -> Form | None:
-        """Return the form of a segment of that many vectors, None where it needs no structure."""
-        form = self.form
-        return form if form.factory != FLAT and count > self._most(form) else None
-
     def _has_form(self, generation: Generation, form: Form | None) -> bool:
         """Tell whether all vectors are searched as they are to be."""
-        if form is None:
+        if form is None or form.factory == FLAT:
             return not any(map(structured, generation.refs))
         parts = self._snapshot(generation, heal=False).forms
         return all(part.target == form.recall and form.factory in {AUTO, part.form} for part in parts)
@@ -347,7 +341,7 @@ class Store:
         """Put all vectors that have an image into one segment, and give back the space of what is gone."""
         with self.writing():
             generation = self._generation()
-            form = self.form_for(generation.images)
+            form = self.form if generation.images > self._most(self.form) else None
             whole = len(generation.segments) <= 1 and generation.vectors == generation.images
             if not (whole and self._has_form(generation, form)):
                 self._merge([generation.refs], form)

@@ -265,7 +265,9 @@ def test_no_commit_rewrites_the_whole(batches: Batches, monkeypatch: pytest.Monk
     assert 60 < written < 300
 
 
-def test_the_same_vectors_as_before_are_named_once(batches: Batches, index: Index, photos: Path) -> None:
+@pytest.mark.parametrize("flat", [10**8, 0])
+def test_the_same_vectors_as_before_are_named_once(batches: Batches, index: Index, photos: Path, flat: int) -> None:
+    batches.store.choose(flat=flat)
     put(photos.parent / "one" / "a.png", picture(colour(50)))
     index.add(photos)
     for _ in range(3):

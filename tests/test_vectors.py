@@ -82,6 +82,13 @@ class TestFlat:
             right = exact.scan(Segment(ids, vectors), vectors[query : query + 1], 8, only)
             same(Hits(found.ids[query : query + 1], found.scores[query : query + 1]), right)
 
+    def test_every_number_of_half_the_bytes_is_widened_exactly(self) -> None:
+        numbers = np.arange(2**16, dtype=np.uint16).view(np.float16)
+        finite = numbers[np.isfinite(numbers)]
+        wide = flat.widened(finite)
+        assert wide.dtype == np.float32
+        np.testing.assert_array_equal(wide.view(np.uint32), finite.astype(np.float32).view(np.uint32))
+
     @pytest.mark.parametrize("dim", [1, 13, 1280, 4032])
     def test_products_are_within_the_margin(self, dim: int) -> None:
         """Of rows whose products all have one sign: where rounding errors add up."""
@@ -302,6 +309,8 @@ class TestForms:
         right = expected(ids, vectors, vectors[:100], 10)
         found = snapshot.search(vectors[:100], 10)
         assert np.mean([len({*a} & {*b}) / 10 for a, b in zip(found.ids, right.ids, strict=True)]) >= 0.87
+        alone = [snapshot.search(vectors[at : at + 1], 10) for at in range(100)]
+        assert np.mean([len({*a.ids[0]} & {*b}) / 10 for a, b in zip(alone, found.ids, strict=True)]) >= 0.99
 
     def test_one_that_misses_the_recall_is_not_searched(self, store: StructuredVectors) -> None:
         ids, vectors = some(1000, dim=64)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from retrieval.types import Hits, Vectors
 from retrieval.vectors.exact import Segment, nearest
 
-BLOCK = 8192
-"""Rows multiplied at a time: 42 MB at 1,280 dimensions, and 8 MB of scores for the 256 queries below."""
+BLOCK = 4096
+"""Rows multiplied at a time: 21 MB at 1,280 dimensions, and 4 MB of scores for the 256 queries below."""
 QUERIES = 256
 """Queries looked at together."""
 PAIRS = 64
@@ -64,6 +64,28 @@ def _search(segment: Segment, queries: Vectors, k: int, allowed: Mask | None) ->
     return rescored(segment, queries, asking[kept], rows[kept], k)
 
 
+def widened(vectors: NDArray[np.floating]) -> Vectors:
+    """Return vectors as float32, exactly.
+
+    Of float16 by their bits, several times as fast as numpy converts them: sign, exponent and fraction move to their
+    places, and a product makes up for the smaller bias of the exponent, of subnormal numbers too. Some rows at a time,
+    which stay in the processor's cache.
+    """
+    if vectors.dtype != np.float16:
+        return np.asarray(vectors, dtype=np.float32)
+    numbers = np.empty(vectors.shape, dtype=np.float32)
+    for start in range(0, len(vectors), PAIRS):
+        bits = numbers[start : start + PAIRS].view(np.uint32)
+        bits[...] = vectors[start : start + PAIRS].view(np.uint16)
+        sign = bits & 0x8000
+        sign <<= 3
+        bits &= 0x7FFF
+        bits |= sign
+        bits <<= 13
+    numbers *= np.float32(2.0**112)
+    return numbers
+
+
 def _reach(best: NDArray[np.float32], dim: int) -> NDArray[np.float64]:
     """Return the score under which nothing can be among the k best of a query."""
     return np.asarray(best.min(axis=1), dtype=np.float64) - 2 * margin(dim)
@@ -80,9 +102,9 @@ def _scored(vectors: Vectors, queries: Vectors, allowed: Mask | None) -> Iterato
             if 2 * len(rows) < len(block):
                 block, chosen = block[chosen], np.arange(len(rows))
             if len(rows):
-                yield rows, (queries @ np.asarray(block, dtype=np.float32).T)[:, chosen]
+                yield rows, (queries @ widened(block).T)[:, chosen]
         else:
-            yield rows, queries @ np.asarray(block, dtype=np.float32).T
+            yield rows, queries @ widened(block).T
 
 
 def _largest(scores: NDArray[np.float32], k: int) -> NDArray[np.float32]:
