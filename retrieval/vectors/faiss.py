@@ -88,7 +88,7 @@ class Structure:
     def search(self, segment: Segment, queries: Vectors, k: int, allowed: Mask | None = None) -> Hits:
         """Return the `k` nearest of each query, approximately, with exact scores; fewer where it finds fewer."""
         share = 1.0 if allowed is None else float(allowed.mean())
-        wanted = min(int(np.ceil(k * self.facts.refine / share)), self.index.ntotal)
+        wanted = min(int(np.ceil(k * self.facts.refine)), self.index.ntotal)
         effort = max(int(np.ceil(self.facts.effort / share)), wanted if _graph(self.index) else 1)
         return flat.refined(segment, queries, proposals(self.index, queries, wanted, effort, allowed), k)
 
