@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote_from_bytes
 
 import sqlalchemy as sql
+from filelock import FileLock, Timeout
 
 from retrieval.errors import IndexBusy, IndexDamaged, RetrievalError, StorageError
 from retrieval.types import displayed
@@ -296,3 +297,39 @@ def network_file_system(folder: Path) -> str:
             best, kind = point, fields[2]
     found = os.fsdecode(kind)
     return found if NETWORK.fullmatch(found) else ""
+
+
+@contextmanager
+def held(lock: FileLock, folder: Path) -> Iterator[None]:
+    """Hold the writers' lock, which the system takes back from a process that dies."""
+    try:
+        lock.acquire()
+    except Timeout:
+        raise IndexBusy(
+            f"another process is writing to the index in {folder}",
+            hint="wait until it has finished; queries work meanwhile",
+        ) from None
+    except OSError as error:
+        raise _storage_error(error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Raise what the system says about files as `StorageError`."""
+    try:
+        yield
+    except RetrievalError:
+        raise
+    except OSError as error:
+        raise _storage_error(error) from error
+
+
+def _storage_error(error: OSError) -> StorageError:
+    return StorageError(
+        f"the index cannot be used: {error.strerror or error}",
+        hint="what was committed before is whole; free some space or check the permissions, then run the same again",
+    )

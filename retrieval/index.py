@@ -12,12 +12,24 @@ from typing import TYPE_CHECKING, Any, Self
 
 from retrieval import metadata, model, roots
 from retrieval.backbones import DEFAULT, Backbone, locate_weights
-from retrieval.errors import BadInput, IndexDamaged
+from retrieval.errors import BadInput, IndexDamaged, StorageError
 from retrieval.metadata import Place
 from retrieval.model import Model
 from retrieval.runtimes import AUTO, Encoder, Execution
-from retrieval.store import Change, Store, View
-from retrieval.types import Coverage, Failure, Hits, Info, Match, Progress, Report, RootInfo, Timing, displayed
+from retrieval.store import SEARCH, Change, Store, View
+from retrieval.types import (
+    Coverage,
+    Failure,
+    Hits,
+    Info,
+    Match,
+    Progress,
+    Report,
+    RootInfo,
+    SearchForm,
+    Timing,
+    displayed,
+)
 from retrieval.update import Settings, Update
 
 if TYPE_CHECKING:
@@ -58,25 +70,31 @@ class Index:
         runtime: str = AUTO,
         precision: str = AUTO,
         threads: int = 0,
+        faiss: str | None = None,
+        recall: float | None = None,
+        float16: bool = False,
     ) -> Self:
         """Make an empty index in the folder `path`, for vectors of `backbone` with `weights`.
 
         `backbone` is a name of `retrieval backbones`, or the path of a `.keras` file that takes RGB 0-255 and gives a
         vector or a map of features. `weights` is a file, "random", or None for the places that
         `backbones.locate_weights` names. `input_size` is in pixels; `alpha` and `minimalistic` belong to MobileNets. An
-        `encoder` of one's own takes the place of all of them. Raises `IndexExists`, `UnknownBackbone`, `BadInput`,
+        `encoder` of one's own takes the place of all of them. `float16` keeps vectors in half the bytes; `faiss` and
+        `recall` are those of `open`. Raises `IndexExists`, `UnknownBackbone`, `BadInput`,
         `WeightsNotFound`, `BadWeights`, `IndexBusy`, `StorageError`.
         """
         execution = Execution.of(runtime, precision, threads)
         Store.refuse_existing(Path(path))
+        settings = {"float16": float16 or None, SEARCH: _form(faiss, recall) or None}
         if encoder is not None:
-            return cls(Store.create(Path(path), model.described(encoder, None, "")), execution, encoder=encoder)
+            made = Store.create(Path(path), model.described(encoder, None, ""), settings)
+            return cls(made, execution, encoder=encoder)
         chosen = Backbone.choose(backbone, input_size=input_size, alpha=alpha, minimalistic=minimalistic)
         if chosen.is_model and weights is not None:
             raise BadInput("a model of your own has its weights inside", hint="give either --backbone or --weights")
         where = locate_weights(chosen, backbone if chosen.is_model else _text(weights))
         loaded = model.load(chosen, where, execution)
-        made = Store.create(Path(path), model.described(loaded, loaded.backbone, where))
+        made = Store.create(Path(path), model.described(loaded, loaded.backbone, where), settings)
         return cls(made, execution, encoder=loaded)
 
     @classmethod
@@ -93,16 +111,25 @@ class Index:
         runtime: str = AUTO,
         precision: str = AUTO,
         threads: int = 0,
+        faiss: str | None = None,
+        recall: float | None = None,
     ) -> Self:
         """Open the index in the folder `path`; what is given besides must be what made it, else `ModelMismatch`.
 
-        Weights that are given are looked at before the first use. Raises `IndexNotFound`, `IndexTooNew`,
-        `IndexDamaged`, `UnknownBackbone`, `BadInput`.
+        Weights that are given are looked at before the first use. `faiss` is the form of the search structures that are
+        built from now on: a factory string of FAISS, `auto` for one that is chosen by measuring, or `flat` for none;
+        `recall` is the share of the ten nearest that they have to find. Both are kept in the index. Raises
+        `IndexNotFound`, `IndexTooNew`, `IndexDamaged`, `UnknownBackbone`, `BadInput`.
         """
         execution = Execution.of(runtime, precision, threads)
         index = cls(Store(Path(path)), execution, encoder=encoder, weights=_text(weights))
         with suppress(IndexDamaged):  # raised again by whatever needs the model; `verify` does not
             index._model.demand(backbone, {"input_size": input_size, "alpha": alpha, "minimalistic": minimalistic})
+        try:
+            index._store.choose(**_form(faiss, recall))
+        except BaseException:
+            index.close()
+            raise
         return index
 
     def close(self) -> None:
@@ -152,6 +179,7 @@ class Index:
                 ).run()
             finally:
                 self._remember_model(known)
+            self._store.fold()
             if prune and not spot.below and not os.path.isdir(spot.place):
                 self._store.edit(metadata.delete_root, spot.root)
         return report
@@ -201,19 +229,20 @@ class Index:
         offset: int = 0,
         min_score: float | None = None,
         include_self: bool = False,
+        exact: bool = False,
         timing: Timing | None = None,
     ) -> list[Match]:
         """Return the pictures most similar to `query`, nearest first: `k` of them where there are that many.
 
         The first `offset` are left out, and those whose score is under `min_score`. Equal scores stand in ascending
         order of id. The query's own picture, told by its SHA-256 where it is a path, bytes or in the index, is no
-        result unless `include_self`. `timing` is told the seconds spent on `read` (and decode), `load` (the network),
-        `encode`, `search` and `look up` (paths). Raises `BadInput`, `UnreadableImage`, and what loading the network
-        raises.
+        result unless `include_self`. Where `info` names a search structure, that finds nearly all of them, to the
+        recall it tells; `exact` looks at every vector. `timing` is told the seconds spent on `read` (and decode),
+        `load` (the network), `encode`, `search` and `look up` (paths). Raises `BadInput`, `UnreadableImage`, and what
+        loading the network raises.
         """
-        return self.search_many(
-            [query], k, offset=offset, min_score=min_score, include_self=include_self, timing=timing
-        )[0]
+        how: dict[str, Any] = {"offset": offset, "min_score": min_score, "include_self": include_self}
+        return self.search_many([query], k, **how, exact=exact, timing=timing)[0]
 
     def search_many(
         self,
@@ -223,6 +252,7 @@ class Index:
         offset: int = 0,
         min_score: float | None = None,
         include_self: bool = False,
+        exact: bool = False,
         timing: Timing | None = None,
     ) -> list[list[Match]]:
         """Return what `search` returns for each query, in order, from one state of the index, embedding in batches."""
@@ -238,7 +268,7 @@ class Index:
                     asked = [query.understood(self._store, view, one, self._model.size) for one in some]
                 vectors = query.vectors(asked, self._model.encoder, spent)
                 with spent.of("search"):
-                    hits = view.search(vectors, offset + k + 1)
+                    hits = view.search(vectors, offset + k + 1, exact=exact)
                 rows = [
                     _without(row, None if include_self else one.id) for row, one in zip(_rows(hits), asked, strict=True)
                 ]
@@ -287,10 +317,16 @@ class Index:
             backbone=str(self._model),
             dim=self._model.row["dim"],
             roots=folders,
+            search=self._forms(),
             offline=coverage.offline,
             failures=coverage.unreadable,
-            bytes=self._store.bytes(),
+            bytes=_bytes(self._store.folder),
         )
+
+    def _forms(self) -> tuple[SearchForm, ...]:
+        with suppress(IndexDamaged, StorageError), self._store.reading(heal=False) as view:
+            return tuple(view.snapshot.forms)
+        return ()
 
     def failures(self) -> Iterator[Failure]:
         """Yield the files that could not be read, in byte order of their paths, with the reasons."""
@@ -298,6 +334,15 @@ class Index:
             at = roots.places(self._store, connection)
             for row in metadata.unreadable_files(connection):
                 yield Failure(_path(at[row.root], row.path), row.reason or "")
+
+
+def _bytes(folder: Path) -> int:
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # a file of SQLite's or a writer's that is gone again
+                total += (Path(place) / name).stat().st_size
+    return total
 
 
 def _rows(hits: Hits) -> list[list[tuple[int, float]]]:
@@ -312,6 +357,13 @@ def _without(row: list[tuple[int, float]], id_: int | None) -> list[tuple[int, f
 
 def _path(root: bytes, below: bytes) -> Path:
     return Path(os.fsdecode(os.path.join(root, below)))
+
+
+def _form(faiss: str | None, recall: float | None) -> dict[str, Any]:
+    """Return what of a form was given; `BadInput` for a recall that is none."""
+    if recall is not None and not 0 < recall <= 1:
+        raise BadInput(f"a recall is over 0 and at most 1, not {recall}")
+    return {name: value for name, value in (("factory", faiss), ("recall", recall)) if value is not None}
 
 
 def _text(path: str | os.PathLike[str] | None) -> str | None:

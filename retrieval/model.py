@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from retrieval import metadata, plugins
 from retrieval.backbones import DEFAULT, RANDOM, Backbone, locate_weights
+from retrieval.database import disk_errors
 from retrieval.errors import BadInput, ModelMismatch, RetrievalError
 from retrieval.runtimes import AUTO, Encoder, Execution
-from retrieval.store import GRACE, Store, disk_errors
+from retrieval.store import GRACE, Store
 
 if TYPE_CHECKING:
     from retrieval.compiled import Graph

@@ -15,41 +15,43 @@ reader that has just read refs finds the files. Merges and repairs are commits l
 first generation is committed: a creation that was cut short left none.
 """
 
-import itertools
 import logging
-import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from retrieval import metadata, migrations, plugins
-from retrieval.database import REPAIR, Database, network_file_system
+from retrieval.database import REPAIR, Database, disk_errors, held, network_file_system
 from retrieval.errors import (
+    BadInput,
     IndexBusy,
     IndexDamaged,
     IndexExists,
     IndexNotFound,
     IndexTooNew,
-    RetrievalError,
     StorageError,
 )
 from retrieval.metadata import FileRow, Generation
 from retrieval.types import Hits, Ids, Picture, Vectors
-from retrieval.vectors import VectorSnapshot, VectorStore
+from retrieval.vectors import AUTO, FLAT, Form, VectorSnapshot, VectorStore, structured, tiers
 
 DATABASE = "index.db"
 LOCK = "writer.lock"
 VECTORS = "vectors"
 MOST_SEGMENTS = 16
 """Live segments at most; one more, and some are merged."""
+PATIENT = 8
+"""Within a run, so many times what a query may look at is left without a structure before one is built."""
+SEARCH = "search"
+"""The setting that holds a `Form`."""
 GRACE = timedelta(minutes=10)
 """Age from which a file that no generation names is rubbish."""
 
@@ -79,9 +81,9 @@ class View:
     live: Ids | None
     """The ids of all images where some vectors have none; None where every vector has one."""
 
-    def search(self, queries: Vectors, k: int) -> Hits:
-        """Return the `k` nearest images of each query, at most as many as there are."""
-        return self.snapshot.search(queries, max(1, min(k, self.generation.images)), self.live)
+    def search(self, queries: Vectors, k: int, *, exact: bool = False) -> Hits:
+        """Return the `k` nearest images of each query, at most as many as there are; surely those if `exact`."""
+        return self.snapshot.search(queries, max(1, min(k, self.generation.images)), self.live, exact=exact)
 
     def vector(self, id_: int) -> Vectors:
         """Return the stored vector of an image, (1, dim)."""
@@ -109,7 +111,7 @@ class Store:
         try:
             self._demand_format()
         except BaseException:
-            self.close()
+            self._database.close()
             raise
         if kind := network_file_system(folder):
             log.warning(
@@ -119,7 +121,8 @@ class Store:
     @cached_property
     def vectors(self) -> VectorStore:
         """Where the vectors are; what searches them is loaded when they are needed."""
-        store: VectorStore = plugins.load("vectors:faiss")(self.folder / VECTORS)
+        float16 = bool(self._setting("float16"))
+        store: VectorStore = plugins.load("vectors:structures")(self.folder / VECTORS, float16=float16)
         return store
 
     def _demand_format(self) -> None:
@@ -134,6 +137,25 @@ class Store:
             with self.writing():
                 self.edit(migrations.migrate)
 
+    def _setting(self, name: str) -> Any:  # noqa: ANN401 - what JSON holds
+        """Return a setting, None where there is none, or where that is not what was written: `verify` says so."""
+        with suppress(IndexDamaged), self.connection() as connection:
+            return metadata.setting(connection, name)
+        return None
+
+    @property
+    def form(self) -> Form:
+        """How large segments are to be searched."""
+        return Form(**(self._setting(SEARCH) or {}))
+
+    def choose(self, **chosen: Any) -> None:  # noqa: ANN401 - the fields of `Form`
+        """Have large segments searched in another form, from the next folding on; `BadInput` for none of FAISS'."""
+        form = replace(self.form, **chosen)
+        if form != self.form:
+            _check(form, self._dim(), self._generation().images)
+            with self.writing():
+                self.edit(metadata.put_setting, SEARCH, asdict(form))
+
     @staticmethod
     def refuse_existing(folder: Path) -> None:
         """Raise `IndexExists` where there is an index in `folder`, whole or not."""
@@ -144,19 +166,22 @@ class Store:
                 raise IndexExists(f"there is an index in {folder} already", hint="open it, or choose another folder")
 
     @classmethod
-    def create(cls, folder: Path, encoder: dict[str, Any]) -> "Store":
+    def create(cls, folder: Path, encoder: dict[str, Any], settings: Mapping[str, Any] | None = None) -> "Store":
         """Make an empty index in `folder`, whose vectors come from `encoder` (a row of that table)."""
+        _check(Form(**((settings or {}).get(SEARCH) or {})), encoder["dim"], 0)
         with disk_errors():
             (folder / VECTORS).mkdir(parents=True, exist_ok=True)
-        with _held(FileLock(folder / LOCK, timeout=0), folder):
+        with held(FileLock(folder / LOCK, timeout=0), folder):
             cls.refuse_existing(folder)
             with disk_errors():  # what is left of an index whose database was deleted must never be found again
-                plugins.load("vectors:faiss")(folder / VECTORS).sweep((), timedelta(0))
+                plugins.load("vectors:structures")(folder / VECTORS).sweep((), timedelta(0))
             made = Database(folder / DATABASE, create=True)
             try:
                 with made.writing() as connection:
                     migrations.migrate(connection)
                     metadata.put_encoder(connection, encoder)
+                    for name, value in (settings or {}).items():
+                        metadata.put_setting(connection, name, value)
                     metadata.insert_generation(connection, Generation(1, encoder["fingerprint"], 0, 0, 0, ()))
             finally:
                 made.close()
@@ -171,6 +196,7 @@ class Store:
         """Let go of the files; the last to do so folds SQLite's log into the database."""
         self._database.close()
         self._opened = None
+        self.vectors.snapshot(())  # which lets go of what the last one has opened
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -226,7 +252,7 @@ class Store:
         what = f"the search structure of {len(damaged)} of the index's segments was missing or damaged"
         try:
             with self.writing():
-                self._merge([[ref] for ref in damaged])
+                self._merge([[ref] for ref in damaged], self.form, every=True)
         except (IndexBusy, IndexDamaged, StorageError):
             log.warning("%s; searching the vectors without it", what)
         else:
@@ -239,7 +265,7 @@ class Store:
         """Be the writer; `IndexBusy` at once where another is, `StorageError` where nobody can be."""
         if not self.writable:
             raise StorageError(f"{self.folder} is read-only", hint="copy the index to a folder that can be written")
-        with _held(self._lock, self.folder):
+        with held(self._lock, self.folder):
             yield
 
     def commit(self, change: Change) -> None:
@@ -274,60 +300,84 @@ class Store:
         left = metadata.delete_files(connection, change.forget) | metadata.put_files(connection, change.files)
         metadata.delete_homeless(connection, sorted(left))
         # The same vectors as once before are the same segment, which may be there still.
-        segments = before.segments + tuple(part for part in segment if part[0] not in before.refs)
+        known = {ref.partition("+")[0] for ref in before.refs}
+        segments = before.segments + tuple(part for part in segment if part[0] not in known)
         metadata.insert_generation(connection, before.following(connection, segments))
 
     def _tidy(self) -> None:
         """Merge what is worth it, then sweep."""
         while refs := self._worth_merging():
             self._merge([refs])
+        self.fold(patient=PATIENT)
         self.sweep(GRACE)
 
-    def _worth_merging(self) -> Sequence[str]:
-        """Return all segments if most vectors have no image; if they are too many, the smallest.
-
-        Of those, as many as let the largest of them grow most in proportion. So each vector is rewritten only as often
-        as its segment grows manifold: 4 times in 20,000 commits of one image.
-        """
+    def _generation(self) -> Generation:
         with self.connection() as connection:
-            generation = metadata.latest(connection)
-        if generation.vectors > 2 * generation.images:
-            return generation.refs
-        if len(generation.segments) <= MOST_SEGMENTS:
-            return ()
-        ordered = sorted(generation.segments, key=lambda segment: segment[1])
-        sizes = [count for _, count in ordered]
-        growth = [total / size for total, size in zip(itertools.accumulate(sizes), sizes, strict=True)]
-        return [ref for ref, _ in ordered[: growth.index(max(growth[1:]), 1) + 1]]
+            return metadata.latest(connection)
+
+    def _worth_merging(self) -> Sequence[str]:
+        """Return all segments if most vectors have no image; the smallest if there are too many."""
+        now = self._generation()
+        return now.refs if now.vectors > 2 * now.images else tiers.smallest(now.segments, MOST_SEGMENTS)
+
+    def fold(self, *, patient: int = 1) -> None:
+        """Give a structure to the vectors that have none where they are more than a query should look at.
+
+        Called at the end of a run, within `writing`; during one, with how many times as many are left as they are.
+        """
+        form = self.form
+        refs = tiers.worth_folding(self._generation().segments, self._most(form), patient=patient)
+        if refs and form.factory != FLAT:
+            self._merge([refs], form)
+
+    def _most(self, form: Form) -> int:
+        """Return how many vectors a query may look at one by one."""
+        return form.flat // (4 * self._dim())
+
+    def _dim(self) -> int:
+        with self.connection() as connection:
+            return int(metadata.encoder(connection, metadata.latest(connection).fingerprint)["dim"])
+
+    def _has_form(self, generation: Generation, form: Form | None) -> bool:
+        """Tell whether all vectors are searched as they are to be."""
+        if form is None or form.factory == FLAT:
+            return not any(map(structured, generation.refs))
+        parts = self._snapshot(generation, heal=False).forms
+        return all(part.target == form.recall and form.factory in {AUTO, part.form} for part in parts)
 
     def compact(self) -> None:
         """Put all vectors that have an image into one segment, and give back the space of what is gone."""
         with self.writing():
-            with self.connection() as connection:
-                generation = metadata.latest(connection)
-            if len(generation.segments) > 1 or generation.vectors != generation.images:
-                self._merge([generation.refs])
+            generation = self._generation()
+            form = self.form if generation.images > self._most(self.form) else None
+            whole = len(generation.segments) <= 1 and generation.vectors == generation.images
+            if not (whole and self._has_form(generation, form)):
+                self._merge([generation.refs], form)
             self.edit(_repeat)  # the previous generation still names what was merged
             self.sweep(timedelta(0))
             self.vacuum()
 
-    def _merge(self, groups: Sequence[Sequence[str]]) -> None:
-        """Commit a generation in which each of `groups` is one segment of the vectors that have an image."""
+    def _merge(self, groups: Sequence[Sequence[str]], form: Form | None = None, *, every: bool = False) -> None:
+        """Commit a generation in which each of `groups` is one segment of the vectors that have an image, or of all."""
         with self.connection() as connection:
             before = metadata.latest(connection)
-            live = metadata.image_ids(connection)
+            live = None if every else metadata.image_ids(connection)
         segments = list(before.segments)
         for group in groups:
             if set(group) <= set(before.refs):  # else another writer was faster than the reader who found it damaged
                 segments = [segment for segment in segments if segment[0] not in group]
-                segments += self.merged(group, live)
+                segments += self.merged(group, live, form)
         self.edit(_replace, segments)
         self._opened = None  # the same vectors have the same names, whatever became of their files
 
-    def merged(self, refs: Sequence[str], live: Ids) -> Sequence[tuple[str, int]]:
+    def merged(self, refs: Sequence[str], live: Ids | None, form: Form | None = None) -> Sequence[tuple[str, int]]:
         """Write the vectors of `refs` whose ids are in `live` as one segment, if there are any; return what it is."""
         with disk_errors():
-            ref = self.vectors.merge(refs, live)
+            try:
+                ref = self.vectors.merge(refs, live, form)
+            except BadInput as error:  # what was chosen when there were no vectors yet, or by another version of FAISS
+                log.warning("%s; another form is taken", error)
+                ref = self.vectors.merge(refs, live, form and replace(form, factory=AUTO))
             return [(ref, self.vectors.snapshot([ref]).count)] if ref else []
 
     def sweep(self, older_than: timedelta) -> int:
@@ -341,21 +391,16 @@ class Store:
         """Write the database anew, which puts right what is wrong with it between its rows; within `writing`."""
         self._database.vacuum()
 
-    # -- facts ----------------------------------------------------------------------------------------------------
-
-    def bytes(self) -> int:
-        """Return how much the index takes on disk."""
-        total = 0
-        for folder, _, names in os.walk(self.folder):
-            for name in names:
-                with suppress(OSError):  # a file of SQLite's or a writer's that is gone again
-                    total += (Path(folder) / name).stat().st_size
-        return total
-
 
 def _replace(connection: sql.Connection, segments: Sequence[tuple[str, int]]) -> None:
     """Make the next generation one of other segments that hold the same images."""
     metadata.insert_generation(connection, metadata.latest(connection).following(connection, tuple(segments)))
+
+
+def _check(form: Form, dim: int, count: int) -> None:
+    """Raise `BadInput` for a form that FAISS cannot make of so many vectors; 0 stands for any number."""
+    if form.factory not in {AUTO, FLAT}:
+        plugins.load("vectors:check")(form.factory, dim, count)
 
 
 def _repeat(connection: sql.Connection) -> None:
@@ -370,39 +415,3 @@ def _has_database(folder: Path) -> bool:
 
 def _not_found(folder: Path) -> IndexNotFound:
     return IndexNotFound(f"there is no index in {folder}", hint="make one with: retrieval index FOLDER")
-
-
-@contextmanager
-def _held(lock: FileLock, folder: Path) -> Iterator[None]:
-    """Hold the writers' lock, which the system takes back from a process that dies."""
-    try:
-        lock.acquire()
-    except Timeout:
-        raise IndexBusy(
-            f"another process is writing to the index in {folder}",
-            hint="wait until it has finished; queries work meanwhile",
-        ) from None
-    except OSError as error:
-        raise _storage_error(error) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def disk_errors() -> Iterator[None]:
-    """Say what the system says about the disk in our words."""
-    try:
-        yield
-    except RetrievalError:
-        raise
-    except OSError as error:
-        raise _storage_error(error) from error
-
-
-def _storage_error(error: OSError) -> StorageError:
-    return StorageError(
-        f"the index cannot be used: {error.strerror or error}",
-        hint="what was committed before is whole; free some space or check the permissions, then run the same again",
-    )

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -212,6 +212,23 @@ class RootInfo:
     """Whether the folder is there now."""
 
 
+EXACT = "exact"
+"""The form of search that looks at every vector."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchForm:
+    """How some of the vectors are searched."""
+
+    form: str
+    """`EXACT`, or a factory string of FAISS, as in `HNSW32,SQ8`."""
+    vectors: int
+    recall: float = 1.0
+    """Share of the ten nearest that it found, measured on vectors held out when it was made."""
+    target: float = 1.0
+    """The recall that it was tuned to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Info:
     """The facts of an index."""
@@ -230,8 +247,11 @@ class Info:
     """Files that could not be read."""
     bytes: int
     """On disk, everything included."""
+    search: tuple[SearchForm, ...] = ()
+    """How the vectors are searched, largest part first; none where files of the index are damaged."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the facts as JSON knows them."""
         roots = [{"path": str(root.path), "images": root.images, "reachable": root.reachable} for root in self.roots]
-        return {item.name: getattr(self, item.name) for item in fields(self)} | {"roots": roots}
+        search = [asdict(form) for form in self.search]
+        return {item.name: getattr(self, item.name) for item in fields(self)} | {"roots": roots, "search": search}

@@ -18,7 +18,7 @@ from retrieval.metadata import Generation, encoders, files, generations, images,
 from retrieval.store import VECTORS, Store
 from retrieval.types import Ids, displayed, image_id
 from retrieval.vectors import VectorSnapshot
-from retrieval.vectors.exact import WRITTEN_HERE, sha256_of
+from retrieval.vectors.exact import SUFFIX, WRITTEN_HERE, sha256_of
 
 BLOCK = 4096
 """Vectors looked at together."""
@@ -143,7 +143,8 @@ def _file_damage(store: Store) -> list[str]:
     """Return what is wrong with the files that a kept generation names."""
     wrong = {ref: list(_wrong_files(store, ref)) for ref in sorted(_kept_refs(store))}
     named = _kept_refs(store)  # what a writer has swept meanwhile is not missing
-    return [sentence for ref, sentences in wrong.items() if ref in named for sentence in sentences]
+    said = [sentence for ref, sentences in wrong.items() if ref in named for sentence in sentences]
+    return list(dict.fromkeys(said))  # two refs may name one file
 
 
 def _kept_refs(store: Store) -> set[str]:
@@ -226,6 +227,7 @@ def repair(store: Store) -> Verification:
             lost = [*_repair_rows(store), *_repair_vectors(store)]
             if any(_graph_damage(store)):
                 store.edit(metadata.put_setting, GRAPH, None)  # the next update puts it back
+            store.fold()
             with store.connection() as connection:
                 misshapen = any(structural_damage(connection))
             if misshapen:
@@ -356,19 +358,24 @@ def _repair_vectors(store: Store) -> list[str]:
 
 
 def _whole_parts(store: Store) -> Sequence[tuple[str, int]] | None:
-    """Return the segments of the latest generation if that and all their files are what was written."""
-    with suppress(IndexDamaged), store.connection() as connection:
-        generation = metadata.latest(connection)
-        if not any(sentence for ref in generation.refs for sentence in _wrong_files(store, ref)):
-            return generation.segments
+    """Return the segments of the latest generation, structures built anew, if that and all their vectors are whole."""
+    with suppress(IndexDamaged):
+        with store.connection() as connection:
+            parts = metadata.latest(connection).segments
+        if not any(sentence for ref, _ in parts for sentence in _wrong_files(store, ref.split("+")[0])):
+            return [part for ref, count in parts for part in _with_structure(store, ref, count)]
     return None
+
+
+def _with_structure(store: Store, ref: str, count: int) -> Sequence[tuple[str, int]]:
+    return store.merged([ref], None, store.form) if any(_wrong_files(store, ref)) else [(ref, count)]
 
 
 def _whole_segments(store: Store) -> Iterator[str]:
     """Yield a ref of each segment whose vectors are whole, committed or not: they are this index's in any case."""
     for name in _file_names(store):
         with suppress(IndexDamaged):
-            if _is_whole(store, name) and store.vectors.snapshot([_digest_of(name)]).count:
+            if name.endswith(SUFFIX) and _is_whole(store, name) and store.vectors.snapshot([_digest_of(name)]).count:
                 yield _digest_of(name)
 
 

@@ -171,12 +171,14 @@ def test_verbose_adds_the_traceback(home: Path) -> None:
 
 def test_info_is_for_people_and_for_programs(home: Path) -> None:
     facts = json.loads(run("info", "--json", "-i", home / "index").stdout)
-    keys = ["images", "vectors", "generation", "backbone", "dim", "roots", "offline", "failures", "bytes"]
+    keys = ["images", "vectors", "generation", "backbone", "dim", "roots", "offline", "failures", "bytes", "search"]
     assert list(facts) == keys
     assert (facts["images"], facts["vectors"], facts["dim"], facts["offline"], facts["failures"]) == (13, 13, 13, 0, 2)
+    assert facts["search"] == [{"form": "exact", "vectors": 13, "recall": 1.0, "target": 1.0}]
     assert facts["roots"] == [{"path": str(home / "photos"), "images": 14, "reachable": True}]
     text = run("info", "-i", home / "index").stdout.decode()
     assert "images      13" in text
+    assert "search      exact over 13" in text
     assert f"folder      {home}/photos: 14" in text
     failures = lines(run("info", "--failures", "-i", home / "index").stdout)
     assert failures[0] == f"{home}/photos/lies.jpg: not a picture in a known format"
@@ -194,8 +196,41 @@ def test_backbones_lists_all_forty() -> None:
     assert [line.split()[0] for line in table if line.endswith("(default)")] == ["mobilenet_v2"]
 
 
+def give_structure(folder: Path) -> None:
+    """Have the index search through a structure, small as it is."""
+    with Index.open(folder) as index:
+        index._store.choose(flat=0)
+        index.compact()
+
+
+def test_an_exact_query_tells_what_the_index_would_have_found(copy: Path) -> None:
+    query = ("query", copy / "photos" / "03.png", "--json", "-i", copy / "index")
+    exact = run(*query, "--exact")
+    assert b"without --exact" not in exact.stderr
+    give_structure(copy / "index")
+    (part,) = json.loads(run("info", "--json", "-i", copy / "index").stdout)["search"]
+    assert (part["form"], part["vectors"], part["target"]) == ("HNSW32,SQ8", 13, 0.99)
+    text = run("info", "-i", copy / "index").stdout.decode()
+    assert f"search      HNSW32,SQ8 over 13 (recall {part['recall']:.3f} at 10, target 0.99)" in text
+    again = run(*query, "--exact")
+    assert again.stdout == exact.stdout
+    assert lines(again.stderr)[0] == "note: without --exact the index finds 10 of these 10"
+
+
+def test_the_form_of_structures_is_checked_before_any_work(copy: Path) -> None:
+    for options, sentence in (
+        (("--faiss", "nonsense"), "error: FAISS makes nothing of nonsense for 13 dimensions"),
+        (("--faiss", "IVF100,SQ8"), "error: IVF100,SQ8 needs 100 vectors to learn from, there are 13"),
+        (("--recall", "2"), "error: a recall is over 0 and at most 1, not 2.0"),
+    ):
+        result = run("index", copy / "photos", "-i", copy / "index", *options)
+        assert (result.returncode, lines(result.stderr)[0]) == (2, sentence)
+    assert run("index", "-i", copy / "index", "--faiss", "flat", "--recall", "0.9").returncode == 0
+
+
 def test_verify_and_repair(copy: Path) -> None:
     index = ("-i", copy / "index")
+    give_structure(copy / "index")
     whole = run("verify", *index)
     assert (whole.returncode, whole.stdout) == (0, b"whole\n")
     put(copy / "index" / "vectors" / "orphan.vectors", b"left over")
@@ -215,6 +250,7 @@ def test_verify_and_repair(copy: Path) -> None:
 
 
 def test_a_missing_structure_is_rebuilt_with_one_line_of_notice(copy: Path) -> None:
+    give_structure(copy / "index")
     before = run("query", copy / "photos" / "03.png", "--json", "-i", copy / "index")
     for structure in (copy / "index" / "vectors").glob("*.faiss"):
         structure.unlink()

@@ -205,10 +205,11 @@ def test_info_counts(filled: Index, photos: Path) -> None:
     put(photos / "bad.png", b"\x89PNG\r\n\x1a\n")
     filled.add(photos)
     facts = filled.info().as_dict()
-    keys = ("images", "vectors", "generation", "backbone", "dim", "roots", "offline", "failures", "bytes")
+    keys = ("images", "vectors", "generation", "backbone", "dim", "roots", "offline", "failures", "bytes", "search")
     assert tuple(facts) == keys
     assert (facts["images"], facts["vectors"], facts["dim"], facts["offline"], facts["failures"]) == (12, 12, 13, 0, 1)
     assert facts["roots"] == [{"path": str(photos), "images": 12, "reachable": True}]
+    assert facts["search"] == [{"form": "exact", "vectors": 12, "recall": 1.0, "target": 1.0}]
     assert facts["bytes"] == sum(path.stat().st_size for path in filled._store.folder.rglob("*") if path.is_file())
 
 
@@ -241,3 +242,24 @@ def test_random_failures_never_shift_results(tmp_path_factory: pytest.TempPathFa
                 matches = index.search(folder / "pictures" / f"{number:02}.png", k=1, include_self=True)
                 assert (matches[0].path.stem, matches[0].score) == (f"{number:02}", pytest.approx(1))
     assert os.path.isdir(folder)
+
+
+def test_the_form_of_search_is_chosen_and_kept(tmp_path: Path, photos: Path, encoder: ColourEncoder) -> None:
+    options = {"faiss": "HNSW8,SQ8", "recall": 0.95, "float16": True}
+    with Index.create(tmp_path / "index", encoder=encoder, **options) as index:
+        index._store.choose(flat=0)
+        index.add(photos)
+        assert [(part.form, part.target) for part in index.info().search] == [("HNSW8,SQ8", 0.95)]
+        exact = index.search(photos / "03.png", k=5, exact=True)
+        assert exact == index.search(photos / "03.png", k=5)
+        assert all(path.stat().st_size < 700 for path in (tmp_path / "index" / "vectors").glob("*.vectors"))
+    with Index.open(tmp_path / "index", encoder=encoder, faiss="auto") as index:
+        index.compact()
+        assert index.verify().whole
+    with pytest.raises(BadInput, match="a recall is over 0"):
+        Index.open(tmp_path / "index", encoder=encoder, recall=0)
+    with pytest.raises(BadInput, match="FAISS makes nothing of HNSW,,"):
+        Index.open(tmp_path / "index", encoder=encoder, faiss="HNSW,,")
+    with pytest.raises(BadInput, match="FAISS makes nothing of nonsense"):
+        Index.create(tmp_path / "other", encoder=encoder, faiss="nonsense")
+    assert not (tmp_path / "other").exists()

@@ -40,7 +40,9 @@ from retrieval import (
 )
 from retrieval.metadata import FileRow, Generation
 from retrieval.store import Change, Store
-from retrieval.types import Picture
+from retrieval.types import EXACT, Picture
+from retrieval.vectors.exact import ExactVectors
+from retrieval.vectors.structures import files_of
 from tests.fakes import ColourEncoder, colour, picture, put
 
 CHILDREN = multiprocessing.get_context("forkserver")
@@ -108,7 +110,7 @@ def vector_files(folder: Path) -> set[str]:
 def named_files(folder: Path) -> set[str]:
     """The vector files that kept generations name."""
     refs = [ref for (ref,) in rows(folder, "SELECT ref FROM segments")]
-    return {name for ref in refs for name in (ref[:64] + ".vectors", ref[65:] + ".faiss")}
+    return {name for ref in refs for name in files_of(ref)}
 
 
 def unshared(*mounts: list[str]) -> None:
@@ -249,21 +251,23 @@ def test_many_small_commits_leave_few_segments_and_right_answers(batches: Batche
 def test_no_commit_rewrites_the_whole(batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each vector is rewritten a few times only, and the large segment not at all."""
     written = 0
-    append = type(batches.store.vectors).append
+    write = ExactVectors._write
 
-    def counted(self: Any, ids: Any, vectors: Any) -> str:
+    def counted(self: Any, ids: Any, *rest: Any) -> str:
         nonlocal written
         written += len(ids)
-        return append(self, ids, vectors)
+        return write(self, ids, *rest)
 
     batches.commit(2000)
-    monkeypatch.setattr(type(batches.store.vectors), "append", counted)
+    monkeypatch.setattr(ExactVectors, "_write", counted)
     for _ in range(60):
         batches.commit()
-    assert written < 300
+    assert 60 < written < 300
 
 
-def test_the_same_vectors_as_before_are_named_once(batches: Batches, index: Index, photos: Path) -> None:
+@pytest.mark.parametrize("flat", [10**8, 0])
+def test_the_same_vectors_as_before_are_named_once(batches: Batches, index: Index, photos: Path, flat: int) -> None:
+    batches.store.choose(flat=flat)
     put(photos.parent / "one" / "a.png", picture(colour(50)))
     index.add(photos)
     for _ in range(3):
@@ -275,7 +279,114 @@ def test_the_same_vectors_as_before_are_named_once(batches: Batches, index: Inde
     assert index.verify().whole
 
 
+# -- search structures --------------------------------------------------------------------------------------------
+
+
+def forms(opened: Store) -> list[tuple[str, int]]:
+    with opened.reading() as view:
+        return [(part.form, part.vectors) for part in view.snapshot.forms]
+
+
+def test_what_a_query_can_look_at_gets_no_structure(batches: Batches) -> None:
+    batches.store.choose(flat=100 * 4 * 13)
+    batches.commit(100)
+    with batches.store.writing():
+        batches.store.fold()
+    assert forms(batches.store) == [(EXACT, 100)]
+    batches.commit(1)
+    assert forms(batches.store) == [(EXACT, 101)]
+    with batches.store.writing():
+        batches.store.fold()
+    assert forms(batches.store) == [("HNSW32,SQ8", 101)]
+    assert batches.answers_are_right()
+
+
+def test_adding_to_a_large_index_rebuilds_it_only_when_it_has_grown(batches: Batches) -> None:
+    batches.store.choose(flat=20 * 4 * 13)
+    batches.commit(300)
+    with batches.store.writing():
+        batches.store.fold()
+        (large,) = batches.store._generation().refs
+    seen = []
+    for _ in range(12):
+        batches.commit(15)
+        with batches.store.writing():
+            batches.store.fold()
+        seen.append(large in batches.store._generation().refs)
+        assert batches.answers_are_right()
+    assert seen == [True] * 9 + [False] * 3
+    batches.store.compact()
+    assert forms(batches.store) == [("HNSW32,SQ8", 480)]
+
+
+def test_a_long_run_builds_structures_now_and_then(batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    merge = type(batches.store.vectors).merge
+
+    def noted(self: Any, refs: Any, live: Any = None, form: Any = None) -> str:
+        if form is not None:
+            built.append(len(batches.made))
+        return merge(self, refs, live, form)
+
+    monkeypatch.setattr(type(batches.store.vectors), "merge", noted)
+    batches.store.choose(flat=10 * 4 * 13)
+    for _ in range(60):
+        batches.commit(10)
+    assert built == [90, 180, 360]
+    assert batches.answers_are_right()
+
+
+def test_a_folding_of_one_segment_does_not_write_its_vectors_again(batches: Batches) -> None:
+    batches.commit(50)
+    before = vector_files(batches.store.folder)
+    batches.store.choose(flat=0)
+    batches.store.compact()
+    after = vector_files(batches.store.folder)
+    assert before < after
+    assert sorted(name.partition(".")[2] for name in after - before) == ["faiss", "structure"]
+    batches.store.compact()
+    assert vector_files(batches.store.folder) == after
+
+
+def test_another_form_is_built_by_the_next_compaction(batches: Batches) -> None:
+    batches.store.choose(flat=0)
+    batches.commit(200)
+    batches.store.compact()
+    for chosen, form in ({"factory": "IVF4,SQ8"}, "IVF4,SQ8"), ({"factory": "HNSW16", "recall": 0.9}, "HNSW16"):
+        batches.store.choose(**chosen)
+        assert forms(batches.store) != [(form, 200)]
+        batches.store.compact()
+        assert forms(batches.store) == [(form, 200)]
+    batches.store.choose(factory="flat")
+    batches.store.compact()
+    assert forms(batches.store) == [(EXACT, 200)]
+    assert len(vector_files(batches.store.folder)) == 1
+
+
+def test_a_form_that_cannot_be_made_is_said_and_another_taken(
+    batches: Batches, caplog: pytest.LogCaptureFixture
+) -> None:
+    batches.store.choose(flat=0, factory="IVF50,SQ8")
+    batches.commit(20)
+    assert caplog.messages == ["IVF50,SQ8 needs 50 vectors to learn from, there are 20; another form is taken"]
+    assert forms(batches.store) == [("HNSW32,SQ8", 20)]
+    assert batches.answers_are_right()
+
+
+def test_removed_images_are_not_found_through_a_structure(batches: Batches) -> None:
+    batches.store.choose(flat=0)
+    batches.commit(300)
+    batches.store.compact()
+    batches.forget(100)
+    assert forms(batches.store) == [("HNSW32,SQ8", 300)]
+    assert batches.answers_are_right()
+
+
 # -- compaction and sweep -----------------------------------------------------------------------------------------
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*"))
 
 
 def test_compaction_drops_dead_vectors_and_gives_space_back(batches: Batches) -> None:
@@ -286,13 +397,13 @@ def test_compaction_drops_dead_vectors_and_gives_space_back(batches: Batches) ->
         before = metadata.latest(connection)
     assert (before.images, before.vectors) == (1600, 3000)
     assert batches.answers_are_right()
-    size = batches.store.bytes()
+    size = size_of(batches.store.folder)
     batches.store.compact()
     with batches.store.connection() as connection:
         after = metadata.latest(connection)
     assert (after.images, after.vectors, len(after.segments)) == (1600, 1600, 1)
-    assert len(vector_files(batches.store.folder)) == 2
-    assert batches.store.bytes() < 0.7 * size
+    assert len(vector_files(batches.store.folder)) == 1
+    assert size_of(batches.store.folder) < 0.7 * size
     assert batches.answers_are_right()
     batches.store.compact()
     assert batches.answers_are_right()

@@ -1,15 +1,27 @@
-"""The two stores against the contract, and what only the one with FAISS has: structures."""
+"""The two stores against the contract, and what only the default one has: fast exact search, and structures."""
 
+import json
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
-from retrieval.vectors import VectorStore
+from retrieval.errors import BadInput
+from retrieval.types import EXACT, Hits, SearchForm
+from retrieval.vectors import FLAT, Form, VectorStore, exact, flat, structured, tiers
 from retrieval.vectors import faiss as module
-from retrieval.vectors.exact import ExactVectors
-from retrieval.vectors.faiss import FaissVectors, margin
-from tests.contracts.vectors import NOW, SegmentFilesTests, expected, normalised, same, some
+from retrieval.vectors.exact import ExactVectors, Segment
+from retrieval.vectors.flat import margin
+from retrieval.vectors.structures import StructuredVectors, files_of
+from tests.contracts.vectors import CONTRACT, NOW, SegmentFilesTests, expected, normalised, same, some
 
 
 class TestExactVectors(SegmentFilesTests):
@@ -18,103 +30,413 @@ class TestExactVectors(SegmentFilesTests):
         return ExactVectors(tmp_path)
 
 
-class TestFaissVectors(SegmentFilesTests):
+class TestStructuredVectors(SegmentFilesTests):
     @pytest.fixture
     def store(self, tmp_path: Path) -> VectorStore:
-        return FaissVectors(tmp_path)
+        return StructuredVectors(tmp_path)
+
+
+class TestFlat:
+    """Exact search by matrix products is that of the oracle to the last bit, cut into blocks wherever."""
+
+    @pytest.fixture(autouse=True)
+    def _small_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, size in {"BLOCK": 16, "QUERIES": 3, "PAIRS": 5, "TOGETHER": 2}.items():
+            monkeypatch.setattr(flat, name, size)
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=CONTRACT)
+    @given(data=st.data())
+    def test_it_is_the_oracle(self, data: st.DataObject) -> None:
+        """With ties, near-ties and duplicates, at both precisions, among all rows and among some."""
+        shape = data.draw(st.tuples(st.integers(1, 70), st.integers(1, 9)))
+        numbers = data.draw(npst.arrays(np.int64, shape, elements=st.integers(-2, 2)))
+        numbers[~numbers.any(axis=1), 0] = 1
+        dtype = data.draw(st.sampled_from([np.float32, np.float16]))
+        vectors = normalised(numbers)
+        ids = np.array(data.draw(st.permutations(range(len(vectors)))), dtype=np.int64)
+        segment = Segment(ids, vectors.astype(dtype))
+        allowed = data.draw(st.none() | npst.arrays(np.bool_, len(ids)))
+        k = data.draw(st.integers(1, 80))
+        only = None if allowed is None else ids[allowed]
+        same(flat.search(segment, vectors[:7], k, allowed), exact.scan(segment, vectors[:7], k, only))
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float16])
+    @pytest.mark.parametrize("kept", [1.0, 0.9, 0.3, 0.0])
+    def test_it_is_the_oracle_of_many_blocks(self, kept: float, dtype: type[np.floating]) -> None:
+        ids, vectors = some(500, dim=200)
+        vectors = np.concatenate([vectors[:480], vectors[:20]]).astype(dtype)
+        allowed = np.random.default_rng(1).random(500) < kept
+        found = flat.search(Segment(ids, vectors), some(9, dim=200, seed=2)[1], 12, allowed)
+        same(found, exact.scan(Segment(ids, vectors), some(9, dim=200, seed=2)[1], 12, ids[allowed]))
+
+    @settings(max_examples=80, deadline=None, suppress_health_check=CONTRACT)
+    @given(data=st.data())
+    def test_proposed_rows_are_ranked_as_the_oracle_does(self, data: st.DataObject) -> None:
+        ids, vectors = some(30, dim=5)
+        vectors[10:20] = vectors[:10]
+        proposed = np.array([data.draw(st.permutations(range(30)))[:12] for _ in range(5)])
+        proposed[:, data.draw(st.integers(0, 12)) :] = -1
+        found = flat.refined(Segment(ids, vectors), vectors[:5], proposed, 8)
+        for query, rows in enumerate(proposed):
+            only = ids[rows[rows >= 0]]
+            right = exact.scan(Segment(ids, vectors), vectors[query : query + 1], 8, only)
+            same(Hits(found.ids[query : query + 1], found.scores[query : query + 1]), right)
+
+    def test_every_number_of_half_the_bytes_is_widened_exactly(self) -> None:
+        numbers = np.arange(2**16, dtype=np.uint16).view(np.float16)
+        finite = numbers[np.isfinite(numbers)]
+        wide = flat.widened(finite)
+        assert wide.dtype == np.float32
+        np.testing.assert_array_equal(wide.view(np.uint32), finite.astype(np.float32).view(np.uint32))
+
+    @pytest.mark.parametrize("dim", [1, 13, 1280, 4032])
+    def test_products_are_within_the_margin(self, dim: int) -> None:
+        """Of rows whose products all have one sign: where rounding errors add up."""
+        rows = normalised(np.random.default_rng(0).random((200, dim)) + 0.01)
+        exactly = rows.astype(np.float64) @ rows[:40].T.astype(np.float64)
+        everything = np.tile(np.arange(200), (40, 1))
+        for near in (
+            rows @ rows[:40].T,  # a matrix product
+            np.stack([rows @ query for query in rows[:40]], axis=1),  # summed in lanes
+            flat.products(Segment(np.arange(200), rows), rows[:40], everything).T,
+        ):
+            assert np.abs(near - exactly).max() <= margin(dim)
+
+    def test_a_search_without_structures_does_not_import_faiss(self, tmp_path: Path) -> None:
+        code = (
+            "import pathlib, sys\n"
+            "from retrieval.vectors.structures import StructuredVectors as Store\n"
+            "from tests.contracts.vectors import some\n"
+            "store = Store(pathlib.Path(sys.argv[1]))\n"
+            "ids, vectors = some(50)\n"
+            "store.snapshot([store.merge([store.append(ids, vectors)], ids)]).search(vectors, 5)\n"
+            "print('faiss' in sys.modules)\n"
+        )
+        command = [sys.executable, "-c", code, str(tmp_path)]
+        assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "False\n"
+
+
+COUNT, DIM = 3000, 40
+
+
+def clustered(count: int = COUNT, dim: int = DIM) -> tuple[np.ndarray, np.ndarray]:
+    """Return ids with vectors in clusters, as pictures are."""
+    generator = np.random.default_rng(3)
+    centres = generator.standard_normal((count // 20, dim))
+    vectors = centres[generator.integers(len(centres), size=count)] + 0.5 * generator.standard_normal((count, dim))
+    return np.sort(some(count)[0]), normalised(vectors)
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder with one segment that has a structure, and its ref."""
+    store = StructuredVectors(tmp_path_factory.mktemp("structure"))
+    return store.folder, store.merge([store.append(*clustered())], None, Form())
 
 
 class TestStructures:
-    """A structure is derived: without it, or with a broken one, the answers are the same."""
+    """A structure is derived: what it proposes is ranked by the vectors; without it, or with a broken one, all are."""
 
     @pytest.fixture
-    def store(self, tmp_path: Path) -> FaissVectors:
-        return FaissVectors(tmp_path)
-
-    def structure(self, store: FaissVectors, ref: str) -> Path:
-        return store.folder / (ref.split("+")[1] + ".faiss")
+    def store(self, sample: tuple[Path, str], tmp_path: Path) -> StructuredVectors:
+        shutil.copytree(sample[0], tmp_path / "store")
+        return StructuredVectors(tmp_path / "store")
 
     @pytest.fixture
-    def refs(self, store: FaissVectors) -> list[str]:
-        ids, vectors = some(80)
-        return [store.append(ids[:30], vectors[:30]), store.append(ids[30:], vectors[30:])]
+    def ref(self, sample: tuple[Path, str]) -> str:
+        return sample[1]
 
-    def test_a_missing_structure_is_noticed_and_done_without(self, store: FaissVectors, refs: list[str]) -> None:
-        ids, vectors = some(80)
-        self.structure(store, refs[1]).unlink()
-        snapshot = store.snapshot(refs)
-        assert snapshot.damaged == [refs[1]]
-        same(snapshot.search(vectors[:9], 12), expected(ids, vectors, vectors[:9], 12))
-        same(snapshot.search(vectors[:9], 12, ids[::3]), expected(ids, vectors, vectors[:9], 12, ids[::3]))
+    def test_its_files_say_what_they_are(self, store: StructuredVectors, ref: str) -> None:
+        vectors, facts, structure = files_of(ref)
+        assert structured(ref)
+        assert sorted(os.listdir(store.folder)) == sorted([vectors, facts, structure])
+        said = json.loads((store.folder / facts).read_text())
+        assert (said["factory"], said["vectors"], said["dim"]) == ("HNSW32,SQ8", COUNT, DIM)
+        assert (said["target"], said["queries"]) == (0.99, COUNT // 10)
+        assert said["recall"] >= 0.99
+        (form,) = store.snapshot([ref]).forms
+        assert form == SearchForm("HNSW32,SQ8", COUNT, said["recall"], 0.99)
 
+    def test_it_finds_what_it_promises_with_exact_scores(self, store: StructuredVectors, ref: str) -> None:
+        ids, vectors = clustered()
+        queries = normalised(vectors[:200] + 0.05 * np.random.default_rng(4).standard_normal((200, DIM)))
+        right = expected(ids, vectors, queries, 10)
+        snapshot = store.snapshot([ref])
+        found = snapshot.search(queries, 10)
+        recall = np.mean([len({*a} & {*b}) / 10 for a, b in zip(found.ids, right.ids, strict=True)])
+        assert recall >= 0.985, "the target, less what 200 queries tell it to"
+        full = expected(ids, vectors, queries[:20], COUNT)
+        for query in range(20):
+            scores = dict(zip(full.ids[query].tolist(), full.scores[query].tolist(), strict=True))
+            assert found.scores[query].tolist() == [scores[id_] for id_ in found.ids[query].tolist()]
+        same(snapshot.search(queries[:20], 10, exact=True), Hits(right.ids[:20], right.scores[:20]))
+
+    @pytest.mark.parametrize("k", [1, 10, 300, COUNT, COUNT + 5])
+    def test_there_are_k_where_k_exist(self, store: StructuredVectors, ref: str, k: int) -> None:
+        ids, vectors = clustered()
+        snapshot = store.snapshot([ref])
+        for only in (None, ids[::2], ids[::50]):
+            found = snapshot.search(vectors[:5], k, only)
+            there = min(k, COUNT if only is None else len(only))
+            assert ((found.ids >= 0).sum(axis=1) == there).all()
+            assert all(len({*row[:there]}) == there for row in found.ids.tolist())
+
+    @pytest.mark.parametrize("step", [2, 3, 50])
+    def test_only_some_are_found_and_as_well(self, store: StructuredVectors, ref: str, step: int) -> None:
+        ids, vectors = clustered()
+        only = ids[::step]
+        right = expected(ids, vectors, vectors[:100], 10, only)
+        found = store.snapshot([ref]).search(vectors[:100], 10, only)
+        assert np.isin(found.ids, only).all()
+        assert np.mean([len({*a} & {*b}) / 10 for a, b in zip(found.ids, right.ids, strict=True)]) >= 0.985
+
+    def test_what_was_appended_since_is_found_at_once(self, store: StructuredVectors, ref: str) -> None:
+        more = some(20, dim=DIM, seed=9)
+        snapshot = store.snapshot([ref, store.append(*more)])
+        assert snapshot.count == COUNT + 20
+        assert [form.vectors for form in snapshot.forms] == [COUNT, 20]
+        assert snapshot.forms[1] == SearchForm(EXACT, 20)
+        assert snapshot.search(more[1], 3).ids[:, 0].tolist() == more[0].tolist()
+
+    def test_any_number_of_threads_may_search(self, store: StructuredVectors, ref: str) -> None:
+        _, vectors = clustered()
+        snapshot = store.snapshot([ref])
+        together = snapshot.search(vectors[:64], 10)
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda at: snapshot.search(vectors[at : at + 1], 10), range(64)))
+        same(together, Hits(np.concatenate([a.ids for a in answers]), np.concatenate([a.scores for a in answers])))
+
+    # -- damage --------------------------------------------------------------------------------------------------------
+
+    def is_done_without(self, store: StructuredVectors, ref: str) -> None:
+        ids, vectors = clustered()
+        snapshot = store.snapshot([ref])
+        assert snapshot.damaged == [ref]
+        assert snapshot.forms == [SearchForm(EXACT, COUNT)]
+        same(snapshot.search(vectors[:4], 12), expected(ids, vectors, vectors[:4], 12))
+        same(snapshot.search(vectors[:4], 12, ids[::3]), expected(ids, vectors, vectors[:4], 12, ids[::3]))
+
+    @pytest.mark.parametrize("file", [1, 2])
+    def test_a_missing_file_is_noticed_and_done_without(self, store: StructuredVectors, ref: str, file: int) -> None:
+        (store.folder / files_of(ref)[file]).unlink()
+        self.is_done_without(store, ref)
+
+    @pytest.mark.parametrize("file", [1, 2])
     def test_a_flipped_byte_anywhere_is_noticed_and_never_given_to_faiss(
-        self, store: FaissVectors, refs: list[str], monkeypatch: pytest.MonkeyPatch
+        self, store: StructuredVectors, ref: str, file: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        ids, vectors = some(80)
-        path = self.structure(store, refs[0])
+        path = store.folder / files_of(ref)[file]
         data = path.read_bytes()
         given: list[str] = []
         read = module.faiss.read_index
         monkeypatch.setattr(module.faiss, "read_index", lambda reader: given.append("read") or read(reader))
-        for place in [*range(64), *range(64, len(data), 97), len(data) - 1]:
+        for place in [*range(64), *range(64, len(data), max(97, len(data) // 300)), len(data) - 1]:
             path.write_bytes(data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :])
-            assert store.snapshot(refs[:1]).damaged == refs[:1]
+            assert store.snapshot([ref]).damaged == [ref]
         assert given == []
-        same(store.snapshot(refs).search(vectors[:9], 12), expected(ids, vectors, vectors[:9], 12))
+        self.is_done_without(store, ref)
+        path.write_bytes(data)
+        assert store.snapshot([ref]).damaged == []
+        assert given == ["read"]
+
+    def test_a_piece_for_each_of_many_is_checked(
+        self, store: StructuredVectors, ref: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("retrieval.vectors.structures.PIECE", 10_000)
+        made = store.merge([ref], None, Form())
+        assert len(json.loads((store.folder / files_of(made)[1]).read_text())["pieces"]) > 10
+        assert store.snapshot([made]).damaged == []
+        path = store.folder / files_of(made)[2]
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+        self.is_done_without(store, made)
 
     @pytest.mark.parametrize("length", [0, 1, 44, 45, 100, -1])
-    def test_a_structure_cut_short_is_noticed(self, store: FaissVectors, refs: list[str], length: int) -> None:
-        path = self.structure(store, refs[0])
+    @pytest.mark.parametrize("file", [1, 2])
+    def test_a_file_cut_short_is_noticed(self, store: StructuredVectors, ref: str, file: int, length: int) -> None:
+        path = store.folder / files_of(ref)[file]
         path.write_bytes(path.read_bytes()[:length])
-        assert store.snapshot(refs).damaged == refs[:1]
+        self.is_done_without(store, ref)
 
-    def test_the_structure_of_other_vectors_is_noticed(self, store: FaissVectors, refs: list[str]) -> None:
-        (vectors, _), (_, structure) = refs[0].split("+"), refs[1].split("+")
-        assert store.snapshot([f"{vectors}+{structure}"]).damaged == [f"{vectors}+{structure}"]
+    def test_the_structure_of_other_vectors_is_noticed(self, store: StructuredVectors, ref: str) -> None:
+        other = store.append(*some(40, dim=DIM))
+        mixed = "+".join([other, *ref.split("+")[1:]])
+        assert store.snapshot([mixed]).damaged == [mixed]
 
-    def test_a_ref_without_a_structure_is_one_that_lost_it(self, store: FaissVectors, refs: list[str]) -> None:
-        ids, vectors = some(80)
-        bare = [ref.split("+")[0] for ref in refs]
-        snapshot = store.snapshot(bare)
-        assert snapshot.damaged == bare
-        same(snapshot.search(vectors, 3), expected(ids, vectors, vectors, 3))
+    def test_a_damaged_structure_is_built_anew_over_the_same_vectors(self, store: StructuredVectors, ref: str) -> None:
+        (store.folder / files_of(ref)[2]).write_bytes(b"garbage")
+        made = store.merge([ref], None, Form())
+        assert made.split("+")[0] == ref.split("+", maxsplit=1)[0]
+        assert store.snapshot([made]).damaged == []
+        store.sweep([made], NOW)
+        assert sorted(os.listdir(store.folder)) == sorted(files_of(made))
 
-    def test_merging_a_damaged_segment_makes_it_whole(self, store: FaissVectors, refs: list[str]) -> None:
-        ids, vectors = some(80)
-        self.structure(store, refs[0]).write_bytes(b"garbage")
-        snapshot = store.snapshot([store.merge(refs, ids)])
+    def test_a_flat_structure_of_version_0_1_is_done_without(self, store: StructuredVectors, ref: str) -> None:
+        ids, vectors = clustered()
+        digest = exact.write_durably(store.folder, ".faiss", [b"IxFI, and all the vectors once more"])
+        old = f"{ref.split('+', maxsplit=1)[0]}+{digest}"
+        for _ in range(2):
+            snapshot = store.snapshot([old])
+            assert snapshot.damaged == []
+            same(snapshot.search(vectors[:4], 12), expected(ids, vectors, vectors[:4], 12))
+            assert store.sweep([old, ref], NOW) == 0
+            (store.folder / files_of(old)[1]).unlink(missing_ok=True)
+        assert structured(store.merge([old], ids, Form()))
+
+    # -- opening -------------------------------------------------------------------------------------------------------
+
+    def test_what_is_open_and_unchanged_is_not_opened_again(self, store: StructuredVectors, ref: str) -> None:
+        first = store.snapshot([ref])
+        second = store.snapshot([ref, store.append(*some(5, dim=DIM))])
+        assert second.parts[0] is first.parts[0]
+        os.utime(store.folder / files_of(ref)[2], ns=(0, 0))
+        assert store.snapshot([ref]).parts[0] is not first.parts[0]
+
+
+class TestForms:
+    """Which structure is built, and what is refused."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> StructuredVectors:
+        return StructuredVectors(tmp_path)
+
+    @pytest.mark.parametrize("factory", ["IVF16,Flat", "PCA20,IVF8,SQ8", "HNSW16", "SQ8", "OPQ8,IVF8,PQ8x4"])
+    def test_any_form_of_faiss_is_tuned_to_the_recall(self, store: StructuredVectors, factory: str) -> None:
+        ids, vectors = clustered()
+        snapshot = store.snapshot([store.merge([store.append(ids, vectors)], None, Form(factory, recall=0.9))])
+        (form,) = snapshot.forms
+        assert (form.form, form.target) == (factory, 0.9)
+        assert form.recall >= 0.9
+        right = expected(ids, vectors, vectors[:100], 10)
+        found = snapshot.search(vectors[:100], 10)
+        assert np.mean([len({*a} & {*b}) / 10 for a, b in zip(found.ids, right.ids, strict=True)]) >= 0.87
+        alone = [snapshot.search(vectors[at : at + 1], 10) for at in range(100)]
+        assert np.mean([len({*a.ids[0]} & {*b}) / 10 for a, b in zip(alone, found.ids, strict=True)]) >= 0.99
+
+    def test_one_that_misses_the_recall_is_not_searched(self, store: StructuredVectors) -> None:
+        ids, vectors = some(1000, dim=64)
+        ref = store.merge([store.append(ids, vectors)], None, Form("IVF1,PQ2x2"))
+        snapshot = store.snapshot([ref])
         assert snapshot.damaged == []
-        same(snapshot.search(vectors, 3), expected(ids, vectors, vectors, 3))
+        assert snapshot.forms == [SearchForm(EXACT, 1000)]
+        same(snapshot.search(vectors[:5], 10), expected(ids, vectors, vectors[:5], 10))
 
-    def test_a_structure_is_swept_with_its_vectors(self, store: FaissVectors, refs: list[str]) -> None:
-        assert store.sweep(refs[:1], NOW) == 2
-        assert not self.structure(store, refs[1]).exists()
-        assert store.snapshot(refs[:1]).damaged == []
+    def test_flat_is_none(self, store: StructuredVectors) -> None:
+        assert not structured(store.merge([store.append(*clustered())], None, Form(FLAT)))
 
-    def test_both_stores_read_the_same_vectors(self, store: FaissVectors, refs: list[str]) -> None:
-        ids, vectors = some(80)
-        exact = ExactVectors(store.folder).snapshot([ref.split("+")[0] for ref in refs])
-        same(exact.search(vectors[:5], 7), store.snapshot(refs).search(vectors[:5], 7))
-        np.testing.assert_array_equal(exact.get(ids), store.snapshot(refs).get(ids))
+    @pytest.mark.parametrize(
+        ("factory", "sentence"),
+        [
+            ("nonsense", "FAISS makes nothing of nonsense for 40 dimensions"),
+            ("PQ7", "FAISS makes nothing of PQ7 for 40 dimensions"),
+            ("IVF4096,SQ8", "IVF4096,SQ8 needs 4096 vectors to learn from, there are 3000"),
+            ("IVF8,PQ8x12", "IVF8,PQ8x12 needs 4096 vectors to learn from, there are 3000"),
+            ("PQ8x8", "an index of the form PQ8x8 cannot be kept and tuned"),
+            ("NSG32", "an index of the form NSG32 cannot be kept and tuned"),
+        ],
+    )
+    def test_what_cannot_be_made_is_said_before_any_work(
+        self, store: StructuredVectors, factory: str, sentence: str
+    ) -> None:
+        with pytest.raises(BadInput, match=sentence):
+            module.check(factory, DIM, COUNT)
+        ref = store.append(*clustered())
+        with pytest.raises(BadInput, match=sentence):
+            store.merge([ref], None, Form(factory))
+        assert os.listdir(store.folder) == files_of(ref)
 
-    def test_a_folder_of_any_name(self, tmp_path: Path) -> None:
-        folder = tmp_path / "b\udcffd\n🖼"
-        folder.mkdir()
-        store = FaissVectors(folder)
-        ids, vectors = some(5)
-        snapshot = store.snapshot([store.append(ids, vectors)])
+    @pytest.mark.parametrize("count", [1, 2, 9, 11, 25])
+    def test_very_few_vectors_are_found_all_the_same(self, store: StructuredVectors, count: int) -> None:
+        ids, vectors = some(count)
+        snapshot = store.snapshot([store.merge([store.append(ids, vectors)], None, Form())])
         assert snapshot.damaged == []
-        same(snapshot.search(vectors, 2), expected(ids, vectors, vectors, 2))
+        assert {*snapshot.search(vectors[:1], count + 1).ids[0].tolist()} == {*ids.tolist(), -1}
 
-    @pytest.mark.parametrize("dim", [1, 13, 1280, 4032])
-    def test_faiss_is_within_the_margin(self, dim: int) -> None:
-        """Of rows whose products all have one sign: where rounding errors add up."""
+    def test_vectors_of_few_dimensions_at_heart_are_compared_by_those(self, store: StructuredVectors) -> None:
         generator = np.random.default_rng(0)
-        rows = normalised(generator.random((200, dim)) + 0.01)
-        index = module.faiss.IndexFlatIP(dim)
-        index.add(rows)
-        for queries in (rows[:1], rows[:40]):  # one is summed in lanes, many go through a matrix product
-            scores, found = index.search(queries, 200)
-            for query, score, row in zip(queries, scores, found, strict=True):
-                exactly = (rows[row].astype(np.float64) * query).sum(axis=1)
-                assert np.abs(score - exactly).max() <= margin(dim)
+        inner = generator.standard_normal((4000, 20)) @ generator.standard_normal((20, 256))
+        vectors = normalised(inner + 0.05 * generator.standard_normal(inner.shape))
+        (form,) = store.snapshot([store.merge([store.append(some(4000)[0], vectors)], None, Form())]).forms
+        assert form.form.startswith("PCA")
+        assert form.recall >= 0.99
+
+    def test_equal_vectors_are_no_loss(self, store: StructuredVectors) -> None:
+        """Of more equal ones than are asked for, any are right."""
+        ids, vectors = some(2000)
+        vectors[1000:] = vectors[0]
+        (form,) = store.snapshot([store.merge([store.append(ids, vectors)], None, Form())]).forms
+        assert form.recall >= 0.99
+
+
+class TestFloat16:
+    """Vectors of half the bytes: scores are those of what is stored."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> StructuredVectors:
+        return StructuredVectors(tmp_path, float16=True)
+
+    @pytest.fixture
+    def stored(self) -> tuple[np.ndarray, np.ndarray]:
+        ids, vectors = clustered()
+        return ids, vectors.astype(np.float16).astype(np.float32)
+
+    def test_it_takes_half_and_answers_from_that(
+        self, store: StructuredVectors, stored: tuple[np.ndarray, np.ndarray]
+    ) -> None:
+        ids, vectors = clustered()
+        ref = store.append(ids, vectors)
+        assert (store.folder / files_of(ref)[0]).stat().st_size < COUNT * (8 + 2 * DIM) + 300
+        snapshot = store.snapshot([ref])
+        same(snapshot.search(vectors[:9], 10), expected(ids, stored[1], vectors[:9], 10))
+        back = snapshot.get(ids)
+        assert back.dtype == np.float32
+        np.testing.assert_array_equal(back, stored[1])
+        assert np.abs(np.linalg.norm(back, axis=1) - 1).max() < 1e-3
+
+    def test_merging_and_structures_go_on_from_that(
+        self, store: StructuredVectors, stored: tuple[np.ndarray, np.ndarray]
+    ) -> None:
+        ids, vectors = clustered()
+        refs = [store.append(ids[:1000], vectors[:1000]), store.append(ids[1000:], vectors[1000:])]
+        snapshot = store.snapshot([store.merge(refs, ids, Form())])
+        assert snapshot.forms[0].recall >= 0.99
+        np.testing.assert_array_equal(snapshot.get(ids), stored[1])
+        same(snapshot.search(vectors[:9], 10, exact=True), expected(ids, stored[1], vectors[:9], 10))
+
+    def test_segments_of_both_kinds_are_read(self, store: StructuredVectors) -> None:
+        ids, vectors = clustered()
+        wide = StructuredVectors(store.folder).append(ids[:10], vectors[:10])
+        np.testing.assert_array_equal(store.snapshot([wide]).get(ids[:10]), vectors[:10])
+
+
+class TestTiers:
+    """Few segments to visit, no vector rewritten often."""
+
+    def part(self, name: str, count: int) -> tuple[str, int]:
+        return name, count
+
+    def test_nothing_is_folded_while_a_query_can_look_at_it(self) -> None:
+        assert tiers.worth_folding([("a", 60), ("b+c+d", 1000), ("e", 40)], 100) == []
+        assert tiers.worth_folding([("a", 60), ("b+c+d", 1000), ("e", 41)], 100) == ["a", "e"]
+
+    def test_what_is_comparable_is_folded_in(self) -> None:
+        parts = [("big+x+y", 1000), ("a", 101), ("small+x+y", 200), ("middle+x+y", 603)]
+        assert tiers.worth_folding(parts, 100) == ["a", "small+x+y"]
+        assert tiers.worth_folding([*parts, ("b", 1)], 100) == ["a", "b", "small+x+y", "middle+x+y", "big+x+y"]
+
+    def test_within_a_run_it_waits(self) -> None:
+        assert tiers.worth_folding([("a", 800)], 100, patient=8) == []
+        assert tiers.worth_folding([("a", 801)], 100, patient=8) == ["a"]
+        assert tiers.worth_folding([("a", 801), ("b+c+d", 802)], 100, patient=8) == []
+
+    def test_growing_to_a_million_rebuilds_each_vector_a_few_times(self) -> None:
+        segments: list[tuple[str, int]] = []
+        built = most = 0
+        for number in range(2000):
+            segments.append((f"{number}", 500))
+            if group := tiers.worth_folding(segments, 20_000):
+                count = sum(size for ref, size in segments if ref in group)
+                segments = [part for part in segments if part[0] not in group] + [(f"{number}+a+b", count)]
+                built += count
+            most = max(most, sum(structured(ref) for ref, _ in segments))
+        assert built <= 6 * 1_000_000
+        assert most <= 6

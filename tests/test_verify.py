@@ -50,7 +50,16 @@ def _make_sample(home: Path) -> None:
         index.add(home / "photos")
         shutil.move(home / "29.png", home / "photos" / "29.png")
         index.add(home / "photos")
+        give_structures(index)
         assert index.verify() == Verification(())
+
+
+def give_structures(index: Index) -> None:
+    """Give each segment a structure, small as it is, and so to all that come."""
+    index._store.choose(flat=0)
+    with index._store.writing():
+        refs = index._store._generation().refs
+        index._store._merge([[ref] for ref in refs], index._store.form, every=True)
 
 
 @pytest.fixture
@@ -105,7 +114,7 @@ def _every_flip_is_found(home: Path, path: Path, bits: list[int]) -> None:
         assert verify(opened_store).whole
 
 
-@pytest.mark.parametrize("suffix", [".vectors", ".faiss"])
+@pytest.mark.parametrize("suffix", [".vectors", ".structure", ".faiss"])
 def test_a_flipped_bit_in_a_vector_file_is_found(home: Path, suffix: str) -> None:
     chance = random.Random(suffix)
     for path in files_of(home, suffix):
@@ -113,7 +122,7 @@ def test_a_flipped_bit_in_a_vector_file_is_found(home: Path, suffix: str) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suffix", [".vectors", ".faiss"])
+@pytest.mark.parametrize("suffix", [".vectors", ".structure", ".faiss"])
 def test_each_flipped_byte_in_a_vector_file_is_found(home: Path, suffix: str) -> None:
     for path in files_of(home, suffix):
         _every_flip_is_found(home, path, [8 * byte + byte % 8 for byte in range(path.stat().st_size)])
@@ -138,9 +147,13 @@ def metadata_refs(home: Path) -> list[str]:
 
 
 def test_a_missing_and_a_truncated_file_are_found(home: Path) -> None:
-    whole = {suffix: files_of(home, suffix)[0] for suffix in (".vectors", ".faiss")}
+    whole = {suffix: files_of(home, suffix)[0] for suffix in (".vectors", ".structure", ".faiss")}
     with closing(Store(home / "index")) as opened_store:
-        for suffix, what in ((".vectors", "vectors"), (".faiss", "search structure")):
+        for suffix, what in (
+            (".vectors", "vectors"),
+            (".structure", "search structure"),
+            (".faiss", "search structure"),
+        ):
             path = whole[suffix]
             data = path.read_bytes()
             path.unlink()
@@ -412,8 +425,11 @@ def test_a_row_in_which_one_bit_flipped_is_put_right_with_nothing_lost(home: Pat
     chance = random.Random(table)
     for rowid, names, row in values(home, table):
         column = chance.choice([n for n, v in zip(names, row, strict=True) if v not in (None, b"", "") and n != "id"])
-        value = flipped(row[names.index(column)], chance)
-        rows(home / "index", f"UPDATE {table} SET {column} = ? WHERE rowid = ?", value, rowid)
+        while True:
+            value = flipped(row[names.index(column)], chance)
+            with suppress(sqlite3.IntegrityError):  # that is the key of another row
+                rows(home / "index", f"UPDATE {table} SET {column} = ? WHERE rowid = ?", value, rowid)
+                break
     with closing(Store(home / "index")) as opened_store:
         assert not verify(opened_store).whole
     result = repaired(home)

@@ -44,6 +44,12 @@ def index(
     ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Forget what vanished, even a whole folder.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Read unreadable files again.")] = False,
+    faiss: Annotated[
+        str | None,
+        typer.Option("--faiss", metavar="FACTORY", help="Form of search structures: auto, flat, or of FAISS."),
+    ] = None,
+    recall: Annotated[float | None, typer.Option(metavar="SHARE", help="Of the nearest ten, what they find.")] = None,
+    float16: Annotated[bool, typer.Option("--float16", help="Make an index of vectors of half the bytes.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where files are unreadable.")] = False,
     runtime: Runtime = "auto",
     precision: Precision = "auto",
@@ -58,8 +64,9 @@ def index(
     """
     options = {"backbone": backbone, "weights": weights, "input_size": input_size, "alpha": alpha}
     options |= {"minimalistic": minimalistic, "runtime": runtime, "precision": precision, "threads": threads}
+    options |= {"faiss": faiss, "recall": recall}
     unreadable = 0
-    with _opened_or_made(index, folders or (), options) as opened:
+    with _opened_or_made(index, folders or (), options, float16=float16) as opened:
         for folder in folders or [root.path for root in opened.info().roots]:
             with _progress_bar(folder) as progress:
                 report = opened.add(
@@ -76,7 +83,9 @@ def index(
 
 
 @contextmanager
-def _opened_or_made(where: Path, folders: Sequence[Path], options: dict[str, Any]) -> Iterator["Index"]:
+def _opened_or_made(
+    where: Path, folders: Sequence[Path], options: dict[str, Any], *, float16: bool
+) -> Iterator["Index"]:
     kind = plugins.load("api:Index")
     try:
         opened = kind.open(where, **options)
@@ -87,7 +96,8 @@ def _opened_or_made(where: Path, folders: Sequence[Path], options: dict[str, Any
             if not folder.is_dir():
                 what = "is not a folder" if folder.exists() else "does not exist"
                 raise BadInput(f"{displayed(folder)} {what}", hint="give a folder that holds pictures") from error
-        opened = kind.create(where, **{key: value for key, value in options.items() if value is not None})
+        given = {key: value for key, value in options.items() if value is not None}
+        opened = kind.create(where, **given, float16=float16)
         note(f"made a new index in {displayed(where)} with {opened.info().backbone}")
     with opened:
         yield opened

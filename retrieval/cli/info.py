@@ -8,7 +8,7 @@ import typer
 from retrieval import plugins
 from retrieval.cli.options import DEFAULT_FOLDER, Folder, Json, Quiet, Verbose
 from retrieval.cli.output import put
-from retrieval.types import Info, displayed
+from retrieval.types import EXACT, Info, SearchForm, displayed
 
 
 def info(
@@ -35,7 +35,15 @@ def _put_info(facts: Info) -> None:
     put(f"vectors     {facts.vectors} of {facts.dim} numbers, by {facts.backbone}")
     put(f"generation  {facts.generation}")
     put(f"size        {facts.bytes / 1e6:.1f} MB on disk")
+    if facts.search:
+        put(f"search      {', '.join(map(_form, facts.search))}")
     put(f"offline     {facts.offline}")
     put(f"unreadable  {facts.failures}" + ("  (see --failures)" if facts.failures else ""))
     for root in facts.roots:
         put(f"folder      {displayed(root.path)}: {root.images}" + ("" if root.reachable else "  (not there now)"))
+
+
+def _form(part: SearchForm) -> str:
+    if part.form == EXACT:
+        return f"exact over {part.vectors}"
+    return f"{part.form} over {part.vectors} (recall {part.recall:.3f} at 10, target {part.target:g})"

@@ -26,7 +26,7 @@ from retrieval.cli.options import (
 )
 from retrieval.cli.output import note, note_timing, put, write
 from retrieval.errors import BadInput
-from retrieval.types import Coverage, Match, Timing, displayed
+from retrieval.types import EXACT, Coverage, Match, Timing, displayed
 
 
 def query(
@@ -39,6 +39,7 @@ def query(
     paths: Annotated[bool, typer.Option("--paths", help="Paths alone, raw, one a line.")] = False,
     nul: Annotated[bool, typer.Option("--print0", "-0", help="Paths alone, raw, a NUL after each.")] = False,
     include_self: Annotated[bool, typer.Option("--include-self", help="Let IMAGE be a result.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Look at every vector; say what the index finds.")] = False,
     index: Folder = DEFAULT_FOLDER,
     backbone: Backbone = None,
     weights: Weights = None,
@@ -62,7 +63,10 @@ def query(
         opened = plugins.load("api:Index").open(index, **options)
     with opened:
         asked = sys.stdin.buffer.read() if image == "-" else image
-        matches = opened.search(asked, k, offset=offset, min_score=min_score, include_self=include_self, timing=spent)
+        how: dict[str, Any] = {"offset": offset, "min_score": min_score, "include_self": include_self}
+        matches = opened.search(asked, k, **how, exact=exact, timing=spent)
+        if exact and any(part.form != EXACT for part in opened.info().search):
+            _note_recall(matches, opened.search(asked, k, **how))
         coverage = opened.coverage()
     (chosen or [_put_table])[0](matches)
     _note_coverage(coverage)
@@ -82,6 +86,11 @@ def since_start() -> float:
         return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, AttributeError):
         return 0.0
+
+
+def _note_recall(matches: list[Match], found: list[Match]) -> None:
+    right = len({match.id for match in matches} & {match.id for match in found})
+    note(f"without --exact the index finds {right} of these {len(matches)}")
 
 
 def _note_coverage(coverage: Coverage) -> None:

@@ -7,10 +7,34 @@ names is rubbish.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from retrieval.types import Hits, Ids, Vectors
+from retrieval.types import Hits, Ids, SearchForm, Vectors
+
+AUTO, FLAT = "auto", "flat"
+"""Factories that are none of FAISS: one chosen by measuring, and no structure at all."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How large segments are to be searched."""
+
+    factory: str = AUTO
+    """A factory string of FAISS, `AUTO` or `FLAT`."""
+    recall: float = 0.99
+    """The share of the ten nearest that a structure has to find."""
+    flat: int = 100_000_000
+    """Bytes of float32 vectors up to which a query looks at them all: about 10 ms of a processor's memory bandwidth."""
+
+
+def structured(ref: str) -> bool:
+    """Tell whether a structure has been derived from the segment: `VECTORS+FACTS+STRUCTURE`.
+
+    Of `VECTORS+STRUCTURE`, as version 0.1 wrote, the structure is a flat one and says nothing that its vectors do not.
+    """
+    return ref.count("+") == 2  # noqa: PLR2004 - three digests
 
 
 class VectorSnapshot(Protocol):
@@ -23,9 +47,14 @@ class VectorSnapshot(Protocol):
     """Vectors in all segments; an id that is in several counts each time."""
     damaged: Sequence[str]
     """Refs whose derived structure is missing or broken. They answer all the same, from the vectors themselves."""
+    forms: Sequence[SearchForm]
+    """How the vectors are searched, largest part first."""
 
-    def search(self, queries: Vectors, k: int, only: Ids | None = None) -> Hits:
-        """Return the `k` (>= 1) nearest ids of each query, exactly; with `only`, among those ids.
+    def search(self, queries: Vectors, k: int, only: Ids | None = None, *, exact: bool = False) -> Hits:
+        """Return the `k` (>= 1) nearest ids of each query; with `only`, among those ids.
+
+        Exactly where a segment has no structure, and with `exact` everywhere; else with the recall of `forms`. There
+        are `k` where `k` exist.
 
         Scores are cosines computed in float64 from the stored vectors and rounded to float32, so that they do not
         depend on who else is in the batch or how a segment is searched. Equal scores stand in ascending order of id.
@@ -58,10 +87,12 @@ class VectorStore(Protocol):
         """Open the segments `refs`; `IndexDamaged` if one's vectors are missing or are not a whole segment."""
         ...
 
-    def merge(self, refs: Sequence[str], live: Ids) -> str:
+    def merge(self, refs: Sequence[str], live: Ids | None = None, form: Form | None = None) -> str:
         """Write one segment with those vectors of `refs` whose ids are in `live`, durable on return; "" for none.
 
-        Of an id that is in several segments, the vector that `get` gives.
+        Of an id that is in several segments, the vector that `get` gives. None stands for all that live. With a `form`,
+        a structure of that form is derived for searching it; the vectors of one segment that all live are not written
+        again. `BadInput` for a form that cannot be made of these vectors.
         """
         ...
 

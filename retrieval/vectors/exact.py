@@ -1,10 +1,11 @@
 """Segments of vectors in plain files, searched one by one with numpy: the truth, and the oracle of every other store.
 
 A segment is two arrays in numpy's own format (version 1.0) behind one another: ids (n,) int64, then vectors (n, dim)
-float32, both little-endian. It is named by the SHA-256 of its bytes, which is also its ref.
+float32 or float16, both little-endian. It is named by the SHA-256 of its bytes, which is also its ref.
 """
 
 import hashlib
+import itertools
 import os
 import re
 import secrets
@@ -16,14 +17,15 @@ from datetime import timedelta
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from retrieval.errors import IndexDamaged, StorageError
-from retrieval.types import Hits, Ids, Vectors
+from retrieval.types import EXACT, Hits, Ids, SearchForm, Vectors
+from retrieval.vectors import Form
 
 SUFFIX = ".vectors"
 PARTIAL = ".partial"
@@ -36,23 +38,38 @@ BLOCK = 1024
 class ExactVectors:
     """The segments in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, float16: bool = False) -> None:
+        """Use `folder`; `float16` writes vectors rounded to half the bytes. Segments of both kinds are read."""
         self.folder = folder
+        self.dtype = np.dtype("<f2" if float16 else "<f4")
 
     def append(self, ids: Ids, vectors: Vectors) -> str:
         """Write a segment, durable on return."""
         if not (len(ids) == len(vectors) == len(np.unique(ids)) > 0):
             raise ValueError(f"{len(ids)} ids, {len(np.unique(ids))} of them distinct, for {len(vectors)} vectors")
-        return write_durably(self.folder, SUFFIX, (*_packed(ids, np.int64), *_packed(vectors, np.float32)))
+        return self._write(ids, [vectors], vectors.shape[1])
+
+    def _write(self, ids: Ids, blocks: Iterable[Vectors], dim: int) -> str:
+        """Write ids with their vectors, which come some at a time."""
+        parts = (_packed([ids], (len(ids),), "<i8"), _packed(blocks, (len(ids), dim), self.dtype))
+        return write_durably(self.folder, SUFFIX, itertools.chain(*parts))
 
     def snapshot(self, refs: Sequence[str]) -> "ExactSnapshot":
         """Open segments."""
         return ExactSnapshot([open_segment(self.folder / (ref + SUFFIX)) for ref in refs])
 
-    def merge(self, refs: Sequence[str], live: Ids) -> str:
-        """Write the live vectors of `refs` as one segment, in ascending order of id."""
-        ids, vectors = merged(self.snapshot(refs).segments, live)
-        return self.append(ids, vectors) if len(ids) else ""
+    def merge(self, refs: Sequence[str], live: Ids | None = None, form: Form | None = None) -> str:  # noqa: ARG002
+        """Write the live vectors of `refs` as one segment, in ascending order of id; there is no form but this."""
+        return self.merged(self.snapshot(refs).segments, live)
+
+    def merged(self, segments: Sequence["Segment"], live: Ids | None) -> str:
+        """Write the vectors of `segments` whose ids are in `live`, if not None, as one; some at a time."""
+        held = np.concatenate([np.zeros(0, dtype=np.int64), *(segment.ids for segment in segments)])
+        ids = np.unique(held) if live is None else np.intersect1d(held, live)
+        if not len(ids):
+            return ""
+        some = (ids[start : start + BLOCK] for start in range(0, len(ids), BLOCK))
+        return self._write(ids, (gathered(segments, part) for part in some), segments[0].dim)
 
     def sweep(self, keep: Collection[str], older_than: timedelta) -> int:
         """Delete what no ref names."""
@@ -65,13 +82,18 @@ class Segment:
 
     ids: Ids
     """Distinct, in the order they were appended."""
-    vectors: Vectors
-    """Mapped into memory, read when touched."""
+    vectors: NDArray[np.floating]
+    """(n, dim), float32 or float16; mapped into memory, read when touched."""
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return int(self.vectors.shape[1])
 
     @cached_property
     def order(self) -> NDArray[np.int64]:
         """Positions in ascending order of id."""
-        return np.argsort(self.ids)
+        return np.argsort(self.ids, kind="stable")  # which sees in one pass that they ascend, as after a merge
 
     def positions(self, ids: Ids) -> NDArray[np.int64]:
         """Return where each of `ids` stands, -1 for those that are not here."""
@@ -85,11 +107,16 @@ class ExactSnapshot:
 
     damaged: Sequence[str] = ()
 
+    @property
+    def forms(self) -> Sequence[SearchForm]:
+        """What is searched in which way."""
+        return [SearchForm(EXACT, self.count)] * bool(self.count)
+
     def __init__(self, segments: Sequence[Segment]) -> None:
         self.segments = segments
         self.count = sum(len(segment.ids) for segment in segments)
 
-    def search(self, queries: Vectors, k: int, only: Ids | None = None) -> Hits:
+    def search(self, queries: Vectors, k: int, only: Ids | None = None, *, exact: bool = False) -> Hits:  # noqa: ARG002
         """Return the nearest ids of each query."""
         return combined([nobody(len(queries), k), *(scan(segment, queries, k, only) for segment in self.segments)])
 
@@ -110,7 +137,7 @@ def scan(segment: Segment, queries: Vectors, k: int, only: Ids | None) -> Hits:
     return best
 
 
-def cosines(vectors: Vectors, rows: NDArray[np.int64], queries: Vectors) -> NDArray[np.float32]:
+def cosines(vectors: NDArray[np.floating], rows: NDArray[np.int64], queries: Vectors) -> NDArray[np.float32]:
     """Return the cosines (queries, rows) of `queries` with those `rows` of `vectors`, summed in float64, then rounded.
 
     Each pair is summed by itself, so that equal vectors score equally wherever they stand (a BLAS product does not
@@ -164,13 +191,6 @@ def gathered(segments: Sequence[Segment], ids: Ids) -> Vectors:
     return found
 
 
-def merged(segments: Sequence[Segment], live: Ids) -> tuple[Ids, Vectors]:
-    """Return the ids that are both in `segments` and in `live`, ascending, with their vectors."""
-    held = np.concatenate([np.zeros(0, dtype=np.int64), *(segment.ids for segment in segments)])
-    ids = np.intersect1d(held, live)
-    return ids, gathered(segments, ids)
-
-
 def open_segment(path: Path) -> Segment:
     """Map the segment at `path`. Reads the ids, not the vectors.
 
@@ -190,34 +210,37 @@ def open_segment(path: Path) -> Segment:
 
 def _segment(file: BinaryIO) -> Segment:
     size = os.fstat(file.fileno()).st_size
-    (count,) = _shape_of_next(file, "<i8")
+    (count,), _ = _next_array(file, "<i8")
     if count * 8 > size:
         raise ValueError(f"{count} ids in {size} bytes")
     ids = np.fromfile(file, dtype="<i8", count=count)
-    rows, dim = _shape_of_next(file, "<f4")
+    (rows, dim), dtype = _next_array(file, "<f4", "<f2")
     start = file.tell()
-    if not (len(ids) == count == rows > 0 < dim and start + rows * dim * 4 == size):
+    if not (len(ids) == count == rows > 0 < dim and start + rows * dim * dtype.itemsize == size):
         raise ValueError(f"{count} ids and {rows} x {dim} numbers in {size} bytes")
-    return Segment(ids, np.memmap(file, dtype="<f4", mode="r", offset=start, shape=(rows, dim)))
+    return Segment(ids, np.memmap(file, dtype=dtype, mode="r", offset=start, shape=(rows, dim)))
 
 
-def _shape_of_next(file: BinaryIO, dtype: str) -> tuple[int, ...]:
-    """Read the header of an array of `dtype` in C order."""
+def _next_array(file: BinaryIO, *dtypes: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Read the header of an array in C order of one of `dtypes`: its shape, and which."""
     if npy.read_magic(file) != (1, 0):
         raise ValueError("another version of numpy's format")
     shape, in_fortran_order, found = npy.read_array_header_1_0(file)
-    if found != np.dtype(dtype) or in_fortran_order:
+    if found not in map(np.dtype, dtypes) or in_fortran_order:
         raise ValueError(f"an array of {found}")
-    return shape
+    return shape, found
 
 
-def _packed(array: NDArray[np.generic], dtype: type[np.generic]) -> Iterator[bytes | memoryview]:
-    """Yield the header and the numbers of `array` in numpy's format, without a copy of the numbers."""
-    array = np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<"))
+def _packed(
+    blocks: Iterable[NDArray[np.generic]], shape: tuple[int, ...], dtype: np.typing.DTypeLike
+) -> Iterator[bytes | memoryview]:
+    """Yield the header and the numbers of an array in numpy's format, which comes some rows at a time."""
     header = BytesIO()
-    npy.write_array_header_1_0(header, npy.header_data_from_array_1_0(array))
+    description = npy.dtype_to_descr(np.dtype(dtype))
+    npy.write_array_header_1_0(header, {"descr": description, "fortran_order": False, "shape": shape})
     yield header.getvalue()
-    yield array.data.cast("B")
+    for block in blocks:
+        yield np.ascontiguousarray(block, dtype=dtype).data.cast("B")
 
 
 def write_durably(folder: Path, suffix: str, chunks: Iterable[bytes | memoryview]) -> str:

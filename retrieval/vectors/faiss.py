@@ -1,154 +1,282 @@
-"""Segments with a FAISS structure beside each: the default store.
+"""Structures of FAISS over one segment: chosen, built, tuned, searched. Loaded by name, when there is one.
 
-The vectors are those of `exact`. The structure of a segment, today a flat one, is derived from them: a file of its own,
-named by its SHA-256, given to FAISS only if its bytes have that digest (FAISS reads many a damaged file in silence:
-facebookresearch/faiss#5400). A ref is `VECTORS+STRUCTURE`, the two digests.
+A structure proposes candidates, more of them than are asked for, which are ranked by the stored vectors. So its codes
+may be small. Measured on 99,000 mixtures of vectors of MobileNetV2 (d = 1280, 2 cores, recall 0.99 at 10, queries of
+the same kind): a graph over 8-bit codes of 256 to 384 principal components takes 0.11 to 0.14 of the bytes of hnswlib's
+(M = 16, efConstruction = 200) and answers 1.2 to 1.5 times as many queries a second, since comparing vectors is what a
+search spends its time with. A graph over 8-bit codes of all dimensions takes 0.3 of the bytes, several times as long to
+build, and answers fewer; of inverted lists many had to be probed.
 
-FAISS proposes in float32; the answer is computed in float64 from the vectors, and is that of `exact` to the last bit.
+All structures compare by Euclidean distance, which orders vectors of length 1 as the cosine does, and which unlike the
+inner product does not mind that a principal component analysis moves the origin.
 """
 
-import hashlib
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import faiss as _faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.types import Hits, Ids, Vectors
-from retrieval.vectors import exact
-from retrieval.vectors.exact import ExactVectors, Segment
+from retrieval.errors import BadInput
+from retrieval.types import Hits, Vectors
+from retrieval.vectors import AUTO, Form, flat
+from retrieval.vectors.exact import Segment
+from retrieval.vectors.flat import Mask, Rows
+from retrieval.vectors.structures import Facts
 
 faiss: Any = _faiss
 """Without its types, which do not know what its Python layer accepts (arrays, keywords)."""
 FaissIndex = Any
 
-SUFFIX = ".faiss"
-SPARE = 16
-"""Candidates asked beyond k, so that those within the margin of the k-th come with the first search nearly always."""
+GRAPH = "HNSW32,SQ8"
+COMPONENTS = (64, 96, 128, 192, 256, 384, 512)
+"""How many principal components a graph may keep of the vectors, if that is at most half of the dimensions."""
+EF_CONSTRUCTION = 120
+"""Candidates for the links of a new vertex. Against 80, 160 takes twice the time of building and finds 0.99 of the
+nearest with half the efSearch, on 100,000 vectors of mixtures that are hard to tell apart."""
+TRAIN = 20_000
+"""Vectors that are learnt from; more for forms with many centroids: `PER_CENTROID` for each, as FAISS' k-means asks."""
+PER_CENTROID = 40
+BLOCK = 16_384
+"""Vectors added at a time: between two blocks a build can be interrupted."""
+HELD_OUT = 2000
+"""Vectors that serve as queries before they are added, at most a tenth of all: they tell the recall to about 0.002."""
+AT = 10
+"""Recall is measured among so many nearest."""
+EFFORTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+"""Values of efSearch that are tried; of nprobe, from 1 in steps of two."""
+FEW = 4
+"""Queries up to which a transformation is computed in one thread."""
+REFINED = 16
+"""Candidates at most for each neighbour asked for."""
 
-
-class FaissVectors:
-    """The segments in `folder`, each with its structure."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._exact = ExactVectors(folder)
-
-    def append(self, ids: Ids, vectors: Vectors) -> str:
-        """Write a segment and its structure, durable on return."""
-        return f"{self._exact.append(ids, vectors)}+{self._derive(vectors)}"
-
-    def snapshot(self, refs: Sequence[str]) -> "FaissSnapshot":
-        """Open segments; one whose structure is not what was committed is searched without."""
-        segments = self._segments(refs)
-        structures = [self._opened(ref, segment) for ref, segment in zip(refs, segments, strict=True)]
-        return FaissSnapshot(refs, segments, structures)
-
-    def merge(self, refs: Sequence[str], live: Ids) -> str:
-        """Write the live vectors of `refs` as one segment with its structure, in ascending order of id."""
-        ids, vectors = exact.merged(self._segments(refs), live)
-        return self.append(ids, vectors) if len(ids) else ""
-
-    def sweep(self, keep: Collection[str], older_than: timedelta) -> int:
-        """Delete what no ref names."""
-        return exact.sweep(self.folder, {name for ref in keep for name in files_of(ref)}, older_than)
-
-    def _segments(self, refs: Sequence[str]) -> list[Segment]:
-        return [exact.open_segment(self.folder / files_of(ref)[0]) for ref in refs]
-
-    def _derive(self, vectors: Vectors) -> str:
-        index = faiss.IndexFlatIP(vectors.shape[1])
-        index.add(np.ascontiguousarray(vectors, dtype=np.float32))
-        return exact.write_durably(self.folder, SUFFIX, (memoryview(faiss.serialize_index(index)),))
-
-    def _opened(self, ref: str, segment: Segment) -> "Structure | None":
-        """Give FAISS the very bytes whose digest was checked, without a copy and whatever the folder is called."""
-        path = self.folder / files_of(ref)[1]
-        try:
-            data = np.memmap(path, dtype=np.uint8, mode="r")
-        except (OSError, ValueError):  # missing, or empty
-            return None
-        if hashlib.sha256(data.data).hexdigest() != path.stem:
-            return None
-        index = faiss.read_index(faiss.ZeroCopyIOReader(faiss.swig_ptr(data), data.size))
-        return Structure(index, data) if (index.ntotal, index.d) == segment.vectors.shape else None
-
-
-def files_of(ref: str) -> tuple[str, str]:
-    """Return the names of the files of `ref`: vectors, structure."""
-    vectors, _, structure = ref.partition("+")
-    return vectors + exact.SUFFIX, structure + SUFFIX
+log = logging.getLogger("retrieval")
 
 
 @dataclass(frozen=True)
 class Structure:
-    """An open structure."""
+    """An open structure. Any number of threads may use it: what a search needs is handed to that search."""
 
     index: FaissIndex
-    data: NDArray[np.uint8]
+    facts: Facts
+    data: NDArray[np.uint8] | None = None
     """The bytes that `index` is a view of."""
 
+    @classmethod
+    def opened(cls, facts: Facts, data: NDArray[np.uint8], segment: Segment) -> Self | None:
+        """Give FAISS bytes that have been checked, without a copy; None where they are not of that segment."""
+        index = faiss.read_index(faiss.ZeroCopyIOReader(faiss.swig_ptr(data), data.size))
+        return cls(index, facts, data) if (index.ntotal, index.d) == segment.vectors.shape else None
 
-class FaissSnapshot:
-    """Some segments, each searched through its structure where that is whole."""
+    @classmethod
+    def derived(cls, segment: Segment, form: Form) -> "Structure":
+        """Build the structure of that form; one that misses the form's recall says so in its facts.
 
-    def __init__(
-        self, refs: Sequence[str], segments: Sequence[Segment], structures: Sequence[Structure | None]
-    ) -> None:
-        self.segments = segments
-        self.structures = structures
-        self.damaged = [ref for ref, structure in zip(refs, structures, strict=True) if structure is None]
-        self.count = sum(len(segment.ids) for segment in segments)
+        `BadInput` for a factory that FAISS does not know or that needs more vectors.
+        """
+        made = None
+        for factory in _candidates(segment, form):
+            made = _built(segment, factory, form.recall)
+            if made.facts.sufficient:
+                break
+            log.debug("%s found %.4f of the nearest, not %.4f", factory, made.facts.recall, form.recall)
+        assert made is not None  # noqa: S101 - there is always a candidate
+        return made
 
-    def search(self, queries: Vectors, k: int, only: Ids | None = None) -> Hits:
-        """Return the nearest ids of each query."""
-        queries = np.ascontiguousarray(queries, dtype=np.float32)
-        parts = [exact.nobody(len(queries), k)]
-        for segment, structure in zip(self.segments, self.structures, strict=True):
-            if structure is None:
-                parts.append(exact.scan(segment, queries, k, only))
-            else:
-                parts.append(_search(segment, structure.index, queries, k, only))
-        return exact.combined(parts)
+    def search(self, segment: Segment, queries: Vectors, k: int, allowed: Mask | None = None) -> Hits:
+        """Return the `k` nearest of each query, approximately, with exact scores; fewer where it finds fewer."""
+        share = 1.0 if allowed is None else float(allowed.mean())
+        wanted = min(int(np.ceil(k * self.facts.refine)), self.index.ntotal)
+        effort = max(int(np.ceil(self.facts.effort / share)), wanted if _graph(self.index) else 1)
+        return flat.refined(segment, queries, proposals(self.index, queries, wanted, effort, allowed), k)
 
-    def get(self, ids: Ids) -> Vectors:
-        """Return stored vectors."""
-        return exact.gathered(self.segments, ids)
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bytes of the structure as FAISS writes them."""
+        written: list[bytes] = []
+        faiss.write_index(self.index, faiss.PyCallbackIOWriter(written.append))
+        yield from written
 
 
-def margin(dim: int) -> float:
-    """Return how far a float32 score of two rows of length 1 may be from the float64 one, in any order of summation.
+def proposals(index: FaissIndex, queries: Vectors, count: int, effort: int, allowed: Mask | None = None) -> Rows:
+    """Return up to `count` rows near each query, nearest first as the codes say, then -1."""
+    chosen = None if allowed is None else faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+    if isinstance(index, faiss.IndexPreTransform) and len(queries) <= FEW:
+        queries, index = _transformed(index, queries), _inner(index)
+    _, rows = index.search(queries, count, params=_parameters(index, effort, chosen))
+    return np.asarray(rows)
 
-    The bound for an inner product is dim * u * sum |x_i y_i| with u = 2**-24 (Higham 2002, Accuracy and Stability of
-    Numerical Algorithms, section 3.1), and the sum is at most the product of the lengths. 2 u more for rounding both
-    scores; one per cent for higher orders and for lengths that are 1 only nearly.
+
+def _transformed(index: FaissIndex, queries: Vectors) -> Vectors:
+    """Return what the transformations of a form make of a few queries.
+
+    Without FAISS' matrix product: it starts threads for a tenth of a millisecond's work, and where the processors are
+    busy, waiting for those takes several milliseconds.
     """
-    return 1.01 * (dim + 2) * 2.0**-24
+    for at in range(index.chain.size()):
+        step = faiss.downcast_VectorTransform(index.chain.at(at))
+        if isinstance(step, faiss.LinearTransform):
+            matrix = faiss.rev_swig_ptr(step.A.data(), step.d_out * step.d_in).reshape(step.d_out, step.d_in)
+            queries = np.einsum("oi,qi->qo", matrix, queries)
+            if step.have_bias:
+                queries += faiss.rev_swig_ptr(step.b.data(), step.d_out)
+        else:
+            queries = step.apply(queries)
+    return np.ascontiguousarray(queries)
 
 
-def _search(segment: Segment, index: FaissIndex, queries: Vectors, k: int, only: Ids | None) -> Hits:
-    parameters, allowed = None, len(segment.ids)
-    if only is not None:
-        mask = np.isin(segment.ids, only)
-        parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little")))
-        allowed = int(mask.sum())
-    hits = exact.nobody(len(queries), k)
-    open_, asked = np.arange(len(queries)), min(k + SPARE, allowed)
-    while len(open_) and asked:
-        proposed, rows = index.search(queries[open_], asked, params=parameters)
-        found = _rescored(segment, rows, queries[open_], k)
-        hits.ids[open_], hits.scores[open_] = found.ids, found.scores
-        # What was not proposed scores at most the last proposal plus the margin: below the k-th, or it has to be seen.
-        reach = proposed[:, -1].astype(np.float64) + margin(index.d)
-        open_ = open_[found.scores[:, -1] <= reach] if asked < allowed else open_[:0]
-        asked = min(2 * asked, allowed)
-    return hits
+def _inner(index: FaissIndex) -> FaissIndex:
+    """Return what is behind the transformations of a form."""
+    index = faiss.downcast_index(index)
+    return _inner(index.index) if isinstance(index, faiss.IndexPreTransform) else index
 
 
-def _rescored(segment: Segment, rows: NDArray[np.int64], queries: Vectors, k: int) -> Hits:
-    scores = [exact.cosines(segment.vectors, some, query[None])[0] for some, query in zip(rows, queries, strict=True)]
-    return exact.nearest(segment.ids[rows], np.stack(scores), k)
+def _graph(index: FaissIndex) -> bool:
+    return isinstance(_inner(index), faiss.IndexHNSW)
+
+
+def _parameters(index: FaissIndex, effort: int, chosen: Any) -> Any:  # noqa: ANN401 - FAISS has no types
+    if isinstance(index, faiss.IndexPreTransform):
+        return faiss.SearchParametersPreTransform(index_params=_parameters(_inner(index), effort, chosen))
+    if isinstance(index, faiss.IndexHNSW):
+        return faiss.SearchParametersHNSW(efSearch=effort, sel=chosen)
+    if isinstance(index, faiss.IndexIVF):
+        return faiss.SearchParametersIVF(nprobe=min(effort, index.nlist), sel=chosen)
+    return faiss.SearchParameters(sel=chosen)
+
+
+# -- choosing and building ----------------------------------------------------------------------------------------
+
+
+def check(factory: str, dim: int, count: int) -> None:
+    """Raise `BadInput` for a factory that FAISS does not know, or that needs more than `count` > 0 vectors."""
+    _made(factory, dim, count or 2**62)
+
+
+def _made(factory: str, dim: int, count: int) -> FaissIndex:
+    try:
+        index = faiss.index_factory(dim, factory, faiss.METRIC_L2)
+    except RuntimeError as error:
+        raise BadInput(f"FAISS makes nothing of {factory} for {dim} dimensions", hint=_HINT) from error
+    inner = _inner(index)
+    if not isinstance(inner, faiss.IndexHNSW | faiss.IndexIVF | faiss.IndexScalarQuantizer):
+        raise BadInput(f"an index of the form {factory} cannot be kept and tuned", hint=_HINT)
+    if _needed(inner) > count:
+        raise BadInput(f"{factory} needs {_needed(inner)} vectors to learn from, there are {count}", hint=_HINT)
+    return index
+
+
+_HINT = "give a factory string as in IVF1024,SQ8, or auto, or flat"
+
+
+def _needed(inner: FaissIndex) -> int:
+    """Return how many vectors the form has to learn from, at least: one for each centroid."""
+    storage = faiss.downcast_index(inner.storage) if isinstance(inner, faiss.IndexHNSW) else inner
+    return max(getattr(inner, "nlist", 1), storage.pq.ksub if hasattr(storage, "pq") else 1)
+
+
+def _candidates(segment: Segment, form: Form) -> Iterator[str]:
+    """Yield the factory that was asked for, or those to be tried, one after another, until one has the recall.
+
+    First the graph over so few principal components that their nearest hold the nearest by all dimensions, in a sample:
+    without codes and without a graph, whose losses the other half of what may be lost is for.
+    """
+    if form.factory != AUTO:
+        yield form.factory
+        return
+    for components, recall in _recall_of_components(segment):
+        if recall >= (1 + form.recall) / 2:
+            yield f"PCA{components},{GRAPH}"
+    yield GRAPH
+
+
+def _recall_of_components(segment: Segment) -> Iterator[tuple[int, float]]:
+    """Yield for numbers of principal components how many of the `AT` nearest are among the 4 `AT` nearest by them."""
+    kept = [components for components in COMPONENTS if 2 * components <= segment.dim]
+    sample = _sample(segment, TRAIN // 2)
+    if not kept or len(sample) < 2 * segment.dim:
+        return
+    analysis = faiss.PCAMatrix(segment.dim, kept[-1])
+    analysis.train(sample)
+    queries, corpus = sample[: HELD_OUT // 4], sample[HELD_OUT // 4 :]
+    nearest = _first(-(queries @ corpus.T), AT)
+    queries, corpus = analysis.apply(queries), analysis.apply(corpus)
+    for components in kept:
+        some = corpus[:, :components]
+        near = _first((some**2).sum(axis=1) - 2 * queries[:, :components] @ some.T, 4 * AT)
+        yield components, float((nearest[:, :, None] == near[:, None, :]).any(axis=2).mean())
+
+
+def _first(distances: NDArray[np.float32], count: int) -> Rows:
+    return np.argpartition(distances, count, axis=1)[:, :count]
+
+
+def _sample(segment: Segment, count: int) -> Vectors:
+    """Return vectors drawn at random, always the same ones, in no order."""
+    chance = np.random.default_rng(0)
+    rows = np.sort(chance.choice(len(segment.ids), min(count, len(segment.ids)), replace=False))
+    return chance.permutation(np.asarray(segment.vectors[rows], dtype=np.float32))
+
+
+def _built(segment: Segment, factory: str, target: float) -> Structure:
+    """Build a structure of all vectors; the last ones serve as queries, for tuning it, before they are added.
+
+    The vectors of a merged segment stand in the order of their ids, which is that of their digests: any of them are as
+    good as drawn at random.
+    """
+    count = len(segment.ids)
+    index = _made(factory, segment.dim, count)
+    if _graph(index):
+        _inner(index).hnsw.efConstruction = EF_CONSTRUCTION
+    index.train(_sample(segment, max(TRAIN, PER_CENTROID * _needed(_inner(index)))))
+    known = count - min(HELD_OUT, count // 10)
+    _add(index, segment, 0, known)
+    facts = _tuned(index, segment, known, factory, target)
+    _add(index, segment, known, count)
+    return Structure(index, facts)
+
+
+def _add(index: FaissIndex, segment: Segment, start: int, stop: int) -> None:
+    for at in range(start, stop, BLOCK):
+        index.add(np.ascontiguousarray(segment.vectors[at : min(at + BLOCK, stop)], dtype=np.float32))
+
+
+# -- tuning -------------------------------------------------------------------------------------------------------
+
+
+def _tuned(index: FaissIndex, segment: Segment, known: int, factory: str, target: float) -> Facts:
+    """Find the least effort, then the fewest candidates, with which the first `known` vectors are found well enough.
+
+    The queries are the vectors behind them, which the index does not hold yet. Well enough is two standard errors above
+    the target, so that it holds for other queries too: of those that fail, some find nothing, which makes for large
+    errors.
+    """
+    corpus = Segment(segment.ids[:known], segment.vectors[:known])
+    queries = np.ascontiguousarray(segment.vectors[known:], dtype=np.float32)
+    facts = Facts(factory, len(segment.ids), segment.dim, target)
+    if not len(queries) or known < AT:
+        return facts
+    worst = flat.search(corpus, queries, AT).scores[:, -1:]
+    for effort in _efforts(index):
+        count = min(known, REFINED * AT if not _graph(index) else min(effort, REFINED * AT))
+        rows = proposals(index, queries, count, effort)
+        right = flat.products(corpus, queries, rows) >= worst - 2 * flat.margin(segment.dim)
+        recalls = np.minimum(np.cumsum(right, axis=1), AT).mean(axis=0) / AT  # after so many candidates
+        spread = np.minimum(right.sum(axis=1), AT).std() / AT / np.sqrt(len(queries))
+        enough = np.flatnonzero(recalls >= min(1.0, target + 2 * spread))
+        last = int(enough[0]) if len(enough) else count - 1
+        facts = facts.measured(effort, max(1.0, (last + 1) / AT), float(recalls[last]), len(queries))
+        if len(enough):
+            break
+    return facts
+
+
+def _efforts(index: FaissIndex) -> Sequence[int]:
+    inner = _inner(index)
+    if isinstance(inner, faiss.IndexHNSW):
+        return EFFORTS
+    if isinstance(inner, faiss.IndexIVF):
+        return [2**power for power in range(int(inner.nlist).bit_length())]
+    return [1]

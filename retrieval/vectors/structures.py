@@ -1,0 +1,256 @@
+"""Segments with a search structure beside each large one: the default store.
+
+The vectors are those of `exact`; a small segment is searched by looking at all of them (`flat`). A large one has a
+structure of FAISS, derived from its vectors, in two files: what it is and how well it searches (JSON), and the bytes of
+FAISS. The ref is `VECTORS+FACTS+STRUCTURE`, the three digests. FAISS is imported only where there is a structure.
+
+FAISS reads many a damaged file in silence, and some overwrite its memory (facebookresearch/faiss#5400), so it is given
+only bytes that have been checked. The facts hold a digest of each piece of them, so that all processors can do that.
+"""
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval import plugins
+from retrieval.types import EXACT, Hits, Ids, SearchForm, Vectors
+from retrieval.vectors import FLAT, Form, exact, flat, structured
+from retrieval.vectors.exact import ExactVectors, Segment
+from retrieval.vectors.flat import Mask
+
+SUFFIXES = (exact.SUFFIX, ".structure", ".faiss")
+PIECE = 8_000_000
+"""Bytes of a structure that one digest stands for."""
+FEW = 0.2
+"""Share of a segment's vectors, that may be found, under which all of them are looked at: a graph leads past them."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a structure is, and how well it searches."""
+
+    factory: str
+    """As FAISS writes it."""
+    vectors: int
+    dim: int
+    target: float
+    """The recall that was asked for."""
+    effort: int = 1
+    """efSearch of a graph, nprobe of inverted lists."""
+    refine: float = 1.0
+    """Candidates for each neighbour asked for; those are ranked by the stored vectors."""
+    recall: float = 0.0
+    """Share of the ten nearest that was found of held-out vectors, which were not in the structure yet."""
+    queries: int = 0
+    """How many those were."""
+    pieces: tuple[str, ...] = ()
+    """The SHA-256 of each `PIECE` of FAISS' bytes, in hexadecimal."""
+
+    @property
+    def sufficient(self) -> bool:
+        """Whether it finds what was asked for; else the vectors are searched without it."""
+        return self.recall >= self.target
+
+    def measured(self, effort: int, refine: float, recall: float, queries: int) -> Self:
+        """Return the facts with the outcome of tuning."""
+        return replace(self, effort=effort, refine=refine, recall=recall, queries=queries)
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """Return the facts in a file that is named by its digest; None where that is missing or damaged."""
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return None
+        if hashlib.sha256(data).hexdigest() != path.stem:
+            return None
+        facts = json.loads(data)
+        return cls(**facts | {"pieces": tuple(facts["pieces"])})
+
+
+class StructuredVectors:
+    """The segments in `folder`, the large ones with a structure."""
+
+    def __init__(self, folder: Path, *, float16: bool = False) -> None:
+        """Use `folder`; `float16` keeps the vectors that are written from now on in half the bytes."""
+        self.folder = folder
+        self._exact = ExactVectors(folder, float16=float16)
+        self._mutex = threading.Lock()
+        self._parts: dict[str, Part] = {}
+
+    def append(self, ids: Ids, vectors: Vectors) -> str:
+        """Write a segment, durable on return, without a structure."""
+        return self._exact.append(ids, vectors)
+
+    def snapshot(self, refs: Sequence[str]) -> "StructuredSnapshot":
+        """Open segments, but for those that the last snapshot has opened and that are as they were."""
+        with self._mutex:
+            parts = [self._opened(ref) for ref in refs]
+            self._parts = {part.ref: part for part in parts if not part.damaged}
+        return StructuredSnapshot(parts)
+
+    def merge(self, refs: Sequence[str], live: Ids | None = None, form: Form | None = None) -> str:
+        """Write the live vectors of `refs` as one segment, in ascending order of id, with a structure of that form."""
+        segments = [exact.open_segment(self.folder / files_of(ref)[0]) for ref in refs]
+        if len(refs) == 1 and (live is None or np.isin(segments[0].ids, live).all()):
+            vectors = refs[0].split("+")[0]
+        else:
+            vectors = self._exact.merged(segments, live)
+        if not vectors or form is None or form.factory == FLAT:
+            return vectors
+        return "+".join([vectors, *self._derive(exact.open_segment(self.folder / files_of(vectors)[0]), form)])
+
+    def sweep(self, keep: Collection[str], older_than: timedelta) -> int:
+        """Delete what no ref names."""
+        return exact.sweep(self.folder, {name for ref in keep for name in files_of(ref)}, older_than)
+
+    def _derive(self, segment: Segment, form: Form) -> tuple[str, str]:
+        """Write the structure of a segment; return the digests of its facts and of its bytes."""
+        made = plugins.load("vectors:faiss").derived(segment, form)
+        structure = exact.write_durably(self.folder, SUFFIXES[2], made.chunks())
+        pieces = _digests(np.memmap(self.folder / (structure + SUFFIXES[2]), dtype=np.uint8, mode="r"))
+        facts = json.dumps(asdict(replace(made.facts, pieces=pieces)), sort_keys=True).encode()
+        return exact.write_durably(self.folder, SUFFIXES[1], [facts]), structure
+
+    def _opened(self, ref: str) -> "Part":
+        stamp = self._stamp(ref)
+        before = self._parts.get(ref)
+        if before is not None and before.stamp == stamp:
+            return before
+        segment = exact.open_segment(self.folder / files_of(ref)[0])
+        structure = self._structure(ref, segment) if structured(ref) else None
+        return Part(ref, stamp, segment, structure)
+
+    def _stamp(self, ref: str) -> tuple[Any, ...]:
+        """Return what changes when one of the files of a ref does; missing ones are noticed where they are opened."""
+        found = []
+        for name in files_of(ref):
+            try:
+                at = os.stat(self.folder / name)
+            except OSError:
+                return ()
+            found.append((at.st_ino, at.st_size, at.st_mtime_ns))
+        return tuple(found)
+
+    def _structure(self, ref: str, segment: Segment) -> Any:  # noqa: ANN401 - a class that only FAISS has
+        """Open a structure; None where it is missing, or is not what was written."""
+        _, facts_at, structure_at = (self.folder / name for name in files_of(ref))
+        facts = Facts.read(facts_at)
+        try:
+            data = np.memmap(structure_at, dtype=np.uint8, mode="r")
+        except (OSError, ValueError):  # missing, or empty
+            return None
+        if facts is None or facts.pieces != _digests(data):
+            return None
+        return plugins.load("vectors:faiss").opened(facts, data, segment)
+
+
+def files_of(ref: str) -> list[str]:
+    """Return the names of the files of `ref`: vectors, and if it has them facts and structure."""
+    digests = ref.split("+")
+    suffixes = SUFFIXES if structured(ref) else (SUFFIXES[0], SUFFIXES[2])
+    return [digest + suffix for digest, suffix in zip(digests, suffixes, strict=False)]
+
+
+def _digests(data: NDArray[np.uint8]) -> tuple[str, ...]:
+    pieces = [data[start : start + PIECE] for start in range(0, len(data), PIECE)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return tuple(pool.map(lambda piece: hashlib.sha256(piece.data).hexdigest(), pieces))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A segment, open."""
+
+    ref: str
+    stamp: tuple[Any, ...]
+    segment: Segment
+    structure: Any
+    """An open structure; None where there is none, or where it is damaged."""
+
+    @property
+    def damaged(self) -> bool:
+        """Whether the structure that the ref names cannot be used."""
+        return structured(self.ref) and self.structure is None
+
+    @property
+    def approximate(self) -> bool:
+        """Whether the structure is what the segment is searched with."""
+        return self.structure is not None and self.structure.facts.sufficient
+
+    @property
+    def form(self) -> SearchForm:
+        """How the segment is searched."""
+        count = len(self.segment.ids)
+        if not self.approximate:
+            return SearchForm(EXACT, count)
+        facts = self.structure.facts
+        return SearchForm(facts.factory, count, facts.recall, facts.target)
+
+    def search(self, queries: Vectors, k: int, allowed: Mask | None, *, exact: bool) -> Hits:
+        """Return the nearest ids of each query; all that there are where the structure finds fewer than `k`."""
+        if exact or not self.approximate or (allowed is not None and allowed.mean() < FEW):
+            return flat.search(self.segment, queries, k, allowed)
+        hits: Hits = self.structure.search(self.segment, queries, k, allowed)
+        there = len(self.segment.ids) if allowed is None else int(allowed.sum())
+        missing = np.flatnonzero((hits.ids[:, : min(k, there)] < 0).any(axis=1))
+        if len(missing):
+            found = flat.search(self.segment, queries[missing], k, allowed)
+            hits.ids[missing], hits.scores[missing] = found.ids, found.scores
+        return hits
+
+
+class StructuredSnapshot:
+    """Some segments, each searched through its structure where it has one that is whole."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = parts
+        self.damaged = [part.ref for part in parts if part.damaged]
+        self.count = sum(len(part.segment.ids) for part in parts)
+        self._masks: tuple[Ids, Sequence[Mask | None]] | None = None
+
+    @property
+    def forms(self) -> Sequence[SearchForm]:
+        """How the vectors are searched; what is searched exactly is one part."""
+        forms = [part.form for part in self.parts if part.approximate]
+        rest = self.count - sum(form.vectors for form in forms)
+        forms += [SearchForm(EXACT, rest)] * bool(rest)
+        return sorted(forms, key=lambda form: -form.vectors)
+
+    def search(self, queries: Vectors, k: int, only: Ids | None = None, *, exact: bool = False) -> Hits:
+        """Return the nearest ids of each query."""
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        found = [
+            part.search(queries, k, allowed, exact=exact)
+            for part, allowed in zip(self.parts, self._allowed(only), strict=True)
+        ]
+        return found[0] if len(found) == 1 else _combined(found, len(queries), k)
+
+    def get(self, ids: Ids) -> Vectors:
+        """Return stored vectors."""
+        return exact.gathered([part.segment for part in self.parts], ids)
+
+    def _allowed(self, only: Ids | None) -> Iterator[Mask | None]:
+        """Yield for each segment which of its rows may be found, None for all; those of the last `only` are kept."""
+        if only is None:
+            yield from [None] * len(self.parts)
+            return
+        known = self._masks
+        if known is None or known[0] is not only:
+            masks = [np.isin(part.segment.ids, only) for part in self.parts]
+            known = self._masks = only, [None if mask.all() else mask for mask in masks]
+        yield from known[1]
+
+
+def _combined(found: Sequence[Hits], queries: int, k: int) -> Hits:
+    return exact.combined([exact.nobody(queries, k), *found])
