@@ -196,7 +196,7 @@ class Store:
         """Let go of the files; the last to do so folds SQLite's log into the database."""
         self._database.close()
         self._opened = None
-        self.vectors.snapshot(())  # which lets go of what the last one has opened
+        self.__dict__.pop("vectors", None)  # and with it what its snapshots have opened
 
     # -- reading --------------------------------------------------------------------------------------------------
 
