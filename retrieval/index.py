@@ -318,6 +318,7 @@ class Index:
             dim=self._model.row["dim"],
             roots=folders,
             search=self._forms(),
+            parity=(model.stored_facts(self._store) or {}).get("parity"),
             offline=coverage.offline,
             failures=coverage.unreadable,
             bytes=_bytes(self._store.folder),

@@ -175,12 +175,20 @@ def runs_on_keras(execution: Execution, *, many: bool) -> bool:
     return False
 
 
-def stored_graph(store: Store) -> "Graph | None":
-    """Read the index's own copy of its compiled network; None where it has none that is whole."""
-    from retrieval.compiled import ENCODER, GRAPH, Graph
+def stored_facts(store: Store) -> dict[str, Any] | None:
+    """Return the facts of the index's own copy of its compiled network, None where it has none."""
+    from retrieval.compiled import GRAPH
 
     with store.connection() as connection:
-        facts = metadata.setting(connection, GRAPH)
+        facts: dict[str, Any] | None = metadata.setting(connection, GRAPH)
+    return facts
+
+
+def stored_graph(store: Store) -> "Graph | None":
+    """Read the index's own copy of its compiled network; None where it has none that is whole."""
+    from retrieval.compiled import ENCODER, Graph
+
+    facts = stored_facts(store)
     return None if facts is None else Graph.read(store.folder / ENCODER, facts)
 
 

@@ -249,6 +249,9 @@ class Info:
     """On disk, everything included."""
     search: tuple[SearchForm, ...] = ()
     """How the vectors are searched, largest part first; none where files of the index are damaged."""
+    parity: float | None = None
+    """Least cosine between the vectors of the compiled network and Keras', of the pictures that it was held against;
+    None where the index has no compiled network."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the facts as JSON knows them."""

@@ -279,6 +279,7 @@ def test_a_damaged_copy_is_found_done_without_and_put_back(gallery: Path, tmp_pa
     with Index.create(tmp_path / "index", **options) as index:
         index.add(gallery)
         answer = index.search(tmp_path / "query.png")
+        assert (index.info().parity or 0) >= PARITY
     path = next((tmp_path / "index" / "encoder").glob("*.bin"))
     data = path.read_bytes()
     if damage == "missing":

@@ -35,6 +35,8 @@ def _put_info(facts: Info) -> None:
     put(f"vectors     {facts.vectors} of {facts.dim} numbers, by {facts.backbone}")
     put(f"generation  {facts.generation}")
     put(f"size        {facts.bytes / 1e6:.1f} MB on disk")
+    if facts.parity is not None:
+        put(f"compiled    with cosine {facts.parity:.5f} to Keras")
     if facts.search:
         put(f"search      {', '.join(map(_form, facts.search))}")
     put(f"offline     {facts.offline}")
