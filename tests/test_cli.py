@@ -171,7 +171,19 @@ def test_verbose_adds_the_traceback(home: Path) -> None:
 
 def test_info_is_for_people_and_for_programs(home: Path) -> None:
     facts = json.loads(run("info", "--json", "-i", home / "index").stdout)
-    keys = ["images", "vectors", "generation", "backbone", "dim", "roots", "offline", "failures", "bytes", "search"]
+    keys = [
+        "images",
+        "vectors",
+        "generation",
+        "backbone",
+        "dim",
+        "roots",
+        "offline",
+        "failures",
+        "bytes",
+        "search",
+        "parity",
+    ]
     assert list(facts) == keys
     assert (facts["images"], facts["vectors"], facts["dim"], facts["offline"], facts["failures"]) == (13, 13, 13, 0, 2)
     assert facts["search"] == [{"form": "exact", "vectors": 13, "recall": 1.0, "target": 1.0}]
