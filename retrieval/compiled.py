@@ -163,6 +163,10 @@ def convert(reference: Any, *, half: bool = True) -> Graph:  # noqa: ANN401 - a 
     return Graph(files, facts)
 
 
+def _forgotten() -> Encoder:
+    raise AssertionError("the reference is asked for once")
+
+
 class CompiledEncoder:
     """The encoder of a graph. With the first pictures it finds out how it runs best, and whether it may."""
 
@@ -191,6 +195,7 @@ class CompiledEncoder:
         with self._choosing:
             if self._chosen is None:
                 self._chosen = self._measured(batch[:SAMPLE])
+                self._reference = _forgotten  # for it holds the whole network once more
         return self._chosen.images(batch)
 
     def _run(self, precision: str) -> Encoder:

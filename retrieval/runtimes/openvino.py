@@ -19,12 +19,25 @@ from retrieval.runtimes import Execution
 from retrieval.types import Pixels, Vectors
 
 # OpenVINO's converter, which is not used here, reports each import to its makers (openvino/tools/ovc/__init__.py);
-# without it, no telemetry is loaded, and the import takes a third less time.
-sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
+# without it no telemetry is loaded, and the import takes a third less time. Whoever else wants it finds it below.
+_CONVERTER = "openvino.tools.ovc"
+_blocked = "openvino" not in sys.modules
+if _blocked:
+    sys.modules[_CONVERTER] = None  # type: ignore[assignment]
 import openvino as _openvino  # noqa: E402
 
-del sys.modules["openvino.tools.ovc"]
 openvino: Any = _openvino
+
+
+def _convert_model(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - OpenVINO's own
+    from openvino.tools.ovc import convert_model
+
+    return convert_model(*arguments, **options)
+
+
+if _blocked:
+    del sys.modules[_CONVERTER]
+    openvino.convert_model = _convert_model
 
 DEVICE = "CPU"
 
