@@ -44,8 +44,8 @@ def test_corel_1k_leave_one_out(index: Index, shared: Callable[[str], Path]) -> 
     relevant = [
         [match.path.parent == picture.parent for match in row] for picture, row in zip(pictures, results, strict=True)
     ]
-    assert np.mean([row[0] for row in relevant]) >= 0.965
-    assert np.mean([average_precision(row) for row in relevant]) >= 0.875
+    assert np.mean([row[0] for row in relevant]) >= 0.969  # 0.972 on Keras, of pictures decoded whole
+    assert np.mean([average_precision(row) for row in relevant]) >= 0.880  # 0.885 likewise
     index.remove(folder)
 
 
