@@ -5,7 +5,6 @@ import json
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -71,8 +70,6 @@ def results(names: Iterable[str], setting: Setting) -> Iterator[Row | Growth]:
         try:
             yield from BENCHES[name](setting)
         except Exception as error:  # noqa: BLE001 - the others are to run
-            if os.environ.get("RETRIEVAL_BENCH_DEBUG"):
-                traceback.print_exc()
             yield Row(name, (BENCHES[name].__doc__ or "").strip(), trouble=str(error) or type(error).__name__)
         say(f"  {time.perf_counter() - start:.0f} s")
 

@@ -200,7 +200,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 
 
 def vectors(setting: Setting, count: int) -> list[Path]:
-    """Return files of `count` real vectors in all, at most `PART` in each: mobilenet_v2's of parts of small pictures."""
+    """Return files of `count` real vectors, at most `PART` in each: mobilenet_v2's, of parts of small pictures."""
     return [_real(setting, f"{number:03}", min(PART, count - number * PART)) for number in range(-(-count // PART))]
 
 
@@ -221,7 +221,8 @@ def mixed_queries(setting: Setting) -> Path:
 
 
 def _real(setting: Setting, name: str, count: int) -> Path:
-    place = setting.cache / f"{kind(setting)}-vectors" / (f"{name}.npy" if count in {PART, QUERIES} else f"{count}.npy")
+    whole = count == PART or name == "queries"
+    place = setting.cache / f"{kind(setting)}-vectors" / (f"{name}.npy" if whole else f"{name}-{count}.npy")
     pictures = (PART, UNLABELLED_COUNT) if name == "queries" else (0, PART)
     seed = PART if name == "queries" else int(name)
     return made(place, lambda path: apart(embed_parts, setting.data, weights(setting), path, count, seed, *pictures))
