@@ -34,6 +34,8 @@ PART = 10_000
 QUERIES = 1000
 A_FOLDER = 200
 """Files in one."""
+GRAIN = 5.0
+"""Deviation of the noise in pictures that are enlarged: a JPEG of 12 megapixels then has about 3 MB, as cameras' do."""
 NOISE = 0.003
 """Deviation of what is added to each number of a mixture of vectors, whose numbers are about 0.03."""
 
@@ -129,7 +131,7 @@ def _draw_all(folder: Path) -> None:
 def _drawn(number: int, size: tuple[int, int]) -> bytes:
     chance = random.Random(number)
     image = draw(SHAPES[number % len(SHAPES)], chance).resize(size, Image.Resampling.BICUBIC)
-    return _jpeg(_grainy(image, number, 6))
+    return _jpeg(_grainy(image, number, GRAIN))
 
 
 def _grainy(image: Image.Image, number: int, deviation: float) -> Image.Image:
@@ -153,7 +155,7 @@ def enlarge_all(sources: list[str], folder: str) -> None:
     def enlarged(number: int) -> bytes:
         with Image.open(sources[number]) as image:
             large = image.convert("RGB").resize((4000, 3000), Image.Resampling.BICUBIC)
-        return _jpeg(_grainy(large, number, 7))
+        return _jpeg(_grainy(large, number, GRAIN))
 
     with ThreadPoolExecutor(cores()) as pool:
         _spread(Path(folder), pool.map(enlarged, range(len(sources))), ".jpg")

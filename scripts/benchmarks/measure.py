@@ -58,7 +58,7 @@ class Setting:
             long_rounds=2,
             short_rounds=5,
             photographs=800,
-            heavy=192,
+            heavy=128,
             megapixel=(24, 192),
             families=4,
             indexed=4000,

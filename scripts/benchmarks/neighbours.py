@@ -24,7 +24,7 @@ SINGLE = 300
 """Queries that are asked one by one."""
 EFFORTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)
 """Values of hnswlib's ef that are tried, until the recall is reached."""
-HNSWLIB = "hnswlib is missing: pip install 'retrieval[bench]'"
+HNSWLIB = "hnswlib is missing: pip install hnswlib"
 
 Ask = Callable[[Vectors], Ids]
 """Queries (n, dim) -> ids of the nearest (n, K)."""
@@ -33,12 +33,7 @@ Ask = Callable[[Vectors], Ids]
 def against_hnswlib(setting: Setting) -> Iterator[Row]:
     """Compare recall on real vectors, then speed and bytes at the same recall."""
     parts, asked = corpora.vectors(setting, setting.vectors), corpora.queries(setting)
-    theirs = importlib.util.find_spec("hnswlib") is not None
-    kept = (
-        corpora.made(setting.cache / f"hnswlib-{corpora.kind(setting)}-{setting.vectors}", _graph(parts))
-        if theirs
-        else None
-    )
+    kept = None if importlib.util.find_spec("hnswlib") is None else _kept_hnswlib(setting, parts)
     with TemporaryDirectory(dir=setting.cache) as home:
         found = apart(compared, home, parts, asked, kept, setting.short_rounds)
     name, of = f"vectors-{setting.vectors // 1000}k", f"{setting.vectors:,} vectors of {corpora.kind(setting)} pictures"
@@ -79,10 +74,6 @@ def growth(setting: Setting) -> Iterator[Growth]:
         yield Growth(count, 1000 * query_s, built_in["build_s"], built_in["bytes"] / count, built_in["peak"] / 1e6)
 
 
-def _graph(parts: Sequence[Path]) -> Callable[[Path], None]:
-    return lambda partial: apart(build_hnswlib, partial, parts)
-
-
 # -- ours ---------------------------------------------------------------------------------------------------------
 
 
@@ -117,6 +108,11 @@ def _asking(folder: str, ref: str) -> Ask:
 
 
 # -- theirs -------------------------------------------------------------------------------------------------------
+
+
+def _kept_hnswlib(setting: Setting, parts: Sequence[Path]) -> Path:
+    place = setting.cache / f"hnswlib-{corpora.kind(setting)}-{setting.vectors}"
+    return corpora.made(place, lambda partial: apart(build_hnswlib, partial, parts))
 
 
 def build_hnswlib(place: str, parts: Sequence[str]) -> None:
