@@ -36,6 +36,7 @@ def test_a_target_may_be_about_a_difference_or_a_value() -> None:
     near = Row("a", "what", 0.970, 0.972, target=at_most(0.003), of="difference")
     assert near.figure == pytest.approx(0.002)
     assert near.met
+    assert near.cells()[2:] == ["0.97", "0.972", "Δ 0.0020", "≤ 0.003", "yes"]
     assert Row("a", "what", 0.985, target=at_least(0.99), of="value").met is False
 
 

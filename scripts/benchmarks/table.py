@@ -80,7 +80,8 @@ class Row:
     def cells(self) -> list[str]:
         """Return the row as the table shows it."""
         outcome = self.trouble or {None: "", True: "yes", False: "**no**"}[self.met]
-        figure = "" if self.of == "value" or self.figure is None else f"{self.figure:.3g}"
+        forms = {"ratio": "{:.3g}", "difference": "Δ {:.4f}", "value": ""}
+        figure = "" if self.figure is None else forms[self.of].format(self.figure)
         ours, baseline = (_quantity(value, self.unit) for value in (self.ours, self.baseline))
         return [self.name, self.what, ours, baseline, figure, str(self.target or ""), outcome]
 
