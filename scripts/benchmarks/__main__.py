@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_cache_path
 
@@ -57,8 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         code = INTERRUPTED
     print(f"{sentence(facts)}.\n\n{tables(rows)}" if rows else "no figures")
     if given.json is not None:
-        found = {"machine": facts, "quick": given.quick, "rows": [row.as_dict() for row in rows]}
-        given.json.write_text(json.dumps(found, indent=1) + "\n")
+        given.json.write_text(json.dumps({"machine": facts, "quick": given.quick} | _by_kind(rows), indent=1) + "\n")
     return code
 
 
@@ -72,6 +72,13 @@ def results(names: Iterable[str], setting: Setting) -> Iterator[Row | Growth]:
         except Exception as error:  # noqa: BLE001 - the others are to run
             yield Row(name, (BENCHES[name].__doc__ or "").strip(), trouble=str(error) or type(error).__name__)
         say(f"  {time.perf_counter() - start:.0f} s")
+
+
+def _by_kind(rows: Iterable[Row | Growth]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {"rows": [], "growth": []}
+    for row in rows:
+        found["rows" if isinstance(row, Row) else "growth"].append(row.as_dict())
+    return found
 
 
 def _options() -> argparse.ArgumentParser:

@@ -63,12 +63,15 @@ def weights(setting: Setting) -> str:
     return RANDOM if setting.data is None else os.fspath(setting.data / WEIGHTS)
 
 
-def code() -> str:
-    """Return a digest of the package: an index is kept for the code that made it."""
+def index(setting: Setting, name: str, build: Callable[[Path], None]) -> Path:
+    """Return an index that the package as it is has made; those of other versions are deleted."""
     digest = hashlib.sha256()
     for path in sorted(Path(retrieval.__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    place = setting.cache / f"{name}-{digest.hexdigest()[:12]}"
+    for other in set(setting.cache.glob(f"{name}-*")) - {place}:
+        shutil.rmtree(other)
+    return made(place, build)
 
 
 def files_below(folder: Path) -> list[Path]:

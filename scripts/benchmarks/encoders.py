@@ -26,7 +26,7 @@ def families(setting: Setting) -> Iterator[Row]:
     ratios = []
     for name in smallest()[: setting.families]:
         say(f"  {name}")
-        ours, keras = apart(rates, name, corpora.originals(setting)[:BATCH], setting.long_rounds + 2)
+        ours, keras = apart(rates, name, corpora.originals(setting)[:BATCH], setting.long_rounds + 1)
         found = row("encoder", f"{name}, {BATCH} pictures at a time", ours, keras, "pictures/s", at_least(2))
         ratios.append(found.figure or 0.0)
         yield found

@@ -59,7 +59,7 @@ class Setting:
             short_rounds=5,
             photographs=800,
             heavy=128,
-            megapixel=(24, 192),
+            megapixel=(16, 128),
             families=4,
             indexed=4000,
             unchanged=20_000,

@@ -53,7 +53,7 @@ def million(setting: Setting) -> Iterator[Row]:
     with TemporaryDirectory(dir=setting.cache) as home:
         found = apart(grown, home, parts, asked)
         opening = apart(opened, home, found["ref"], asked)
-    of = "1,000,000 vectors, each a normalised mixture of two real ones and a little noise"
+    of = f"{MILLION:,} vectors, each a normalised mixture of two real ones and a little noise"
     name = "vectors-1m"
     yield Row(name, f"recall@{K} among {of}", found["recall"], target=at_least(RECALL), of="value")
     yield Row(name, "one query, median", 1000 * found["query_s"], None, "ms", at_most(5), of="value")

@@ -54,8 +54,8 @@ def warm(setting: Setting) -> Iterator[Row]:
 def index(setting: Setting) -> Path:
     """Return an index of small pictures, made by the code as it is."""
     folder = corpora.small(setting, setting.indexed)
-    place = setting.cache / f"{corpora.kind(setting)}-index-{setting.indexed}-{corpora.code()}"
-    return corpora.made(place, lambda partial: apart(made_index, folder, partial, corpora.weights(setting)))
+    name, given = f"{corpora.kind(setting)}-index-{setting.indexed}", corpora.weights(setting)
+    return corpora.index(setting, name, lambda place: apart(made_index, folder, place, given))
 
 
 # -- what runs in a process of its own ----------------------------------------------------------------------------

@@ -42,8 +42,7 @@ def unchanged(setting: Setting) -> Iterator[Row]:
     """Update an index of files that are as they were."""
     count = setting.unchanged
     folder = corpora.tiny(setting, count)
-    place = setting.cache / f"tiny-index-{count}-{corpora.code()}"
-    index = corpora.made(place, lambda partial: apart(made_index, folder, partial))
+    index = corpora.index(setting, f"tiny-index-{count}", lambda place: apart(made_index, folder, place))
     update = ("-m", "retrieval", "index", folder, "--index", index)
 
     def ours() -> float:
