@@ -23,11 +23,11 @@ def setting(tmp_path: Path) -> Setting:
 
 
 def test_a_ratio_is_ours_by_the_baseline() -> None:
-    fast = row("a", "what", [8.0, 10.0, 90.0], [2.0, 1.0, 2.5], "pictures/s", at_least(4))
+    fast = row("a", "what", [[8.0, 10.0, 90.0], [2.0, 1.0, 2.5]], "pictures/s", at_least(4))
     assert (fast.ours, fast.baseline, fast.figure, fast.met) == (10.0, 2.0, 5.0, True)
     assert not replace(fast, target=at_least(6)).met
     assert fast.samples == {"ours": [8.0, 10.0, 90.0], "baseline": [2.0, 1.0, 2.5]}
-    slow = row("a", "what", [1.0], [4.0], "s", at_most(0.25))
+    slow = row("a", "what", [[1.0], [4.0]], "s", at_most(0.25))
     assert (slow.figure, slow.met) == (0.25, True)
     assert not replace(slow, ours=1.1).met
 
@@ -48,7 +48,7 @@ def test_without_a_figure_or_a_target_nothing_is_met_or_missed() -> None:
 
 def test_the_table() -> None:
     rows = [
-        row("a", "x | y", [12.0], [3.0], "pictures/s", at_least(5)),
+        row("a", "x | y", [[12.0], [3.0]], "pictures/s", at_least(5)),
         Row("b", "z", trouble="it\nbroke"),
         Growth(1000, 0.5, 1.0, 5128.0, 90.0),
     ]

@@ -26,8 +26,8 @@ def families(setting: Setting) -> Iterator[Row]:
     ratios = []
     for name in smallest()[: setting.families]:
         say(f"  {name}")
-        ours, keras = apart(rates, name, corpora.originals(setting)[:BATCH], setting.long_rounds + 1)
-        found = row("encoder", f"{name}, {BATCH} pictures at a time", ours, keras, "pictures/s", at_least(2))
+        sides = apart(rates, name, corpora.originals(setting)[:BATCH], setting.long_rounds + 1)
+        found = row("encoder", f"{name}, {BATCH} pictures at a time", sides, "pictures/s", at_least(2))
         ratios.append(found.figure or 0.0)
         yield found
     what = f"median of {len(ratios)} families"
@@ -56,6 +56,7 @@ def rates(name: str, paths: list[str], rounds: int) -> list[list[float]]:
         many = np.concatenate([scaled] * times)
         return times * BATCH / seconds_of(lambda: network.predict(many, batch_size=BATCH, verbose=0))
 
-    ours(1), keras(1)  # compiled, and the precision chosen
+    for side in (ours, keras):
+        side(1)  # compiles, and chooses the precision
     times = [min(MOST, int(1 + ENOUGH * side(1) / BATCH)) for side in (ours, keras)]
     return in_turns(rounds, lambda: ours(times[0]), lambda: keras(times[1]))

@@ -141,12 +141,10 @@ def in_turns(rounds: int, *sides: Callable[[], float]) -> list[list[float]]:
     return samples
 
 
-def row(
-    name: str, what: str, ours: Sequence[float], baseline: Sequence[float], unit: str, target: Target | None
-) -> Row:
-    """Return the row of the medians of two sides."""
-    samples = {"ours": ours, "baseline": baseline}
-    return Row(name, what, statistics.median(ours), statistics.median(baseline), unit, target, samples=samples)
+def row(name: str, what: str, sides: Sequence[Sequence[float]], unit: str, target: Target | None) -> Row:
+    """Return the row of the medians of two sides: ours, and the baseline."""
+    ours, baseline = map(statistics.median, sides)
+    return Row(name, what, ours, baseline, unit, target, samples=dict(zip(("ours", "baseline"), sides, strict=True)))
 
 
 def seconds_of(work: Callable[[], object]) -> float:

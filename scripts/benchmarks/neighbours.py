@@ -4,6 +4,7 @@ import importlib.util
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -42,7 +43,7 @@ def against_hnswlib(setting: Setting) -> Iterator[Row]:
         raise BenchError(HNSWLIB)
     level = f"recall {found['recall']:.4f} against hnswlib at {found['their_recall']:.4f} (ef {found['ef']})"
     what = f"{corpora.QUERIES:,} queries at once, k = {K}, {of}, {level}"
-    yield row(name, what, *found["rates"], "queries/s", at_least(1))
+    yield row(name, what, found["rates"], "queries/s", at_least(1))
     what = f"bytes a vector of the search structure, {of}, against hnswlib's"
     yield Row(name, what, found["bytes"], kept.stat().st_size / setting.vectors, "", at_most(0.333))
 
@@ -200,8 +201,7 @@ def query_seconds(folder: str, ref: str, asked: str) -> float:
 
 def _single(ask: Ask, queries: Vectors) -> float:
     ask(queries[:1])
-    some = queries[:SINGLE]
-    return statistics.median(seconds_of(lambda at=at: ask(some[at : at + 1])) for at in range(len(some)))
+    return statistics.median(seconds_of(partial(ask, query[None])) for query in queries[:SINGLE])
 
 
 def nearest(parts: Sequence[str], queries: Vectors) -> Ids:

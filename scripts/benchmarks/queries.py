@@ -36,10 +36,11 @@ def _cold(setting: Setting, name: str, which: str, picture: Path, limit: float) 
     def keras() -> float:
         return timed(IMPORT)
 
-    ours(), keras()  # their files are in memory from now on
+    for side in (ours, keras):
+        side()  # its files are in memory from now on
     times = in_turns(setting.short_rounds, ours, keras)
     what = f"`retrieval query`, {which} among {setting.indexed:,}, whole process, against `import keras`"
-    return row(name, what, *times, "s", at_most(limit))
+    return row(name, what, times, "s", at_most(limit))
 
 
 def warm(setting: Setting) -> Iterator[Row]:
@@ -48,7 +49,7 @@ def warm(setting: Setting) -> Iterator[Row]:
         warm_times, index(setting), corpora.originals(setting)[:ASKED], corpora.weights(setting), setting.short_rounds
     )
     what = f"`Index.search` among {setting.indexed:,}, against decoding and encoding the picture alone"
-    yield row("warm-query", what, *found, "ms", at_most(1.3))
+    yield row("warm-query", what, found, "ms", at_most(1.3))
 
 
 def index(setting: Setting) -> Path:
@@ -83,6 +84,7 @@ def warm_times(place: str, paths: list[str], given: str, rounds: int) -> list[li
             for path in paths:
                 assert len(opened.search(os.fspath(path), K)) == K
 
-        ours(), alone()
+        for side in (ours, alone):
+            side()  # the network is loaded from now on
         each = 1000 / len(paths)
         return in_turns(rounds, lambda: each * seconds_of(ours), lambda: each * seconds_of(alone))

@@ -51,11 +51,12 @@ def unchanged(setting: Setting) -> Iterator[Row]:
     def walk() -> float:
         return timed(("-c", WALK, folder), lambda output: output.startswith(f"{count} "))
 
-    ours(), walk()  # the system knows the files from now on
+    for side in (ours, walk):
+        side()  # the system knows the files from now on
     times = in_turns(setting.short_rounds, ours, walk)
     what = f"`retrieval index` over {count:,} unchanged files, whole process, against `os.walk` and `os.stat`"
     target = at_most(4) if count >= ENOUGH else None  # of few files, most is the start of the process
-    yield row("unchanged", what, *times, "s", target)
+    yield row("unchanged", what, times, "s", target)
 
 
 def memory(setting: Setting) -> Iterator[Row]:
@@ -64,7 +65,7 @@ def memory(setting: Setting) -> Iterator[Row]:
     apart(peak_of_indexing, few)  # compiles the network, which takes Keras and memory
     peaks = in_turns(1, lambda: apart(peak_of_indexing, many), lambda: apart(peak_of_indexing, few))
     what = "peak memory of indexing {1:,} pictures, against {0:,}".format(*setting.memory)
-    yield row("memory", what, *peaks, "MB", at_most(1.15))
+    yield row("memory", what, peaks, "MB", at_most(1.15))
 
 
 # -- what runs in a process of its own ----------------------------------------------------------------------------
