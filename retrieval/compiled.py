@@ -11,29 +11,30 @@ import hashlib
 import json
 import logging
 import os
-import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from retrieval import plugins
+from retrieval import cache, plugins
 from retrieval.backbones import IMAGENET, RANDOM, Backbone
 from retrieval.images import DECODE_RULE
 from retrieval.runtimes import AUTO, Encoder, Execution
 from retrieval.types import Pixels, Vectors
-from retrieval.vectors.exact import write_durably
+from retrieval.vectors.exact import sha256_of, write_durably
 
 PARITY = 0.999
 """Least cosine between a compiled network's vector and the reference's, of each picture; below, it is not used."""
 SAMPLE = 8
 """Pictures that are compared: the reference takes up to seconds for them."""
+RUNS = 3
+"""Runs of which the fastest is what a precision can do: what else the machine does makes for slower ones only."""
 WORTH = 1.1
 """How much faster a lower precision has to be."""
 GRAPH = "graph"
@@ -42,12 +43,12 @@ ENCODER = "encoder"
 """The folder of an index that has its files."""
 CONVERSION = 1
 """Version of how a network is converted; with another, it is converted anew."""
-STRUCTURE, WEIGHTS = ".xml", ".bin"
+SUFFIXES = (".xml", ".bin")
 
 Facts = dict[str, Any]
-"""What JSON holds of a graph: `files` (two digests), `fingerprint`, `backbone`, `dim`, `parity` (the least cosine; null
-where it has not been measured), `pictures` (how many it was measured on), `precisions` (processor -> the best one, and
-its least cosine to f32)."""
+"""What JSON holds of a graph: `files` (two digests); of what it is (`fingerprint`, `backbone`, `digest` of the weights,
+decode `rule`, `dim`); `parity` (the least cosine; null where it has not been measured), `pictures` (how many tell it),
+`precisions` (processor -> the best one, and its least cosine to f32)."""
 log = logging.getLogger("retrieval")
 
 
@@ -63,32 +64,32 @@ class Graph:
     def read(cls, folder: Path, facts: Facts) -> "Graph | None":
         """Read the graph that has these facts; None where its files are not what was written."""
         try:
-            files = [path.read_bytes() for path in paths(folder, facts)]
+            return cls.checked([path.read_bytes() for path in paths(folder, facts)], facts)
         except OSError:
             return None
-        whole = [hashlib.sha256(data).hexdigest() for data in files] == facts["files"]
-        return cls((files[0], files[1]), facts) if whole else None
+
+    @classmethod
+    def checked(cls, files: Sequence[bytes | None], facts: Facts) -> "Graph | None":
+        """Return the graph of these files; None where they are not what was written."""
+        structure, weights = files
+        if structure is None or weights is None or list(map(_digest, (structure, weights))) != facts["files"]:
+            return None
+        return cls((structure, weights), facts)
 
     def write(self, folder: Path) -> None:
         """Write the files into `folder`, durable on return; `OSError`."""
         folder.mkdir(parents=True, exist_ok=True)
         for path, data in zip(paths(folder, self.facts), self.files, strict=True):
-            write_durably(folder, path.suffix, (data,))
+            if sha256_of(path) != path.stem:
+                write_durably(folder, path.suffix, (data,))
 
 
 def paths(folder: Path, facts: Mapping[str, Any]) -> list[Path]:
     """Return where the files of a graph are."""
-    return [folder / (digest + suffix) for digest, suffix in zip(facts["files"], (STRUCTURE, WEIGHTS), strict=True)]
+    return [folder / (digest + suffix) for digest, suffix in zip(facts["files"], SUFFIXES, strict=True)]
 
 
-# -- the user's cache ---------------------------------------------------------------------------------------------
-
-
-def cache() -> Path:
-    """Return the folder of what can be made again: `retrieval` in the place that the system has for that (XDG)."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("retrieval")
+# -- in the user's cache ------------------------------------------------------------------------------------------
 
 
 def key(backbone: Backbone, weights: str) -> str | None:
@@ -97,8 +98,8 @@ def key(backbone: Backbone, weights: str) -> str | None:
     `weights` is what `locate_weights` gives.
     """
     if weights == IMAGENET:
-        home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
-        weights = os.fspath(Path(home, "models", backbone.weights_file))
+        home = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")
+        weights = os.path.join(home, "models", backbone.weights_file)
     try:
         with open(os.devnull if weights == RANDOM else weights, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -118,42 +119,41 @@ def key(backbone: Backbone, weights: str) -> str | None:
 
 def cached(name: str | None) -> Graph | None:
     """Return the graph that was converted before under that key."""
-    try:
-        facts = json.loads((cache() / f"{name}.json").read_text())
-        return Graph.read(cache(), facts)
-    except (OSError, ValueError, KeyError, TypeError):
+    data = cache.read(f"{name}.json") or b""
+    digest, _, text = data.partition(b"\n")
+    if not text or hashlib.sha256(text).hexdigest().encode() != digest:
         return None
+    facts = json.loads(text)
+    files = [cache.read(digest + suffix) for digest, suffix in zip(facts["files"], SUFFIXES, strict=True)]
+    return Graph.checked(files, facts)
 
 
 def remember(name: str | None, graph: Graph) -> None:
-    """Keep a graph, or new facts about it, in the cache, whole or not at all; one that cannot be written is none."""
+    """Keep a graph, or new facts about it."""
     if name is None:
         return
-    with suppress(OSError):
-        graph.write(cache())
-        partial = cache() / f"{secrets.token_hex(8)}.partial"
-        partial.write_text(json.dumps(graph.facts))
-        partial.replace(cache() / f"{name}.json")
-
-
-def _blobs() -> Path | None:
-    """Return the folder where OpenVINO keeps what it has compiled for this machine; None where there can be none."""
-    try:
-        (cache() / "compiled").mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return cache() / "compiled" if os.access(cache() / "compiled", os.W_OK) else None
+    for digest, suffix, data in zip(graph.facts["files"], SUFFIXES, graph.files, strict=True):
+        if cache.read(digest + suffix) != data:
+            cache.write(digest + suffix, data)
+    text = json.dumps(graph.facts).encode()
+    cache.write(f"{name}.json", hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
 
 
 # -- encoders -----------------------------------------------------------------------------------------------------
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def convert(reference: Any, *, half: bool = True) -> Graph:  # noqa: ANN401 - a KerasEncoder, which stays unimported
     """Return the graph of a Keras encoder, with weights rounded to float16 where `half`."""
     files = plugins.load("openvino:converted")(reference.frozen(), half=half)
     facts = {
-        "files": [hashlib.sha256(data).hexdigest() for data in files],
+        "files": list(map(_digest, files)),
         "fingerprint": reference.fingerprint,
+        "digest": reference.digest,
+        "rule": DECODE_RULE,
         "backbone": reference.backbone.as_json(),
         "dim": reference.dim,
         "parity": None,
@@ -161,10 +161,6 @@ def convert(reference: Any, *, half: bool = True) -> Graph:  # noqa: ANN401 - a 
         "precisions": {},
     }
     return Graph(files, facts)
-
-
-def _forgotten() -> Encoder:
-    raise AssertionError("the reference is asked for once")
 
 
 class CompiledEncoder:
@@ -185,56 +181,71 @@ class CompiledEncoder:
         self.backbone = Backbone.from_json(graph.facts["backbone"])
         self.size: tuple[int, int] = self.backbone.input_size
         self.fingerprint: str = graph.facts["fingerprint"]
+        self.digest: str = graph.facts["digest"]
         self.dim: int = graph.facts["dim"]
-        self._execution, self._reference, self._changed = execution, reference, changed
+        self._execution, self._changed = execution, changed
+        self._reference: Callable[[], Encoder] | None = reference
         self._chosen: Encoder | None = None
         self._choosing = threading.Lock()
 
     def images(self, batch: Pixels) -> Vectors:
         """Return one row of length 1 a picture."""
         with self._choosing:
-            if self._chosen is None:
-                self._chosen = self._measured(batch[:SAMPLE])
-                self._reference = _forgotten  # for it holds the whole network once more
+            if self._reference is not None:
+                self._chosen = self._settled(batch[:SAMPLE], self._reference)
+                self._reference = None  # which holds the whole network once more
+        assert self._chosen is not None  # noqa: S101 - it is, from the first call on
         return self._chosen.images(batch)
+
+    def _settled(self, sample: Pixels, reference: Callable[[], Encoder]) -> Encoder:
+        """Return what is to run: the reference where the compiled network cannot, or is not true to it."""
+        try:
+            plain = self._measured(sample, reference)
+            if plain is not None:
+                return self._at_best_precision(plain, sample)
+            self._refuse("network", self.graph.facts["parity"], "Keras")
+        except RuntimeError as error:  # OpenVINO's own: an instruction that this version does not know, for example
+            sentence = " ".join(str(error).split())[:200]
+            log.warning("the compiled network cannot be used here; running on Keras, more slowly (%s)", sentence)
+        return reference()
+
+    def _measured(self, sample: Pixels, reference: Callable[[], Encoder]) -> Encoder | None:
+        """Return the network in f32, held against the reference; None where it is not true to it."""
+        plain = self._run("f32")
+        if self.graph.facts["parity"] is None:
+            original = reference()
+            expected = original.images(sample)
+            if self._learn_parity(plain, sample, expected) < PARITY:  # then with weights of full precision
+                self.graph = convert(original, half=False)
+                plain = self._run("f32")
+                self._learn_parity(plain, sample, expected)
+        known = self.graph.facts["parity"]
+        return plain if known is None or known >= PARITY else None
 
     def _run(self, precision: str) -> Encoder:
         execution = replace(self._execution, precision=precision)
-        made: Encoder = plugins.load("runtime:openvino")(self.graph.files, self.fingerprint, execution, _blobs())
+        start = plugins.load("runtime:openvino")
+        made: Encoder = start(self.graph.files, self.size, self.dim, self.fingerprint, execution)
         return made
 
-    def _measured(self, sample: Pixels) -> Encoder:
-        """Return what is to run: the reference if the conversion is not true to it."""
-        plain = self._run("f32")
-        if self.graph.facts["parity"] is None:
-            reference = self._reference()
-            expected = reference.images(sample)
-            if self._learn_parity(plain, sample, expected) < PARITY:  # then with weights of full precision
-                self.graph = convert(reference, half=False)
-                plain = self._run("f32")
-                self._learn_parity(plain, sample, expected)
-        cosine: float = self.graph.facts["parity"]
-        if cosine < PARITY:
-            self._refuse("network", cosine, "Keras")
-            return self._reference()
-        return self._at_best_precision(plain, sample)
-
     def _learn_parity(self, plain: Encoder, sample: Pixels, expected: Vectors) -> float:
-        cosine = parity(plain.images(sample), expected)
-        self._learn(parity=cosine, pictures=len(sample))
-        return cosine
+        """Measure and return the parity; one that no picture tells is no fact."""
+        cosines = parity(plain.images(sample), expected)
+        if len(cosines):
+            self._learn(parity=float(cosines.min()), pictures=len(cosines))
+        return float(cosines.min(initial=1.0))
 
     def _at_best_precision(self, plain: Encoder, sample: Pixels) -> Encoder:
         asked, processor = self._execution.precision, plugins.load("openvino:processor")()
-        known = self.graph.facts["precisions"].get(processor)
-        if asked == AUTO and known is None and len(sample) == SAMPLE:
-            known = self._race(plain, sample)
-            self._learn(precisions=self.graph.facts["precisions"] | {processor: known})
         if asked == AUTO:
+            known = self.graph.facts["precisions"].get(processor)
+            if known is None and len(sample) == SAMPLE:
+                known = self._race(plain, sample)
+                self._learn(precisions=self.graph.facts["precisions"] | {processor: known})
             asked = "f32" if known is None else known[0]
             return plain if asked == "f32" else self._run(asked)
-        chosen = self._run(asked)
-        cosine = parity(chosen.images(sample), plain.images(sample))
+        chosen = plain if asked == "f32" else self._run(asked)
+        cosine = 1.0 if chosen is plain else parity(chosen.images(sample), plain.images(sample)).min(initial=1.0)
         if cosine >= PARITY:
             return chosen
         self._refuse(f"network in {asked}", cosine, "f32")
@@ -242,9 +253,8 @@ class CompiledEncoder:
 
     @staticmethod
     def _refuse(what: str, cosine: float, instead: str) -> None:
-        log.warning(
-            "the compiled %s differs from the original (cosine %.4f); running in %s instead", what, cosine, instead
-        )
+        sentence = "the compiled %s differs from the original (cosine %.4f); running in %s instead"
+        log.warning(sentence, what, cosine, instead)
 
     def _race(self, plain: Encoder, sample: Pixels) -> list[Any]:
         """Return the fastest precision on this processor, f32 if that is nearly, and its least cosine to f32."""
@@ -252,7 +262,7 @@ class CompiledEncoder:
         exact, fastest = self._timed(plain, sample)
         for precision in plugins.load("openvino:precisions")():
             vectors, seconds = self._timed(self._run(precision), sample)
-            cosine = parity(vectors, exact)
+            cosine = float(parity(vectors, exact).min(initial=1.0))
             if cosine >= PARITY and WORTH * seconds < fastest:
                 best, fastest, least = precision, seconds, cosine
         return [best, least]
@@ -260,17 +270,25 @@ class CompiledEncoder:
     @staticmethod
     def _timed(encoder: Encoder, sample: Pixels) -> tuple[Vectors, float]:
         vectors = encoder.images(sample)  # compiles, too
-        start = time.perf_counter()
-        encoder.images(sample)
-        return vectors, time.perf_counter() - start
+        seconds = []
+        for _ in range(RUNS):
+            start = time.perf_counter()
+            encoder.images(sample)
+            seconds.append(time.perf_counter() - start)
+        return vectors, min(seconds)
 
     def _learn(self, **facts: Any) -> None:  # noqa: ANN401 - what JSON holds
         self.graph = replace(self.graph, facts=self.graph.facts | facts)
         self._changed(self.graph)
 
 
-def parity(vectors: Vectors, expected: Vectors) -> float:
-    """Return the least cosine of corresponding rows; pictures for which the network answers nothing do not count."""
-    lengths = np.linalg.norm(expected, axis=1)
-    cosines = (vectors.astype(np.float64) * expected).sum(axis=1)[np.abs(lengths - 1) < 1e-3]  # noqa: PLR2004
-    return float(np.nan_to_num(cosines, nan=-1.0).min(initial=1.0))
+def parity(vectors: Vectors, expected: Vectors) -> NDArray[np.float64]:
+    """Return the cosines of corresponding rows of length 1, -1 for what is no number.
+
+    Pictures for which the reference answers nothing, or no number, are left out.
+    """
+    told = np.abs(np.linalg.norm(expected, axis=1) - 1) < 1e-3  # noqa: PLR2004 - rounding
+    with np.errstate(all="ignore"):
+        products = (vectors[told].astype(np.float64) * expected[told]).sum(axis=1)
+        cosines = products / np.linalg.norm(vectors[told].astype(np.float64), axis=1)
+    return np.where(np.isfinite(cosines), cosines, -1.0)

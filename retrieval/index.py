@@ -95,7 +95,7 @@ class Index:
         where = locate_weights(chosen, backbone if chosen.is_model else _text(weights))
         loaded = model.load(chosen, where, execution)
         made = Store.create(Path(path), model.described(loaded, loaded.backbone, where), settings)
-        return cls(made, execution, encoder=loaded)
+        return cls(made, execution, loaded=loaded)
 
     @classmethod
     def open(

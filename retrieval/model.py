@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from retrieval import metadata, plugins
 from retrieval.backbones import DEFAULT, RANDOM, Backbone, locate_weights
 from retrieval.database import disk_errors
-from retrieval.errors import BadInput, ModelMismatch, RetrievalError
+from retrieval.errors import BadInput, IndexDamaged, ModelMismatch, RetrievalError
 from retrieval.runtimes import AUTO, Encoder, Execution
 from retrieval.store import GRACE, Store
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 OWN_ENCODER = '{"name": "own"}'
 """What an index keeps in place of a backbone where its creator handed in an encoder."""
-GPUS = ("/dev/nvidia0", "/dev/kfd")
-"""Where Linux shows a GPU of NVIDIA's or AMD's; whether TensorFlow can use it, it says itself."""
+GPU = "/dev/nvidia0"
+"""Where Linux shows a GPU of NVIDIA's. Whether TensorFlow can use it, it tells itself; to ask takes its import."""
 DEFAULTS = Execution()
 _HINT = "vectors of two models cannot be compared: use the index's own, or make another index with --index DIR"
 
@@ -37,19 +38,21 @@ class Model:
         graph: "Callable[[], Graph | None]" = lambda: None,
         *,
         encoder: Encoder | None = None,
+        loaded: Encoder | None = None,
         weights: str | None = None,
         execution: Execution = DEFAULTS,
     ) -> None:
         """Take the row; `encoder`, or else `weights`, where the caller has given some; `ModelMismatch`.
 
-        `graph` reads the index's own copy of the compiled network.
+        `graph` reads the index's own copy of the compiled network; `loaded` is what `load` gave for a few pictures.
         """
         self.row = dict(row)
         self._graph, self._execution = graph, execution
         self.size: tuple[int, int] = (row["height"], row["width"])
         self._given = weights
         self._loading = threading.Lock()
-        self._encoder = None if encoder is None else self._checked(encoder, "the encoder that was given")
+        self._own = None if encoder is None else self._checked(encoder, "the encoder that was given")
+        self._encoders = {} if loaded is None else {runs_on_keras(execution, many=False): loaded}
 
     @property
     def backbone(self) -> Backbone | None:
@@ -86,41 +89,61 @@ class Model:
 
         `ModelMismatch` where its weights are not the index's.
         """
+        if self._own is not None:
+            return self._own
         with self._loading:
-            if self._encoder is None:
-                self._encoder = self._loaded(many=many)
-            return self._encoder
+            on_keras = runs_on_keras(self._execution, many=many)
+            if on_keras not in self._encoders:
+                self._encoders[on_keras] = self._loaded(on_keras=on_keras)
+            return self._encoders[on_keras]
 
-    def _loaded(self, *, many: bool) -> Encoder:
+    def _loaded(self, *, on_keras: bool) -> Encoder:
         from retrieval.compiled import CompiledEncoder
+        from retrieval.images import DECODE_RULE
 
         backbone = self.backbone
         if backbone is None:
             raise BadInput(f"the index was made with {self}", hint="hand it in: Index.open(..., encoder=...)")
-        on_keras = runs_on_keras(self._execution, many=many)
         graph = None if on_keras or self._given is not None else self._graph()
         if graph is not None and graph.facts["fingerprint"] == self.row["fingerprint"]:
+            self._demand_rule(graph.facts["rule"])
             return CompiledEncoder(graph, self._execution, lambda: self._reference(backbone))
         weights = self._weights(backbone)
         encoder = load(backbone, weights, self._execution, on_keras=on_keras)
+        for rule in range(1, DECODE_RULE):
+            if encoder.backbone.fingerprint(encoder.digest, rule) == self.row["fingerprint"]:
+                self._demand_rule(rule)
         self.row["weights"] = os.fsencode(weights)
         return self._checked(encoder, f"{backbone} with the weights {weights}")
+
+    @staticmethod
+    def _demand_rule(rule: int) -> None:
+        from retrieval.images import DECODE_RULE
+
+        if rule != DECODE_RULE:
+            raise ModelMismatch(
+                f"the index was made by a version of retrieval that decodes pictures differently (rule {rule}, "
+                f"now {DECODE_RULE})",
+                hint="make another index with --index DIR, or go back to that version",
+            )
 
     def _weights(self, backbone: Backbone) -> str:
         return locate_weights(backbone, self._given, os.fsdecode(self.row["weights"]))
 
     def _reference(self, backbone: Backbone) -> Encoder:
-        return self._checked(plugins.load("runtime:keras")(backbone, self._weights(backbone)), str(backbone))
+        made = plugins.load("runtime:keras")(backbone, self._weights(backbone), accelerated=False)
+        return self._checked(made, str(backbone))
 
     @property
     def graph(self) -> "Graph | None":
-        """The compiled network that is loaded, once it has been measured; None where there is none."""
-        if self._encoder is None:
+        """The compiled network that is loaded, once it has proved true to the original; None where there is none."""
+        encoder = self._encoders.get(False)
+        if encoder is None:
             return None
-        from retrieval.compiled import CompiledEncoder
+        from retrieval.compiled import PARITY, CompiledEncoder
 
-        graph = self._encoder.graph if isinstance(self._encoder, CompiledEncoder) else None
-        return None if graph is None or graph.facts["parity"] is None else graph
+        graph = encoder.graph if isinstance(encoder, CompiledEncoder) else None
+        return None if graph is None or (graph.facts["parity"] or 0) < PARITY else graph
 
     def _checked(self, encoder: Encoder, name: str) -> Encoder:
         mine, other = self.row["fingerprint"], encoder.fingerprint
@@ -134,43 +157,44 @@ def load(backbone: Backbone, weights: str, execution: Execution = DEFAULTS, *, o
     """Return the encoder of `backbone` with `weights`, as `locate_weights` gives them."""
     if weights == RANDOM:
         log.warning("the weights are random: good for trying things out, useless for finding similar pictures")
+    if runs_on_keras(execution, many=False) if on_keras is None else on_keras:
+        return plugins.load("runtime:keras")(backbone, weights)
+    from retrieval import compiled  # with numpy, as everything that is compiled
 
     @cache
     def reference() -> Any:  # noqa: ANN401 - likewise
-        return plugins.load("runtime:keras")(backbone, weights)
+        return plugins.load("runtime:keras")(backbone, weights, accelerated=False)
 
-    from retrieval import compiled  # with numpy, as everything that is compiled
-
-    if runs_on_keras(execution, many=False) if on_keras is None else on_keras:
-        return reference()
-    name = compiled.key(backbone, weights)
-    graph = compiled.cached(name)
+    graph = compiled.cached(compiled.key(backbone, weights))
     if graph is None:
         try:
             graph = compiled.convert(reference())
         except RetrievalError:
             raise
         except Exception as error:  # noqa: BLE001 - an own model may hold what TensorFlow or OpenVINO cannot express
-            log.warning(
-                "the network cannot be compiled and runs on Keras, more slowly (%s)", " ".join(str(error).split())[:200]
-            )
+            sentence = " ".join(str(error).split())[:200]
+            log.warning("the network cannot be compiled and runs on Keras, more slowly (%s)", sentence)
             return reference()
         compiled.remember(compiled.key(backbone, weights), graph)
+    name = compiled.key(backbone, weights)  # Keras may have downloaded them meanwhile
     return compiled.CompiledEncoder(graph, execution, reference, partial(compiled.remember, name))
 
 
+@cache  # and so it is said once
 def runs_on_keras(execution: Execution, *, many: bool) -> bool:
     """Tell whether Keras is to run the network: by request, for many pictures on a GPU, or for want of OpenVINO."""
     if execution.runtime == "keras":
         return True
-    if execution.runtime == AUTO and many and any(os.path.exists(device) for device in GPUS):
+    if execution.runtime == AUTO and many and os.path.exists(GPU) and plugins.load("keras:has_gpu")():
         return True
     try:
         plugins.load("runtime:openvino")
-    except ImportError:
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError)
+        sentence = "OpenVINO is not installed" if missing else f"OpenVINO cannot be loaded ({error})"
         if execution.runtime != AUTO:
-            raise BadInput("OpenVINO is not installed", hint="pip install openvino") from None
-        log.warning("OpenVINO is not installed; the network runs on Keras, more slowly")
+            raise BadInput(sentence, hint="pip install openvino") from None
+        log.warning("%s; the network runs on Keras, more slowly", sentence)
         return True
     return False
 
@@ -179,8 +203,9 @@ def stored_facts(store: Store) -> dict[str, Any] | None:
     """Return the facts of the index's own copy of its compiled network, None where it has none."""
     from retrieval.compiled import GRAPH
 
-    with store.connection() as connection:
-        facts: dict[str, Any] | None = metadata.setting(connection, GRAPH)
+    facts: dict[str, Any] | None = None
+    with suppress(IndexDamaged), store.connection() as connection:  # `verify` says so; the copy can be done without
+        facts = metadata.setting(connection, GRAPH)
     return facts
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 PLUGINS = {
     "runtime:keras": "retrieval.runtimes.keras:KerasEncoder",
+    "keras:has_gpu": "retrieval.runtimes.keras:has_gpu",
     "runtime:openvino": "retrieval.runtimes.openvino:OpenVinoEncoder",
     "openvino:converted": "retrieval.runtimes.openvino:converted",
     "openvino:precisions": "retrieval.runtimes.openvino:precisions",

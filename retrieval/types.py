@@ -181,8 +181,8 @@ class Report:
     reasons: dict[str, int] = field(default_factory=dict)
     """Of this run's unreadable files: reason -> files."""
     timing: dict[str, float] = field(default_factory=dict, compare=False)
-    """Seconds: `total`, and of these `load` (the network), `encode`, `commit` and `wait` (for pictures that are being
-    read); meanwhile `read` (and decode) by all threads together."""
+    """Seconds: `total`, and of these `load` (the network), `encode` (compiling and comparing it included), `commit` and
+    `wait` (for pictures that are being read); meanwhile `read` (and decode) by all threads together."""
 
     def __str__(self) -> str:
         """One line: what is not zero, in the order of the fields; always at least `unchanged`."""

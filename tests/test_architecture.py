@@ -14,7 +14,7 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path i
 
 FLOORS = [
     {"errors", "types"},
-    {"plugins", "database"},
+    {"plugins", "database", "cache"},
     {"metadata", "migrations", "vectors", "folders", "images", "backbones"},
     {"runtimes"},
     {"store", "pipeline", "compiled"},

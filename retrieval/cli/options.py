@@ -35,7 +35,7 @@ def _version(value: bool) -> None:
         if log.isEnabledFor(logging.DEBUG):
             from importlib.metadata import version as version_of
 
-            for name in ("keras", "tensorflow", "faiss-cpu", "pillow", "sqlalchemy"):
+            for name in ("keras", "tensorflow", "openvino", "faiss-cpu", "pillow", "sqlalchemy"):
                 put(f"{name} {version_of(name)}")
         raise typer.Exit
 

@@ -61,7 +61,9 @@ class Execution:
             if given not in known:
                 raise BadInput(f"there is no {name} {given!r}", hint=f"there are: {', '.join(known)}")
         if threads < 0:
-            raise BadInput(f"threads must be at least 1, not {threads}")
+            raise BadInput(f"threads must not be negative, as {threads} is")
+        if runtime == "keras" and precision != AUTO:
+            raise BadInput("a precision can be chosen for OpenVINO only", hint="leave out --runtime or --precision")
         return cls(runtime, precision, threads)
 
     @property

@@ -21,8 +21,8 @@ from retrieval.errors import BadInput, BadWeights, WeightsNotFound
 from retrieval.images import DECODE_RULE
 from retrieval.types import Pixels, Vectors
 
-AT_ONCE = 64
-"""Pictures that are compiled together for a GPU, at most."""
+AT_ONCE = 32
+"""Pictures that are compiled together for a GPU, at most: as many as come together while a folder is read."""
 Network = Any
 """A Keras model: Keras has no types."""
 
@@ -37,19 +37,19 @@ class KerasEncoder:
         `BadWeights` for a file that does not fit, `WeightsNotFound` where a download fails, `BadInput` for options with
         which the network cannot be built.
         """
-        self._accelerated = _has_gpu() if accelerated is None else accelerated
+        self._accelerated = has_gpu() if accelerated is None else accelerated
         with (
             _random_state_kept(),
             _dtype_policy("mixed_bfloat16" if self._accelerated else keras.config.dtype_policy()),
         ):
-            network, digest = _own_model(Path(weights)) if backbone.is_model else _application(backbone, weights)
+            network, self.digest = _own_model(Path(weights)) if backbone.is_model else _application(backbone, weights)
             self.backbone = backbone.sized(_input_size(network, backbone))
             self._graph = _graph(network, self.backbone)
         self._graph.jit_compile = self._accelerated
         self._most = AT_ONCE
         self.size = self.backbone.input_size
         self.dim = int(self._graph.output_shape[-1])
-        self.fingerprint = self.backbone.fingerprint(digest, DECODE_RULE)
+        self.fingerprint = self.backbone.fingerprint(self.digest, DECODE_RULE)
 
     def images(self, batch: Pixels) -> Vectors:
         """Return one row of length 1 a picture."""
@@ -112,7 +112,7 @@ def _dtype_policy(policy: Any) -> Iterator[None]:  # noqa: ANN401 - a name or on
         keras.config.set_dtype_policy(before)
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
     """Tell whether TensorFlow has a GPU that calculates in bfloat16: NVIDIA's, from compute capability 8.0."""
     if keras.backend.backend() != "tensorflow":
         return False

@@ -5,16 +5,18 @@ weights are rounded to float16. Keras' own export leaves transposes around each 
 EfficientNets); a frozen graph does not.
 """
 
-import os
+import hashlib
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from retrieval import cache
 from retrieval.runtimes import Execution
 from retrieval.types import Pixels, Vectors
 
@@ -72,31 +74,30 @@ class OpenVinoEncoder:
     """A compiled backbone.
 
     It takes pictures one by one, which the caches of a core like better than batches and which makes a row depend on
-    its picture alone: many at once on a thread each, few on all threads together.
+    its picture alone: many at once on a thread each, one on all threads together.
     """
 
     def __init__(
-        self, network: tuple[bytes, bytes], fingerprint: str, execution: Execution, cache: Path | None = None
+        self, network: tuple[bytes, bytes], size: tuple[int, int], dim: int, fingerprint: str, execution: Execution
     ) -> None:
-        """Take the two files of `converted`. With `cache`, a folder, what is compiled is kept there for next time."""
-        self.fingerprint = fingerprint
-        self._execution, self._cache = execution, cache
+        """Take the two files of `converted`, and what is known of them."""
+        self.size, self.dim, self.fingerprint = size, dim, fingerprint
+        self._network, self._execution = network, execution
         self._core = openvino.Core()
-        self._network = self._core.read_model(*network)
-        _, height, width, _ = self._network.input(0).shape
-        self.size = (height, width)
-        self.dim = self._network.output(0).shape[1]
         self._lock = threading.Lock()
 
     def images(self, batch: Pixels) -> Vectors:
         """Return one row of length 1 a picture."""
+        batch = np.ascontiguousarray(batch)
+        vectors = np.empty((len(batch), self.dim), dtype=np.float32)
         with self._lock:
-            queue = self._many if len(batch) > self._execution.workers else self._few
-            vectors = np.empty((len(batch), self.dim), dtype=np.float32)
+            queue = self._many if len(batch) > 1 else self._one
             queue.set_callback(lambda request, row: np.copyto(vectors[row], request.get_output_tensor(0).data[0]))
-            for row, picture in enumerate(np.ascontiguousarray(batch)):
-                queue.start_async({0: picture[None]}, row, share_inputs=True)
-            queue.wait_all()
+            try:
+                for row, picture in enumerate(batch):
+                    queue.start_async({0: picture[None]}, row, share_inputs=True)
+            finally:  # whatever happens, Ctrl-C too: a request that runs on would look at pictures that are gone
+                queue.wait_all()
         return vectors
 
     @cached_property
@@ -105,14 +106,32 @@ class OpenVinoEncoder:
         return openvino.AsyncInferQueue(self._compiled(PERFORMANCE_HINT="THROUGHPUT", NUM_STREAMS=workers), workers)
 
     @cached_property
-    def _few(self) -> Any:  # noqa: ANN401 - likewise
+    def _one(self) -> Any:  # noqa: ANN401 - likewise
         return openvino.AsyncInferQueue(self._compiled(PERFORMANCE_HINT="LATENCY"), 1)
 
     def _compiled(self, **options: Any) -> Any:  # noqa: ANN401 - likewise
+        """Compile the network, or take it from the user's cache, where it was put when it was compiled before.
+
+        A file there is the SHA-256 of what follows: OpenVINO believes what it is given.
+        """
         options |= {
             "INFERENCE_PRECISION_HINT": self._execution.precision,
             "INFERENCE_NUM_THREADS": self._execution.workers,
         }
-        if self._cache is not None:
-            options["CACHE_DIR"] = os.fspath(self._cache)
-        return self._core.compile_model(self._network, DEVICE, options)
+        parts = (sorted(options.items()), openvino.get_version(), processor())
+        name = hashlib.sha256(repr(parts).encode() + b"".join(map(_digest, self._network))).hexdigest() + ".compiled"
+        data = cache.read(name)
+        if data is not None and _digest(data[_DIGEST:]) == data[:_DIGEST]:
+            with suppress(RuntimeError):  # of another build of the same version
+                return self._core.import_model(data[_DIGEST:], DEVICE, options)
+        compiled = self._core.compile_model(self._core.read_model(*self._network), DEVICE, options)
+        data = compiled.export_model().getvalue()
+        cache.write(name, _digest(data) + data)
+        return compiled
+
+
+_DIGEST = 32
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
