@@ -138,9 +138,20 @@ class Generation:
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-def _sound(connection: sql.Connection, table: sql.Table, chosen: sql.Select[Any]) -> Iterator[tuple[Any, ...]]:
+def _sound(
+    connection: sql.Connection, table: sql.Table, chosen: sql.Select[Any], **values: object
+) -> Iterator[tuple[Any, ...]]:
     """Yield rows of `table`, of which `chosen` selects all columns; `IndexDamaged` for one that is not as written."""
-    return sound(table, chain.from_iterable(connection.execute(chosen).partitions(FETCH)))
+    return sound(table, chain.from_iterable(connection.execute(chosen, values).partitions(FETCH)))
+
+
+# What every search asks is put together once: that takes longer than SQLite takes to answer.
+_NEWEST = sql.select(generations).order_by(generations.c.number.desc()).limit(1)
+_SEGMENTS = sql.select(segments).where(segments.c.generation == sql.bindparam("one")).order_by(segments.c.position)
+_SHA256 = sql.select(images.c.sha256).where(images.c.id == sql.bindparam("one"))
+_ROOTS = sql.select(roots)
+_IMAGES = sql.select(images).where(images.c.id.in_(sql.bindparam("some", expanding=True)))
+_FILES = sql.select(files).where(files.c.image.in_(sql.bindparam("some", expanding=True)))
 
 
 # -- generations and encoders -------------------------------------------------------------------------------------
@@ -148,12 +159,10 @@ def _sound(connection: sql.Connection, table: sql.Table, chosen: sql.Select[Any]
 
 def latest(connection: sql.Connection) -> Generation:
     """Return the newest generation."""
-    newest = sql.select(generations).order_by(generations.c.number.desc()).limit(1)
-    row = next(_sound(connection, generations, newest), None)
+    row = next(_sound(connection, generations, _NEWEST), None)
     if row is None:
         raise IndexDamaged("the index has no committed state", hint=REPAIR)
-    ordered = sql.select(segments).where(segments.c.generation == row[0]).order_by(segments.c.position)
-    parts = tuple((ref, count) for _, _, ref, count, _ in _sound(connection, segments, ordered))
+    parts = tuple((ref, count) for _, _, ref, count, _ in _sound(connection, segments, _SEGMENTS, one=row[0]))
     found = Generation(*(*row[:-1], parts))
     if sum(count for _, count in parts) != found.vectors:
         raise IndexDamaged("the index does not name all its segments", hint=REPAIR)
@@ -214,7 +223,7 @@ def put_setting(connection: sql.Connection, name: str, value: Any) -> None:  # n
 
 def all_roots(connection: sql.Connection) -> list[Root]:
     """Return the roots in byte order of their paths."""
-    return sorted((Root(*row[:-1]) for row in _sound(connection, roots, sql.select(roots))), key=lambda root: root.path)
+    return sorted((Root(*row[:-1]) for row in _sound(connection, roots, _ROOTS)), key=lambda root: root.path)
 
 
 def put_root(connection: sql.Connection, path: bytes, beside: bytes | None, id_: int | None = None) -> int:
@@ -247,8 +256,8 @@ def absorb_root(connection: sql.Connection, inner: int, outer: int, prefix: byte
     delete_root(connection, inner)
 
 
-def _file_rows(connection: sql.Connection, chosen: sql.Select[Any]) -> Iterator[FileRow]:
-    return (FileRow._make((*row[1:-1], row[0])) for row in _sound(connection, files, chosen))
+def _file_rows(connection: sql.Connection, chosen: sql.Select[Any], **values: object) -> Iterator[FileRow]:
+    return (FileRow._make((*row[1:-1], row[0])) for row in _sound(connection, files, chosen, **values))
 
 
 def _below(root: int, folder: bytes) -> sql.ColumnElement[bool]:
@@ -327,7 +336,7 @@ def chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 def sha256_of_id(connection: sql.Connection, id_: int) -> bytes | None:
     """Return the content that has this id, None where it is not in the index."""
-    return connection.scalar(sql.select(images.c.sha256).where(images.c.id == id_))
+    return connection.scalar(_SHA256, {"one": id_})
 
 
 def insert_images(connection: sql.Connection, pictures: Sequence[Picture]) -> None:
@@ -370,8 +379,8 @@ def places(connection: sql.Connection, ids: Sequence[int]) -> list[Place]:
     order = {root.id: number for number, root in enumerate(all_roots(connection))}
     found: list[tuple[FileRow, tuple[Any, ...]]] = []
     for some in chunks(ids):
-        known = {row[0]: row for row in _sound(connection, images, sql.select(images).where(images.c.id.in_(some)))}
-        rows = _file_rows(connection, sql.select(files).where(files.c.image.in_(some)))
+        known = {row[0]: row for row in _sound(connection, images, _IMAGES, some=some)}
+        rows = _file_rows(connection, _FILES, some=some)
         found += [(row, known[row.image]) for row in rows if row.root in order and row.image in known]
     found.sort(key=lambda pair: (pair[0].offline, order[pair[0].root], pair[0].path))
     return [Place(image[0], image[2], image[3], row.root, row.path, row.offline) for row, image in found]

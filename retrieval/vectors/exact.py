@@ -159,11 +159,10 @@ def nobody(queries: int, k: int) -> Hits:
 def nearest(ids: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> Hits:
     """Return the `k` best of each row, by score and then by id, padded where there are fewer."""
     order = np.lexsort((ids, -scores), axis=1)[:, :k]
-    missing = ((0, 0), (0, k - order.shape[1]))
-    return Hits(
-        np.pad(np.take_along_axis(ids, order, 1), missing, constant_values=-1),
-        np.pad(np.take_along_axis(scores, order, 1), missing, constant_values=-np.inf),
-    )
+    best = nobody(len(order), k)
+    best.ids[:, : order.shape[1]] = np.take_along_axis(ids, order, 1)
+    best.scores[:, : order.shape[1]] = np.take_along_axis(scores, order, 1)
+    return best
 
 
 def combined(parts: Sequence[Hits]) -> Hits:
