@@ -37,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings(
 SMALL = Backbone.choose("mobilenet", alpha=0.25, input_size=64)
 F32 = Execution(precision="f32")
 SMALLEST_OF_FAMILY = {found.family: found.name for found in sorted(ARCHITECTURES.values(), key=lambda a: -a.parameters)}
-QUICK = {"mobilenet", "mobilenet_v2", "mobilenet_v3", "efficientnet"}
+QUICK = {"mobilenet", "mobilenet_v2", "mobilenet_v3"}
 
 
 def scenes(count: int, size: tuple[int, int]) -> Pixels:
@@ -145,6 +145,7 @@ def test_a_conversion_that_is_not_true_refuses_itself(
     np.testing.assert_array_equal(again.images(pixels), liar.images(pixels))
 
 
+@pytest.mark.slow
 def test_a_precision_that_is_not_true_refuses_itself(caplog: pytest.LogCaptureFixture) -> None:
     """Numbers of half precision end at 65,504; those inside this network, whose weights are random, are larger."""
     keras = KerasEncoder(Backbone.choose("resnet50", input_size=64), RANDOM)
