@@ -408,10 +408,10 @@ def on_a_terminal(
 
 
 def test_progress_on_a_terminal_and_ctrl_c_keeps_what_was_done(tmp_path: Path) -> None:
-    for number in range(600):
-        put(tmp_path / "photos" / f"{number:03}.png", picture((number % 250, number // 250, 77), (400, 300)))
+    for number in range(1500):
+        put(tmp_path / "photos" / f"{number:04}.png", picture((number % 250, number // 250, 77), (400, 300)))
     index = ("-i", tmp_path / "index")
-    put(tmp_path / "photos" / "000a.png", b"\x89PNG\r\n\x1a\n")
+    put(tmp_path / "photos" / "0000a.png", b"\x89PNG\r\n\x1a\n")
     code, stdout, seen = on_a_terminal("index", tmp_path / "photos", *index, *TINY, until=b"pictures/s")
     assert code == 130
     assert stdout == b""
@@ -423,7 +423,7 @@ def test_progress_on_a_terminal_and_ctrl_c_keeps_what_was_done(tmp_path: Path) -
     assert kept >= 31  # the first batch, of which one is unreadable
     assert run("verify", *index).returncode == 0
     rest = run("index", tmp_path / "photos", *index)
-    assert rest.stdout == f"{600 - kept} added, {kept} unchanged, 1 unreadable\n".encode()
+    assert rest.stdout == f"{1500 - kept} added, {kept} unchanged, 1 unreadable\n".encode()
 
 
 def test_colour_only_on_a_terminal_that_wants_it(home: Path) -> None:
