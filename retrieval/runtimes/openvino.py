@@ -11,6 +11,7 @@ import tempfile
 import threading
 from contextlib import suppress
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +126,9 @@ class OpenVinoEncoder:
             with suppress(RuntimeError):  # of another build of the same version
                 return self._core.import_model(data[_DIGEST:], DEVICE, options)
         compiled = self._core.compile_model(self._core.read_model(*self._network), DEVICE, options)
-        data = compiled.export_model().getvalue()
-        cache.write(name, _digest(data) + data)
+        stream = BytesIO()
+        compiled.export_model(stream)
+        cache.write(name, _digest(stream.getvalue()) + stream.getvalue())
         return compiled
 
 
