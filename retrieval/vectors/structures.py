@@ -14,7 +14,7 @@ import os
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -31,8 +31,6 @@ from retrieval.vectors.flat import Mask
 SUFFIXES = (exact.SUFFIX, ".structure", ".faiss")
 PIECE = 8_000_000
 """Bytes of a structure that one digest stands for."""
-FEW = 0.2
-"""Share of a segment's vectors, that may be found, under which all of them are looked at: a graph leads past them."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,10 @@ class Facts:
     """Share of the ten nearest that was found of held-out vectors, which were not in the structure yet."""
     queries: int = 0
     """How many those were."""
+    piece: int = 8_000_000
+    """How many of FAISS' bytes one digest stands for."""
     pieces: tuple[str, ...] = ()
-    """The SHA-256 of each `PIECE` of FAISS' bytes, in hexadecimal."""
+    """The SHA-256 of each piece of those, in hexadecimal."""
 
     @property
     def sufficient(self) -> bool:
@@ -67,15 +67,19 @@ class Facts:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """Return the facts in a file that is named by its digest; None where that is missing or damaged."""
+        """Return the facts in a file that is named by its digest; None where that is missing or not understood."""
         try:
             data = path.read_bytes()
         except OSError:
             return None
         if hashlib.sha256(data).hexdigest() != path.stem:
             return None
-        facts = json.loads(data)
-        return cls(**facts | {"pieces": tuple(facts["pieces"])})
+        try:
+            known = {item.name for item in fields(cls)}
+            facts = {name: value for name, value in json.loads(data).items() if name in known}
+            return cls(**facts | {"pieces": tuple(facts["pieces"])})
+        except (AttributeError, KeyError, TypeError, ValueError):  # written by a version that says other things
+            return None
 
 
 class StructuredVectors:
@@ -117,15 +121,16 @@ class StructuredVectors:
     def _derive(self, segment: Segment, form: Form) -> tuple[str, str]:
         """Write the structure of a segment; return the digests of its facts and of its bytes."""
         made = plugins.load("vectors:faiss").derived(segment, form)
-        structure = exact.write_durably(self.folder, SUFFIXES[2], made.chunks())
-        pieces = _digests(np.memmap(self.folder / (structure + SUFFIXES[2]), dtype=np.uint8, mode="r"))
-        facts = json.dumps(asdict(replace(made.facts, pieces=pieces)), sort_keys=True).encode()
+        data = made.written()
+        structure = exact.write_durably(self.folder, SUFFIXES[2], [data.data])
+        pieces = _digests(data, PIECE)
+        facts = json.dumps(asdict(replace(made.facts, piece=PIECE, pieces=pieces)), sort_keys=True).encode()
         return exact.write_durably(self.folder, SUFFIXES[1], [facts]), structure
 
     def _opened(self, ref: str) -> "Part":
         stamp = self._stamp(ref)
         before = self._parts.get(ref)
-        if before is not None and before.stamp == stamp:
+        if before is not None and stamp and before.stamp == stamp:
             return before
         segment = exact.open_segment(self.folder / files_of(ref)[0])
         structure = self._structure(ref, segment) if structured(ref) else None
@@ -150,7 +155,7 @@ class StructuredVectors:
             data = np.memmap(structure_at, dtype=np.uint8, mode="r")
         except (OSError, ValueError):  # missing, or empty
             return None
-        if facts is None or facts.pieces != _digests(data):
+        if facts is None or facts.pieces != _digests(data, facts.piece):
             return None
         return plugins.load("vectors:faiss").opened(facts, data, segment)
 
@@ -162,8 +167,8 @@ def files_of(ref: str) -> list[str]:
     return [digest + suffix for digest, suffix in zip(digests, suffixes, strict=False)]
 
 
-def _digests(data: NDArray[np.uint8]) -> tuple[str, ...]:
-    pieces = [data[start : start + PIECE] for start in range(0, len(data), PIECE)]
+def _digests(data: NDArray[np.uint8], size: int) -> tuple[str, ...]:
+    pieces = [data[start : start + size] for start in range(0, len(data), size)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return tuple(pool.map(lambda piece: hashlib.sha256(piece.data).hexdigest(), pieces))
 
@@ -198,15 +203,10 @@ class Part:
         return SearchForm(facts.factory, count, facts.recall, facts.target)
 
     def search(self, queries: Vectors, k: int, allowed: Mask | None, *, exact: bool) -> Hits:
-        """Return the nearest ids of each query; all that there are where the structure finds fewer than `k`."""
-        if exact or not self.approximate or (allowed is not None and allowed.mean() < FEW):
+        """Return the nearest ids of each query."""
+        if exact or not self.approximate:
             return flat.search(self.segment, queries, k, allowed)
         hits: Hits = self.structure.search(self.segment, queries, k, allowed)
-        there = len(self.segment.ids) if allowed is None else int(allowed.sum())
-        missing = np.flatnonzero((hits.ids[:, : min(k, there)] < 0).any(axis=1))
-        if len(missing):
-            found = flat.search(self.segment, queries[missing], k, allowed)
-            hits.ids[missing], hits.scores[missing] = found.ids, found.scores
         return hits
 
 
