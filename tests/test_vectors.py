@@ -85,6 +85,20 @@ class TestFlat:
             right = exact.scan(Segment(ids, vectors), vectors[query : query + 1], 8, only)
             same(Hits(found.ids[query : query + 1], found.scores[query : query + 1]), right)
 
+    @pytest.mark.parametrize("dtype", [np.float32, np.float16])
+    @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+    def test_a_vector_that_is_none_keeps_no_other_from_being_found(
+        self, number: float, dtype: type[np.floating]
+    ) -> None:
+        ids, vectors = some(50)
+        damaged = vectors.astype(dtype)
+        damaged[7, 2] = number
+        others = np.delete(np.arange(50), 7)
+        right = flat.search(Segment(ids[others], damaged[others]), vectors[:3], 50)
+        same(flat.search(Segment(ids, damaged), vectors[:3], 50), right)
+        everything = np.tile(np.arange(50), (3, 1))
+        same(flat.refined(Segment(ids, damaged), vectors[:3], everything, 50), right)
+
     def test_every_number_of_half_the_bytes_is_widened_exactly(self) -> None:
         numbers = np.arange(2**16, dtype=np.uint16).view(np.float16)
         finite = numbers[np.isfinite(numbers)]

@@ -104,7 +104,9 @@ class StructuredVectors:
         return StructuredSnapshot(parts)
 
     def merge(self, refs: Sequence[str], live: Ids | None = None, form: Form | None = None) -> str:
-        """Write the live vectors of `refs` as one segment, in ascending order of id, with a structure of that form."""
+        """Write the live vectors of `refs` as one segment, with a structure of that form."""
+        for ref in refs:
+            exact.demand_whole(self.folder / files_of(ref)[0])
         segments = [exact.open_segment(self.folder / files_of(ref)[0]) for ref in refs]
         if len(refs) == 1 and (live is None or np.isin(segments[0].ids, live).all()):
             vectors = refs[0].split("+")[0]
@@ -113,6 +115,17 @@ class StructuredVectors:
         if not vectors or form is None or form.factory == FLAT:
             return vectors
         return "+".join([vectors, *self._derive(exact.open_segment(self.folder / files_of(vectors)[0]), form)])
+
+    def count(self, ref: str) -> int:
+        """Return how many vectors a segment has."""
+        return self._exact.count(ref.partition("+")[0])
+
+    def forms(self, segments: Sequence[tuple[str, int]]) -> Sequence[SearchForm]:
+        """Return how segments are searched, as the facts of their structures say, which are not opened."""
+        return [_form(self._facts(ref), count) for ref, count in segments]
+
+    def _facts(self, ref: str) -> Facts | None:
+        return Facts.read(self.folder / files_of(ref)[1]) if structured(ref) else None
 
     def sweep(self, keep: Collection[str], older_than: timedelta) -> int:
         """Delete what no ref names."""
@@ -133,8 +146,9 @@ class StructuredVectors:
         if before is not None and stamp and before.stamp == stamp:
             return before
         segment = exact.open_segment(self.folder / files_of(ref)[0])
-        structure = self._structure(ref, segment) if structured(ref) else None
-        return Part(ref, stamp, segment, structure)
+        facts = self._facts(ref)
+        used = facts is not None and facts.sufficient
+        return Part(ref, stamp, segment, facts, self._structure(ref, facts, segment) if facts and used else None)
 
     def _stamp(self, ref: str) -> tuple[Any, ...]:
         """Return what changes when one of the files of a ref does; missing ones are noticed where they are opened."""
@@ -147,15 +161,13 @@ class StructuredVectors:
             found.append((at.st_ino, at.st_size, at.st_mtime_ns))
         return tuple(found)
 
-    def _structure(self, ref: str, segment: Segment) -> Any:  # noqa: ANN401 - a class that only FAISS has
+    def _structure(self, ref: str, facts: Facts, segment: Segment) -> Any:  # noqa: ANN401 - a class that only FAISS has
         """Open a structure; None where it is missing, or is not what was written."""
-        _, facts_at, structure_at = (self.folder / name for name in files_of(ref))
-        facts = Facts.read(facts_at)
         try:
-            data = np.memmap(structure_at, dtype=np.uint8, mode="r")
+            data = np.memmap(self.folder / files_of(ref)[2], dtype=np.uint8, mode="r")
         except (OSError, ValueError):  # missing, or empty
             return None
-        if facts is None or facts.pieces != _digests(data, facts.piece):
+        if facts.pieces != _digests(data, facts.piece):
             return None
         return plugins.load("vectors:faiss").opened(facts, data, segment)
 
@@ -173,6 +185,10 @@ def _digests(data: NDArray[np.uint8], size: int) -> tuple[str, ...]:
         return tuple(pool.map(lambda piece: hashlib.sha256(piece.data).hexdigest(), pieces))
 
 
+def _form(facts: Facts | None, count: int) -> SearchForm:
+    return SearchForm(EXACT, count) if facts is None else SearchForm(facts.factory, count, facts.recall, facts.target)
+
+
 @dataclass(frozen=True)
 class Part:
     """A segment, open."""
@@ -180,27 +196,25 @@ class Part:
     ref: str
     stamp: tuple[Any, ...]
     segment: Segment
+    facts: Facts | None
+    """What the structure is; None where there is none, or where they are damaged."""
     structure: Any
-    """An open structure; None where there is none, or where it is damaged."""
+    """An open structure; None where there is none, where it is damaged, or where it finds too little to be used."""
 
     @property
     def damaged(self) -> bool:
         """Whether the structure that the ref names cannot be used."""
-        return structured(self.ref) and self.structure is None
+        return structured(self.ref) and (self.facts is None or (self.facts.sufficient and self.structure is None))
 
     @property
     def approximate(self) -> bool:
         """Whether the structure is what the segment is searched with."""
-        return self.structure is not None and self.structure.facts.sufficient
+        return self.structure is not None
 
     @property
     def form(self) -> SearchForm:
         """How the segment is searched."""
-        count = len(self.segment.ids)
-        if not self.approximate:
-            return SearchForm(EXACT, count)
-        facts = self.structure.facts
-        return SearchForm(facts.factory, count, facts.recall, facts.target)
+        return _form(self.facts if self.approximate else None, len(self.segment.ids))
 
     def search(self, queries: Vectors, k: int, allowed: Mask | None, *, exact: bool) -> Hits:
         """Return the nearest ids of each query."""
@@ -247,7 +261,7 @@ class StructuredSnapshot:
             return
         known = self._masks
         if known is None or known[0] is not only:
-            masks = [np.isin(part.segment.ids, only) for part in self.parts]
+            masks = [part.segment.mask(only) for part in self.parts]
             known = self._masks = only, [None if mask.all() else mask for mask in masks]
         yield from known[1]
 
