@@ -403,6 +403,10 @@ class TestForms:
         assert snapshot.forms == [SearchForm(EXACT, 1000)]
         same(snapshot.search(vectors[:5], 10), expected(ids, vectors, vectors[:5], 10))
 
+    def test_a_query_looks_at_fewer_vectors_where_they_have_to_be_converted(self) -> None:
+        assert Form().most(1280, float16=False) == 19_531
+        assert Form().most(1280, float16=True) == 2441
+
     def test_flat_is_none(self, store: StructuredVectors) -> None:
         assert not structured(store.merge([store.append(*clustered())], None, Form(FLAT)))
 
