@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from retrieval import metadata, model, roots
 from retrieval.backbones import DEFAULT, Backbone, locate_weights
-from retrieval.errors import BadInput, IndexDamaged, StorageError
+from retrieval.errors import BadInput, IndexDamaged
 from retrieval.metadata import Place
 from retrieval.model import Model
 from retrieval.runtimes import AUTO, Encoder, Execution
 from retrieval.store import SEARCH, Change, Store, View
 from retrieval.types import (
+    EXACT,
     Coverage,
     Failure,
     Hits,
@@ -113,24 +114,31 @@ class Index:
         threads: int = 0,
         faiss: str | None = None,
         recall: float | None = None,
+        float16: bool = False,
     ) -> Self:
         """Open the index in the folder `path`; what is given besides must be what made it, else `ModelMismatch`.
 
         Weights that are given are looked at before the first use. `faiss` is the form of the search structures that are
         built from now on: a factory string of FAISS, `auto` for one that is chosen by measuring, or `flat` for none;
-        `recall` is the share of the ten nearest that they have to find. Both are kept in the index. Raises
-        `IndexNotFound`, `IndexTooNew`, `IndexDamaged`, `UnknownBackbone`, `BadInput`.
+        `recall` is the share of the ten nearest that they have to find. Both are kept in the index. `float16` is
+        refused where the index was made without. Raises `IndexNotFound`, `IndexTooNew`, `IndexDamaged`,
+        `UnknownBackbone`, `BadInput`.
         """
         execution = Execution.of(runtime, precision, threads)
         index = cls(Store(Path(path)), execution, encoder=encoder, weights=_text(weights))
         with suppress(IndexDamaged):  # raised again by whatever needs the model; `verify` does not
             index._model.demand(backbone, {"input_size": input_size, "alpha": alpha, "minimalistic": minimalistic})
         try:
+            index._demand(float16=float16)
             index._store.choose(**_form(faiss, recall))
         except BaseException:
             index.close()
             raise
         return index
+
+    def _demand(self, *, float16: bool) -> None:
+        if float16 and not self._store.float16:
+            raise BadInput("the index keeps vectors of float32", hint="make a new index with: --float16")
 
     def close(self) -> None:
         """Let go of the files. The index is whole with or without."""
@@ -205,6 +213,7 @@ class Index:
                 sentence = f"nothing at {displayed(os.fsencode(path))} is in the index"
                 raise BadInput(sentence, hint="see the indexed folders with: retrieval info")
             self._store.commit(Change(forget=forget))
+            self._store.fold()  # most may be gone, and with them the structure that they were in
             if not spot.below:
                 self._store.edit(metadata.delete_root, spot.root)
         return Report(removed=len(forget))
@@ -306,28 +315,28 @@ class Index:
         coverage = self.coverage()
         with self._store.connection() as connection:
             generation = metadata.latest(connection)
-            folders = tuple(
-                RootInfo(_path(place, b""), metadata.count_below(connection, root), os.path.isdir(place))
-                for root, place in roots.places(self._store, connection).items()
-            )
+            forms = self._store.vectors.forms(generation.segments)
         return Info(
             images=generation.images,
             vectors=generation.vectors,
             generation=generation.number,
             backbone=str(self._model),
             dim=self._model.row["dim"],
-            roots=folders,
-            search=self._forms(),
+            roots=self.folders(),
+            search=_added_up(forms),
             parity=(model.stored_facts(self._store) or {}).get("parity"),
             offline=coverage.offline,
             failures=coverage.unreadable,
             bytes=_bytes(self._store.folder),
         )
 
-    def _forms(self) -> tuple[SearchForm, ...]:
-        with suppress(IndexDamaged, StorageError), self._store.reading(heal=False) as view:
-            return tuple(view.snapshot.forms)
-        return ()
+    def folders(self) -> tuple[RootInfo, ...]:
+        """Return the folders that were indexed."""
+        with self._store.connection() as connection:
+            return tuple(
+                RootInfo(_path(place, b""), metadata.count_below(connection, root), os.path.isdir(place))
+                for root, place in roots.places(self._store, connection).items()
+            )
 
     def failures(self) -> Iterator[Failure]:
         """Yield the files that could not be read, in byte order of their paths, with the reasons."""
@@ -335,6 +344,13 @@ class Index:
             at = roots.places(self._store, connection)
             for row in metadata.unreadable_files(connection):
                 yield Failure(_path(at[row.root], row.path), row.reason or "")
+
+
+def _added_up(forms: Sequence[SearchForm]) -> tuple[SearchForm, ...]:
+    """Return `forms`, largest first; what has no structure is one of them."""
+    rest = sum(form.vectors for form in forms if form.form == EXACT)
+    parts = [form for form in forms if form.form != EXACT] + [SearchForm(EXACT, rest)] * bool(rest)
+    return tuple(sorted(parts, key=lambda form: -form.vectors))
 
 
 def _bytes(folder: Path) -> int:

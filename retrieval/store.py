@@ -19,7 +19,7 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -30,15 +30,7 @@ from filelock import FileLock
 
 from retrieval import metadata, migrations, plugins
 from retrieval.database import REPAIR, Database, disk_errors, held, network_file_system
-from retrieval.errors import (
-    BadInput,
-    IndexBusy,
-    IndexDamaged,
-    IndexExists,
-    IndexNotFound,
-    IndexTooNew,
-    StorageError,
-)
+from retrieval.errors import BadInput, IndexBusy, IndexDamaged, IndexExists, IndexNotFound, IndexTooNew, StorageError
 from retrieval.metadata import FileRow, Generation
 from retrieval.types import Hits, Ids, Picture, Vectors
 from retrieval.vectors import AUTO, FLAT, Form, VectorSnapshot, VectorStore, structured, tiers
@@ -107,6 +99,8 @@ class Store:
         self._lock = FileLock(folder / LOCK, timeout=0)
         self._mutex = threading.Lock()
         self._opened: tuple[tuple[str, ...], VectorSnapshot] | None = None
+        self._healed: tuple[str, ...] = ()  # the segments whose structures were last tried to be rebuilt
+        self._unmergeable = False  # damaged vectors were met, which stay as they are, and were said
         self._live: tuple[int, Ids | None] | None = None
         try:
             self._demand_format()
@@ -121,9 +115,13 @@ class Store:
     @cached_property
     def vectors(self) -> VectorStore:
         """Where the vectors are; what searches them is loaded when they are needed."""
-        float16 = bool(self._setting("float16"))
-        store: VectorStore = plugins.load("vectors:structures")(self.folder / VECTORS, float16=float16)
+        store: VectorStore = plugins.load("vectors:structures")(self.folder / VECTORS, float16=self.float16)
         return store
+
+    @property
+    def float16(self) -> bool:
+        """Whether vectors are kept in half the bytes."""
+        return bool(self._setting("float16"))
 
     def _demand_format(self) -> None:
         """Bring an older format to the newest; `IndexTooNew`."""
@@ -146,15 +144,15 @@ class Store:
     @property
     def form(self) -> Form:
         """How large segments are to be searched."""
-        return Form(**(self._setting(SEARCH) or {}))
+        return Form.of(self._setting(SEARCH))
 
     def choose(self, **chosen: Any) -> None:  # noqa: ANN401 - the fields of `Form`
         """Have large segments searched in another form, from the next folding on; `BadInput` for none of FAISS'."""
         form = replace(self.form, **chosen)
         if form != self.form:
-            _check(form, self._dim(), self._generation().images)
+            form.check(self._dim(), max(self._generation().images, self.most(form)))  # no fewer are ever built of
             with self.writing():
-                self.edit(metadata.put_setting, SEARCH, asdict(form))
+                self.edit(metadata.put_setting, SEARCH, {**(self._setting(SEARCH) or {}), **chosen})
 
     @staticmethod
     def refuse_existing(folder: Path) -> None:
@@ -168,7 +166,7 @@ class Store:
     @classmethod
     def create(cls, folder: Path, encoder: dict[str, Any], settings: Mapping[str, Any] | None = None) -> "Store":
         """Make an empty index in `folder`, whose vectors come from `encoder` (a row of that table)."""
-        _check(Form(**((settings or {}).get(SEARCH) or {})), encoder["dim"], 0)
+        Form.of((settings or {}).get(SEARCH)).check(encoder["dim"], 0)
         with disk_errors():
             (folder / VECTORS).mkdir(parents=True, exist_ok=True)
         with held(FileLock(folder / LOCK, timeout=0), folder):
@@ -232,11 +230,13 @@ class Store:
     def _snapshot(self, generation: Generation, *, heal: bool) -> VectorSnapshot:
         with self._mutex:
             opened = self._opened
-            fresh = opened is None or opened[0] != generation.refs
-            if opened is None or fresh:
+            if opened is None or opened[0] != generation.refs:
                 opened = self._opened = generation.refs, self.vectors.snapshot(generation.refs)
-        snapshot = opened[1]
-        if heal and fresh and snapshot.damaged:
+            snapshot = opened[1]
+            heal = heal and bool(snapshot.damaged) and self._healed != generation.refs
+            if heal:
+                self._healed = generation.refs
+        if heal:
             self._rebuild_structures(snapshot.damaged)
         return snapshot
 
@@ -253,7 +253,7 @@ class Store:
         try:
             with self.writing():
                 self._merge([[ref] for ref in damaged], self.form, every=True)
-        except (IndexBusy, IndexDamaged, StorageError):
+        except (BadInput, IndexBusy, IndexDamaged, StorageError):
             log.warning("%s; searching the vectors without it", what)
         else:
             log.warning("%s; it was rebuilt from the vectors", what)
@@ -299,15 +299,14 @@ class Store:
         metadata.insert_images(connection, change.pictures)
         left = metadata.delete_files(connection, change.forget) | metadata.put_files(connection, change.files)
         metadata.delete_homeless(connection, sorted(left))
-        # The same vectors as once before are the same segment, which may be there still.
-        known = {ref.partition("+")[0] for ref in before.refs}
+        known = {ref.partition("+")[0] for ref in before.refs}  # the same vectors as once before are the same segment
         segments = before.segments + tuple(part for part in segment if part[0] not in known)
         metadata.insert_generation(connection, before.following(connection, segments))
 
     def _tidy(self) -> None:
         """Merge what is worth it, then sweep."""
-        while refs := self._worth_merging():
-            self._merge([refs])
+        while (refs := self._worth_merging()) and self._merged_if_whole(refs):
+            pass
         self.fold(patient=PATIENT)
         self.sweep(GRACE)
 
@@ -326,30 +325,40 @@ class Store:
         Called at the end of a run, within `writing`; during one, with how many times as many are left as they are.
         """
         form = self.form
-        refs = tiers.worth_folding(self._generation().segments, self._most(form), patient=patient)
+        refs = tiers.worth_folding(self._generation().segments, self.most(form), patient=patient)
         if refs and form.factory != FLAT:
-            self._merge([refs], form)
+            self._merged_if_whole(refs, form)
 
-    def _most(self, form: Form) -> int:
+    def _merged_if_whole(self, refs: Sequence[str], form: Form | None = None) -> bool:
+        """Merge `refs`, and tell whether that was done; damaged vectors do not fail a run that only adds to them."""
+        if not self._unmergeable:
+            try:
+                self._merge([refs], form)
+            except IndexDamaged as error:
+                self._unmergeable = True
+                log.warning("%s; until it is repaired nothing is merged with it", error)
+        return not self._unmergeable
+
+    def most(self, form: Form) -> int:
         """Return how many vectors a query may look at one by one."""
-        return form.flat // (4 * self._dim())
+        return form.most(self._dim(), float16=self.float16)
 
     def _dim(self) -> int:
         with self.connection() as connection:
             return int(metadata.encoder(connection, metadata.latest(connection).fingerprint)["dim"])
 
     def _has_form(self, generation: Generation, form: Form | None) -> bool:
-        """Tell whether all vectors are searched as they are to be."""
+        """Tell whether all vectors have the structure that they are to have, whatever recall that has reached."""
         if form is None or form.factory == FLAT:
             return not any(map(structured, generation.refs))
-        parts = self._snapshot(generation, heal=False).forms
-        return all(part.target == form.recall and form.factory in {AUTO, part.form} for part in parts)
+        fit = map(form.fits, self.vectors.forms(generation.segments))
+        return all(fit) and not self._snapshot(generation, heal=False).damaged
 
     def compact(self) -> None:
         """Put all vectors that have an image into one segment, and give back the space of what is gone."""
         with self.writing():
             generation = self._generation()
-            form = self.form if generation.images > self._most(self.form) else None
+            form = self.form if generation.images > self.most(self.form) else None
             whole = len(generation.segments) <= 1 and generation.vectors == generation.images
             if not (whole and self._has_form(generation, form)):
                 self._merge([generation.refs], form)
@@ -378,7 +387,7 @@ class Store:
             except BadInput as error:  # what was chosen when there were no vectors yet, or by another version of FAISS
                 log.warning("%s; another form is taken", error)
                 ref = self.vectors.merge(refs, live, form and replace(form, factory=AUTO))
-            return [(ref, self.vectors.snapshot([ref]).count)] if ref else []
+            return [(ref, self.vectors.count(ref))] if ref else []
 
     def sweep(self, older_than: timedelta) -> int:
         """Delete vector files that no kept generation names and that are older than that; within `writing`."""
@@ -395,12 +404,6 @@ class Store:
 def _replace(connection: sql.Connection, segments: Sequence[tuple[str, int]]) -> None:
     """Make the next generation one of other segments that hold the same images."""
     metadata.insert_generation(connection, metadata.latest(connection).following(connection, tuple(segments)))
-
-
-def _check(form: Form, dim: int, count: int) -> None:
-    """Raise `BadInput` for a form that FAISS cannot make of so many vectors; 0 stands for any number."""
-    if form.factory not in {AUTO, FLAT}:
-        plugins.load("vectors:check")(form.factory, dim, count)
 
 
 def _repeat(connection: sql.Connection) -> None:

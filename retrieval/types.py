@@ -226,7 +226,7 @@ class SearchForm:
     recall: float = 1.0
     """Share of the ten nearest that it found, measured on vectors held out when it was made."""
     target: float = 1.0
-    """The recall that it was tuned to."""
+    """The recall that was asked for. A structure that found less is not used: all of its vectors are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +248,7 @@ class Info:
     bytes: int
     """On disk, everything included."""
     search: tuple[SearchForm, ...] = ()
-    """How the vectors are searched, largest part first; none where files of the index are damaged."""
+    """How the vectors are searched, as the files say, largest part first."""
     parity: float | None = None
     """Least cosine between the vectors of the compiled network and Keras', of the pictures that it was held against;
     None where the index has no compiled network."""

@@ -17,7 +17,7 @@ from retrieval.errors import IndexDamaged
 from retrieval.metadata import Generation, encoders, files, generations, images, roots, segments, settings
 from retrieval.store import VECTORS, Store
 from retrieval.types import Ids, displayed, image_id
-from retrieval.vectors import VectorSnapshot
+from retrieval.vectors import VectorSnapshot, structured
 from retrieval.vectors.exact import SUFFIX, WRITTEN_HERE, sha256_of
 
 BLOCK = 4096
@@ -368,7 +368,10 @@ def _whole_parts(store: Store) -> Sequence[tuple[str, int]] | None:
 
 
 def _with_structure(store: Store, ref: str, count: int) -> Sequence[tuple[str, int]]:
-    return store.merged([ref], None, store.form) if any(_wrong_files(store, ref)) else [(ref, count)]
+    if not any(_wrong_files(store, ref)):
+        return [(ref, count)]
+    form = store.form
+    return store.merged([ref], None, form if structured(ref) and count > store.most(form) else None)
 
 
 def _whole_segments(store: Store) -> Iterator[str]:

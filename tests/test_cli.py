@@ -232,12 +232,18 @@ def test_an_exact_query_tells_what_the_index_would_have_found(copy: Path) -> Non
 def test_the_form_of_structures_is_checked_before_any_work(copy: Path) -> None:
     for options, sentence in (
         (("--faiss", "nonsense"), "error: FAISS makes nothing of nonsense for 13 dimensions"),
-        (("--faiss", "IVF100,SQ8"), "error: IVF100,SQ8 needs 100 vectors to learn from, there are 13"),
+        (("--faiss", "IVF4000000,SQ8"), "error: IVF4000000,SQ8 needs 4000000 vectors to learn from, there are 1923076"),
+        (("--float16",), "error: the index keeps vectors of float32"),
         (("--recall", "2"), "error: a recall is over 0 and at most 1, not 2.0"),
     ):
         result = run("index", copy / "photos", "-i", copy / "index", *options)
         assert (result.returncode, lines(result.stderr)[0]) == (2, sentence)
+    assert run("index", "-i", copy / "index", "--faiss", "IVF100,SQ8").returncode == 0
     assert run("index", "-i", copy / "index", "--faiss", "flat", "--recall", "0.9").returncode == 0
+    assert b"retrieval compact" not in run("index", "-i", copy / "index", "--faiss", "auto").stderr
+    give_structure(copy / "index")
+    said = run("index", "-i", copy / "index", "--faiss", "flat").stderr
+    assert b"note: structures that are there stay until: retrieval compact" in said
 
 
 def test_verify_and_repair(copy: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from retrieval import BadInput, Index, IndexExists, IndexNotFound, ModelMismatch, UnreadableImage
-from retrieval.types import Match
+from retrieval.types import EXACT, Match
 from tests.fakes import ColourEncoder, colour, picture, put
 
 
@@ -263,3 +263,14 @@ def test_the_form_of_search_is_chosen_and_kept(tmp_path: Path, photos: Path, enc
     with pytest.raises(BadInput, match="FAISS makes nothing of nonsense"):
         Index.create(tmp_path / "other", encoder=encoder, faiss="nonsense")
     assert not (tmp_path / "other").exists()
+
+
+def test_removing_most_leaves_a_structure_where_one_is_needed(filled: Index, photos: Path) -> None:
+    """The dead are merged away, and with them the structure they were in; the living get one at once."""
+    filled._store.choose(flat=4 * 13)
+    filled.compact()
+    for path in sorted(photos.glob("*.png"))[:8]:
+        filled.remove(path)
+    facts = filled.info()
+    assert facts.vectors < 12
+    assert EXACT not in {part.form for part in facts.search}

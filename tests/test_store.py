@@ -25,6 +25,7 @@ import numpy as np
 import pytest
 
 from retrieval import (
+    BadInput,
     Index,
     IndexBusy,
     IndexDamaged,
@@ -37,10 +38,12 @@ from retrieval import (
     metadata,
     migrations,
     store,
+    verify,
 )
 from retrieval.metadata import FileRow, Generation
 from retrieval.store import Change, Store
 from retrieval.types import EXACT, Picture
+from retrieval.vectors import Form, structured
 from retrieval.vectors.exact import ExactVectors
 from retrieval.vectors.structures import files_of
 from tests.fakes import ColourEncoder, colour, picture, put
@@ -380,6 +383,81 @@ def test_removed_images_are_not_found_through_a_structure(batches: Batches) -> N
     batches.forget(100)
     assert forms(batches.store) == [("HNSW32,SQ8", 300)]
     assert batches.answers_are_right()
+
+
+def test_a_merge_leaves_damaged_vectors_as_they_are(batches: Batches, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither written again under a name that fits, nor swept; and what is added is added."""
+    for _ in range(16):
+        batches.commit(20)
+    ref = batches.store._generation().refs[3]
+    path = batches.store.folder / "vectors" / f"{ref}.vectors"
+    data = path.read_bytes()
+    path.write_bytes(data[:-2] + bytes([data[-2] ^ 0x10]) + data[-1:])
+    for _ in range(2):
+        batches.commit(20)
+    said = f"the file of vectors {path.name} is missing or not what was written; until it is repaired nothing is merged"
+    assert [message.startswith(said) for message in caplog.messages] == [True]
+    assert ref in batches.store._generation().refs
+    with pytest.raises(IndexDamaged, match="not what was written"):
+        batches.store.compact()
+    assert verify.verify(batches.store).damage == (f"vectors: the file {path.name} is not what was written",)
+
+
+def test_info_does_not_keep_a_query_from_healing(batches: Batches, caplog: pytest.LogCaptureFixture) -> None:
+    batches.store.choose(flat=0)
+    batches.commit(300)
+    batches.store.compact()
+    (batches.store.folder / "vectors" / files_of(batches.store._generation().refs[0])[2]).unlink()
+    again = Store(batches.store.folder)
+    with again.reading(heal=False) as view:
+        assert view.snapshot.damaged
+    with again.reading():
+        pass
+    with again.reading() as view:
+        assert view.snapshot.damaged == []
+    again.close()
+    assert len(caplog.messages) == 1
+
+
+def test_a_structure_that_finds_too_little_is_said_and_not_built_again(
+    batches: Batches, caplog: pytest.LogCaptureFixture
+) -> None:
+    batches.store.choose(flat=0, factory="IVF1,PQ1x1", recall=1.0)
+    batches.commit(1000)
+    assert [message.endswith("1000 vectors are searched one by one") for message in caplog.messages] == [True]
+    refs = batches.store._generation().refs
+    for _ in range(2):
+        batches.store.compact()
+    assert batches.store._generation().refs == refs
+    assert forms(batches.store) == [(EXACT, 1000)]
+    (form,) = batches.store.vectors.forms(batches.store._generation().segments)
+    assert (form.form, form.target) == ("IVF1,PQ1x1", 1.0)
+    assert form.recall < 1
+    (batches.store.folder / "vectors" / files_of(refs[0])[2]).write_bytes(b"never looked at")
+    assert forms(batches.store) == [(EXACT, 1000)]
+
+
+def test_a_recall_of_one_gets_a_structure(batches: Batches) -> None:
+    batches.commit(300)
+    batches.store.choose(flat=0, recall=1.0)
+    batches.store.compact()
+    assert structured(batches.store._generation().refs[0])
+
+
+def test_what_needs_many_vectors_may_be_chosen_while_there_are_few(batches: Batches) -> None:
+    batches.commit(20)
+    batches.store.choose(factory="IVF1024,SQ8")
+    with batches.store.connection() as connection:
+        assert metadata.setting(connection, "search") == {"factory": "IVF1024,SQ8"}, "only what was chosen"
+    batches.store.choose(flat=4 * 13 * 50, factory="auto")
+    with pytest.raises(BadInput, match="IVF51,SQ8 needs 51 vectors to learn from, there are 50"):
+        batches.store.choose(factory="IVF51,SQ8")
+
+
+def test_what_a_later_version_says_of_the_form_is_left_aside(batches: Batches) -> None:
+    with batches.store.writing():
+        batches.store.edit(metadata.put_setting, "search", {"recall": 0.9, "new": 1})
+    assert batches.store.form == Form(recall=0.9)
 
 
 # -- compaction and sweep -----------------------------------------------------------------------------------------

@@ -1,12 +1,15 @@
 """The two stores against the contract, and what only the default one has: fast exact search, and structures."""
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,6 +85,20 @@ class TestFlat:
             right = exact.scan(Segment(ids, vectors), vectors[query : query + 1], 8, only)
             same(Hits(found.ids[query : query + 1], found.scores[query : query + 1]), right)
 
+    @pytest.mark.parametrize("dtype", [np.float32, np.float16])
+    @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+    def test_a_vector_that_is_none_keeps_no_other_from_being_found(
+        self, number: float, dtype: type[np.floating]
+    ) -> None:
+        ids, vectors = some(50)
+        damaged = vectors.astype(dtype)
+        damaged[7, 2] = number
+        others = np.delete(np.arange(50), 7)
+        right = flat.search(Segment(ids[others], damaged[others]), vectors[:3], 50)
+        same(flat.search(Segment(ids, damaged), vectors[:3], 50), right)
+        everything = np.tile(np.arange(50), (3, 1))
+        same(flat.refined(Segment(ids, damaged), vectors[:3], everything, 50), right)
+
     def test_every_number_of_half_the_bytes_is_widened_exactly(self) -> None:
         numbers = np.arange(2**16, dtype=np.uint16).view(np.float16)
         finite = numbers[np.isfinite(numbers)]
@@ -127,6 +144,11 @@ def clustered(count: int = COUNT, dim: int = DIM) -> tuple[np.ndarray, np.ndarra
     return np.sort(some(count)[0]), normalised(vectors)
 
 
+def recall(found: Hits, right: Hits) -> float:
+    """Return the share of the right neighbours that were found."""
+    return float(np.mean([len({*a} & {*b}) / len(b) for a, b in zip(found.ids, right.ids, strict=True)]))
+
+
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder with one segment that has a structure, and its ref."""
@@ -153,7 +175,7 @@ class TestStructures:
         said = json.loads((store.folder / facts).read_text())
         assert (said["factory"], said["vectors"], said["dim"]) == ("HNSW32,SQ8", COUNT, DIM)
         assert (said["target"], said["queries"]) == (0.99, COUNT // 10)
-        assert said["recall"] >= 0.99
+        assert said["recall"] >= 0.995, "what is aimed at, so that 0.99 is left for harder queries"
         (form,) = store.snapshot([ref]).forms
         assert form == SearchForm("HNSW32,SQ8", COUNT, said["recall"], 0.99)
 
@@ -189,6 +211,36 @@ class TestStructures:
         found = store.snapshot([ref]).search(vectors[:100], 10, only)
         assert np.isin(found.ids, only).all()
         assert np.mean([len({*a} & {*b}) / 10 for a, b in zip(found.ids, right.ids, strict=True)]) >= 0.985
+
+    def test_asking_where_everything_was_removed_finds_what_is_left(self, tmp_path: Path) -> None:
+        """The dead are where the queries are: a search must not end among them."""
+        generator = np.random.default_rng(5)
+        centres = generator.standard_normal((60, DIM))
+        of = generator.integers(60, size=6000)
+        vectors = normalised(centres[of] + 0.5 * generator.standard_normal((6000, DIM)))
+        queries = normalised(np.repeat(centres[:20], 5, axis=0) + 0.5 * generator.standard_normal((100, DIM)))
+        ids = np.arange(6000)
+        store = StructuredVectors(tmp_path)
+        for factory in ("auto", "IVF32,SQ8"):
+            snapshot = store.snapshot([store.merge([store.append(ids, vectors)], None, Form(factory))])
+            for gone in (2, 20):
+                only = ids[of >= gone]
+                right = expected(ids, vectors, queries, 10, only)
+                assert recall(snapshot.search(queries, 10, only), right) >= 0.985
+
+    @pytest.mark.parametrize("factory", ["auto", "IVF32,PQ20x4"])
+    def test_the_recall_holds_for_any_k(self, tmp_path: Path, factory: str) -> None:
+        """Tuned at ten, of vectors whose hundred nearest are as near one another as their ten: in clusters of 200."""
+        generator = np.random.default_rng(6)
+        centres = np.repeat(generator.standard_normal((20, DIM)), 210, axis=0)
+        drawn = normalised(centres + 0.5 * generator.standard_normal(centres.shape))
+        ids, vectors = some(4000)[0], generator.permutation(drawn[np.arange(4200) % 210 < 200])
+        queries = drawn[np.arange(4200) % 210 >= 200]
+        store = StructuredVectors(tmp_path)
+        snapshot = store.snapshot([store.merge([store.append(ids, vectors)], None, Form(factory))])
+        assert snapshot.forms[0].form != EXACT
+        for k in (1, 2, 10, 100):
+            assert recall(snapshot.search(queries, k), expected(ids, vectors, queries, k)) >= 0.985, k
 
     def test_what_was_appended_since_is_found_at_once(self, store: StructuredVectors, ref: str) -> None:
         more = some(20, dim=DIM, seed=9)
@@ -257,6 +309,37 @@ class TestStructures:
         path.write_bytes(path.read_bytes()[:length])
         self.is_done_without(store, ref)
 
+    @pytest.mark.parametrize(
+        "said",
+        [
+            lambda facts: facts | {"pieces": None},
+            lambda facts: {name: value for name, value in facts.items() if name != "dim"},
+            lambda facts: [facts],
+        ],
+    )
+    def test_facts_of_another_version_are_done_without(
+        self, store: StructuredVectors, ref: str, said: Callable[[Any], Any]
+    ) -> None:
+        self.is_done_without(store, self.told(store, ref, said))
+
+    def told(self, store: StructuredVectors, ref: str, said: Callable[[Any], Any]) -> str:
+        """Return a ref whose facts are others."""
+        vectors, facts, structure = ref.split("+")
+        other = said(json.loads((store.folder / files_of(ref)[1]).read_text()))
+        facts = exact.write_durably(store.folder, ".structure", [json.dumps(other).encode()])
+        return f"{vectors}+{facts}+{structure}"
+
+    def test_facts_that_say_more_are_understood(self, store: StructuredVectors, ref: str) -> None:
+        assert store.snapshot([self.told(store, ref, lambda facts: facts | {"new": 1})]).damaged == []
+
+    def test_what_this_version_of_faiss_cannot_read_is_done_without(self, store: StructuredVectors, ref: str) -> None:
+        vectors, facts, structure = files_of(ref)
+        other = b"IxXX" + (store.folder / structure).read_bytes()[4:]
+        digest = exact.write_durably(store.folder, ".faiss", [other])
+        pieces = [hashlib.sha256(other).hexdigest()]
+        facts = self.told(store, ref, lambda facts: facts | {"pieces": pieces}).split("+")[1]
+        self.is_done_without(store, "+".join([vectors.partition(".")[0], facts, digest]))
+
     def test_the_structure_of_other_vectors_is_noticed(self, store: StructuredVectors, ref: str) -> None:
         other = store.append(*some(40, dim=DIM))
         mixed = "+".join([other, *ref.split("+")[1:]])
@@ -320,6 +403,10 @@ class TestForms:
         assert snapshot.forms == [SearchForm(EXACT, 1000)]
         same(snapshot.search(vectors[:5], 10), expected(ids, vectors, vectors[:5], 10))
 
+    def test_a_query_looks_at_fewer_vectors_where_they_have_to_be_converted(self) -> None:
+        assert Form().most(1280, float16=False) == 19_531
+        assert Form().most(1280, float16=True) == 2441
+
     def test_flat_is_none(self, store: StructuredVectors) -> None:
         assert not structured(store.merge([store.append(*clustered())], None, Form(FLAT)))
 
@@ -332,6 +419,8 @@ class TestForms:
             ("IVF8,PQ8x12", "IVF8,PQ8x12 needs 4096 vectors to learn from, there are 3000"),
             ("PQ8x8", "an index of the form PQ8x8 cannot be kept and tuned"),
             ("NSG32", "an index of the form NSG32 cannot be kept and tuned"),
+            ("IVF16(IVF4,Flat),SQ8", r"an index of the form IVF16\(IVF4,Flat\),SQ8 cannot be kept and tuned"),
+            ("HNSW32_16+PQ8", r"an index of the form HNSW32_16\+PQ8 cannot be kept and tuned"),
         ],
     )
     def test_what_cannot_be_made_is_said_before_any_work(
@@ -343,6 +432,26 @@ class TestForms:
         with pytest.raises(BadInput, match=sentence):
             store.merge([ref], None, Form(factory))
         assert os.listdir(store.folder) == files_of(ref)
+
+    @pytest.mark.parametrize(
+        "factory", ["HNSW0", "HNSW1", "HNSW999999999", "IVF16_HNSW0,SQ8", "IVF16_HNSW1,SQ8", "PCA50,HNSW32,SQ8"]
+    )
+    def test_what_faiss_would_die_of_is_refused(self, factory: str) -> None:
+        """In a process of its own."""
+        code = (
+            "import sys\n"
+            "from retrieval.errors import BadInput\n"
+            "from retrieval.vectors.faiss import check\n"
+            "try:\n    check(sys.argv[1], 40, 0)\n"
+            "except BadInput as error:\n    print(type(error).__name__)\n"
+        )
+        command = [sys.executable, "-c", code, factory]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "BadInput\n"
+
+    @pytest.mark.parametrize(("count", "dim"), [(300, 128), (520, 128), (520, 256)])
+    def test_components_are_chosen_of_few_vectors(self, store: StructuredVectors, count: int, dim: int) -> None:
+        snapshot = store.snapshot([store.merge([store.append(*some(count, dim=dim))], None, Form())])
+        assert snapshot.damaged == []
 
     @pytest.mark.parametrize("count", [1, 2, 9, 11, 25])
     def test_very_few_vectors_are_found_all_the_same(self, store: StructuredVectors, count: int) -> None:

@@ -55,8 +55,8 @@ def _make_sample(home: Path) -> None:
 
 
 def give_structures(index: Index) -> None:
-    """Give each segment a structure, small as it is, and so to all that come."""
-    index._store.choose(flat=0)
+    """Give each segment a structure that is used, small as it is, and so to all that come."""
+    index._store.choose(flat=0, recall=0)
     with index._store.writing():
         refs = index._store._generation().refs
         index._store._merge([[ref] for ref in refs], index._store.form, every=True)

@@ -23,7 +23,7 @@ from retrieval.cli.options import (
 )
 from retrieval.cli.output import note, note_timing, put_report, talkative
 from retrieval.errors import BadInput, IndexNotFound
-from retrieval.types import Progress, displayed
+from retrieval.types import EXACT, Progress, displayed
 
 if TYPE_CHECKING:
     from retrieval.index import Index
@@ -67,7 +67,7 @@ def index(
     options |= {"faiss": faiss, "recall": recall}
     unreadable = 0
     with _opened_or_made(index, folders or (), options, float16=float16) as opened:
-        for folder in folders or [root.path for root in opened.info().roots]:
+        for folder in folders or [root.path for root in opened.folders()]:
             with _progress_bar(folder) as progress:
                 report = opened.add(
                     folder, exclude=exclude or (), prune=prune, retry_failed=retry_failed, progress=progress
@@ -88,7 +88,9 @@ def _opened_or_made(
 ) -> Iterator["Index"]:
     kind = plugins.load("api:Index")
     try:
-        opened = kind.open(where, **options)
+        opened = kind.open(where, **options, float16=float16)
+        if (options["faiss"] or options["recall"]) and any(part.form != EXACT for part in opened.info().search):
+            note("structures that are there stay until: retrieval compact")
     except IndexNotFound as error:
         if not folders:
             raise

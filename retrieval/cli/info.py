@@ -48,4 +48,6 @@ def _put_info(facts: Info) -> None:
 def _form(part: SearchForm) -> str:
     if part.form == EXACT:
         return f"exact over {part.vectors}"
+    if part.recall < part.target:
+        return f"exact over {part.vectors} ({part.form} found {part.recall:.3f} at 10, not {part.target:g})"
     return f"{part.form} over {part.vectors} (recall {part.recall:.3f} at 10, target {part.target:g})"

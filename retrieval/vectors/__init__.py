@@ -6,15 +6,18 @@ metadata has committed is all that is ever opened, and every flipped byte can be
 names is rubbish.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol, Self
 
-from retrieval.types import Hits, Ids, SearchForm, Vectors
+from retrieval import plugins
+from retrieval.types import EXACT, Hits, Ids, SearchForm, Vectors
 
 AUTO, FLAT = "auto", "flat"
 """Factories that are none of FAISS: one chosen by measuring, and no structure at all."""
+WIDENING = 8
+"""Times as long as at one of float32 a query looks at a vector of float16, which has to be converted."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,25 @@ class Form:
     """The share of the ten nearest that a structure has to find."""
     flat: int = 100_000_000
     """Bytes of float32 vectors up to which a query looks at them all: about 10 ms of a processor's memory bandwidth."""
+
+    @classmethod
+    def of(cls, setting: Mapping[str, Any] | None) -> Self:
+        """Return what a setting says, less what a later version says besides."""
+        known = {item.name for item in fields(cls)}
+        return cls(**{name: value for name, value in (setting or {}).items() if name in known})
+
+    def check(self, dim: int, count: int) -> None:
+        """Raise `BadInput` for a form that FAISS cannot make of so many vectors; 0 stands for any number."""
+        if self.factory not in {AUTO, FLAT}:
+            plugins.load("vectors:check")(self.factory, dim, count)
+
+    def most(self, dim: int, *, float16: bool) -> int:
+        """Return how many vectors a query may look at one by one."""
+        return self.flat // (4 * dim * (WIDENING if float16 else 1))
+
+    def fits(self, part: SearchForm) -> bool:
+        """Tell whether `part` is a structure of this form, whatever recall it has reached."""
+        return part.form != EXACT and part.target == self.recall and self.factory in {AUTO, part.form}
 
 
 def structured(ref: str) -> bool:
@@ -92,7 +114,19 @@ class VectorStore(Protocol):
 
         Of an id that is in several segments, the vector that `get` gives. None stands for all that live. With a `form`,
         a structure of that form is derived for searching it; the vectors of one segment that all live are not written
-        again. `BadInput` for a form that cannot be made of these vectors.
+        again. `BadInput` for a form that cannot be made of these vectors, `IndexDamaged` where the bytes of one of
+        `refs` are not what was written.
+        """
+        ...
+
+    def count(self, ref: str) -> int:
+        """Return how many vectors a segment has; `IndexDamaged` where it is missing."""
+        ...
+
+    def forms(self, segments: Sequence[tuple[str, int]]) -> Sequence[SearchForm]:
+        """Return for each segment, with its count, the structure it has, without opening that.
+
+        One whose recall is less than its target is not searched.
         """
         ...
 

@@ -31,6 +31,7 @@ SUFFIX = ".vectors"
 PARTIAL = ".partial"
 WRITTEN_HERE = re.compile(rf"[0-9a-f]{{64}}\.[a-z]+|[0-9a-f]{{16}}\{PARTIAL}")
 """Names of the files that `write_durably` makes; no other file is ever swept."""
+HINT = "see what is lost with: retrieval verify --repair"
 BLOCK = 1024
 """Rows converted to float64 at a time: 34 MB at the 4,032 dimensions of the widest backbone."""
 
@@ -60,6 +61,8 @@ class ExactVectors:
 
     def merge(self, refs: Sequence[str], live: Ids | None = None, form: Form | None = None) -> str:  # noqa: ARG002
         """Write the live vectors of `refs` as one segment, in ascending order of id; there is no form but this."""
+        for ref in refs:
+            demand_whole(self.folder / (ref + SUFFIX))
         return self.merged(self.snapshot(refs).segments, live)
 
     def merged(self, segments: Sequence["Segment"], live: Ids | None) -> str:
@@ -70,6 +73,14 @@ class ExactVectors:
             return ""
         some = (ids[start : start + BLOCK] for start in range(0, len(ids), BLOCK))
         return self._write(ids, (gathered(segments, part) for part in some), segments[0].dim)
+
+    def count(self, ref: str) -> int:
+        """Return how many vectors a segment has."""
+        return len(open_segment(self.folder / (ref + SUFFIX)).ids)
+
+    def forms(self, segments: Sequence[tuple[str, int]]) -> Sequence[SearchForm]:
+        """Return how segments are searched."""
+        return [SearchForm(EXACT, count) for _, count in segments]
 
     def sweep(self, keep: Collection[str], older_than: timedelta) -> int:
         """Delete what no ref names."""
@@ -100,6 +111,13 @@ class Segment:
         places = np.searchsorted(self.ids, ids, sorter=self.order)
         found = self.order[np.minimum(places, len(self.ids) - 1)]
         return np.where(self.ids[found] == ids, found, -1)
+
+    def mask(self, ids: Ids) -> NDArray[np.bool_]:
+        """Return which rows have one of `ids`; several times as fast as `np.isin` where both ascend."""
+        mask = np.zeros(len(self.ids), dtype=bool)
+        positions = self.positions(ids)
+        mask[positions[positions >= 0]] = True
+        return mask
 
 
 class ExactSnapshot:
@@ -195,16 +213,15 @@ def open_segment(path: Path) -> Segment:
 
     `IndexDamaged` where it is missing or not as long as it says, `StorageError` where the system does not give it.
     """
-    hint = "see what is lost with: retrieval verify --repair"
     try:
         with path.open("rb") as file:
             return _segment(file)
     except FileNotFoundError as error:
-        raise IndexDamaged(f"the file of vectors {path.name} is missing", hint=hint) from error
+        raise IndexDamaged(f"the file of vectors {path.name} is missing", hint=HINT) from error
     except OSError as error:
         raise StorageError(f"the file of vectors {path.name} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # numpy's reader of headers raises whatever evaluating garbage raises
-        raise IndexDamaged(f"the file of vectors {path.name} is not what was written", hint=hint) from error
+        raise IndexDamaged(f"the file of vectors {path.name} is not what was written", hint=HINT) from error
 
 
 def _segment(file: BinaryIO) -> Segment:
@@ -290,6 +307,15 @@ def sweep(folder: Path, keep: Collection[str], older_than: timedelta) -> int:
                 path.unlink()
                 swept += 1
     return swept
+
+
+def demand_whole(path: Path) -> None:
+    """Raise `IndexDamaged` unless the bytes of a file are those that it is named by.
+
+    What is written of damaged vectors would have a name that fits, and the evidence would be swept.
+    """
+    if sha256_of(path) != path.stem:
+        raise IndexDamaged(f"the file of vectors {path.name} is missing or not what was written", hint=HINT)
 
 
 def sha256_of(path: Path) -> str:

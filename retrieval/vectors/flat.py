@@ -53,7 +53,7 @@ def _search(segment: Segment, queries: Vectors, k: int, allowed: Mask | None) ->
     for rows, scores in _scored(segment.vectors, queries, allowed):
         if len(parts) == 1:
             best = _largest(np.concatenate([best, scores], axis=1), k)
-        asking, columns = np.nonzero(scores >= _reach(best, segment.dim)[:, None])
+        asking, columns = np.nonzero((scores >= _reach(best, segment.dim)[:, None]) & (scores > -np.inf))
         near = scores[asking, columns]
         parts.append((asking, rows[columns], near))
         if len(parts) > 2 and len(near):  # noqa: PLR2004 - the first block has been seen to
@@ -102,9 +102,18 @@ def _scored(vectors: Vectors, queries: Vectors, allowed: Mask | None) -> Iterato
             if 2 * len(rows) < len(block):
                 block, chosen = block[chosen], np.arange(len(rows))
             if len(rows):
-                yield rows, (queries @ widened(block).T)[:, chosen]
+                yield rows, _finite(queries @ widened(block).T)[:, chosen]
         else:
-            yield rows, queries @ widened(block).T
+            yield rows, _finite(queries @ widened(block).T)
+
+
+def _finite(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return `scores` with nothing for a vector that is damaged, so that it does not keep others from being found.
+
+    Such are no cosines: not finite, or, of what was not finite as float16, large.
+    """
+    scores[~(np.abs(scores) <= 2)] = -np.inf  # noqa: PLR2004 - over 1 by far
+    return scores
 
 
 def _largest(scores: NDArray[np.float32], k: int) -> NDArray[np.float32]:
@@ -137,7 +146,7 @@ def refined(segment: Segment, queries: Vectors, proposed: Rows, k: int) -> Hits:
     """Return the `k` best of each query among the rows proposed for it, (queries, m); -1 proposes none."""
     near = products(segment, queries, proposed)
     best = _largest(near, min(k, near.shape[1]))
-    asking, columns = np.nonzero((near >= _reach(best, segment.dim)[:, None]) & (proposed >= 0))
+    asking, columns = np.nonzero((near >= _reach(best, segment.dim)[:, None]) & (near > -np.inf))
     return rescored(segment, queries, asking, proposed[asking, columns], k)
 
 
@@ -145,8 +154,10 @@ def products(segment: Segment, queries: Vectors, rows: Rows) -> NDArray[np.float
     """Return the float32 scores of each query with its own rows, (queries, m); -inf for row -1."""
     scores = np.empty(rows.shape, dtype=np.float32)
     for start in range(0, len(rows), TOGETHER):
-        part = slice(start, start + TOGETHER)
-        near = np.asarray(segment.vectors[rows[part]], dtype=np.float32)
-        scores[part] = np.einsum("qcd,qd->qc", near, queries[part])  # too little work for the threads of a product
+        some = slice(start, start + TOGETHER)
+        for at in range(0, rows.shape[1], BLOCK):
+            part = some, slice(at, at + BLOCK)
+            near = np.asarray(segment.vectors[rows[part]], dtype=np.float32)
+            scores[part] = np.einsum("qcd,qd->qc", near, queries[some])  # too little work for the threads of a product
     scores[rows < 0] = -np.inf
-    return scores
+    return _finite(scores)

@@ -14,7 +14,7 @@ import os
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -31,8 +31,6 @@ from retrieval.vectors.flat import Mask
 SUFFIXES = (exact.SUFFIX, ".structure", ".faiss")
 PIECE = 8_000_000
 """Bytes of a structure that one digest stands for."""
-FEW = 0.2
-"""Share of a segment's vectors, that may be found, under which all of them are looked at: a graph leads past them."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,10 @@ class Facts:
     """Share of the ten nearest that was found of held-out vectors, which were not in the structure yet."""
     queries: int = 0
     """How many those were."""
+    piece: int = 8_000_000
+    """How many of FAISS' bytes one digest stands for."""
     pieces: tuple[str, ...] = ()
-    """The SHA-256 of each `PIECE` of FAISS' bytes, in hexadecimal."""
+    """The SHA-256 of each piece of those, in hexadecimal."""
 
     @property
     def sufficient(self) -> bool:
@@ -67,15 +67,19 @@ class Facts:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """Return the facts in a file that is named by its digest; None where that is missing or damaged."""
+        """Return the facts in a file that is named by its digest; None where that is missing or not understood."""
         try:
             data = path.read_bytes()
         except OSError:
             return None
         if hashlib.sha256(data).hexdigest() != path.stem:
             return None
-        facts = json.loads(data)
-        return cls(**facts | {"pieces": tuple(facts["pieces"])})
+        try:
+            known = {item.name for item in fields(cls)}
+            facts = {name: value for name, value in json.loads(data).items() if name in known}
+            return cls(**facts | {"pieces": tuple(facts["pieces"])})
+        except (AttributeError, KeyError, TypeError, ValueError):  # written by a version that says other things
+            return None
 
 
 class StructuredVectors:
@@ -100,7 +104,9 @@ class StructuredVectors:
         return StructuredSnapshot(parts)
 
     def merge(self, refs: Sequence[str], live: Ids | None = None, form: Form | None = None) -> str:
-        """Write the live vectors of `refs` as one segment, in ascending order of id, with a structure of that form."""
+        """Write the live vectors of `refs` as one segment, with a structure of that form."""
+        for ref in refs:
+            exact.demand_whole(self.folder / files_of(ref)[0])
         segments = [exact.open_segment(self.folder / files_of(ref)[0]) for ref in refs]
         if len(refs) == 1 and (live is None or np.isin(segments[0].ids, live).all()):
             vectors = refs[0].split("+")[0]
@@ -110,6 +116,17 @@ class StructuredVectors:
             return vectors
         return "+".join([vectors, *self._derive(exact.open_segment(self.folder / files_of(vectors)[0]), form)])
 
+    def count(self, ref: str) -> int:
+        """Return how many vectors a segment has."""
+        return self._exact.count(ref.partition("+")[0])
+
+    def forms(self, segments: Sequence[tuple[str, int]]) -> Sequence[SearchForm]:
+        """Return how segments are searched, as the facts of their structures say, which are not opened."""
+        return [_form(self._facts(ref), count) for ref, count in segments]
+
+    def _facts(self, ref: str) -> Facts | None:
+        return Facts.read(self.folder / files_of(ref)[1]) if structured(ref) else None
+
     def sweep(self, keep: Collection[str], older_than: timedelta) -> int:
         """Delete what no ref names."""
         return exact.sweep(self.folder, {name for ref in keep for name in files_of(ref)}, older_than)
@@ -117,19 +134,21 @@ class StructuredVectors:
     def _derive(self, segment: Segment, form: Form) -> tuple[str, str]:
         """Write the structure of a segment; return the digests of its facts and of its bytes."""
         made = plugins.load("vectors:faiss").derived(segment, form)
-        structure = exact.write_durably(self.folder, SUFFIXES[2], made.chunks())
-        pieces = _digests(np.memmap(self.folder / (structure + SUFFIXES[2]), dtype=np.uint8, mode="r"))
-        facts = json.dumps(asdict(replace(made.facts, pieces=pieces)), sort_keys=True).encode()
+        data = made.written()
+        structure = exact.write_durably(self.folder, SUFFIXES[2], [data.data])
+        pieces = _digests(data, PIECE)
+        facts = json.dumps(asdict(replace(made.facts, piece=PIECE, pieces=pieces)), sort_keys=True).encode()
         return exact.write_durably(self.folder, SUFFIXES[1], [facts]), structure
 
     def _opened(self, ref: str) -> "Part":
         stamp = self._stamp(ref)
         before = self._parts.get(ref)
-        if before is not None and before.stamp == stamp:
+        if before is not None and stamp and before.stamp == stamp:
             return before
         segment = exact.open_segment(self.folder / files_of(ref)[0])
-        structure = self._structure(ref, segment) if structured(ref) else None
-        return Part(ref, stamp, segment, structure)
+        facts = self._facts(ref)
+        used = facts is not None and facts.sufficient
+        return Part(ref, stamp, segment, facts, self._structure(ref, facts, segment) if facts and used else None)
 
     def _stamp(self, ref: str) -> tuple[Any, ...]:
         """Return what changes when one of the files of a ref does; missing ones are noticed where they are opened."""
@@ -142,15 +161,13 @@ class StructuredVectors:
             found.append((at.st_ino, at.st_size, at.st_mtime_ns))
         return tuple(found)
 
-    def _structure(self, ref: str, segment: Segment) -> Any:  # noqa: ANN401 - a class that only FAISS has
+    def _structure(self, ref: str, facts: Facts, segment: Segment) -> Any:  # noqa: ANN401 - a class that only FAISS has
         """Open a structure; None where it is missing, or is not what was written."""
-        _, facts_at, structure_at = (self.folder / name for name in files_of(ref))
-        facts = Facts.read(facts_at)
         try:
-            data = np.memmap(structure_at, dtype=np.uint8, mode="r")
+            data = np.memmap(self.folder / files_of(ref)[2], dtype=np.uint8, mode="r")
         except (OSError, ValueError):  # missing, or empty
             return None
-        if facts is None or facts.pieces != _digests(data):
+        if facts.pieces != _digests(data, facts.piece):
             return None
         return plugins.load("vectors:faiss").opened(facts, data, segment)
 
@@ -162,10 +179,14 @@ def files_of(ref: str) -> list[str]:
     return [digest + suffix for digest, suffix in zip(digests, suffixes, strict=False)]
 
 
-def _digests(data: NDArray[np.uint8]) -> tuple[str, ...]:
-    pieces = [data[start : start + PIECE] for start in range(0, len(data), PIECE)]
+def _digests(data: NDArray[np.uint8], size: int) -> tuple[str, ...]:
+    pieces = [data[start : start + size] for start in range(0, len(data), size)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return tuple(pool.map(lambda piece: hashlib.sha256(piece.data).hexdigest(), pieces))
+
+
+def _form(facts: Facts | None, count: int) -> SearchForm:
+    return SearchForm(EXACT, count) if facts is None else SearchForm(facts.factory, count, facts.recall, facts.target)
 
 
 @dataclass(frozen=True)
@@ -175,38 +196,31 @@ class Part:
     ref: str
     stamp: tuple[Any, ...]
     segment: Segment
+    facts: Facts | None
+    """What the structure is; None where there is none, or where they are damaged."""
     structure: Any
-    """An open structure; None where there is none, or where it is damaged."""
+    """An open structure; None where there is none, where it is damaged, or where it finds too little to be used."""
 
     @property
     def damaged(self) -> bool:
         """Whether the structure that the ref names cannot be used."""
-        return structured(self.ref) and self.structure is None
+        return structured(self.ref) and (self.facts is None or (self.facts.sufficient and self.structure is None))
 
     @property
     def approximate(self) -> bool:
         """Whether the structure is what the segment is searched with."""
-        return self.structure is not None and self.structure.facts.sufficient
+        return self.structure is not None
 
     @property
     def form(self) -> SearchForm:
         """How the segment is searched."""
-        count = len(self.segment.ids)
-        if not self.approximate:
-            return SearchForm(EXACT, count)
-        facts = self.structure.facts
-        return SearchForm(facts.factory, count, facts.recall, facts.target)
+        return _form(self.facts if self.approximate else None, len(self.segment.ids))
 
     def search(self, queries: Vectors, k: int, allowed: Mask | None, *, exact: bool) -> Hits:
-        """Return the nearest ids of each query; all that there are where the structure finds fewer than `k`."""
-        if exact or not self.approximate or (allowed is not None and allowed.mean() < FEW):
+        """Return the nearest ids of each query."""
+        if exact or not self.approximate:
             return flat.search(self.segment, queries, k, allowed)
         hits: Hits = self.structure.search(self.segment, queries, k, allowed)
-        there = len(self.segment.ids) if allowed is None else int(allowed.sum())
-        missing = np.flatnonzero((hits.ids[:, : min(k, there)] < 0).any(axis=1))
-        if len(missing):
-            found = flat.search(self.segment, queries[missing], k, allowed)
-            hits.ids[missing], hits.scores[missing] = found.ids, found.scores
         return hits
 
 
@@ -247,7 +261,7 @@ class StructuredSnapshot:
             return
         known = self._masks
         if known is None or known[0] is not only:
-            masks = [np.isin(part.segment.ids, only) for part in self.parts]
+            masks = [part.segment.mask(only) for part in self.parts]
             known = self._masks = only, [None if mask.all() else mask for mask in masks]
         yield from known[1]
 
