@@ -51,7 +51,7 @@ class Facts:
     """Share of the ten nearest that was found of held-out vectors, which were not in the structure yet."""
     queries: int = 0
     """How many those were."""
-    piece: int = 8_000_000
+    piece: int = PIECE
     """How many of FAISS' bytes one digest stands for."""
     pieces: tuple[str, ...] = ()
     """The SHA-256 of each piece of those, in hexadecimal."""
