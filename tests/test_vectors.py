@@ -228,6 +228,22 @@ class TestStructures:
                 right = expected(ids, vectors, queries, 10, only)
                 assert recall(snapshot.search(queries, 10, only), right) >= 0.985
 
+    def test_what_is_unlike_all_finds_its_nearest_too(self, tmp_path: Path) -> None:
+        """Each vector has seven like it, as held-out vectors find at once; a query from elsewhere has none."""
+        generator = np.random.default_rng(3)
+        plane = np.linspace(2, 0.3, 24)[:, None] * generator.standard_normal((24, 96)) / np.sqrt(24)
+
+        def drawn(groups: int, size: int) -> np.ndarray:
+            centres = np.repeat(generator.standard_normal((groups, 24)) @ plane + 1, size, axis=0)
+            return normalised(generator.permutation(centres + 0.15 * generator.standard_normal(centres.shape)))
+
+        vectors, queries = drawn(2400, 8), drawn(300, 1)
+        ids = np.arange(len(vectors))
+        store = StructuredVectors(tmp_path)
+        snapshot = store.snapshot([store.merge([store.append(ids, vectors)], None, Form())])
+        assert snapshot.forms[0].form != EXACT
+        assert recall(snapshot.search(queries, 10), snapshot.search(queries, 10, exact=True)) >= 0.985
+
     @pytest.mark.parametrize("factory", ["auto", "IVF32,PQ20x4"])
     def test_the_recall_holds_for_any_k(self, tmp_path: Path, factory: str) -> None:
         """Tuned at ten, of vectors whose hundred nearest are as near one another as their ten: in clusters of 200."""

@@ -4,7 +4,9 @@ The answer is that of `exact` to the last bit. A float32 score is within `margin
 among the k best scores at least the k-th best float32 score less two margins; only that is computed in float64.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
@@ -22,6 +24,8 @@ PAIRS = 64
 stay in the processor's cache."""
 TOGETHER = 4
 """Queries whose own candidates are multiplied at a time, for the same reason."""
+SHARE = 64
+"""Queries whose candidates one thread ranks at a time."""
 
 Number = TypeVar("Number", bound=np.generic)
 Mask = NDArray[np.bool_]
@@ -43,7 +47,10 @@ def margin(dim: int) -> float:
 def search(segment: Segment, queries: Vectors, k: int, allowed: Mask | None = None) -> Hits:
     """Return the `k` nearest of each query, (queries, k), as `exact.scan` does; with `allowed`, among those rows."""
     some = [queries[start : start + QUERIES] for start in range(0, max(1, len(queries)), QUERIES)]
-    found = [_search(segment, part, k, allowed) for part in some]
+    return _joined([_search(segment, part, k, allowed) for part in some])
+
+
+def _joined(found: Sequence[Hits]) -> Hits:
     return Hits(np.concatenate([hits.ids for hits in found]), np.concatenate([hits.scores for hits in found]))
 
 
@@ -144,6 +151,14 @@ def rescored(segment: Segment, queries: Vectors, asking: Rows, rows: Rows, k: in
 
 def refined(segment: Segment, queries: Vectors, proposed: Rows, k: int) -> Hits:
     """Return the `k` best of each query among the rows proposed for it, (queries, m); -1 proposes none."""
+    if len(queries) <= SHARE:
+        return _refined(segment, queries, proposed, k)
+    some = [slice(start, start + SHARE) for start in range(0, len(queries), SHARE)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return _joined(list(pool.map(lambda part: _refined(segment, queries[part], proposed[part], k), some)))
+
+
+def _refined(segment: Segment, queries: Vectors, proposed: Rows, k: int) -> Hits:
     near = products(segment, queries, proposed)
     best = _largest(near, min(k, near.shape[1]))
     asking, columns = np.nonzero((near >= _reach(best, segment.dim)[:, None]) & (near > -np.inf))
