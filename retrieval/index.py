@@ -298,7 +298,7 @@ class Index:
     def _places(self, view: View, ids: Sequence[int]) -> dict[int, tuple[Place, list[Path]]]:
         at = roots.places(self._store, view.connection)
         grouped: dict[int, list[Place]] = defaultdict(list)
-        for place in metadata.places(view.connection, ids):
+        for place in metadata.places(view.connection, ids, at):
             grouped[place.image].append(place)
         return {id_: (some[0], [_path(at[one.root], one.path) for one in some]) for id_, some in grouped.items()}
 

@@ -5,7 +5,7 @@ not what was written: a flipped bit on the disk is not believed.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -374,9 +374,9 @@ class Place:
     offline: int
 
 
-def places(connection: sql.Connection, ids: Sequence[int]) -> list[Place]:
-    """Return all places of the images `ids`: those that can be reached first, then in byte order."""
-    order = {root.id: number for number, root in enumerate(all_roots(connection))}
+def places(connection: sql.Connection, ids: Sequence[int], among: Iterable[int]) -> list[Place]:
+    """Return all places of the images `ids` in some roots: those that can be reached first, then by root and path."""
+    order = {root: number for number, root in enumerate(among)}
     found: list[tuple[FileRow, tuple[Any, ...]]] = []
     for some in chunks(ids):
         known = {row[0]: row for row in _sound(connection, images, _IMAGES, some=some)}

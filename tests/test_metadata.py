@@ -57,6 +57,10 @@ def all_files(connection: sql.Connection, root: int = 1) -> list[FileRow]:
     return metadata.files_below(connection, root, b"", None, 1_000_000)
 
 
+def everywhere(connection: sql.Connection) -> list[int]:
+    return [root.id for root in metadata.all_roots(connection)]
+
+
 def test_files_come_by_pages_in_byte_order(connection: sql.Connection) -> None:
     metadata.put_files(connection, [file(name) for name in NAMES])
     pages, after = [], None
@@ -136,7 +140,7 @@ def test_more_ids_than_a_statement_takes(connection: sql.Connection, monkeypatch
     rows = all_files(connection)
     ids = [row.id for row in rows if row.id is not None]
     assert len(list(metadata.files_by_id(connection, ids))) == count
-    assert len(metadata.places(connection, [item.id for item in pictures])) == count
+    assert len(metadata.places(connection, [item.id for item in pictures], everywhere(connection))) == count
     assert metadata.put_files(connection, [file(row.path, None) for row in rows]) == {item.id for item in pictures}
     metadata.delete_homeless(connection, [item.id for item in pictures])
     assert list(metadata.image_ids(connection)) == []
@@ -159,9 +163,11 @@ def test_places_that_can_be_reached_come_first_then_byte_order_of_root_and_path(
             file(b"other", two),
         ],
     )
-    found = [(place.offline, place.root, place.path) for place in metadata.places(connection, [one])]
+    found = [
+        (place.offline, place.root, place.path) for place in metadata.places(connection, [one], everywhere(connection))
+    ]
     assert found == [(0, earlier, b"y"), (0, 1, b"b"), (0, 1, b"z"), (1, earlier, b"x"), (1, 1, b"a")]
-    assert {place.image for place in metadata.places(connection, [one, two, 5])} == {one, two}
+    assert {place.image for place in metadata.places(connection, [one, two, 5], everywhere(connection))} == {one, two}
     assert metadata.image_at(connection, 1, b"other") == two
     assert metadata.image_at(connection, 1, b"nowhere") is None
 
@@ -252,8 +258,8 @@ def test_a_row_that_is_not_what_was_written_is_not_believed(connection: sql.Conn
     column = {"files": "size", "images": "width", "roots": "path", "encoders": "dim"}[table]
     connection.exec_driver_sql(f"UPDATE {table} SET {column} = {column} || 'x'")
     readers = {
-        "files": lambda: (all_files(connection), metadata.places(connection, [picture(1).id])),
-        "images": lambda: metadata.places(connection, [picture(1).id]),
+        "files": lambda: (all_files(connection), metadata.places(connection, [picture(1).id], everywhere(connection))),
+        "images": lambda: metadata.places(connection, [picture(1).id], everywhere(connection)),
         "roots": lambda: metadata.all_roots(connection),
         "encoders": lambda: metadata.encoder(connection, "f"),
     }

@@ -234,7 +234,8 @@ def _segment(file: BinaryIO) -> Segment:
     start = file.tell()
     if not (len(ids) == count == rows > 0 < dim and start + rows * dim * dtype.itemsize == size):
         raise ValueError(f"{count} ids and {rows} x {dim} numbers in {size} bytes")
-    return Segment(ids, np.memmap(file, dtype=dtype, mode="r", offset=start, shape=(rows, dim)))
+    mapped = np.memmap(file, dtype=dtype, mode="r", offset=start, shape=(rows, dim))
+    return Segment(ids, np.asarray(mapped))  # of numpy's own class, which each slice of a memmap pays for not being
 
 
 def _next_array(file: BinaryIO, *dtypes: str) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -323,9 +323,9 @@ def _tuned(index: FaissIndex, segment: Segment, known: int, factory: str, target
     corpus = Segment(segment.ids[:known], segment.vectors[:known])
     queries = np.ascontiguousarray(segment.vectors[known:], dtype=np.float32)
     facts = Facts(factory, len(segment.ids), segment.dim, target)
-    if not len(queries) or known < 2 * AT:
+    if not len(queries) or known <= AT:
         return facts
-    scores = flat.search(corpus, queries, 2 * AT).scores - 2 * flat.margin(segment.dim)
+    scores = flat.search(corpus, queries, min(2 * AT, known)).scores - 2 * flat.margin(segment.dim)
     for effort in _efforts(index):
         count = min(known, REFINED * AT if not _graph(index) else min(effort, REFINED * AT))
         near = flat.products(corpus, queries, proposals(index, queries, min(known, count + AT), effort))
@@ -342,15 +342,16 @@ def _recalls(near: Vectors, scores: Vectors, count: int) -> tuple[NDArray[np.flo
     """Return the recall after 1, 2, ... `count` candidates, (count,), and the standard error of the last.
 
     `near` has the scores of the candidates of each query, in the order of the structure, and `scores` those of its
-    2 `AT` nearest. It is the lower of two recalls, that of the first `AT` and that of the second `AT`, with as many
-    candidates more: the first of a picture of a collection are often others of the same thing, easily found. What comes
-    after them is as hard to find as the first of a picture from elsewhere. Among 98,000 vectors of crops of pictures,
-    0.9992 of the first ten of other crops of them were found with efSearch 96 and 60 candidates, 0.9953 of their second
-    ten, and 0.9949 of the first ten of crops of other pictures; with 18 other pairs of efSearch and candidates the last
-    two differed by 0.007 at most.
+    2 `AT` nearest, or of as many as there are. It is the lower of two recalls, that of the first `AT` and that of the
+    second `AT`, with as many candidates more: the first of a picture of a collection are often others of the same
+    thing, easily found. What comes after them is as hard to find as the first of a picture from elsewhere. Among 98,000
+    vectors of crops of pictures, 0.9992 of the first ten of other crops of them were found with efSearch 96 and 60
+    candidates, 0.9953 of their second ten, and 0.9949 of the first ten of crops of other pictures; with 18 other pairs
+    of efSearch and candidates the last two differed by 0.007 at most.
     """
-    both, first = (np.minimum(np.cumsum(near >= scores[:, k - 1 : k], axis=1), k) for k in (2 * AT, AT))
-    shares = (first[:, :count] / AT, (both - first)[:, -count:] / AT)
+    last = scores.shape[1]
+    both, first = (np.minimum(np.cumsum(near >= scores[:, k - 1 : k], axis=1), k) for k in (last, AT))
+    shares = (first[:, :count] / AT, (both - first)[:, -count:] / (last - AT))
     worse = min(shares, key=lambda share: float(share[:, -1].mean()))
     return worse.mean(axis=0), float(worse[:, -1].std() / np.sqrt(len(worse)))
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.types import Hits, Vectors
-from retrieval.vectors.exact import Segment, nearest
+from retrieval.vectors.exact import Segment, nearest, nobody
 
 BLOCK = 4096
 """Rows multiplied at a time: 21 MB at 1,280 dimensions, and 4 MB of scores for the 256 queries below."""
@@ -44,18 +44,31 @@ def margin(dim: int) -> float:
     return 1.01 * (dim + 2) * 2.0**-24
 
 
-def search(segment: Segment, queries: Vectors, k: int, allowed: Mask | None = None) -> Hits:
-    """Return the `k` nearest of each query, (queries, k), as `exact.scan` does; with `allowed`, among those rows."""
-    some = [queries[start : start + QUERIES] for start in range(0, max(1, len(queries)), QUERIES)]
-    return _joined([_search(segment, part, k, allowed) for part in some])
+def search(
+    segment: Segment,
+    queries: Vectors,
+    k: int,
+    allowed: Mask | None = None,
+    least: NDArray[np.float32] | None = None,
+) -> Hits:
+    """Return the `k` nearest of each query, (queries, k), as `exact.scan` does; with `allowed`, among those rows.
+
+    What scores under `least` of its query, (queries,), may be left out: as many others are known to be nearer.
+    """
+    if least is None:
+        least = np.full(len(queries), -np.inf, dtype=np.float32)
+    some = [slice(start, start + QUERIES) for start in range(0, max(1, len(queries)), QUERIES)]
+    return _joined([_search(segment, queries[part], k, allowed, least[part]) for part in some])
 
 
 def _joined(found: Sequence[Hits]) -> Hits:
+    if len(found) == 1:
+        return found[0]
     return Hits(np.concatenate([hits.ids for hits in found]), np.concatenate([hits.scores for hits in found]))
 
 
-def _search(segment: Segment, queries: Vectors, k: int, allowed: Mask | None) -> Hits:
-    best = np.full((len(queries), k), -np.inf, dtype=np.float32)
+def _search(segment: Segment, queries: Vectors, k: int, allowed: Mask | None, least: NDArray[np.float32]) -> Hits:
+    best = np.repeat(least[:, None], k, axis=1)
     parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
     for rows, scores in _scored(segment.vectors, queries, allowed):
         if len(parts) == 1:
@@ -66,6 +79,8 @@ def _search(segment: Segment, queries: Vectors, k: int, allowed: Mask | None) ->
         if len(parts) > 2 and len(near):  # noqa: PLR2004 - the first block has been seen to
             best = _largest(np.concatenate([best, padded(asking, near, len(queries), -np.inf)], axis=1), k)
     asking, rows, near = (np.concatenate(column) for column in zip(*parts, strict=True))
+    if not len(rows):
+        return nobody(len(queries), k)
     kept = np.flatnonzero(near >= _reach(best, segment.dim)[asking])
     kept = kept[np.argsort(asking[kept], kind="stable")]
     return rescored(segment, queries, asking[kept], rows[kept], k)
@@ -109,9 +124,19 @@ def _scored(vectors: Vectors, queries: Vectors, allowed: Mask | None) -> Iterato
             if 2 * len(rows) < len(block):
                 block, chosen = block[chosen], np.arange(len(rows))
             if len(rows):
-                yield rows, _finite(queries @ widened(block).T)[:, chosen]
+                yield rows, _multiplied(queries, block)[:, chosen]
         else:
-            yield rows, _finite(queries @ widened(block).T)
+            yield rows, _multiplied(queries, block)
+
+
+def _multiplied(queries: Vectors, rows: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the float32 scores (queries, rows).
+
+    Of one query without a matrix product: the threads that one starts go on turning for milliseconds, in which the next
+    query's network has to share the processor with them.
+    """
+    rows = widened(rows)
+    return _finite(np.vecdot(rows, queries[0])[None] if len(queries) == 1 else queries @ rows.T)
 
 
 def _finite(scores: NDArray[np.float32]) -> NDArray[np.float32]:

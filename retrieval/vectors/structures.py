@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from retrieval import plugins
 from retrieval.types import EXACT, Hits, Ids, SearchForm, Vectors
 from retrieval.vectors import FLAT, Form, exact, flat, structured
-from retrieval.vectors.exact import ExactVectors, Segment
+from retrieval.vectors.exact import ExactVectors, Segment, combined, nobody
 from retrieval.vectors.flat import Mask
 
 SUFFIXES = (exact.SUFFIX, ".structure", ".faiss")
@@ -216,12 +216,14 @@ class Part:
         """How the segment is searched."""
         return _form(self.facts if self.approximate else None, len(self.segment.ids))
 
-    def search(self, queries: Vectors, k: int, allowed: Mask | None, *, exact: bool) -> Hits:
-        """Return the nearest ids of each query."""
+    def added(self, hits: Hits, queries: Vectors, allowed: Mask | None, *, exact: bool) -> Hits:
+        """Return the nearest ids of each query among those in `hits` and in this segment."""
+        k = hits.ids.shape[1]
         if exact or not self.approximate:
-            return flat.search(self.segment, queries, k, allowed)
-        hits: Hits = self.structure.search(self.segment, queries, k, allowed)
-        return hits
+            more = flat.search(self.segment, queries, k, allowed, hits.scores[:, -1])
+        else:
+            more = self.structure.search(self.segment, queries, k, allowed)
+        return combined([hits, more]) if (more.ids >= 0).any() else hits
 
 
 class StructuredSnapshot:
@@ -244,11 +246,10 @@ class StructuredSnapshot:
     def search(self, queries: Vectors, k: int, only: Ids | None = None, *, exact: bool = False) -> Hits:
         """Return the nearest ids of each query."""
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        found = [
-            part.search(queries, k, allowed, exact=exact)
-            for part, allowed in zip(self.parts, self._allowed(only), strict=True)
-        ]
-        return found[0] if len(found) == 1 else _combined(found, len(queries), k)
+        hits = nobody(len(queries), k)
+        for part, allowed in zip(self.parts, self._allowed(only), strict=True):
+            hits = part.added(hits, queries, allowed, exact=exact)
+        return hits
 
     def get(self, ids: Ids) -> Vectors:
         """Return stored vectors."""
@@ -264,7 +265,3 @@ class StructuredSnapshot:
             masks = [part.segment.mask(only) for part in self.parts]
             known = self._masks = only, [None if mask.all() else mask for mask in masks]
         yield from known[1]
-
-
-def _combined(found: Sequence[Hits], queries: int, k: int) -> Hits:
-    return exact.combined([exact.nobody(queries, k), *found])
