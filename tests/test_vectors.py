@@ -175,7 +175,7 @@ class TestStructures:
         said = json.loads((store.folder / facts).read_text())
         assert (said["factory"], said["vectors"], said["dim"]) == ("HNSW32,SQ8", COUNT, DIM)
         assert (said["target"], said["queries"]) == (0.99, COUNT // 10)
-        assert said["recall"] >= 0.995, "what is aimed at, so that 0.99 is left for harder queries"
+        assert said["recall"] >= 0.9925, "what is aimed at, so that 0.99 is left for harder queries"
         (form,) = store.snapshot([ref]).forms
         assert form == SearchForm("HNSW32,SQ8", COUNT, said["recall"], 0.99)
 

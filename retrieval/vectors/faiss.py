@@ -36,7 +36,12 @@ FaissIndex = Any
 GRAPH = "HNSW32,SQ8"
 COMPONENTS = (64, 96, 128, 192, 256, 384, 512)
 """How many principal components a graph may keep of the vectors, if that is at most half of the dimensions."""
-EF_CONSTRUCTION = 120
+KEPT = 1 / 4
+"""Of what a search may miss, what tuning leaves to queries that are harder than its own."""
+LOST_BY_COMPONENTS = 1 / 8
+"""Of what a search may miss, what principal components alone may lose in a sample: among more, their nearest are harder
+to tell apart."""
+EF_CONSTRUCTION = 160
 """Candidates for the links of a new vertex. Against 80, 160 takes twice the time of building and finds 0.99 of the
 nearest with half the efSearch, on 100,000 vectors of mixtures that are hard to tell apart."""
 TRAIN = 20_000
@@ -48,12 +53,12 @@ HELD_OUT = 2000
 """Vectors that serve as queries before they are added, at most a tenth of all: they tell the recall to about 0.002."""
 AT = 10
 """Recall is measured among so many nearest."""
-EFFORTS = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
+EFFORTS = (96, 128, 192, 256, 384, 512, 768, 1024)
 """Values of efSearch that are tried; of nprobe, from 1 in steps of two.
 
 Less may do for queries of the corpus' kind, but not for others, which have nothing near to be led to: in groups of 8
 vectors, 2,400 groups in 24 dimensions of 96, held-out vectors found 0.999 of their nearest with efSearch 16, vectors of
-other groups 0.88; with 64, 0.992.
+other groups 0.88; with 64, 0.992, and with 128, 0.9997.
 """
 FEW = 4
 """Queries up to which a transformation is computed in one thread."""
@@ -245,13 +250,13 @@ def _candidates(segment: Segment, form: Form) -> Iterator[str]:
     """Yield the factory that was asked for, or those to be tried, one after another, until one has the recall.
 
     First the graph over so few principal components that their nearest hold the nearest by all dimensions, in a sample:
-    without codes and without a graph, whose losses the other half of what tuning may lose is for.
+    without codes and without a graph, which lose more.
     """
     if form.factory != AUTO:
         yield form.factory
         return
     for components, recall in _recall_of_components(segment):
-        if recall >= _aim(_aim(form.recall)):
+        if 1 - recall <= LOST_BY_COMPONENTS * (1 - form.recall):
             yield f"PCA{components},{GRAPH}"
     yield GRAPH
 
@@ -317,8 +322,8 @@ def _tuned(index: FaissIndex, segment: Segment, known: int, factory: str, target
     """Find the least effort, then the fewest candidates, with which the first `known` vectors are found well enough.
 
     The queries are the vectors behind them, which the index does not hold yet. Well enough is two standard errors above
-    what is aimed at, so that it holds for other queries too: of those that fail, some find nothing, which makes for
-    large errors.
+    the target and what is kept of it, so that it holds for other queries too: of those that fail, some find nothing,
+    which makes for large errors.
     """
     corpus = Segment(segment.ids[:known], segment.vectors[:known])
     queries = np.ascontiguousarray(segment.vectors[known:], dtype=np.float32)
@@ -330,7 +335,7 @@ def _tuned(index: FaissIndex, segment: Segment, known: int, factory: str, target
         count = min(known, REFINED * AT if not _graph(index) else min(effort, REFINED * AT))
         near = flat.products(corpus, queries, proposals(index, queries, min(known, count + AT), effort))
         recalls, error = _recalls(near, scores, count)
-        enough = np.flatnonzero(recalls >= min(1.0, _aim(target) + 2 * error))
+        enough = np.flatnonzero(recalls >= min(1.0, target + KEPT * (1 - target) + 2 * error))
         last = int(enough[0]) if len(enough) else count - 1
         facts = facts.measured(effort, max(1.0, (last + 1) / AT), float(recalls[last]), len(queries))
         if len(enough):
@@ -354,15 +359,6 @@ def _recalls(near: Vectors, scores: Vectors, count: int) -> tuple[NDArray[np.flo
     shares = (first[:, :count] / AT, (both - first)[:, -count:] / (last - AT))
     worse = min(shares, key=lambda share: float(share[:, -1].mean()))
     return worse.mean(axis=0), float(worse[:, -1].std() / np.sqrt(len(worse)))
-
-
-def _aim(target: float) -> float:
-    """Return the recall to tune to: half of what may be lost is left to queries that are harder than held-out vectors.
-
-    Tuned to 0.995, 20,000 vectors of pictures gave pictures from elsewhere 0.999, and 100,000 gave them 0.991
-    (scripts/bench).
-    """
-    return (1 + target) / 2
 
 
 def _efforts(index: FaissIndex) -> Sequence[int]:
