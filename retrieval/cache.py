@@ -2,8 +2,13 @@
 
 import os
 import secrets
+import time
 from contextlib import suppress
 from pathlib import Path
+
+UNUSED = 90 * 86_400
+"""Seconds after which a file that nobody has read is deleted: it is of another version, or of a network long left."""
+SUFFIXES = frozenset({".bin", ".compiled", ".json", ".partial", ".xml"})
 
 
 def folder() -> Path:
@@ -19,9 +24,13 @@ def folder() -> Path:
 def read(name: str) -> bytes | None:
     """Return the content of a file, None where it cannot be read."""
     try:
-        return (folder() / name).read_bytes()
+        path = folder() / name
+        data = path.read_bytes()
     except OSError:
         return None
+    with suppress(OSError):
+        os.utime(path)  # it is in use
+    return data
 
 
 def write(name: str, data: bytes) -> None:
@@ -34,3 +43,11 @@ def write(name: str, data: bytes) -> None:
             os.replace(partial, folder() / name)
         finally:
             partial.unlink(missing_ok=True)
+        _sweep()
+
+
+def _sweep() -> None:
+    for path in folder().iterdir():
+        with suppress(OSError):  # somebody else was faster, or may and we may not
+            if path.suffix in SUFFIXES and path.stat().st_mtime < time.time() - UNUSED:
+                path.unlink()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from retrieval import metadata, model, roots
 from retrieval.backbones import DEFAULT, Backbone, locate_weights
-from retrieval.errors import BadInput, IndexDamaged
+from retrieval.errors import BadInput, IndexDamaged, RetrievalError
 from retrieval.metadata import Place
 from retrieval.model import Model
 from retrieval.runtimes import AUTO, Encoder, Execution
@@ -185,8 +185,11 @@ class Index:
                     threads=self._execution.workers,
                     progress=progress,
                 ).run()
-            finally:
-                self._remember_model(known)
+            except BaseException:
+                with suppress(RetrievalError):  # what went wrong first is what is told
+                    self._remember_model(known)
+                raise
+            self._remember_model(known)
             self._store.fold()
             if prune and not spot.below and not os.path.isdir(spot.place):
                 self._store.edit(metadata.delete_root, spot.root)

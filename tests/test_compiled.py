@@ -494,3 +494,16 @@ def test_both_runtimes_give_the_same_scores(
         assert scores[0].keys() == scores[1].keys()
         assert max(abs(scores[0][id_] - scores[1][id_]) for id_ in scores[0]) < 0.02
     assert not [record for record in caplog.records if record.name == "retrieval"]
+
+
+def test_what_nobody_has_used_for_long_leaves_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path))
+    for name in ("used.bin", "unused.bin", "new.bin"):
+        cache.write(name, b"1")
+    (cache.folder() / "not ours").touch()
+    long_ago = time.time() - cache.UNUSED - 60
+    for name in ("used.bin", "unused.bin", "not ours"):
+        os.utime(cache.folder() / name, (long_ago, long_ago))
+    assert cache.read("used.bin") == b"1"
+    cache.write("another.bin", b"2")
+    assert {path.name for path in cache.folder().iterdir()} == {"used.bin", "new.bin", "another.bin", "not ours"}
