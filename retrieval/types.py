@@ -224,8 +224,8 @@ class SearchForm:
     """`EXACT`, or a factory string of FAISS, as in `HNSW32,SQ8`."""
     vectors: int
     recall: float = 1.0
-    """Share of the ten nearest that it found, measured on vectors held out when it was made. Pictures unlike those of
-    the index may find fewer; `exact` finds all."""
+    """Share of the nearest that it found, of the first ten or of the second ten, whichever is less, measured on vectors
+    held out when it was made. Pictures unlike those of the index may find fewer; `exact` finds all."""
     target: float = 1.0
     """The recall that was asked for. A structure that found less is not used: all of its vectors are looked at."""
 

@@ -74,6 +74,23 @@ class TestFlat:
 
     @settings(max_examples=80, deadline=None, suppress_health_check=CONTRACT)
     @given(data=st.data())
+    def test_what_is_known_already_changes_nothing(self, data: st.DataObject) -> None:
+        """Segments one after another, with what the ones before have found, are as good as one."""
+        shape = data.draw(st.tuples(st.integers(1, 70), st.integers(1, 9)))
+        numbers = data.draw(npst.arrays(np.int64, shape, elements=st.integers(-2, 2)))
+        numbers[~numbers.any(axis=1), 0] = 1
+        vectors = normalised(numbers).astype(data.draw(st.sampled_from([np.float32, np.float16])))
+        ids, queries = np.arange(len(vectors)), normalised(numbers[: data.draw(st.integers(1, 4))])
+        k, cut = data.draw(st.integers(1, 12)), data.draw(st.integers(0, len(vectors)))
+        hits = exact.nobody(len(queries), k)
+        for part in (slice(0, cut), slice(cut, None)):
+            if len(ids[part]):
+                segment = Segment(ids[part], vectors[part])
+                hits = exact.combined([hits, flat.search(segment, queries, k, None, hits.scores[:, -1])])
+        same(hits, exact.scan(Segment(ids, vectors), queries, k, None))
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=CONTRACT)
+    @given(data=st.data())
     def test_proposed_rows_are_ranked_as_the_oracle_does(self, data: st.DataObject) -> None:
         ids, vectors = some(30, dim=5)
         vectors[10:20] = vectors[:10]
@@ -243,6 +260,20 @@ class TestStructures:
         snapshot = store.snapshot([store.merge([store.append(ids, vectors)], None, Form())])
         assert snapshot.forms[0].form != EXACT
         assert recall(snapshot.search(queries, 10), snapshot.search(queries, 10, exact=True)) >= 0.985
+
+    def test_recall_is_that_of_the_ten_that_are_harder_to_find(self) -> None:
+        """The first ten come first, the second ten one by one among others; and the other way round."""
+        scores = np.tile(np.linspace(1, 0.81, 20, dtype=np.float32), (4, 1))
+        near = np.zeros((4, 70), dtype=np.float32)
+        near[:, :10], near[:, 19:69:5] = scores[:, :10], scores[:, 10:]
+        recalls, surely = module._recalls(near, scores)
+        assert recalls.shape == (60,)
+        assert [round(float(recalls[count - 1]), 6) for count in (9, 10, 15, 60)] == [0, 0.1, 0.2, 1]
+        np.testing.assert_allclose(surely, recalls, atol=1e-6)  # all four queries are the same
+        near[:2, 60:] = 0
+        recalls, surely = module._recalls(near, scores)
+        assert round(float(recalls[-1]), 6) == 0.95, "two of the four find nine"
+        assert round(float(surely[-1]), 6) == 0.9, "their deviation is 0.05, and the error of the mean half of that"
 
     @pytest.mark.parametrize("factory", ["auto", "IVF32,PQ20x4"])
     def test_the_recall_holds_for_any_k(self, tmp_path: Path, factory: str) -> None:

@@ -26,6 +26,8 @@ TOGETHER = 4
 """Queries whose own candidates are multiplied at a time, for the same reason."""
 SHARE = 64
 """Queries whose candidates one thread ranks at a time."""
+THREADS = 8
+"""Threads that rank, at most: of many candidates, each takes 84 MB."""
 
 Number = TypeVar("Number", bound=np.generic)
 Mask = NDArray[np.bool_]
@@ -179,7 +181,7 @@ def refined(segment: Segment, queries: Vectors, proposed: Rows, k: int) -> Hits:
     if len(queries) <= SHARE:
         return _refined(segment, queries, proposed, k)
     some = [slice(start, start + SHARE) for start in range(0, len(queries), SHARE)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         return _joined(list(pool.map(lambda part: _refined(segment, queries[part], proposed[part], k), some)))
 
 

@@ -48,7 +48,8 @@ class Facts:
     refine: float = 1.0
     """Candidates for each neighbour asked for; those are ranked by the stored vectors."""
     recall: float = 0.0
-    """Share of the ten nearest that was found of held-out vectors, which were not in the structure yet."""
+    """Share of the nearest that was found of held-out vectors, which were not in the structure yet: of the first ten or
+    of the second ten, whichever is less."""
     queries: int = 0
     """How many those were."""
     piece: int = PIECE
