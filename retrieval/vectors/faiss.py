@@ -333,7 +333,7 @@ def _tuned(index: FaissIndex, segment: Segment, known: int, factory: str, target
     scores = flat.search(corpus, queries, min(2 * AT, known)).scores - 2 * flat.margin(segment.dim)
     for effort in _efforts(index):
         most = (REFINED + 1) * AT
-        candidates = proposals(index, queries, min(known, most, effort if _graph(index) else most), effort)
+        candidates = proposals(index, queries, min(most, effort) if _graph(index) else most, effort)
         recalls, surely = _recalls(flat.products(corpus, queries, candidates), scores)
         enough = np.flatnonzero(surely >= target + KEPT * (1 - target))
         last = int(enough[0]) if len(enough) else len(recalls) - 1
