@@ -1,20 +1,22 @@
-"""The models as data: every backbone of `keras.applications`, the choice of one, and where its weights are.
+"""The models as data: every backbone of `keras.applications` and our own, and the choice of one.
 
 No Keras in here: what a backbone is can be said without loading one.
 """
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
-from retrieval.errors import BadInput, UnknownBackbone, WeightsNotFound
+from retrieval.errors import BadInput, UnknownBackbone
 
 DEFAULT = "mobilenet_v2"
+"""What weights are of that are given without a backbone."""
+AUTO = "auto"
+"""The backbone of an index, or for a new one what is at hand."""
+MINI = "mini"
+"""The backbone that ships with the package."""
 IMAGENET = "imagenet"
 """In place of a file of weights: Keras' own, from its cache or by download."""
 RANDOM = "random"
@@ -52,6 +54,7 @@ SCALINGS: dict[str, Scaling] = {
     "efficientnet_v2": INSIDE,
     "inception_resnet_v2": TF,
     "inception_v3": TF,
+    "mini": TF,
     "mobilenet": TF,
     "mobilenet_v2": TF,
     "mobilenet_v3": INSIDE,
@@ -74,6 +77,7 @@ WEIGHTS_FILES = {
     "efficientnet_v2": "efficientnetv2-{variant}_notop.h5",
     "inception_resnet_v2": "{name}_{tf}_notop.h5",
     "inception_v3": "{name}_{tf}_notop.h5",
+    "mini": "mini.npz",
     "mobilenet": "{name}_{tenths}_{size}_tf_no_top.h5",
     "mobilenet_v2": "{name}_{tf}_{alpha}_{size}_no_top.h5",
     "mobilenet_v3": "weights_{name}{minimalistic}_224_{alpha}_float_no_top_v2.h5",
@@ -106,25 +110,26 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """One builder of `keras.applications`."""
+    """One builder of `keras.applications`, or our own."""
 
     name: str
     keras_name: str
     family: str
-    """Its module in `keras.applications`."""
+    """Its module in `keras.applications`; "mini" for our own."""
     size: int
     """Side of its input in pixels."""
     dim: int
     """Length of its vectors."""
     parameters: int
     """Without the classifier; counted by building it."""
-    top1: float
-    """Per cent on ImageNet, as https://keras.io/api/applications states it, or Keras' mobilenet_v3.py for its two."""
+    top1: float | None
+    """Per cent on ImageNet, as https://keras.io/api/applications states it, or Keras' mobilenet_v3.py for its two; none
+    for our own, which knows no classes."""
 
     @property
     def bytes(self) -> int:
-        """Size of the weights: float32, without the classifier."""
-        return 4 * self.parameters
+        """Size of the weights, without the classifier: float32, of our own float16."""
+        return (2 if self.name == MINI else 4) * self.parameters
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row of `retrieval backbones --json`."""
@@ -178,10 +183,11 @@ _ROWS = (
     Architecture("convnext_base", "ConvNeXtBase", "convnext", 224, 1024, 87_566_464, 85.3),
     Architecture("convnext_large", "ConvNeXtLarge", "convnext", 224, 1536, 196_230_336, 86.3),
     Architecture("convnext_xlarge", "ConvNeXtXLarge", "convnext", 224, 2048, 348_147_968, 86.7),
+    Architecture(MINI, MINI, MINI, 144, 256, 2_144_992, None),
 )  # fmt: skip
 
 ARCHITECTURES: dict[str, Architecture] = {row.name: row for row in _ROWS}
-"""Name -> architecture, in the order of Keras' documentation."""
+"""Name -> architecture, in the order of Keras' documentation, then our own."""
 
 _SPELLINGS = {spelling.replace("_", "").lower(): row for row in _ROWS for spelling in (row.name, row.keras_name)}
 
@@ -329,48 +335,3 @@ class Backbone:
         if self.input_size != (self.architecture.size,) * 2:
             changed.append(f"{self.input_size[0]}x{self.input_size[1]} pixels")
         return self.name + (f" ({', '.join(changed)})" if changed else "")
-
-
-def locate_weights(
-    backbone: Backbone,
-    given: str | None = None,
-    remembered: str | None = None,
-    environment: Mapping[str, str] = os.environ,
-) -> str:
-    """Return the weights to use: a path, `RANDOM` or `IMAGENET`.
-
-    In this order: what was `given`, what the index `remembered`, a file in the folder that RETRIEVAL_WEIGHTS names,
-    Keras' own. An own model is its own weights: its path is what is given or remembered.
-    `WeightsNotFound` where a file that was given is missing, or an own model's.
-    """
-    if given in {RANDOM, IMAGENET}:
-        if backbone.is_model:
-            raise BadInput("a model of your own has its own weights", hint="give its .keras file")
-        return str(given)
-    if given is not None:
-        if not Path(given).is_file():
-            raise WeightsNotFound(f"there is no file {given}", hint="give a .weights.h5, .h5 or .keras file")
-        return str(Path(given).absolute())
-    if remembered == RANDOM or (remembered and Path(remembered).is_file()):
-        return remembered
-    if backbone.is_model:
-        raise WeightsNotFound(
-            f"the model {remembered} is not there any more", hint="give its new place with --weights FILE"
-        )
-    folder = environment.get("RETRIEVAL_WEIGHTS")
-    paths = [Path(folder, name).absolute() for name in _file_names(backbone)] if folder else []
-    return next((str(path) for path in paths if path.is_file()), IMAGENET)
-
-
-def _file_names(backbone: Backbone) -> list[str]:
-    """Return the names under which a folder of weights may hold those of `backbone`: without a classifier first."""
-    own = backbone.weights_file
-    whole = own.replace("_notop", "").replace("_no_top_v2", "").replace("_no_top", "")
-    tags = [backbone.name]
-    if backbone.alpha is not None:
-        small = "_minimalistic" if backbone.minimalistic else ""
-        plain = tags if backbone.options == OPTIONS[backbone.architecture.family] else []
-        tags = [f"{backbone.name}{small}_{backbone.alpha}_{backbone.published_size}", *plain]
-    bare = ("_no_top.weights.h5", "_notop.weights.h5", "_no_top.h5", "_notop.h5")
-    either = (".weights.h5", ".h5", "_with_top.weights.h5", "_with_top.h5")
-    return [own, *(tag + end for ends in (bare, either) for tag in tags for end in ends), whole]

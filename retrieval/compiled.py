@@ -28,6 +28,7 @@ from retrieval.images import DECODE_RULE
 from retrieval.runtimes import AUTO, Encoder, Execution
 from retrieval.types import Pixels, Vectors
 from retrieval.vectors.exact import sha256_of, write_durably
+from retrieval.weights import cached as cached_file
 
 PARITY = 0.999
 """Least cosine between a compiled network's vector and the reference's, of each picture; below, it is not used."""
@@ -95,11 +96,10 @@ def paths(folder: Path, facts: Mapping[str, Any]) -> list[Path]:
 def key(backbone: Backbone, weights: str) -> str | None:
     """Return what tells a conversion from others, without loading anything; None where the weights are to be fetched.
 
-    `weights` is what `locate_weights` gives.
+    `weights` is what `weights.locate_weights` gives.
     """
     if weights == IMAGENET:
-        home = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")
-        weights = os.path.join(home, "models", backbone.weights_file)
+        weights = str(cached_file(backbone))
     try:
         with open(os.devnull if weights == RANDOM else weights, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

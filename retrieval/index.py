@@ -10,8 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from retrieval import metadata, model, roots
-from retrieval.backbones import DEFAULT, Backbone, locate_weights
+from retrieval import backbones, metadata, model, roots
 from retrieval.errors import BadInput, IndexDamaged, RetrievalError
 from retrieval.metadata import Place
 from retrieval.model import Model
@@ -32,6 +31,7 @@ from retrieval.types import (
     displayed,
 )
 from retrieval.update import Settings, Update
+from retrieval.weights import choose
 
 if TYPE_CHECKING:
     from retrieval.query import Query
@@ -62,7 +62,7 @@ class Index:
         cls,
         path: str | os.PathLike[str] = "index_data",
         *,
-        backbone: str = DEFAULT,
+        backbone: str = backbones.AUTO,
         weights: str | os.PathLike[str] | None = None,
         input_size: int | None = None,
         alpha: float | None = None,
@@ -78,10 +78,11 @@ class Index:
         """Make an empty index in the folder `path`, for vectors of `backbone` with `weights`.
 
         `backbone` is a name of `retrieval backbones`, or the path of a `.keras` file that takes RGB 0-255 and gives a
-        vector or a map of features. `weights` is a file, "random", or None for the places that
-        `backbones.locate_weights` names. `input_size` is in pixels; `alpha` and `minimalistic` belong to MobileNets. An
-        `encoder` of one's own takes the place of all of them. `float16` keeps vectors in half the bytes; `faiss` and
-        `recall` are those of `open`. Raises `IndexExists`, `UnknownBackbone`, `BadInput`,
+        vector or a map of features; "auto" is the best whose weights are on this machine, else mini, and nothing is
+        downloaded for it; where `weights` are given, it is mobilenet_v2. `weights` is a file, "random", or None for the
+        places that `weights.locate_weights` names. `input_size` is in pixels; `alpha` and `minimalistic` belong to
+        MobileNets. An `encoder` of one's own takes the place of all of them. `float16` keeps vectors in half the bytes;
+        `faiss` and `recall` are those of `open`. Raises `IndexExists`, `UnknownBackbone`, `BadInput`,
         `WeightsNotFound`, `BadWeights`, `IndexBusy`, `StorageError`.
         """
         execution = Execution.of(runtime, precision, threads)
@@ -90,10 +91,7 @@ class Index:
         if encoder is not None:
             made = Store.create(Path(path), model.described(encoder, None, ""), settings)
             return cls(made, execution, encoder=encoder)
-        chosen = Backbone.choose(backbone, input_size=input_size, alpha=alpha, minimalistic=minimalistic)
-        if chosen.is_model and weights is not None:
-            raise BadInput("a model of your own has its weights inside", hint="give either --backbone or --weights")
-        where = locate_weights(chosen, backbone if chosen.is_model else _text(weights))
+        chosen, where = choose(backbone, _text(weights), input_size=input_size, alpha=alpha, minimalistic=minimalistic)
         loaded = model.load(chosen, where, execution)
         made = Store.create(Path(path), model.described(loaded, loaded.backbone, where), settings)
         return cls(made, execution, loaded=loaded)

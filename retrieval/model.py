@@ -9,12 +9,13 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from retrieval import metadata, plugins
-from retrieval.backbones import DEFAULT, RANDOM, Backbone, locate_weights
+from retrieval import backbones, metadata, plugins
+from retrieval.backbones import DEFAULT, MINI, RANDOM, Backbone
 from retrieval.database import disk_errors
 from retrieval.errors import BadInput, IndexDamaged, ModelMismatch, RetrievalError
 from retrieval.runtimes import AUTO, Encoder, Execution
 from retrieval.store import GRACE, Store
+from retrieval.weights import locate_weights
 
 if TYPE_CHECKING:
     from retrieval.compiled import Graph
@@ -25,6 +26,7 @@ GPU = "/dev/nvidia0"
 """Where Linux shows a GPU of NVIDIA's. Whether TensorFlow can use it, it tells itself; to ask takes its import."""
 DEFAULTS = Execution()
 _HINT = "vectors of two models cannot be compared: use the index's own, or make another index with --index DIR"
+_OTHER_VERSION = "mini is another in this version of retrieval: make another index with --index DIR, or go back"
 
 log = logging.getLogger("retrieval")
 
@@ -64,7 +66,8 @@ class Model:
         return str(self.backbone or "an encoder of its creator's own")
 
     def demand(self, name: str | None, options: Mapping[str, Any]) -> None:
-        """Refuse another backbone than the index's, or other options; None stands for whatever the index has."""
+        """Refuse another backbone than the index's, or other options; None and "auto" stand for what the index has."""
+        name = None if name is not None and name.lower() == backbones.AUTO else name
         given = {key: value for key, value in options.items() if value is not None}
         if name is None and not given:
             return
@@ -149,12 +152,13 @@ class Model:
         mine, other = self.row["fingerprint"], encoder.fingerprint
         if mine != other:
             sentence = f"the index was made with {self}, fingerprint {mine[:12]}; {name} has fingerprint {other[:12]}"
-            raise ModelMismatch(sentence, hint=_HINT)
+            shipped = self.backbone is not None and self.backbone.name == MINI and self._given is None
+            raise ModelMismatch(sentence, hint=_OTHER_VERSION if shipped else _HINT)
         return encoder
 
 
 def load(backbone: Backbone, weights: str, execution: Execution = DEFAULTS, *, on_keras: bool | None = None) -> Any:  # noqa: ANN401 - encoders that must not be imported here
-    """Return the encoder of `backbone` with `weights`, as `locate_weights` gives them."""
+    """Return the encoder of `backbone` with `weights`, as `weights.locate_weights` gives them."""
     if weights == RANDOM:
         log.warning("the weights are random: good for trying things out, useless for finding similar pictures")
     if runs_on_keras(execution, many=False) if on_keras is None else on_keras:

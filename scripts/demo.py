@@ -1,7 +1,5 @@
 """Index a folder, ask for the pictures most similar to its first one, and show the commands on the way."""
 
-import logging
-import os
 import random
 import shlex
 import subprocess
@@ -9,8 +7,6 @@ import sys
 from pathlib import Path
 
 from PIL import Image, ImageDraw
-
-from retrieval import Index, IndexExists, RetrievalError, WeightsNotFound
 
 HOME = Path("demo")
 SHAPES = ("circles", "squares", "stripes", "triangles")
@@ -20,12 +16,10 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 def main() -> int:
     """Run the demonstration; return the exit code."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("retrieval").setLevel(logging.ERROR)  # the commands say it all again
     own = len(sys.argv) > 1
     folder = Path(sys.argv[1]) if own else drawn(HOME / "photos")
     place = HOME / ("index_data" if own else "index_of_drawings")
-    code = made(place) or shown("index", str(folder), "--index", str(place))
+    code = shown("index", str(folder), "--index", str(place))
     if code:
         return code
     first = next((path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES), None)
@@ -33,22 +27,6 @@ def main() -> int:
         code = shown("query", str(first), "--index", str(place), "-k", "5")
     print("\nNow with your own pictures:\n  . .venv/bin/activate\n  retrieval index FOLDER\n  retrieval query PICTURE")
     return code
-
-
-def made(place: Path) -> int:
-    """Make an index in `place` where there is none, with random weights where no others can be had."""
-    try:
-        Index.create(place).close()
-    except IndexExists:
-        pass
-    except WeightsNotFound as error:
-        print(f"{error}.\nGoing on with random weights: everything works, but what comes first is no real likeness.")
-        print(f"For real answers: {error.hint}.\n", flush=True)
-        Index.create(place, weights="random").close()
-    except RetrievalError as error:
-        print(f"error: {error}\nhint: {error.hint}", file=sys.stderr)
-        return error.exit_code
-    return 0
 
 
 def shown(*arguments: str) -> int:

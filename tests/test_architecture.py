@@ -14,8 +14,8 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path i
 
 FLOORS = [
     {"errors", "types"},
-    {"plugins", "database", "cache"},
-    {"metadata", "migrations", "vectors", "folders", "images", "backbones"},
+    {"plugins", "database", "cache", "backbones"},
+    {"metadata", "migrations", "vectors", "folders", "images", "weights"},
     {"runtimes"},
     {"store", "pipeline", "compiled"},
     {"roots", "model", "verify"},

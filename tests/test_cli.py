@@ -199,13 +199,13 @@ def test_info_is_for_people_and_for_programs(home: Path) -> None:
     assert [list(row) for row in rows] == [["path", "reason"]] * 2
 
 
-def test_backbones_lists_all_forty() -> None:
+def test_backbones_lists_all_forty_and_mini(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in lines(run("backbones", "--json").stdout)]
-    assert len(rows) == 40
+    assert len(rows) == 41
     assert {tuple(row) for row in rows} == {("name", "family", "dim", "input_size", "parameters", "top1", "bytes")}
-    table = lines(run("backbones").stdout)
-    assert len(table) == 41
-    assert [line.split()[0] for line in table if line.endswith("(default)")] == ["mobilenet_v2"]
+    table = run("backbones", KERAS_HOME=str(tmp_path))
+    assert len(lines(table.stdout)) == 42
+    assert lines(table.stderr) == ["note: for a new index, auto is mini on this machine"]
 
 
 def give_structure(folder: Path) -> None:
@@ -368,7 +368,7 @@ def test_a_first_run_with_a_network(home: Path, tmp_path: Path) -> None:
 
 def test_no_network_and_no_file_is_one_sentence(home: Path, tmp_path: Path) -> None:
     proxy = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path)}
-    result = run("index", home / "photos", "-i", tmp_path / "index", **proxy)
+    result = run("index", home / "photos", "-i", tmp_path / "index", "-b", "mobilenet_v2", **proxy)
     assert (result.returncode, result.stdout) == (2, b"")
     text = result.stderr.decode()
     assert (
@@ -378,6 +378,16 @@ def test_no_network_and_no_file_is_one_sentence(home: Path, tmp_path: Path) -> N
     assert "--weights random" in text
     assert "Traceback" not in text
     assert not (tmp_path / "index").exists()
+
+
+def test_without_weights_or_network_mini_serves_and_it_is_said(home: Path, tmp_path: Path) -> None:
+    proxy = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path)}
+    result = run("index", home / "photos", "-i", tmp_path / "index", **proxy)
+    assert (result.returncode, result.stdout) == (0, b"13 added, 1 copied, 2 unreadable\n")
+    what = "with mini; mobilenet_v2 finds better, for a download of 9 MB: --backbone mobilenet_v2 --index DIR"
+    assert lines(result.stderr)[0] == f"note: made a new index in {tmp_path}/index {what}"
+    again = run("index", home / "photos", "-i", tmp_path / "index", "--backbone", "auto", **proxy)
+    assert (again.returncode, again.stdout) == (0, b"14 unchanged, 2 unreadable\n")
 
 
 def test_a_folder_of_weights_serves_an_offline_site(home: Path, tmp_path: Path, shared: Callable[[str], Path]) -> None:

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings(
 SMALL = Backbone.choose("mobilenet", alpha=0.25, input_size=64)
 F32 = Execution(precision="f32")
 SMALLEST_OF_FAMILY = {found.family: found.name for found in sorted(ARCHITECTURES.values(), key=lambda a: -a.parameters)}
-QUICK = {"mobilenet", "mobilenet_v2", "mobilenet_v3"}
+QUICK = {"mini", "mobilenet", "mobilenet_v2", "mobilenet_v3"}
 
 
 def scenes(count: int, size: tuple[int, int]) -> Pixels:
@@ -405,15 +405,16 @@ def test_a_copied_index_answers_without_weights_tensorflow_or_network(gallery: P
     assert (done.stderr, done.stdout.splitlines()) == ("", expected)
 
 
-def test_an_index_and_a_query_with_local_weights_open_no_connection(
-    gallery: Path, tmp_path: Path, shared: Callable[[str], Path]
+@pytest.mark.parametrize("weights", ["mobilenet_v2_1.0_224_no_top.weights.h5", None], ids=["local", "shipped"])
+def test_an_index_and_a_query_open_no_connection(
+    gallery: Path, tmp_path: Path, shared: Callable[[str], Path], weights: str | None
 ) -> None:
     code = "from retrieval.cli import main; main()"
-    weights = shared("weights/mobilenet_v2_1.0_224_no_top.weights.h5")
-    cache = os.fspath(tmp_path / "empty")
-    done = offline(code, "index", gallery, "-i", tmp_path / "index", "--weights", weights, XDG_CACHE_HOME=cache)
+    given = [] if weights is None else ["--weights", shared(f"weights/{weights}")]
+    empty = os.fspath(tmp_path / "empty")
+    done = offline(code, "index", gallery, "-i", tmp_path / "index", *given, XDG_CACHE_HOME=empty, KERAS_HOME=empty)
     assert (done.returncode, done.stdout) == (0, "4 added\n"), done.stderr
-    done = offline(code, "query", tmp_path / "query.png", "-i", tmp_path / "index", XDG_CACHE_HOME=cache)
+    done = offline(code, "query", tmp_path / "query.png", "-i", tmp_path / "index", XDG_CACHE_HOME=empty)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -84,5 +84,5 @@ def test_commands_and_floors_are_the_programs() -> None:
 
 
 def test_scripts_that_are_named_exist() -> None:
-    for script in set(re.findall(r"scripts/\w+", README)):
-        assert os.access(PROJECT / script, os.X_OK), script
+    for script in set(re.findall(r"scripts/\w+(?:\.py)?", README)):
+        assert os.access(PROJECT / script, os.R_OK if script.endswith(".py") else os.X_OK), script

@@ -21,11 +21,12 @@ import pytest
 from keras.src.utils import file_utils
 
 from retrieval import images
-from retrieval.backbones import ARCHITECTURES, IMAGENET, RANDOM, SCALINGS, Architecture, Backbone, locate_weights
+from retrieval.backbones import ARCHITECTURES, IMAGENET, MINI, RANDOM, SCALINGS, Architecture, Backbone
 from retrieval.errors import BadInput, BadWeights, WeightsNotFound
 from retrieval.runtimes import Encoder
 from retrieval.runtimes.keras import KerasEncoder, scaled
 from retrieval.types import Pixels
+from retrieval.weights import locate_weights
 from tests.contracts.encoder import EncoderTests
 from tests.fakes import ColourEncoder
 
@@ -40,10 +41,11 @@ SMALL = Backbone.choose("mobilenet", alpha=0.25, input_size=64)
 QUICK = {"efficientnet_v2_b0", "mobilenet", "mobilenet_v2", "mobilenet_v3_small", "vgg16"}
 """Built at their own size by default; `efficientnet_b0` is held against Keras below."""
 
-SMALLEST_OF_FAMILY = {found.family: found.name for found in sorted(ARCHITECTURES.values(), key=lambda a: -a.parameters)}
+OF_KERAS = {name: found for name, found in ARCHITECTURES.items() if name != MINI}
+SMALLEST_OF_FAMILY = {found.family: found.name for found in sorted(OF_KERAS.values(), key=lambda a: -a.parameters)}
 
 
-def each(names: Iterable[str] = ARCHITECTURES, *, quick: Collection[str] = QUICK) -> list[Any]:
+def each(names: Iterable[str] = OF_KERAS, *, quick: Collection[str] = QUICK) -> list[Any]:
     """Return architectures as parameters of a test, those slow that are not `quick`."""
     return [
         pytest.param(ARCHITECTURES[name], id=name, marks=[] if name in quick else pytest.mark.slow) for name in names
@@ -134,7 +136,7 @@ def real(shared: Callable[[str], Path]) -> KerasEncoder:
 # -- scaling ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", SCALINGS)
+@pytest.mark.parametrize("family", [family for family in SCALINGS if family != MINI])
 def test_the_scaling_of_a_family_is_its_own_preprocessing(family: str) -> None:
     preprocess = getattr(keras.applications, family).preprocess_input
     pixels = np.random.default_rng(0).integers(0, 256, (4, 30, 20, 3)).astype(np.float32)

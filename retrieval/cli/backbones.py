@@ -2,19 +2,21 @@
 
 import json
 
-from retrieval.backbones import ARCHITECTURES, DEFAULT
+from retrieval.backbones import ARCHITECTURES
 from retrieval.cli.options import Json, Quiet, Verbose
-from retrieval.cli.output import put
+from retrieval.cli.output import note, put
+from retrieval.weights import at_hand
 
 
 def backbones(json_lines: Json = False, verbose: Verbose = False, quiet: Quiet = False) -> None:
-    """List the networks to choose from: every model of keras.applications."""
+    """List the networks to choose from: every model of keras.applications, and our own."""
     if json_lines:
         for row in ARCHITECTURES.values():
             put(json.dumps(row.as_dict()))
         return
     put("name                 input   dim  parameters   top-1  weights")
     for row in ARCHITECTURES.values():
-        size = f"{row.parameters / 1e6:8.1f} M  {row.top1:5.1f} %  {row.bytes / 1e6:4.0f} MB"
-        mark = "  (default)" if row.name == DEFAULT else ""
-        put(f"{row.name:<20}{row.size:>6}{row.dim:>6}  {size}{mark}")
+        top1 = "      -" if row.top1 is None else f"{row.top1:5.1f} %"
+        size = f"{row.parameters / 1e6:8.1f} M  {top1}  {row.bytes / 1e6:4.0f} MB"
+        put(f"{row.name:<20}{row.size:>6}{row.dim:>6}  {size}")
+    note(f"for a new index, auto is {at_hand()[0]} on this machine")

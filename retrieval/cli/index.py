@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from retrieval import plugins
+from retrieval.backbones import AUTO, architecture
 from retrieval.cli.options import (
     DEFAULT_FOLDER,
     Backbone,
@@ -24,6 +25,7 @@ from retrieval.cli.options import (
 from retrieval.cli.output import note, note_timing, put_report, talkative
 from retrieval.errors import BadInput, IndexNotFound
 from retrieval.types import EXACT, Progress, displayed
+from retrieval.weights import AT_HAND
 
 if TYPE_CHECKING:
     from retrieval.index import Index
@@ -100,9 +102,20 @@ def _opened_or_made(
                 raise BadInput(f"{displayed(folder)} {what}", hint="give a folder that holds pictures") from error
         given = {key: value for key, value in options.items() if value is not None}
         opened = kind.create(where, **given, float16=float16)
-        note(f"made a new index in {displayed(where)} with {opened.info().backbone}")
+        name = opened.info().backbone
+        note(f"made a new index in {displayed(where)} with {name}{_better(name, options['backbone'])}")
     with opened:
         yield opened
+
+
+def _better(backbone: str, asked: str | None) -> str:
+    """Return what to say of a backbone that nobody asked for, which is there because no better one is at hand."""
+    best = architecture(AT_HAND[0])
+    if (asked or AUTO).lower() != AUTO or backbone.split(maxsplit=1)[0] == best.name:
+        return ""
+    return (
+        f"; {best.name} finds better, for a download of {best.bytes / 1e6:.0f} MB: --backbone {best.name} --index DIR"
+    )
 
 
 @contextmanager

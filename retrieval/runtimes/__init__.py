@@ -1,4 +1,7 @@
-"""SEAM: what runs a backbone. Siblings are the implementations, loaded by name through `plugins`."""
+"""SEAM: what runs a backbone. Siblings are the implementations, loaded by name through `plugins`.
+
+`mini` is none: it is a network that `keras` builds.
+"""
 
 import os
 from dataclasses import dataclass

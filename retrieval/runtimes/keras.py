@@ -16,10 +16,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.backbones import DEVIATIONS, IMAGENET, RANDOM, Backbone, Scaling
+from retrieval.backbones import DEVIATIONS, IMAGENET, MINI, RANDOM, Backbone, Scaling
 from retrieval.errors import BadInput, BadWeights, WeightsNotFound
 from retrieval.images import DECODE_RULE
+from retrieval.runtimes import mini
 from retrieval.types import Pixels, Vectors
+from retrieval.weights import REINSTALL, SHIPPED, cached
 
 AT_ONCE = 32
 """Pictures that are compiled together for a GPU, at most: as many as come together while a folder is read."""
@@ -31,7 +33,7 @@ class KerasEncoder:
     """A backbone with its weights, as one graph: uint8 -> scaling -> backbone -> average pool -> L2."""
 
     def __init__(self, backbone: Backbone, weights: str, *, accelerated: bool | None = None) -> None:
-        """Build `backbone` with `weights`, a path, `RANDOM` or `IMAGENET` as `backbones.locate_weights` gives them.
+        """Build `backbone` with `weights`, a path, `RANDOM` or `IMAGENET` as `weights.locate_weights` gives them.
 
         `accelerated` compiles it, in bfloat16 where that loses nothing; by itself where there is a GPU that has it.
         `BadWeights` for a file that does not fit, `WeightsNotFound` where a download fails, `BadInput` for options with
@@ -144,7 +146,7 @@ def _input_size(network: Network, backbone: Backbone) -> tuple[int, int]:
 
 
 def _application(backbone: Backbone, weights: str) -> tuple[Network, str]:
-    """Return a network of `keras.applications` and the digest of its weights.
+    """Return a network of `keras.applications`, or our own, and the digest of its weights.
 
     The network is built without weights, whatever they come from, so that equal weights are an equal graph.
     """
@@ -165,6 +167,8 @@ def _built(
     backbone: Backbone, *, size: tuple[int, int] | None, weights: str | None = None, top: bool = False
 ) -> Network:
     """Build the network; at its own size for None. Pooled by Keras: ConvNeXt normalises what is pooled."""
+    if backbone.name == MINI:
+        return mini.network(backbone.input_size)
     builder = getattr(keras.applications, backbone.architecture.keras_name)
     shape = None if size is None else (*size, 3)
     try:
@@ -200,6 +204,8 @@ def _downloaded(backbone: Backbone) -> list[NDArray[np.float32]]:
         with contextlib.redirect_stdout(sys.stderr if sys.stderr.isatty() else io.StringIO()):
             network = _built(backbone, size=(backbone.published_size,) * 2, weights=IMAGENET)
     except Exception as error:
+        if (kept := cached(backbone)).is_file():
+            raise BadWeights(f"{kept} is not whole", hint="delete it, and it is downloaded again") from error
         raise WeightsNotFound(
             f"the weights of {backbone.name} ({name}) are not on this machine and could not be downloaded",
             hint=f"put {name} into {os.environ.get('KERAS_HOME', '~/.keras')}/models or into a folder named by "
@@ -219,14 +225,18 @@ def _load(network: Network, backbone: Backbone, path: Path) -> None:
             _fill(whole, path)
             network.set_weights(whole.get_weights()[: len(network.weights)])
         except Exception as second:
+            takes = f"it takes a file such as {backbone.weights_file}; see --backbone, --alpha"
             raise BadWeights(
                 f"{path} does not hold the weights of {backbone}: {_sentence(first)}",
-                hint=f"it takes a file such as {backbone.weights_file}; see --backbone, --alpha",
+                hint=REINSTALL if path == SHIPPED else takes,
             ) from second
 
 
 def _fill(network: Network, path: Path) -> None:
     """Load all numbers of `network`, or raise: where a file lacks some, Keras may only warn."""
+    if path.suffix == ".npz":
+        mini.read(network, path)
+        return
     with warnings.catch_warnings(record=True, action="always", category=UserWarning) as noticed:
         network.load_weights(path)
     if lacking := [str(warning.message) for warning in noticed if warning.category is UserWarning]:

@@ -18,6 +18,7 @@ from scripts.benchmarks.table import Growth, Row, machine, sentence, tables
 Bench = Callable[[Setting], Iterable[Row | Growth]]
 BENCHES: dict[str, Bench] = {
     "index-mobilenet": indexing.mobilenet,
+    "index-mini": indexing.mini,
     "index-resnet50": indexing.resnet50,
     "index-efficientnet_b0": indexing.efficientnet,
     "index-12mp": indexing.megapixels,
@@ -31,6 +32,7 @@ BENCHES: dict[str, Bench] = {
     "growth": neighbours.growth,
     "memory": updates.memory,
     "quality": quality.corel,
+    "backbones": quality.backbones,
 }
 LARGE = ("vectors-1m",)
 """Benches that run with --large, or where they are named."""

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from retrieval import Index, images, model
-from retrieval.backbones import RANDOM, Backbone
+from retrieval.backbones import MINI, RANDOM, Backbone
 from retrieval.runtimes import cores
+from retrieval.weights import SHIPPED
 from scripts.benchmarks import corpora
 from scripts.benchmarks.measure import Setting, apart, in_turns, row, steady_rate
 from scripts.benchmarks.table import Row, Target, at_least
@@ -27,6 +28,20 @@ def mobilenet(setting: Setting) -> Iterator[Row]:
     """Index with a light network: decoding is a good part of the work."""
     folder = corpora.photographs(setting, setting.photographs)
     yield _against_keras(setting, "index-mobilenet", "mobilenet_v2", corpora.weights(setting), folder, at_least(4))
+
+
+def mini(setting: Setting) -> Iterator[Row]:
+    """Index with the network that ships, against the one that it learnt from."""
+    folder, given = corpora.photographs(setting, setting.photographs), corpora.weights(setting)
+    files = corpora.files_below(folder)[:STACK]
+    apart(prepared, files, MINI, str(SHIPPED))
+    apart(prepared, files, "mobilenet_v2", given)
+    rates = in_turns(
+        setting.long_rounds,
+        lambda: apart(index_rate, folder, MINI, str(SHIPPED)),
+        lambda: apart(index_rate, folder, "mobilenet_v2", given),
+    )
+    yield row("index-mini", "index photographs with mini, against mobilenet_v2", rates, "pictures/s", at_least(1))
 
 
 def resnet50(setting: Setting) -> Iterator[Row]:

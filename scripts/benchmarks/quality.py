@@ -1,4 +1,4 @@
-"""What the speed costs: the quality of answers on Corel-1k, each picture asked about against all others."""
+"""How good answers are, each picture asked about against all others: what speed costs, what backbones are worth."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,12 +8,16 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from retrieval import Index, plugins
-from retrieval.backbones import Backbone
+from retrieval.backbones import MINI, Backbone
+from retrieval.types import Pixels, Vectors
 from scripts.benchmarks import corpora
 from scripts.benchmarks.measure import BenchError, Setting, apart
 from scripts.benchmarks.table import Row, at_most
 
 BATCH = 32
+SETS = {"corel1k": "Corel-1k", "caltech101": "Caltech-101 (10 pictures a class)"}
+BACKBONES = {MINI: None, "mobilenet": "mobilenet_1.0_224_no_top", "mobilenet_v2": "mobilenet_v2_1.0_224_no_top"}
+"""Name -> file of weights."""
 
 
 def corel(setting: Setting) -> Iterator[Row]:
@@ -21,10 +25,29 @@ def corel(setting: Setting) -> Iterator[Row]:
     if setting.data is None:
         raise BenchError("needs the shared data: set RETRIEVAL_SHARED")
     folder, given = setting.data / "images/corel1k", corpora.weights(setting)
-    ours, reference = apart(indexed, folder, given), apart(referenced, folder, given)
+    ours, reference = apart(indexed, folder, "mobilenet_v2", given), apart(referenced, folder, given)
     what = "of Corel-1k, mobilenet_v2, against Keras on pictures decoded whole"
     yield Row("quality", f"precision at 1 {what}", ours[0], reference[0], "", at_most(0.003), of="difference")
     yield Row("quality", f"mean average precision {what}", ours[1], reference[1], "", at_most(0.005), of="difference")
+
+
+def backbones(setting: Setting) -> Iterator[Row]:
+    """Compare the backbones whose weights are there, and a histogram of colours."""
+    if setting.data is None:
+        raise BenchError("needs the shared data: set RETRIEVAL_SHARED")
+    for name, title in SETS.items():
+        folder = setting.data / "images" / name
+        for backbone, file in BACKBONES.items():
+            given = None if file is None else setting.data / "weights" / f"{file}.weights.h5"
+            if given is not None and not given.is_file():
+                continue
+            yield from _quality(backbone, title, apart(indexed, folder, backbone, given))
+        yield from _quality("histogram of 64 colours", title, apart(indexed, folder, None, None))
+
+
+def _quality(what: str, where: str, found: tuple[float, float]) -> Iterator[Row]:
+    for measure, value in zip(("precision at 1", "mean average precision"), found, strict=True):
+        yield Row("backbones", f"{what}: {measure} of {where}", value, of="value")
 
 
 def scores(relevant: Sequence[Sequence[bool]]) -> tuple[float, float]:
@@ -39,12 +62,34 @@ def scores(relevant: Sequence[Sequence[bool]]) -> tuple[float, float]:
 # -- what runs in a process of its own ----------------------------------------------------------------------------
 
 
-def indexed(folder: str, given: str) -> tuple[float, float]:
-    """Return the scores of an index as it is by default."""
+class Histogram:
+    """The roots of how often each of 64 colours occurs, of length 1 (Arandjelovic & Zisserman 2012, RootSIFT)."""
+
+    size, dim, fingerprint = (64, 64), 64, "histogram"
+
+    def images(self, batch: Pixels) -> Vectors:
+        """Return one row a picture."""
+        red, green, blue = np.moveaxis(batch.reshape(len(batch), -1, 3) // 64, -1, 0).astype(int)
+        colours = 16 * red + 4 * green + blue
+        return np.stack([np.sqrt(np.bincount(row, minlength=64) / len(row)) for row in colours]).astype(np.float32)
+
+
+def indexed(folder: str, backbone: str | None, given: str | None) -> tuple[float, float]:
+    """Return the scores of an index as it is by default; of no backbone, those of the histogram."""
     paths = corpora.files_below(Path(folder))
-    with TemporaryDirectory() as home, Index.create(Path(home, "index"), weights=given) as index:
-        index.add(folder)
-        found = index.search_many(paths, k=len(paths) - 1)
+    with TemporaryDirectory() as home:
+        place = Path(home, "index")
+        if backbone is None:
+            index = Index.create(place, encoder=Histogram())
+        else:
+            index = Index.create(place, backbone=backbone, weights=given)
+        with index:
+            return _asked(index, Path(folder), paths)
+
+
+def _asked(index: Index, folder: Path, paths: Sequence[Path]) -> tuple[float, float]:
+    index.add(folder)
+    found = index.search_many(paths, k=len(paths) - 1)
     return scores(
         [[match.path.parent.name == path.parent.name for match in row] for path, row in zip(paths, found, strict=True)]
     )

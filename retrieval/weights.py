@@ -1,0 +1,121 @@
+"""Where the weights of a backbone are: given, remembered, in a folder, in Keras' cache, or with this package."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from retrieval.backbones import AUTO, DEFAULT, IMAGENET, MINI, OPTIONS, RANDOM, Backbone
+from retrieval.errors import BadInput, WeightsNotFound
+
+AT_HAND = ("mobilenet_v2", "mobilenet")
+"""What is taken for a new index if its weights are on the machine: the best first, as measured in README."""
+SHIPPED = Path(__file__).with_name("mini.npz")
+"""The weights of `MINI`, made by scripts/train_mini.py."""
+
+
+def locate_weights(
+    backbone: Backbone,
+    given: str | None = None,
+    remembered: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> str:
+    """Return the weights to use: a path, `RANDOM` or `IMAGENET`.
+
+    In this order: what was `given`, what the index `remembered`, a file in the folder that RETRIEVAL_WEIGHTS names,
+    Keras' own; for `MINI`, what ships. An own model is its own weights: its path is what is given or remembered.
+    `WeightsNotFound` where a file that was given is missing, or an own model's, or what should have been shipped.
+    """
+    if given in {RANDOM, IMAGENET}:
+        if backbone.is_model:
+            raise BadInput("a model of your own has its own weights", hint="give its .keras file")
+        if backbone.name == MINI and given == IMAGENET:
+            raise BadInput("mini knows no ImageNet", hint="leave its weights away, or take another --backbone")
+        return str(given)
+    if given is not None:
+        if not Path(given).is_file():
+            kinds = SHIPPED.name if backbone.name == MINI else ".weights.h5, .h5 or .keras file"
+            raise WeightsNotFound(f"there is no file {given}", hint=f"give a {kinds}")
+        return str(Path(given).absolute())
+    if remembered == RANDOM or (remembered and Path(remembered).is_file()):
+        return remembered
+    if backbone.is_model:
+        raise WeightsNotFound(
+            f"the model {remembered} is not there any more", hint="give its new place with --weights FILE"
+        )
+    return next((str(path) for path in _in_folder(backbone, environment) if path.is_file()), _own(backbone))
+
+
+def choose(
+    name: str,
+    given: str | None,
+    *,
+    input_size: int | None = None,
+    alpha: float | None = None,
+    minimalistic: bool | None = None,
+) -> tuple[Backbone, str]:
+    """Return the backbone of a new index, and its weights as `locate_weights` gives them.
+
+    `AUTO` is what is at hand, of weights that are given what they are of. Raises what `Backbone.choose` and
+    `locate_weights` raise, and `BadInput` for options of a backbone that was not named.
+    """
+    if name.lower() == AUTO:
+        if given is None:
+            if alpha is not None or minimalistic is not None:
+                raise BadInput("alpha and minimalistic belong to MobileNets", hint="say which one with --backbone")
+            return at_hand(input_size=input_size)
+        name = MINI if Path(given).suffix == SHIPPED.suffix else DEFAULT
+    chosen = Backbone.choose(name, input_size=input_size, alpha=alpha, minimalistic=minimalistic)
+    if chosen.is_model and given is not None:
+        raise BadInput("a model of your own has its weights inside", hint="give either --backbone or --weights")
+    return chosen, locate_weights(chosen, name if chosen.is_model else given)
+
+
+def at_hand(environment: Mapping[str, str] = os.environ, *, input_size: int | None = None) -> tuple[Backbone, str]:
+    """Return the backbone of a new index, and its weights: the first of `AT_HAND` that has some here, else `MINI`.
+
+    A file that is too short to hold them, as a download that was cut off leaves one, is none.
+    """
+    for name in AT_HAND:
+        chosen = Backbone.choose(name, input_size=input_size)
+        for path in (*_in_folder(chosen, environment), cached(chosen, environment)):
+            if path.is_file() and path.stat().st_size >= chosen.architecture.bytes:
+                return chosen, str(path)
+    chosen = Backbone.choose(MINI, input_size=input_size)
+    return chosen, locate_weights(chosen, environment={})
+
+
+def cached(backbone: Backbone, environment: Mapping[str, str] = os.environ) -> Path:
+    """Return where Keras' cache has the weights of `backbone`, if it has them."""
+    home = os.path.expanduser(environment.get("KERAS_HOME") or "~/.keras")
+    return Path(home, "models", backbone.weights_file)
+
+
+def _own(backbone: Backbone) -> str:
+    if backbone.name != MINI:
+        return IMAGENET
+    if not SHIPPED.is_file():
+        raise WeightsNotFound("the weights of mini are missing from this installation", hint=REINSTALL)
+    return str(SHIPPED)
+
+
+REINSTALL = "install retrieval again, or take another --backbone"
+
+
+def _in_folder(backbone: Backbone, environment: Mapping[str, str]) -> Iterator[Path]:
+    """Yield where the folder that RETRIEVAL_WEIGHTS names may have weights, if there is one."""
+    if folder := environment.get("RETRIEVAL_WEIGHTS"):
+        yield from (Path(folder, name).absolute() for name in _file_names(backbone))
+
+
+def _file_names(backbone: Backbone) -> list[str]:
+    """Return the names under which a folder of weights may hold those of `backbone`: without a classifier first."""
+    own = backbone.weights_file
+    whole = own.replace("_notop", "").replace("_no_top_v2", "").replace("_no_top", "")
+    tags = [backbone.name]
+    if backbone.alpha is not None:
+        small = "_minimalistic" if backbone.minimalistic else ""
+        plain = tags if backbone.options == OPTIONS[backbone.architecture.family] else []
+        tags = [f"{backbone.name}{small}_{backbone.alpha}_{backbone.published_size}", *plain]
+    bare = ("_no_top.weights.h5", "_notop.weights.h5", "_no_top.h5", "_notop.h5")
+    either = (".weights.h5", ".h5", "_with_top.weights.h5", "_with_top.h5")
+    return [own, *(tag + end for ends in (bare, either) for tag in tags for end in ends), whole]

@@ -1,0 +1,125 @@
+"""`mini`: it ships, it is at hand when nothing else is, and it finds."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval import Index, backbones
+from retrieval.backbones import MINI, Backbone
+from retrieval.errors import BadInput, BadWeights, ModelMismatch, WeightsNotFound
+from retrieval.runtimes import mini
+from retrieval.runtimes.keras import KerasEncoder
+from retrieval.weights import SHIPPED, at_hand, choose, locate_weights
+from tests.test_quality import leave_one_out
+
+
+def test_it_is_small_and_says_how_it_came_about() -> None:
+    assert SHIPPED.stat().st_size <= 5_000_000
+    network = mini.network((144, 144))
+    facts = mini.read(network, SHIPPED)
+    assert {"data", "teacher", "views", "steps", "measured"} <= set(facts)
+    found = backbones.architecture(MINI)
+    assert (found.dim, found.parameters) == (network.output_shape[-1], network.count_params())
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    network = mini.network((144, 144))
+    mini.read(network, SHIPPED)
+    mini.write(network, tmp_path / "mini.npz", {"steps": 1})
+    again = mini.network((64, 64))
+    assert mini.read(again, tmp_path / "mini.npz") == {"steps": 1}
+    for one, two in zip(network.variables, again.variables, strict=True):
+        np.testing.assert_array_equal(one.numpy(), two.numpy())
+
+
+def test_a_file_that_is_not_its_own_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "torn.npz").write_bytes(SHIPPED.read_bytes()[:1000])
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    for name in ("torn", "other"):
+        with pytest.raises(BadWeights, match="does not hold the weights of mini"):
+            KerasEncoder(Backbone.choose(MINI), os.fspath(tmp_path / f"{name}.npz"))
+    with pytest.raises(BadWeights, match="does not hold the weights of mobilenet_v2"):
+        KerasEncoder(Backbone.choose("mobilenet_v2"), os.fspath(SHIPPED))
+
+
+def test_its_weights_are_with_it() -> None:
+    chosen = Backbone.choose(MINI)
+    assert locate_weights(chosen, environment={}) == os.fspath(SHIPPED)
+    assert locate_weights(chosen, remembered="/gone/mini.npz", environment={}) == os.fspath(SHIPPED)
+    with pytest.raises(BadInput, match="knows no ImageNet"):
+        locate_weights(chosen, "imagenet")
+    with pytest.raises(WeightsNotFound):
+        locate_weights(chosen, "/gone/mini.npz")
+
+
+def test_a_broken_installation_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("retrieval.weights.SHIPPED", tmp_path / "mini.npz")
+    with pytest.raises(WeightsNotFound, match="missing from this installation") as raised:
+        locate_weights(Backbone.choose(MINI), environment={})
+    assert "install retrieval again" in raised.value.hint
+
+
+def test_an_index_of_another_version_is_refused_in_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    network = mini.network((144, 144))
+    mini.write(network, tmp_path / "mini.npz", {})
+    monkeypatch.setattr("retrieval.weights.SHIPPED", tmp_path / "mini.npz")
+    Index.create(tmp_path / "index", backbone=MINI, runtime="keras").close()
+    monkeypatch.undo()
+    (tmp_path / "mini.npz").unlink()
+    with Index.open(tmp_path / "index", runtime="keras") as index, pytest.raises(ModelMismatch) as raised:
+        index.search(np.zeros((9, 9, 3), dtype=np.uint8))
+    assert "mini is another in this version" in raised.value.hint
+
+
+class TestAuto:
+    """What is taken for a new index: the best whose weights are on the machine."""
+
+    def test_nothing_at_hand_is_mini(self, tmp_path: Path) -> None:
+        assert at_hand({"KERAS_HOME": os.fspath(tmp_path)}) == (Backbone.choose(MINI), os.fspath(SHIPPED))
+
+    @pytest.mark.parametrize("names", [["mobilenet"], ["mobilenet_v2"], ["mobilenet", "mobilenet_v2"]])
+    def test_weights_on_the_machine_are_better(self, tmp_path: Path, names: list[str]) -> None:
+        (tmp_path / "models").mkdir()
+        for name in names:
+            chosen = Backbone.choose(name)
+            path = tmp_path / "models" / chosen.weights_file
+            path.touch()
+            os.truncate(path, chosen.architecture.bytes)
+        places = {"KERAS_HOME": os.fspath(tmp_path)}, {"RETRIEVAL_WEIGHTS": os.fspath(tmp_path / "models")}
+        for environment in places:
+            assert at_hand({"KERAS_HOME": "/nowhere", **environment}) == (chosen, os.fspath(path))
+        os.truncate(path, 1000)
+        for environment in places:
+            left = Backbone.choose(names[0] if len(names) > 1 else MINI)
+            assert at_hand({"KERAS_HOME": "/nowhere", **environment})[0] == left, "a download that was cut off is none"
+
+    def test_weights_of_another_size_are_not_fetched(self, tmp_path: Path) -> None:
+        environment = {"KERAS_HOME": os.fspath(tmp_path)}
+        assert at_hand(environment, input_size=160)[0] == Backbone.choose(MINI, input_size=160)
+
+    def test_what_is_of_a_certain_backbone_needs_its_name(self) -> None:
+        with pytest.raises(BadInput, match="belong to MobileNets") as raised:
+            choose("auto", None, alpha=0.5)
+        assert "--backbone" in raised.value.hint
+        assert choose("auto", "random", alpha=0.5)[0] == Backbone.choose("mobilenet_v2", alpha=0.5)
+        assert choose("auto", os.fspath(SHIPPED))[0] == Backbone.choose(MINI)
+
+    def test_an_index_has_its_own(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("KERAS_HOME", os.fspath(tmp_path))
+        with Index.create(tmp_path / "one", weights="random") as index:
+            assert index.info().backbone == "mobilenet_v2", "weights that are given are of the default"
+        with Index.create(tmp_path / "two") as index:
+            assert index.info().backbone == MINI
+        for name in ("one", "two"):
+            Index.open(tmp_path / name, backbone="Auto").close()
+
+
+@pytest.mark.parametrize(("name", "at_1", "mean"), [("corel1k", 0.90, 0.68), ("caltech101", 0.45, 0.29)])
+def test_it_finds_its_like(name: str, at_1: float, mean: float, shared: Callable[[str], Path], tmp_path: Path) -> None:
+    with Index.create(tmp_path / "index", backbone=MINI) as index:
+        precision, average = leave_one_out(index, shared(f"images/{name}"))
+    assert precision >= at_1
+    assert average >= mean
