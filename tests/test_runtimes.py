@@ -38,7 +38,7 @@ pytestmark = pytest.mark.filterwarnings(
 SMALL = Backbone.choose("mobilenet", alpha=0.25, input_size=64)
 """The smallest network of all; what is not about a certain network is tested with it."""
 
-QUICK = {"efficientnet_v2_b0", "mobilenet", "mobilenet_v2", "mobilenet_v3_small", "vgg16"}
+QUICK = {"mobilenet", "mobilenet_v2", "mobilenet_v3_small", "vgg16"}
 """Built at their own size by default; `efficientnet_b0` is held against Keras below."""
 
 OF_KERAS = {name: found for name, found in ARCHITECTURES.items() if name != MINI}

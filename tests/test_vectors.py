@@ -429,7 +429,10 @@ class TestForms:
     def store(self, tmp_path: Path) -> StructuredVectors:
         return StructuredVectors(tmp_path)
 
-    @pytest.mark.parametrize("factory", ["IVF16,Flat", "PCA20,IVF8,SQ8", "HNSW16", "SQ8", "OPQ8,IVF8,PQ8x4"])
+    @pytest.mark.parametrize(
+        "factory",
+        ["IVF16,Flat", "PCA20,IVF8,SQ8", "HNSW16", "SQ8", pytest.param("OPQ8,IVF8,PQ8x4", marks=pytest.mark.slow)],
+    )
     def test_any_form_of_faiss_is_tuned_to_the_recall(self, store: StructuredVectors, factory: str) -> None:
         ids, vectors = clustered()
         snapshot = store.snapshot([store.merge([store.append(ids, vectors)], None, Form(factory, recall=0.9))])
