@@ -37,7 +37,7 @@ GRAPH = "HNSW32,SQ8"
 COMPONENTS = (64, 96, 128, 192, 256, 384, 512)
 """How many principal components a graph may keep of the vectors, if that is at most half of the dimensions."""
 KEPT = 1 / 4
-"""Of what a search may miss, what tuning leaves to queries that are harder than its own."""
+"""Of what a search may miss, what the number of candidates leaves to queries harder than those of tuning."""
 LOST_BY_COMPONENTS = 1 / 8
 """Of what a search may miss, what principal components alone may lose in a sample: among more, their nearest are harder
 to tell apart."""
@@ -322,8 +322,8 @@ def _tuned(index: FaissIndex, segment: Segment, known: int, factory: str, target
     """Find the least effort, then the fewest candidates, with which the first `known` vectors are found well enough.
 
     The queries are the vectors behind them, which the index does not hold yet. Well enough is two standard errors above
-    the target and what is kept of it, so that it holds for other queries too: of those that fail, some find nothing,
-    which makes for large errors.
+    the target, so that it holds for other queries too: of those that fail, some find nothing, which makes for large
+    errors. Candidates, which cost less than effort, are as many as lose `KEPT` less, or as are of use.
     """
     corpus = Segment(segment.ids[:known], segment.vectors[:known])
     queries = np.ascontiguousarray(segment.vectors[known:], dtype=np.float32)
@@ -335,10 +335,9 @@ def _tuned(index: FaissIndex, segment: Segment, known: int, factory: str, target
         most = (REFINED + 1) * AT
         candidates = proposals(index, queries, min(most, effort) if _graph(index) else most, effort)
         recalls, surely = _recalls(flat.products(corpus, queries, candidates), scores)
-        enough = np.flatnonzero(surely >= target + KEPT * (1 - target))
-        last = int(enough[0]) if len(enough) else len(recalls) - 1
+        last = int(np.argmax(surely >= min(surely.max(), target + KEPT * (1 - target))))
         facts = facts.measured(effort, max(1.0, (last + 1) / AT), float(recalls[last]), len(queries))
-        if len(enough):
+        if surely[last] >= target:
             break
     return facts
 
