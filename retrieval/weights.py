@@ -11,6 +11,7 @@ AT_HAND = ("mobilenet_v2", "mobilenet")
 """What is taken for a new index if its weights are on the machine: the best first, as measured in README."""
 SHIPPED = Path(__file__).with_name("mini.npz")
 """The weights of `MINI`, made by scripts/train_mini.py."""
+REINSTALL = "install retrieval again, or take another --backbone"
 
 
 def locate_weights(
@@ -81,7 +82,7 @@ def at_hand(environment: Mapping[str, str] = os.environ, *, input_size: int | No
             if path.is_file() and path.stat().st_size >= chosen.architecture.bytes:
                 return chosen, str(path)
     chosen = Backbone.choose(MINI, input_size=input_size)
-    return chosen, locate_weights(chosen, environment={})
+    return chosen, locate_weights(chosen, environment=environment)
 
 
 def cached(backbone: Backbone, environment: Mapping[str, str] = os.environ) -> Path:
@@ -96,9 +97,6 @@ def _own(backbone: Backbone) -> str:
     if not SHIPPED.is_file():
         raise WeightsNotFound("the weights of mini are missing from this installation", hint=REINSTALL)
     return str(SHIPPED)
-
-
-REINSTALL = "install retrieval again, or take another --backbone"
 
 
 def _in_folder(backbone: Backbone, environment: Mapping[str, str]) -> Iterator[Path]:

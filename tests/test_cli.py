@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 from retrieval import Index
@@ -378,6 +380,26 @@ def test_no_network_and_no_file_is_one_sentence(home: Path, tmp_path: Path) -> N
     assert "--weights random" in text
     assert "Traceback" not in text
     assert not (tmp_path / "index").exists()
+
+
+def test_a_torn_download_is_named_and_a_whole_one_never(home: Path, tmp_path: Path) -> None:
+    """Mobilenet, whose downloads Keras does not check; then a disk on which Keras could not keep one."""
+    torn = tmp_path / "models/mobilenet_1_0_224_tf_no_top.h5"
+    torn.parent.mkdir()
+    with h5py.File(torn, "w") as file:
+        file["numbers"] = np.zeros(10_000)
+    whole = torn.read_bytes()
+    proxy = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path)}
+    for content, said in (
+        (whole[:-9000], f"error: {torn} is not whole\nhint: delete it"),
+        (whole, "error: the weights of"),
+    ):
+        torn.write_bytes(content)
+        result = run("index", home / "photos", "-i", tmp_path / "index", "-b", "mobilenet", **proxy)
+        assert (result.returncode, result.stdout) == (2, b"")
+        assert said in result.stderr.decode()
+        assert torn.read_bytes() == content
+        assert not (tmp_path / "index").exists()
 
 
 def test_without_weights_or_network_mini_serves_and_it_is_said(home: Path, tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
 """`mini`: it ships, it is at hand when nothing else is, and it finds."""
 
+import io
 import os
+import subprocess
+import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +17,8 @@ from retrieval.errors import BadInput, BadWeights, ModelMismatch, WeightsNotFoun
 from retrieval.runtimes import mini
 from retrieval.runtimes.keras import KerasEncoder
 from retrieval.weights import SHIPPED, at_hand, choose, locate_weights
+from tests.conftest import PROJECT
+from tests.fakes import colour, picture
 from tests.test_quality import leave_one_out
 
 
@@ -80,6 +86,11 @@ class TestAuto:
     def test_nothing_at_hand_is_mini(self, tmp_path: Path) -> None:
         assert at_hand({"KERAS_HOME": os.fspath(tmp_path)}) == (Backbone.choose(MINI), os.fspath(SHIPPED))
 
+    def test_a_folder_of_weights_may_have_another_mini(self, tmp_path: Path) -> None:
+        (tmp_path / "mini.npz").touch()
+        environment = {"KERAS_HOME": os.fspath(tmp_path), "RETRIEVAL_WEIGHTS": os.fspath(tmp_path)}
+        assert at_hand(environment) == (Backbone.choose(MINI), os.fspath(tmp_path / "mini.npz"))
+
     @pytest.mark.parametrize("names", [["mobilenet"], ["mobilenet_v2"], ["mobilenet", "mobilenet_v2"]])
     def test_weights_on_the_machine_are_better(self, tmp_path: Path, names: list[str]) -> None:
         (tmp_path / "models").mkdir()
@@ -123,3 +134,31 @@ def test_it_finds_its_like(name: str, at_1: float, mean: float, shared: Callable
         precision, average = leave_one_out(index, shared(f"images/{name}"))
     assert precision >= at_1
     assert average >= mean
+
+
+@pytest.mark.slow
+def test_it_can_be_trained_again(shared: Callable[[str], Path], tmp_path: Path) -> None:
+    pictures, out = tmp_path / "pictures.tar", tmp_path / "mini.npz"
+    with tarfile.open(pictures, "w") as tar:
+        for number in range(400):
+            data = picture(colour(number), (60, 50))
+            member = tarfile.TarInfo(f"{number}.png")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    teacher = shared("weights/mobilenet_v2_1.0_224_no_top.weights.h5")
+    command = [sys.executable, PROJECT / "scripts/train_mini.py", "--pictures", pictures, "--teacher", teacher]
+    command += ["--work", tmp_path / "work", "--views", "1", "--out", out, "--samples"]
+    first = subprocess.run([*command, "192"], capture_output=True, text=True, check=True, cwd=PROJECT)
+    assert "step 2/2" in first.stdout
+    network = mini.network((144, 144))
+    facts = mini.read(network, out)
+    assert (facts["learnt from"], facts["steps"], facts["measured"]) == (144, 2, {})
+    learnt = network.get_weights()
+    again = subprocess.run([*command, "192"], capture_output=True, text=True, check=True, cwd=PROJECT)
+    assert "step" not in again.stdout.splitlines()[0], "what is done is not done again"
+    mini.read(network, out)
+    for one, two in zip(learnt, network.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    other = subprocess.run([*command, "288"], capture_output=True, text=True, check=False, cwd=PROJECT)
+    assert other.returncode == 2
+    assert "of a run with other settings" in other.stderr

@@ -54,7 +54,7 @@ Folder = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Backbone = Annotated[
     str | None,
-    typer.Option("--backbone", "-b", metavar="NAME", help="From `retrieval backbones`; auto; a MODEL.keras."),
+    typer.Option("--backbone", "-b", metavar="NAME", help="auto, a name of `retrieval backbones`, or a MODEL.keras."),
 ]
 Weights = Annotated[
     str | None, typer.Option("--weights", "-w", metavar="FILE|random", help="File of the backbone's weights.")

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -204,7 +205,7 @@ def _downloaded(backbone: Backbone) -> list[NDArray[np.float32]]:
         with contextlib.redirect_stdout(sys.stderr if sys.stderr.isatty() else io.StringIO()):
             network = _built(backbone, size=(backbone.published_size,) * 2, weights=IMAGENET)
     except Exception as error:
-        if (kept := cached(backbone)).is_file():
+        if (kept := cached(backbone)).is_file() and not _opens(kept):
             raise BadWeights(f"{kept} is not whole", hint="delete it, and it is downloaded again") from error
         raise WeightsNotFound(
             f"the weights of {backbone.name} ({name}) are not on this machine and could not be downloaded",
@@ -213,6 +214,15 @@ def _downloaded(backbone: Backbone) -> list[NDArray[np.float32]]:
         ) from error
     weights: list[NDArray[np.float32]] = network.get_weights()
     return weights
+
+
+def _opens(path: Path) -> bool:
+    """Tell whether HDF5 opens a file: not one that a download left torn."""
+    try:
+        h5py.File(path).close()
+    except OSError:
+        return False
+    return True
 
 
 def _load(network: Network, backbone: Backbone, path: Path) -> None:
