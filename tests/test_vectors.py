@@ -192,7 +192,7 @@ class TestStructures:
         said = json.loads((store.folder / facts).read_text())
         assert (said["factory"], said["vectors"], said["dim"]) == ("HNSW32,SQ8", COUNT, DIM)
         assert (said["target"], said["queries"]) == (0.99, COUNT // 10)
-        assert said["recall"] >= 0.9925, "what is aimed at, so that 0.99 is left for harder queries"
+        assert said["recall"] >= 0.995, "more than the target, for harder queries"
         (form,) = store.snapshot([ref]).forms
         assert form == SearchForm("HNSW32,SQ8", COUNT, said["recall"], 0.99)
 
@@ -209,6 +209,23 @@ class TestStructures:
             scores = dict(zip(full.ids[query].tolist(), full.scores[query].tolist(), strict=True))
             assert found.scores[query].tolist() == [scores[id_] for id_ in found.ids[query].tolist()]
         same(snapshot.search(queries[:20], 10, exact=True), Hits(right.ids[:20], right.scores[:20]))
+
+    def test_only_candidates_are_read(self, store: StructuredVectors, ref: str) -> None:
+        class Watched(np.ndarray):
+            """Counts the rows that are taken out of it."""
+
+            taken = 0
+
+            def __getitem__(self, key: object) -> np.ndarray:
+                found = np.asarray(self)[key]
+                Watched.taken += len(found)
+                return found
+
+        (part,) = store.snapshot([ref]).parts
+        assert part.facts is not None
+        watched = Segment(part.segment.ids, part.segment.vectors.view(Watched))
+        assert (part.structure.search(watched, clustered()[1][:1], 10).ids >= 0).all()
+        assert 10 <= Watched.taken <= 10 * part.facts.refine + 20, "its candidates, and of those the best once more"
 
     @pytest.mark.parametrize("k", [1, 10, 300, COUNT, COUNT + 5])
     def test_there_are_k_where_k_exist(self, store: StructuredVectors, ref: str, k: int) -> None:

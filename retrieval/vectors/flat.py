@@ -59,7 +59,9 @@ def search(
     """
     if least is None:
         least = np.full(len(queries), -np.inf, dtype=np.float32)
-    some = [slice(start, start + QUERIES) for start in range(0, max(1, len(queries)), QUERIES)]
+    if not len(queries):  # as where a structure has found enough for each: then nothing is read
+        return nobody(0, k)
+    some = [slice(start, start + QUERIES) for start in range(0, len(queries), QUERIES)]
     return _joined([_search(segment, queries[part], k, allowed, least[part]) for part in some])
 
 
