@@ -2,7 +2,6 @@
 
 import itertools
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from retrieval import backbones, metadata, model, roots
 from retrieval.errors import BadInput, IndexDamaged, RetrievalError
-from retrieval.metadata import Place
 from retrieval.model import Model
 from retrieval.runtimes import AUTO, Encoder, Execution
 from retrieval.store import SEARCH, Change, Store, View
@@ -20,7 +18,7 @@ from retrieval.types import (
     EXACT,
     Coverage,
     Failure,
-    Hits,
+    Ids,
     Info,
     Match,
     Progress,
@@ -34,6 +32,10 @@ from retrieval.update import Settings, Update
 from retrieval.weights import choose
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from sqlalchemy import Connection
+
     from retrieval.query import Query
     from retrieval.verify import Verification
 
@@ -266,42 +268,48 @@ class Index:
         timing: Timing | None = None,
     ) -> list[list[Match]]:
         """Return what `search` returns for each query, in order, from one state of the index, embedding in batches."""
-        from retrieval import pipeline, query  # which need numpy and Pillow, as an update without news does not
+        from retrieval import query  # which needs numpy and Pillow, as an update without news does not
 
         if k < 1 or offset < 0:
             raise BadInput(f"k must be at least 1 and offset at least 0, not {k} and {offset}")
+        results, spent = [], Timing() if timing is None else timing
+        for view, found in self._answers(queries, offset + k, include_self=include_self, exact=exact, timing=spent):
+            with spent.of("look up"):
+                results += query.matches(self._store, view, found, offset, min_score)
+        return results
+
+    def neighbours(
+        self, queries: "Iterable[Query]", k: int = 10, *, exact: bool = False
+    ) -> "Iterator[tuple[Ids, NDArray[np.float32]]]":
+        """Yield for each query what `search` finds, as ids and scores, nearest first: for `k` in the thousands.
+
+        A copy of the query is no neighbour. All are asked of one state of the index. Raises what `search` raises.
+        """
+        for _, found in self._answers(queries, k, exact=exact):
+            yield from found
+
+    def _answers(
+        self,
+        queries: "Iterable[Query]",
+        k: int,
+        *,
+        include_self: bool = False,
+        exact: bool = False,
+        timing: Timing | None = None,
+    ) -> "Iterator[tuple[View, list[tuple[Ids, NDArray[np.float32]]]]]":
+        """Yield the ids and scores of the `k` nearest of each query, some queries at a time, from one state."""
+        from retrieval import pipeline, query
+
         self._model.ready()
-        source, results, spent = iter(queries), [], Timing() if timing is None else timing
+        source, spent = iter(queries), Timing() if timing is None else timing
         with self._store.reading() as view:
             while some := list(itertools.islice(source, pipeline.BATCH)):
                 with spent.of("read"):
                     asked = [query.understood(self._store, view, one, self._model.size) for one in some]
                 vectors = query.vectors(asked, self._model.encoder, spent)
                 with spent.of("search"):
-                    hits = view.search(vectors, offset + k + 1, exact=exact)
-                rows = [
-                    _without(row, None if include_self else one.id) for row, one in zip(_rows(hits), asked, strict=True)
-                ]
-                with spent.of("look up"):
-                    results += self._matches(view, [row[offset : offset + k] for row in rows], offset, min_score)
-        return results
-
-    def _matches(
-        self, view: View, rows: list[list[tuple[int, float]]], offset: int, min_score: float | None
-    ) -> list[list[Match]]:
-        where = self._places(view, sorted({id_ for row in rows for id_, _ in row}))
-        results = []
-        for row in rows:
-            kept = [(id_, score) for id_, score in row if id_ in where and (min_score is None or score >= min_score)]
-            results.append([_match(rank, score, *where[id_]) for rank, (id_, score) in enumerate(kept, offset + 1)])
-        return results
-
-    def _places(self, view: View, ids: Sequence[int]) -> dict[int, tuple[Place, list[Path]]]:
-        at = roots.places(self._store, view.connection)
-        grouped: dict[int, list[Place]] = defaultdict(list)
-        for place in metadata.places(view.connection, ids, at):
-            grouped[place.image].append(place)
-        return {id_: (some[0], [_path(at[one.root], one.path) for one in some]) for id_, some in grouped.items()}
+                    hits = view.search(vectors, k + 1, exact=exact)
+                yield view, query.neighbours(asked, hits, k, include_self=include_self)
 
     # -- facts ----------------------------------------------------------------------------------------------------
 
@@ -335,16 +343,39 @@ class Index:
         """Return the folders that were indexed."""
         with self._store.connection() as connection:
             return tuple(
-                RootInfo(_path(place, b""), metadata.count_below(connection, root), os.path.isdir(place))
+                RootInfo(roots.path_of(place, b""), metadata.count_below(connection, root), os.path.isdir(place))
                 for root, place in roots.places(self._store, connection).items()
             )
+
+    def images(self, folder: str | os.PathLike[str] | None = None) -> Iterator[tuple[int, Path]]:
+        """Yield the id and the path of every place of a picture, in byte order; of those below `folder` if given.
+
+        Of copies, which are one picture, each place. Raises `BadInput` where the index knows nothing there.
+        """
+        with self._store.connection() as connection:
+            at = roots.places(self._store, connection)
+            spots = [(root, b"") for root in at] if folder is None else [self._spot(connection, folder)]
+            for root, below in spots:
+                for image, path in metadata.images_below(connection, root, below):
+                    yield image, roots.path_of(at[root], path)
+
+    def _spot(self, connection: "Connection", folder: str | os.PathLike[str]) -> tuple[int, bytes]:
+        """Return the root of a folder that holds indexed pictures, and the path from there."""
+        spot = roots.locate(self._store, connection, os.fsencode(folder))
+        below = b"" if spot is None or not spot.below else spot.below + b"/"
+        if spot is None or not metadata.count_below(connection, spot.root, below):
+            raise BadInput(
+                f"no picture below {displayed(os.fsencode(folder))} is in the index",
+                hint=f"retrieval index {displayed(os.fsencode(folder))}",
+            )
+        return spot.root, below
 
     def failures(self) -> Iterator[Failure]:
         """Yield the files that could not be read, in byte order of their paths, with the reasons."""
         with self._store.connection() as connection:
             at = roots.places(self._store, connection)
             for row in metadata.unreadable_files(connection):
-                yield Failure(_path(at[row.root], row.path), row.reason or "")
+                yield Failure(roots.path_of(at[row.root], row.path), row.reason or "")
 
 
 def _added_up(forms: Sequence[SearchForm]) -> tuple[SearchForm, ...]:
@@ -363,20 +394,6 @@ def _bytes(folder: Path) -> int:
     return total
 
 
-def _rows(hits: Hits) -> list[list[tuple[int, float]]]:
-    """Return the (id, score) of each query's neighbours."""
-    pairs = zip(hits.ids.tolist(), hits.scores.tolist(), strict=True)
-    return [[(id_, score) for id_, score in zip(*row, strict=True) if id_ >= 0] for row in pairs]
-
-
-def _without(row: list[tuple[int, float]], id_: int | None) -> list[tuple[int, float]]:
-    return [pair for pair in row if pair[0] != id_]
-
-
-def _path(root: bytes, below: bytes) -> Path:
-    return Path(os.fsdecode(os.path.join(root, below)))
-
-
 def _form(faiss: str | None, recall: float | None) -> dict[str, Any]:
     """Return what of a form was given; `BadInput` for a recall that is none."""
     if recall is not None and not 0 < recall <= 1:
@@ -386,7 +403,3 @@ def _form(faiss: str | None, recall: float | None) -> dict[str, Any]:
 
 def _text(path: str | os.PathLike[str] | None) -> str | None:
     return None if path is None else os.fspath(path)
-
-
-def _match(rank: int, score: float, place: Place, paths: list[Path]) -> Match:
-    return Match(rank, score, paths[0], place.image, place.width, place.height, tuple(paths[1:]))

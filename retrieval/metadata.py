@@ -276,6 +276,12 @@ def files_below(connection: sql.Connection, root: int, folder: bytes, after: byt
     return list(_file_rows(connection, statement))
 
 
+def images_below(connection: sql.Connection, root: int, folder: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the image and the path of each place of one in `root` below `folder`, in byte order."""
+    chosen = sql.select(files).where(_below(root, folder)).order_by(files.c.path)
+    return ((row.image, row.path) for row in _file_rows(connection, chosen) if row.image is not None)
+
+
 def count_below(connection: sql.Connection, root: int, folder: bytes = b"") -> int:
     """Return how many places of images are known in `root` below `folder`."""
     chosen = sql.select(sql.func.count()).select_from(files).where(_below(root, folder), files.c.image.is_not(None))

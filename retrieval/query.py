@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +13,18 @@ from PIL import Image
 
 from retrieval import images, metadata, pipeline, roots
 from retrieval.errors import BadInput, UnreadableImage, reason_of
+from retrieval.metadata import Place
 from retrieval.runtimes import Encoder
 from retrieval.store import Store, View
-from retrieval.types import Match, Timing, Vectors, displayed, image_id
+from retrieval.types import Hits, Ids, Match, Timing, Vectors, displayed, image_id
 
 Query = str | bytes | os.PathLike[str] | Image.Image | NDArray[np.uint8] | int | Match
 """A path; the bytes of a picture file; a PIL image; an RGB array (height, width, 3) of uint8; the id of an indexed
 image, or a match."""
+
+
+Neighbours = tuple[Ids, NDArray[np.float32]]
+"""Ids and scores, nearest first."""
 
 
 @dataclass
@@ -62,6 +69,41 @@ def vectors(asked: Sequence[Asked], encoder: Callable[[], Encoder], timing: Timi
                 raise UnreadableImage(f"the query cannot be used: {pipeline.NO_VECTOR}")
             item.vector = vector
     return np.stack([item.vector for item in asked if item.vector is not None])
+
+
+def neighbours(asked: Sequence[Asked], hits: Hits, k: int, *, include_self: bool) -> list[Neighbours]:
+    """Return the `k` nearest of each query, without the query itself unless it is to be included."""
+    found = []
+    for one, ids, scores in zip(asked, hits.ids, hits.scores, strict=True):
+        kept = ids >= 0 if include_self or one.id is None else (ids >= 0) & (ids != one.id)
+        found.append((ids[kept][:k], scores[kept][:k]))
+    return found
+
+
+def matches(
+    store: Store, view: View, found: Sequence[Neighbours], offset: int, min_score: float | None
+) -> list[list[Match]]:
+    """Return neighbours, but for the first `offset`, with their places; those that have a place and score enough."""
+    rows = [zip(ids[offset:].tolist(), scores[offset:].tolist(), strict=True) for ids, scores in found]
+    pairs = [[(id_, score) for id_, score in row if min_score is None or score >= min_score] for row in rows]
+    where = _places(store, view, sorted({id_ for row in pairs for id_, _ in row}))
+    return [
+        [_match(rank, score, where[id_]) for rank, (id_, score) in enumerate(row, offset + 1)]
+        for row in ([pair for pair in row if pair[0] in where] for row in pairs)
+    ]
+
+
+def _places(store: Store, view: View, ids: Sequence[int]) -> dict[int, list[tuple[Place, Path]]]:
+    at = roots.places(store, view.connection)
+    grouped: dict[int, list[tuple[Place, Path]]] = defaultdict(list)
+    for place in metadata.places(view.connection, ids, at):
+        grouped[place.image].append((place, roots.path_of(at[place.root], place.path)))
+    return grouped
+
+
+def _match(rank: int, score: float, places: Sequence[tuple[Place, Path]]) -> Match:
+    (first, path), *copies = places
+    return Match(rank, score, path, first.image, first.width, first.height, tuple(copy for _, copy in copies))
 
 
 def _file(store: Store, view: View, path: bytes, size: tuple[int, int]) -> Asked:

@@ -6,6 +6,7 @@ What is found there comes first, so that a library can move together with its in
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import sqlalchemy as sql
 
@@ -69,6 +70,11 @@ def claim(store: Store, folder: bytes) -> Spot:
     candidates = {root: relative(path, place) for root, place in known.items()}
     inner = {root: below + b"/" for root, below in candidates.items() if below and not _passed_over(below)}
     return Spot(int(store.edit(metadata.put_root_over, path, _beside(store, path), inner)), path, b"")
+
+
+def path_of(place: bytes, below: bytes) -> Path:
+    """Return the path of what is `below` a root that is at `place`."""
+    return Path(os.fsdecode(os.path.join(place, below)))
 
 
 def relative(folder: bytes, path: bytes) -> bytes | None:

@@ -21,6 +21,7 @@ FLOORS = [
     {"roots", "model", "verify"},
     {"update", "query"},
     {"index"},
+    {"evaluate"},
     {"cli", "__init__"},
     {"__main__"},
 ]

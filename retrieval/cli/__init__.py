@@ -15,7 +15,7 @@ import warnings
 import typer
 from typer.exceptions import TyperException
 
-from retrieval.cli import backbones, compact, index, info, query, remove, verify
+from retrieval.cli import backbones, compact, evaluate, index, info, query, remove, verify
 from retrieval.cli.options import Quiet, Verbose, Version
 from retrieval.cli.output import ReaderGoneError, complain, log
 from retrieval.errors import RetrievalError
@@ -31,6 +31,7 @@ INTERRUPTED = 128 + signal.SIGINT
 for command in (
     index.index,
     query.query,
+    evaluate.evaluate,
     backbones.backbones,
     info.info,
     verify.verify,

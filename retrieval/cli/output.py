@@ -3,7 +3,8 @@
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import typer
 
@@ -65,3 +66,17 @@ def put_report(report: Report) -> None:
         note("see which with: retrieval info --failures")
     if report.offline:
         note(f"{report.offline} pictures cannot be found or reached and stay in the index; --prune forgets them")
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[int], None] | None]:
+    """Give a callback that draws how many are done on stderr; None where nobody looks."""
+    if not (sys.stderr.isatty() and talkative()):
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
