@@ -260,7 +260,7 @@ def of_itself(index: Index, folder: str | os.PathLike[str] | None = None, count:
         if len(questions) >= count * len(CHANGES):
             break
         try:
-            whole = _picture(places[image])
+            whole = picture(places[image])
         except (OSError, UnreadableImage) as error:
             why = reason_of(error) if isinstance(error, OSError) else error
             left_out.append(f"{displayed(os.fsencode(places[image]))} cannot be used: {why}")
@@ -272,8 +272,8 @@ def of_itself(index: Index, folder: str | os.PathLike[str] | None = None, count:
     return Truth(questions, tuple(left_out))
 
 
-def _picture(path: Path) -> Image.Image:
-    """Return a picture, `SIDE` pixels long."""
+def picture(path: Path) -> Image.Image:
+    """Return a picture as it is asked about, `SIDE` pixels long; `OSError`, `UnreadableImage`."""
     found = images.decode(path.read_bytes(), (SIDE, SIDE))
     scale = SIDE / max(found.width, found.height)
     size = max(1, round(found.width * scale)), max(1, round(found.height * scale))

@@ -22,6 +22,7 @@ FLOORS = [
     {"update", "query"},
     {"index"},
     {"evaluate"},
+    {"compare"},
     {"cli", "__init__"},
     {"__main__"},
 ]

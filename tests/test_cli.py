@@ -479,3 +479,81 @@ def test_a_second_writer_is_refused_at_once_and_readers_go_on(home: Path, copy: 
         assert lines(result.stderr)[0] == f"error: another process is writing to the index in {copy}/index"
         assert run("query", copy / "photos" / "03.png", "-i", copy / "index").returncode == 0
         assert time.monotonic() - started < 60  # it did not wait for the lock
+
+
+class TestEvaluate:
+    """How good the answers are, as a person and a script read it."""
+
+    @pytest.fixture(scope="class")
+    def labelled(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """A folder with `photos`, reds and greens in subfolders, and `index`."""
+        folder = tmp_path_factory.mktemp("labelled")
+        for number in range(5):
+            put(folder / f"photos/red/{number}.png", picture((250 - number, 0, 0)))
+            put(folder / f"photos/green/{number}.png", picture((0, 250 - number, 0)))
+        with Index.create(folder / "index", encoder=ColourEncoder()) as index:
+            index.add(folder / "photos")
+        return folder
+
+    def test_of_classes(self, labelled: Path) -> None:
+        result = run("evaluate", labelled / "photos", "-i", labelled / "index")
+        assert (result.returncode, result.stderr) == (0, b"")
+        table = lines(result.stdout)
+        assert table[0] == "10 queries among 10 pictures"
+        assert [line.split()[0] for line in table[2:]] == [
+            "mAP", "P@1", "P@10", "recall@1", "recall@10", "recall@100", "NDCG@10",
+        ]  # fmt: skip
+        assert table[2].split() == ["mAP", "1.0000", "1.0000", "to", "1.0000"]
+        (line,) = lines(run("evaluate", labelled / "photos", "-i", labelled / "index", "--json").stdout)
+        found = json.loads(line)
+        assert (found["queries"], found["images"]) == (10, 10)
+        assert found["p@10"] == {"value": 0.4, "low": 0.4, "high": 0.4}
+        assert set(found) == {
+            "map",
+            "p@1",
+            "p@10",
+            "recall@1",
+            "recall@10",
+            "recall@100",
+            "ndcg@10",
+            "queries",
+            "images",
+        }
+
+    def test_of_a_table(self, labelled: Path) -> None:
+        rows = ["query,relevant", "photos/red/0.png,photos/red/1.png", "photos/red/0.png,photos/gone.png"]
+        (labelled / "truth.csv").write_text("\n".join(rows))
+        result = run("evaluate", "--ground-truth", labelled / "truth.csv", "-i", labelled / "index")
+        assert lines(result.stdout)[0] == "1 queries among 10 pictures"
+        assert lines(result.stderr) == [f"note: {labelled}/photos/gone.png is not in the index"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "what"),
+        [
+            ([], "it is not said what is relevant"),
+            (["--self", "--ground-truth", "x.csv"], "only one of --self and --ground-truth can be given"),
+            (["--compare", "mini"], "it is not said what to compare over"),
+            ([".", "--ground-truth", "x.csv"], "a table says itself what is relevant"),
+            (["--ground-truth", "x.csv"], "x.csv cannot be read: no such file or directory"),
+            (["/nowhere"], "no picture below /nowhere is in the index"),
+            (["photos", "--compare", "mini,nothing"], "there is no backbone"),
+            (["photos", "--compare", "mini@"], "mini@ is no way to index"),
+        ],
+    )
+    def test_what_cannot_be_is_one_sentence(
+        self, labelled: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], what: str
+    ) -> None:
+        monkeypatch.chdir(labelled)
+        result = run("evaluate", *arguments, "-i", labelled / "index", PYTHONPATH=os.pathsep.join(sys.path))
+        assert (result.returncode, result.stdout) == (2, b"")
+        assert what in result.stderr.decode()
+        assert b"Traceback" not in result.stderr
+
+    def test_of_ways_to_index(self, labelled: Path) -> None:
+        asked = ["evaluate", labelled / "photos", "--compare", "mini@64,mini@96", "-i", labelled / "index"]
+        result = run(*asked)
+        assert result.returncode == 0, result.stderr
+        head, *rows, foot = lines(result.stdout)
+        assert head.split() == ["mAP", "95", "%", "interval", "P@1", "pictures/s", "bytes/vector", "query", "ms"]
+        assert {row[2:].split()[0] for row in rows} == {"mini@64", "mini@96"}
+        assert foot == "* no other is as good in mAP, pictures/s, bytes and ms alike"

@@ -1,13 +1,36 @@
-"""The measures of quality, against what can be computed by hand, and against scikit-learn."""
+"""What is relevant, and the measures of quality: against what can be computed by hand, and against scikit-learn."""
 
 import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, ndcg_score
 
-from retrieval.evaluate import MEASURES, Judged, average_precision, measured, ndcg, precision, recall
+from retrieval import BadInput, Index, UnknownBackbone
+from retrieval.compare import Outcome, Variant, compared, marked, parsed
+from retrieval.evaluate import (
+    CHANGES,
+    MEASURES,
+    Estimate,
+    Evaluation,
+    Judged,
+    average_precision,
+    by_folders,
+    by_holidays,
+    by_table,
+    evaluate,
+    measured,
+    ndcg,
+    of_itself,
+    precision,
+    recall,
+)
+from tests.fakes import ColourEncoder, colour, picture, put
 
 
 def judged(*relevant: int, missed: int = 0) -> Judged:
@@ -41,12 +64,11 @@ def test_ndcg_by_hand() -> None:
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40).filter(any), st.integers(1, 15))
 def test_they_are_those_of_scikit_learn(relevant: list[bool], k: int) -> None:
-    sklearn = pytest.importorskip("sklearn.metrics")
     scores = np.arange(len(relevant), 0, -1)
     one = judged(*relevant)
-    assert average_precision(one) == pytest.approx(sklearn.average_precision_score(relevant, scores))
+    assert average_precision(one) == pytest.approx(average_precision_score(relevant, scores))
     if len(relevant) > 1:
-        assert ndcg(one, k) == pytest.approx(sklearn.ndcg_score([relevant], [scores], k=k))
+        assert ndcg(one, k) == pytest.approx(ndcg_score([relevant], [scores], k=k))
 
 
 def test_means_have_intervals_that_shrink_and_queries_without_anything_relevant_are_left_out() -> None:
@@ -61,3 +83,180 @@ def test_means_have_intervals_that_shrink_and_queries_without_anything_relevant_
     assert measured(many) == measured(many)
     certain = measured([judged(1, 1)] * 5)["map"]
     assert (certain.value, certain.low, certain.high) == (1, 1, 1)
+
+
+class TestTruth:
+    """Red, green and blue pictures in folders of their own, and a green one among the red ones."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "photos"
+        for place, shade in {
+            "red/100000.png": (250, 0, 0),
+            "red/far/100001.png": (240, 0, 0),
+            "red/100002.png": (0, 200, 0),
+            "green/200000.png": (0, 250, 0),
+            "green/200001.png": (0, 240, 0),
+            "blue/300000.png": (0, 0, 220),
+            "loose.png": (0, 0, 230),
+        }.items():
+            put(folder / place, picture(shade))
+        return folder
+
+    @pytest.fixture
+    def index(self, folder: Path, tmp_path: Path) -> Iterator[Index]:
+        with Index.create(tmp_path / "index", encoder=ColourEncoder()) as index:
+            index.add(folder)
+            yield index
+
+    @staticmethod
+    def ids(index: Index, *names: str) -> set[int]:
+        return {image for image, path in index.images() if path.stem in names}
+
+    def test_folders_are_classes(self, index: Index, folder: Path) -> None:
+        found = evaluate(index, by_folders(index, folder))
+        assert (found.queries, found.images) == (5, 7), "what is alone in its class, or in none, is not asked"
+        odd = (1 / 5 + 2 / 6) / 2  # the green one among the reds: two greens, two blues, then the reds
+        assert found.measures["map"].value == pytest.approx((4 + odd) / 5)
+        assert found.measures["p@1"].value == pytest.approx(4 / 5)
+        assert found.measures["p@10"].value == pytest.approx((3 * 2 + 2) / 5 / 10)
+        assert (found.measures["recall@1"].value, found.measures["recall@10"].value) == (pytest.approx(4 / 5), 1)
+
+    def test_copies_are_one_picture_of_several_classes(self, index: Index, folder: Path) -> None:
+        shutil.copy(folder / "blue/300000.png", folder / "green/300000.png")
+        index.add(folder)
+        (blue,) = self.ids(index, "300000")
+        asked = {one.query: one.relevant for one in by_folders(index, folder).questions}
+        assert asked[blue] == self.ids(index, "200000", "200001")
+
+    def test_a_class_is_of_the_folder_that_is_named(self, index: Index, folder: Path) -> None:
+        with pytest.raises(BadInput, match="has two pictures"):
+            by_folders(index, folder / "red")
+        with pytest.raises(BadInput, match="no picture below") as raised:
+            by_folders(index, folder / "else")
+        assert "retrieval index" in raised.value.hint
+
+    def test_names_of_holidays(self, index: Index, folder: Path) -> None:
+        asked = {one.query: one.relevant for one in by_holidays(index, folder).questions}
+        names = {"100000": ("100001", "100002"), "200000": ("200001",)}
+        assert asked == {
+            image: self.ids(index, *right) for name, right in names.items() for image in self.ids(index, name)
+        }
+        with pytest.raises(BadInput, match="named as Holidays' are"):
+            by_holidays(index, folder / "blue")
+
+    def test_a_table_names_pairs_from_its_own_folder(self, index: Index, folder: Path) -> None:
+        put(folder / "asked/new.png", picture((251, 0, 0)))
+        put(folder / "asked/broken.png", b"\x89PNG\r\n\x1a\n")
+        rows = [
+            ("new.png", "../red/100000.png"),
+            ("new.png", "../red/far/100001.png"),
+            ("../green/200000.png", "../green/200000.png"),
+            ("../green/200000.png", str(folder / "green/200001.png")),
+            ("broken.png", "../loose.png"),
+            ("new.png", "../gone.png"),
+        ]
+        table = folder / "asked/truth.csv"
+        table.write_text("note,query,relevant\n" + "".join(f"x,{one},{two}\n" for one, two in rows))
+        truth = by_table(index, table)
+        assert [len(one.relevant) for one in truth.questions] == [2, 1], "a query is not its own answer"
+        assert [sentence.rpartition("/")[2] for sentence in truth.left_out] == [
+            "gone.png is not in the index",
+            "broken.png cannot be used: damaged PNG: its header cannot be read",
+        ]
+        found = evaluate(index, truth)
+        assert (found.queries, found.measures["map"].value) == (2, 1)
+
+    @pytest.mark.parametrize(
+        ("text", "what"),
+        [
+            ("", "no columns query and relevant"),
+            ("a,b\n1,2\n", "no columns query and relevant"),
+            ("query,relevant\nloose.png\n", "line 2 of .* is no pair"),
+            ("query,relevant\nloose.png,gone.png\n", "can be asked: .*gone.png is not in the index"),
+            ("query,relevant\n", "can be asked"),
+        ],
+    )
+    def test_what_is_no_table_is_said(self, index: Index, folder: Path, text: str, what: str) -> None:
+        (folder / "truth.csv").write_text(text)
+        with pytest.raises(BadInput, match=what):
+            by_table(index, folder / "truth.csv")
+        with pytest.raises(BadInput, match="cannot be read: no such file"):
+            by_table(index, folder / "gone.csv")
+
+    def test_a_sample_is_the_same_again(self, index: Index, folder: Path) -> None:
+        truth = by_folders(index, folder)
+        assert truth.sampled(3) == truth.sampled(3)
+        assert len(truth.sampled(3).questions) == 3
+        assert truth.sampled(100) is truth
+
+    def test_without_labels_changed_pictures_are_searched_for(self, index: Index, folder: Path) -> None:
+        (folder / "loose.png").unlink()
+        truth = of_itself(index)
+        assert len(truth.left_out) == 1
+        assert "loose.png cannot be used: no such file" in truth.left_out[0]
+        found = evaluate(index, truth)
+        assert (found.queries, set(found.kinds)) == (6 * len(CHANGES), set(CHANGES))
+        assert found.kinds["mirrored"]["recall@1"].value == 1
+        shutil.rmtree(folder)
+        with pytest.raises(BadInput, match="can be read"):
+            of_itself(index)
+
+
+class TestCompare:
+    """Ways to index the same pictures."""
+
+    @pytest.mark.parametrize(
+        ("text", "variants"),
+        [
+            ("mini", [Variant("mini", "mini")]),
+            ("mini@96, resnet50", [Variant("mini@96", "mini", 96), Variant("resnet50", "resnet50")]),
+            (
+                "mini@96/PCA64,HNSW32,SQ8,mini/flat",
+                [
+                    Variant("mini@96/PCA64,HNSW32,SQ8", "mini", 96, "PCA64,HNSW32,SQ8"),
+                    Variant("mini/flat", "mini", None, "flat"),
+                ],
+            ),
+            ("own/my.keras@64", [Variant("own/my.keras@64", "own/my.keras", 64)]),
+        ],
+    )
+    def test_what_is_asked_for_is_understood(self, text: str, variants: list[Variant]) -> None:
+        assert parsed(text) == variants
+
+    @pytest.mark.parametrize("text", ["", "mini@", "mini@big", "mini,,mini", "@96", "mini/"])
+    def test_what_is_none_is_refused(self, text: str) -> None:
+        with pytest.raises(BadInput, match="is no way to index"):
+            parsed(text)
+
+    def test_what_another_beats_is_marked(self) -> None:
+        def outcome(name: str, mean: float, *costs: float) -> Outcome:
+            found = Evaluation(1, 1, {"map": Estimate(mean, mean, mean)}, {})
+            return Outcome(Variant(name, name), found, *costs)
+
+        rows = [
+            outcome("fast", 0.5, 200, 100, 5),
+            outcome("beaten", 0.5, 199, 100, 5),
+            outcome("good", 0.9, 9, 900, 50),
+        ]
+        twins = [outcome("one", 0.1, 300, 100, 5), outcome("two", 0.1, 300, 100, 5)]
+        found = {one.variant.name: one.unbeaten for one in marked(rows + twins)}
+        assert list(found) == ["good", "fast", "beaten", "one", "two"]
+        assert [name for name, unbeaten in found.items() if not unbeaten] == ["beaten"]
+
+    def test_folders_are_indexed_in_each_way(self, tmp_path: Path) -> None:
+        for number in range(12):
+            put(tmp_path / "photos" / "ab"[number % 2] / f"{number}.png", picture(colour(number)))
+        folder, names = tmp_path / "photos", []
+        asked = compared(
+            folder, parsed("mini@64,mini@96/flat"), lambda index: by_folders(index, folder), watching=names.append
+        )
+        for outcome, size in zip(asked, (64, 96), strict=True):
+            assert outcome.variant.input_size == size
+            assert (outcome.quality.queries, outcome.quality.images) == (12, 12)
+            assert outcome.bytes_per_vector == pytest.approx(4 * 256, rel=0.2)
+            assert min(outcome.pictures_per_second, outcome.query_ms) > 0
+        assert names == ["mini@64", "mini@96/flat"]
+        with pytest.raises(UnknownBackbone):
+            next(compared(folder, parsed("mini,else"), of_itself, watching=names.append))
+        assert len(names) == 2, "what cannot be had is told before the long work"

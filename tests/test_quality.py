@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from retrieval import Index
+from retrieval.evaluate import by_folders, evaluate
 
 WEIGHTS = "weights/mobilenet_v2_1.0_224_no_top.weights.h5"
 TURNS = {  # EXIF orientation -> what to do to an upright picture so that it has to be shown in that orientation
@@ -52,6 +53,9 @@ def test_corel_1k_leave_one_out(index: Index, shared: Callable[[str], Path]) -> 
     precision, average = leave_one_out(index, folder)
     assert precision >= 0.969  # 0.972 on Keras, of pictures decoded whole
     assert average >= 0.880  # 0.885 likewise
+    found = evaluate(index, by_folders(index, folder)).measures
+    assert (found["p@1"].value, found["map"].value) == (pytest.approx(precision), pytest.approx(average))
+    assert found["map"].low < average < found["map"].high < found["map"].low + 0.04
     index.remove(folder)
 
 

@@ -61,7 +61,9 @@ def test_the_python_examples_run_one_after_the_other(surroundings: tuple[Path, d
     result = subprocess.run(run, cwd=home, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[0] == "6 added"
-    assert result.stdout.splitlines()[-1] == "3 True []"
+    *_, facts, quality = result.stdout.splitlines()
+    assert facts == "3 True []"
+    assert all(0 <= float(number) <= 1 for number in quality.split())
 
 
 def test_the_table_of_backbones_is_the_programs() -> None:
@@ -74,7 +76,7 @@ def test_commands_and_floors_are_the_programs() -> None:
     from tests.test_architecture import FLOORS
 
     names = {command.callback.__name__ for command in app.registered_commands if command.callback is not None}
-    assert names == {"index", "query", "backbones", "info", "verify", "remove", "compact"}
+    assert names == {"index", "query", "backbones", "info", "verify", "remove", "compact", "evaluate"}
     for name in names:
         assert f"retrieval {name}" in README
     drawn = next(text for text in blocks("") if "errors · types" in text)

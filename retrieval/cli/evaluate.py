@@ -1,6 +1,7 @@
 """`retrieval evaluate`: how good the answers are, on one's own pictures."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,8 @@ from retrieval.cli.output import counting, note, put
 from retrieval.errors import BadInput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from retrieval.evaluate import Evaluation, Truth
     from retrieval.index import Index
 
@@ -33,6 +36,10 @@ def evaluate(
     ] = None,
     itself: Annotated[bool, typer.Option("--self", help="Without labels: are changed pictures found again?")] = False,
     queries: Annotated[int, typer.Option(metavar="N", min=1, help="Ask at most so many, drawn at random.")] = 1000,
+    compare: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="Index FOLDER in each way, for now: BACKBONE[@PIXELS][/FAISS]."),
+    ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Look at every vector.")] = False,
     json_lines: Json = False,
     index: Folder = DEFAULT_FOLDER,
@@ -46,48 +53,85 @@ def evaluate(
     """Measure how good the answers of an index are: mean average precision, precision, recall, NDCG.
 
     A query is never its own answer. Right are the pictures of the same subfolder of FOLDER; with --ground-truth, those
-    that a table names; with --self, the picture that the query was made of.
+    that a table names; with --self, the picture that the query was made of. --compare measures ways to index FOLDER,
+    speed and size included, and leaves the index alone.
     """
-    given: dict[str, Any] = {"weights": weights, "runtime": runtime, "precision": precision, "threads": threads}
-    _demand_one(folder, ground_truth, itself=itself)
-    with plugins.load("api:Index").open(index, **given) as opened:
+    _demand_one(folder, ground_truth, compare, itself=itself)
+    given: dict[str, Any] = {"runtime": runtime, "precision": precision, "threads": threads}
+    truth = partial(_truth, folder, ground_truth, queries, itself=itself)
+    if compare is not None and folder is not None:
+        _compare(folder, compare, truth, json_lines=json_lines, **given, weights=weights)
+        return
+    with plugins.load("api:Index").open(index, **given, weights=weights) as opened:
         from retrieval import evaluate as quality  # which needs numpy and Pillow
 
-        truth = _truth(opened, folder, ground_truth, queries, itself=itself)
-        for sentence in truth.left_out[:MOST_LEFT_OUT]:
-            note(sentence)
-        if len(truth.left_out) > MOST_LEFT_OUT:
-            note(f"and {len(truth.left_out) - MOST_LEFT_OUT} more")
-        with counting("asking", len(truth.questions)) as progress:
-            found = quality.evaluate(opened, truth, exact=exact, progress=progress)
+        asked = truth(opened)
+        with counting("asking", len(asked.questions)) as progress:
+            found = quality.evaluate(opened, asked, exact=exact, progress=progress)
     if json_lines:
         put(json.dumps(found.as_dict()))
     else:
         _put_table(found)
 
 
-def _demand_one(folder: Path | None, ground_truth: str | None, *, itself: bool) -> None:
-    """Raise `BadInput` unless it is said in one way what is relevant."""
+def _demand_one(folder: Path | None, ground_truth: str | None, compare: str | None, *, itself: bool) -> None:
+    """Raise `BadInput` unless it is said in one way what is relevant, and what is to be indexed."""
+    table = ground_truth not in {None, HOLIDAYS}
     if itself and ground_truth is not None:
         raise BadInput("only one of --self and --ground-truth can be given")
-    if folder is None and not itself and ground_truth in {None, HOLIDAYS}:
+    if folder is None and compare is not None:
+        raise BadInput("it is not said what to compare over", hint="give a FOLDER of pictures")
+    if folder is None and not itself and not table:
         raise BadInput("it is not said what is relevant", hint="give a FOLDER of classes, or --ground-truth, or --self")
-    if folder is not None and ground_truth not in {None, HOLIDAYS}:
+    if folder is not None and table and compare is None:
         raise BadInput("a table says itself what is relevant", hint="leave FOLDER away")
 
 
-def _truth(opened: "Index", folder: Path | None, ground_truth: str | None, queries: int, *, itself: bool) -> "Truth":
+def _truth(folder: Path | None, ground_truth: str | None, queries: int, opened: "Index", *, itself: bool) -> "Truth":
+    """Return what is asked of an index, and say what cannot be."""
     from retrieval import evaluate as quality
 
     if itself:
-        return quality.of_itself(opened, folder, max(1, queries // len(quality.CHANGES)))
-    if ground_truth == HOLIDAYS:
-        found = quality.by_holidays(opened, folder or "")
+        found = quality.of_itself(opened, folder, max(1, queries // len(quality.CHANGES)))
+    elif ground_truth == HOLIDAYS:
+        found = quality.by_holidays(opened, folder or "").sampled(queries)
     elif ground_truth is not None:
-        found = quality.by_table(opened, ground_truth)
+        found = quality.by_table(opened, ground_truth).sampled(queries)
     else:
-        found = quality.by_folders(opened, folder or "")
-    return found.sampled(queries)
+        found = quality.by_folders(opened, folder or "").sampled(queries)
+    for sentence in found.left_out[:MOST_LEFT_OUT]:
+        note(sentence)
+    if len(found.left_out) > MOST_LEFT_OUT:
+        note(f"and {len(found.left_out) - MOST_LEFT_OUT} more")
+    return found
+
+
+def _compare(
+    folder: Path,
+    ways: str,
+    truth: "Callable[[Index], Truth]",
+    *,
+    json_lines: bool,
+    **options: Any,  # noqa: ANN401 - passed on
+) -> None:
+    from retrieval import compare
+
+    variants = compare.parsed(ways)
+    outcomes = compare.marked(
+        list(compare.compared(folder, variants, truth, watching=lambda name: note(f"indexing with {name}"), **options))
+    )
+    if json_lines:
+        for one in outcomes:
+            put(json.dumps(one.as_dict()))
+        return
+    width = max(len(one.variant.name) for one in outcomes)
+    put(f"  {'':<{width}}    mAP  95 % interval      P@1  pictures/s  bytes/vector  query ms")
+    for one in outcomes:
+        mean, first = one.quality.measures["map"], one.quality.measures["p@1"]
+        found = f"{mean.value:.4f}  {mean.low:.4f} to {mean.high:.4f}  {first.value:.4f}"
+        costs = f"{one.pictures_per_second:>10.1f}{one.bytes_per_vector:>14.0f}{one.query_ms:>10.1f}"
+        put(f"{'*' if one.unbeaten else ' '} {one.variant.name:<{width}} {found}  {costs}")
+    put("* no other is as good in mAP, pictures/s, bytes and ms alike")
 
 
 def _put_table(found: "Evaluation") -> None:
