@@ -12,13 +12,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from retrieval import evaluate
-from retrieval.errors import BadInput
+from retrieval import backbones, evaluate
+from retrieval.errors import BadInput, UnknownBackbone
 from retrieval.evaluate import Evaluation, Truth
 from retrieval.index import Index
-from retrieval.types import displayed
+from retrieval.types import SearchForm, displayed
 
 TIMED = 30
 """Queries of which the median time is told."""
@@ -45,8 +44,23 @@ class Variant:
 
 
 def parsed(text: str) -> list[Variant]:
-    """Understand several variants with commas between; a comma before a capital letter belongs to a form of FAISS."""
-    return [Variant.parsed(part) for part in re.split(r",(?![A-Z])", text)]
+    """Understand several variants with commas between; what is no backbone goes on with a form of FAISS."""
+    parts: list[str] = []
+    for part in text.split(","):
+        if parts and "/" in parts[-1] and not _names_backbone(part):
+            parts[-1] += f",{part}"
+        else:
+            parts.append(part)
+    return [Variant.parsed(part) for part in parts]
+
+
+def _names_backbone(text: str) -> bool:
+    name = re.split("[@/]", text.strip())[0]
+    try:
+        backbones.architecture(name)
+    except UnknownBackbone:
+        return name.lower() == backbones.AUTO or ".keras" in text
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +70,13 @@ class Outcome:
     variant: Variant
     quality: Evaluation
     pictures_per_second: float
-    """Of indexing, the network being loaded."""
+    """Of indexing, from the first pictures that are embedded on; those that no file cache holds yet take longer."""
     bytes_per_vector: float
     """On disk: the vectors, and what they are searched with."""
     query_ms: float
     """From a picture in memory to the answer: median."""
+    search: tuple[SearchForm, ...]
+    """How the vectors are searched: few of them by looking at all, whatever form of FAISS was asked for."""
     unbeaten: bool = True
     """Whether no other is at least as good in all of mAP, speed, bytes and time of a query, and better in one."""
 
@@ -87,42 +103,50 @@ def compared(
     variants: Sequence[Variant],
     truth: Callable[[Index], Truth],
     *,
+    exact: bool = False,
     watching: Callable[[str], None] = lambda _: None,
     **options: Any,  # noqa: ANN401 - as `Index.create` takes them
 ) -> Iterator[Outcome]:
     """Index `folder` in each way, in a temporary place, and measure; `truth` says what is asked of an index.
 
     All are made before the first is measured, so that what cannot be had is known before the long work. `watching` is
-    told which variant comes next; `options` are those of `Index.create`. Raises what that, `Index.add` and `truth`
-    raise.
+    told which variant comes next; `exact` is that of `Index.search`, `options` are those of `Index.create`. Raises what
+    that, `Index.add` and `truth` raise.
     """
     with ExitStack() as stack:
         made = []
         for variant in variants:
             place = stack.enter_context(TemporaryDirectory(prefix="retrieval-"))
-            given = {"backbone": variant.backbone, "input_size": variant.input_size, "faiss": variant.faiss}
-            made.append((variant, Path(place), stack.enter_context(Index.create(place, **given, **options))))
-        for variant, place, index in made:
+            index = Index.create(
+                place, backbone=variant.backbone, input_size=variant.input_size, faiss=variant.faiss, **options
+            )
+            made.append((variant, Path(place), stack.enter_context(index)))
+        for variant, home, index in made:
             watching(variant.name)
-            yield _measured(index, place, folder, variant, truth)
+            rate = _indexed(index, folder)
+            index.compact()  # superseded files are no cost of the variant
+            size = sum(path.stat().st_size for path in (home / "vectors").iterdir()) / index.info().vectors
+            found = evaluate.evaluate(index, truth(index), exact=exact)
+            yield Outcome(variant, found, rate, size, _query_ms(index, exact=exact), index.info().search)
 
 
-def _measured(index: Index, place: Path, folder: Path, variant: Variant, truth: Callable[[Index], Truth]) -> Outcome:
-    next(index.neighbours([np.zeros((8, 8, 3), dtype=np.uint8)]))  # loads the network
+def _indexed(index: Index, folder: Path) -> float:
+    """Index `folder`, and return the pictures a second once the network runs."""
     start = time.perf_counter()
-    added = index.add(folder).added
-    seconds = time.perf_counter() - start
-    if not added:
+    marks = [(start, 0)]
+    index.add(folder, progress=lambda at: marks.append((time.perf_counter(), at.embedded)))
+    if not index.coverage().images:
         raise BadInput(f"no pictures were found below {displayed(folder)}", hint="give a folder that holds pictures")
-    found = evaluate.evaluate(index, truth(index))
-    size = sum(path.stat().st_size for path in (place / "vectors").iterdir())
-    return Outcome(variant, found, added / seconds, size / index.info().vectors, _query_ms(index))
+    begun = next((mark for mark in marks if mark[1]), marks[0])
+    first, last = begun if begun[1] < marks[-1][1] else marks[0], marks[-1]
+    return (last[1] - first[1]) / (last[0] - first[0])
 
 
-def _query_ms(index: Index) -> float:
-    def timed(picture: Image.Image) -> float:
+def _query_ms(index: Index, *, exact: bool) -> float:
+    def timed(path: Path) -> float:
+        picture = evaluate.picture(path.read_bytes())
         start = time.perf_counter()
-        index.search(picture)
+        index.search(picture, exact=exact)
         return time.perf_counter() - start
 
-    return 1000 * statistics.median(timed(evaluate.picture(path)) for _, path in islice(index.images(), TIMED))
+    return 1000 * statistics.median(timed(path) for _, path in islice(index.images(), TIMED))

@@ -6,11 +6,13 @@ tells nothing and is left out.
 """
 
 import csv
+import hashlib
 import io
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,13 @@ from retrieval import images
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.index import Index
 from retrieval.query import Query
-from retrieval.types import Ids, displayed
+from retrieval.types import EXACT, Ids, displayed, image_id
 
 DEPTH = 10_000
-"""Results of a query that are looked at; what is relevant and stands behind them counts as not found. It would add at
-most its share of 10,000 to an average precision."""
+"""Answers to a query that are looked at, at least, and twice as many as are right; what is right and stands behind them
+counts as not found. Each would add less than its share of the precision there."""
+TRIED = 4
+"""Times as many pictures as are asked about, that are tried to be read."""
 SIDE = 320
 """Pixels of the longer side of a picture that is changed, to be searched for."""
 Ranks = NDArray[np.int64]
@@ -99,16 +103,15 @@ MEASURES: dict[str, Callable[[Judged], float]] = {
 }
 
 
-def measured(judged: Sequence[Judged]) -> Mapping[str, Estimate]:
-    """Return all `MEASURES` of the queries that have something relevant, which must be one at least.
+def measured(groups: Sequence[Sequence[Judged]]) -> Mapping[str, Estimate]:
+    """Return the means of all `MEASURES` over groups of queries that stand or fall together, mostly of one each.
 
-    The intervals are percentiles of the means of as many queries drawn again (Efron & Tibshirani 1993, An introduction
-    to the bootstrap, chapter 13), from a fixed seed.
+    The intervals are percentiles of the means of as many groups drawn again (Efron & Tibshirani 1993, An introduction
+    to the bootstrap, chapter 13), from a fixed seed. Each group counts the same; there must be one at least.
     """
-    telling = [one for one in judged if one.relevant]
-    scores = np.array([[measure(one) for measure in MEASURES.values()] for one in telling])
-    drawn = np.random.default_rng(0).multinomial(len(telling), np.full(len(telling), 1 / len(telling)), RESAMPLES)
-    means = drawn @ scores / len(telling)
+    scores = np.array([np.mean([[of(one) for of in MEASURES.values()] for one in group], axis=0) for group in groups])
+    chance = np.random.default_rng(0)
+    means = np.stack([scores[chance.integers(len(scores), size=len(scores))].mean(axis=0) for _ in range(RESAMPLES)])
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
     found = zip(scores.mean(axis=0).tolist(), low.tolist(), high.tolist(), strict=True)
     return {name: Estimate(*numbers) for name, numbers in zip(MEASURES, found, strict=True)}
@@ -121,9 +124,10 @@ def measured(judged: Sequence[Judged]) -> Mapping[str, Estimate]:
 class Question:
     """A query, and the indexed images that are right answers to it."""
 
-    query: Query
+    query: Query | Callable[[], Image.Image]
+    """A picture that takes much memory is made when it is asked about."""
     relevant: frozenset[int]
-    """Ids; the query's own is none of them."""
+    """Ids; the query's own counts for nothing. Shared by all questions of a class."""
     kind: str = ""
     """What was done to the picture that is searched for."""
 
@@ -150,19 +154,23 @@ def by_folders(index: Index, folder: str | os.PathLike[str]) -> Truth:
     Copies of one picture are one, of the classes of all its places. Raises `BadInput` where nothing there is indexed,
     or where there are no two pictures in one subfolder.
     """
-    top = Path(os.path.realpath(folder))
+    depth = len(Path(os.path.realpath(folder)).parts)
     classes: dict[str, set[int]] = defaultdict(set)
     for image, path in index.images(folder):
-        below = Path(os.path.realpath(path.parent), path.name).relative_to(top).parts
-        if len(below) > 1:
-            classes[below[0]].add(image)
-    return _grouped(classes.values(), None, f"no subfolder of {displayed(os.fsencode(folder))} has two pictures")
+        if len(path.parts) > depth + 1:
+            classes[path.parts[depth]].add(image)
+    if max(map(len, classes.values()), default=0) <= 1:
+        raise BadInput(
+            f"no subfolder of {displayed(os.fsencode(folder))} has two pictures",
+            hint="a class is a subfolder; see also: --ground-truth, --self",
+        )
+    return _grouped(classes.values())
 
 
 def by_holidays(index: Index, folder: str | os.PathLike[str]) -> Truth:
     """Ask as the names of INRIA Holidays' files say: those of a scene differ in the last two digits, 00 is the query.
 
-    https://lear.inrialpes.fr/~jegou/data.php. Raises `BadInput` where no file has such a name.
+    https://lear.inrialpes.fr/~jegou/data.php. Raises `BadInput` where no two files have such names.
     """
     scenes: dict[int, set[int]] = defaultdict(set)
     queries = set()
@@ -171,23 +179,22 @@ def by_holidays(index: Index, folder: str | os.PathLike[str]) -> Truth:
             number = int(path.stem)
             scenes[number // 100].add(image)
             queries |= {image} if number % 100 == 0 else set()
-    return _grouped(
-        scenes.values(), queries, f"no files of {displayed(os.fsencode(folder))} are named as Holidays' are"
-    )
-
-
-def _grouped(groups: Iterable[set[int]], queries: set[int] | None, nothing: str) -> Truth:
-    """Ask about `queries`, None for all: what shares a group with one is right."""
-    relevant: dict[int, set[int]] = defaultdict(set)
-    for group in groups:
-        for image in group if queries is None else group & queries:
-            relevant[image] |= group
-    questions = [Question(image, frozenset(right - {image})) for image, right in sorted(relevant.items())]
-    if not any(question.relevant for question in questions):
+    truth = _grouped(scenes.values(), queries)
+    if not truth.questions:
         raise BadInput(
-            nothing, hint="a class is a subfolder of two or more indexed pictures; see also: --ground-truth, --self"
+            f"no files of {displayed(os.fsencode(folder))} are named as Holidays' are",
+            hint="as in 100000.jpg, which is asked about, and 100001.jpg, which is right",
         )
-    return Truth([question for question in questions if question.relevant])
+    return truth
+
+
+def _grouped(groups: Iterable[set[int]], queries: set[int] | None = None) -> Truth:
+    """Ask about `queries`, None for all: what shares a group with one is right."""
+    relevant: dict[int, frozenset[int]] = {}
+    for group in map(frozenset, groups):
+        for image in group if queries is None else group & queries:
+            relevant[image] = relevant[image] | group if image in relevant else group
+    return Truth([Question(image, right) for image, right in sorted(relevant.items()) if len(right) > 1])
 
 
 def by_table(index: Index, table: str | os.PathLike[str]) -> Truth:
@@ -197,30 +204,30 @@ def by_table(index: Index, table: str | os.PathLike[str]) -> Truth:
     of which nothing can be asked.
     """
     home = Path(table).absolute().parent
-    known = {path: image for image, path in index.images()}
-    relevant: dict[Path, set[int]] = defaultdict(set)
-    left_out = []
-    for query, right in _pairs(Path(table)):
-        image = known.get(_indexed(home / right))
+    pairs, left_out = list(_pairs(Path(table))), []
+    ids = {name: index.id_of(home / name) for name in {name for pair in pairs for name in pair}}
+    relevant: dict[int | Path, set[int]] = defaultdict(set)
+    for query, right in pairs:
+        own, image = ids[query], ids[right]
         if image is None:
             left_out.append(f"{displayed(os.fsencode(home / right))} is not in the index")
-        else:
-            relevant[home / query].add(image)
-    questions = []
-    for path, ids in relevant.items():
-        own = known.get(_indexed(path))
+        elif own != image:
+            relevant[Path(os.path.realpath(home / query)) if own is None else own].add(image)
+    for path in [query for query in relevant if isinstance(query, Path)]:
         try:
-            if own is None:
-                images.decode(path.read_bytes(), (1, 1))
+            images.decode(path.read_bytes(), (1, 1))
         except (OSError, UnreadableImage) as error:
-            why = reason_of(error) if isinstance(error, OSError) else error
-            left_out.append(f"{displayed(os.fsencode(path))} cannot be used: {why}")
-        else:
-            questions.append(Question(path if own is None else own, frozenset(ids - {own})))
-    questions = [question for question in questions if question.relevant]
-    if not questions:
-        raise BadInput(f"nothing of {displayed(os.fsencode(table))} can be asked: {'; '.join(left_out[:1])}")
-    return Truth(questions, tuple(left_out))
+            left_out.append(_unusable(path, error))
+            del relevant[path]
+    if not relevant:
+        why = f": {left_out[0]}" if left_out else ""
+        raise BadInput(f"nothing of {displayed(os.fsencode(table))} can be asked{why}", hint=_TABLE)
+    return Truth([Question(query, frozenset(right)) for query, right in relevant.items()], tuple(left_out))
+
+
+def _unusable(path: Path, error: OSError | UnreadableImage) -> str:
+    why = reason_of(error) if isinstance(error, OSError) else error
+    return f"{displayed(os.fsencode(path))} cannot be used: {why}"
 
 
 def _pairs(table: Path) -> Iterator[tuple[str, str]]:
@@ -242,39 +249,44 @@ def _pairs(table: Path) -> Iterator[tuple[str, str]]:
 _TABLE = "its first line is query,relevant, and then comes a pair of paths a line"
 
 
-def _indexed(path: Path) -> Path:
-    """Return `path` as an index knows it: its folder without symbolic links."""
-    return Path(os.path.realpath(path.parent), path.name)
-
-
 def of_itself(index: Index, folder: str | os.PathLike[str] | None = None, count: int = 100) -> Truth:
     """Ask whether pictures are found again that were changed: `count` of them, drawn at random, in each of `CHANGES`.
 
     Raises `BadInput` where none of them can be read.
     """
-    places = dict(sorted(index.images(folder), reverse=True))  # of copies, the first place
-    ids = np.array(sorted(places), dtype=np.int64)
+    ids = np.unique(np.fromiter((image for image, _ in index.images(folder)), dtype=np.int64))
+    drawn = np.random.default_rng(0).permutation(ids)[: TRIED * count].tolist()
+    places: dict[int, list[Path]] = {image: [] for image in drawn}
+    for image, path in index.images(folder):
+        if image in places:
+            places[image].append(path)
     questions: list[Question] = []
-    left_out = []
-    for image in np.random.default_rng(0).permutation(ids).tolist():
-        if len(questions) >= count * len(CHANGES):
-            break
-        try:
-            whole = picture(places[image])
-        except (OSError, UnreadableImage) as error:
-            why = reason_of(error) if isinstance(error, OSError) else error
-            left_out.append(f"{displayed(os.fsencode(places[image]))} cannot be used: {why}")
-            continue
-        changed = ((kind, np.asarray(change(whole))) for kind, change in CHANGES.items())
-        questions += [Question(pixels, frozenset({image}), kind) for kind, pixels in changed]
+    left_out: list[str] = []
+    for image in drawn:
+        if len(questions) < count * len(CHANGES) and (whole := _read(image, places[image], left_out)) is not None:
+            right = frozenset({image})
+            questions += [Question(partial(change, whole), right, kind) for kind, change in CHANGES.items()]
     if not questions:
         raise BadInput("no picture of the index can be read", hint="bring it up to date with: retrieval index")
     return Truth(questions, tuple(left_out))
 
 
-def picture(path: Path) -> Image.Image:
-    """Return a picture as it is asked about, `SIDE` pixels long; `OSError`, `UnreadableImage`."""
-    found = images.decode(path.read_bytes(), (SIDE, SIDE))
+def _read(image: int, places: Sequence[Path], left_out: list[str]) -> Image.Image | None:
+    """Return an indexed picture from the first place that still has it; else say why not."""
+    for path in places:
+        try:
+            data = path.read_bytes()
+            if image_id(hashlib.sha256(data).digest()) == image:
+                return picture(data)
+            left_out.append(f"{displayed(os.fsencode(path))} has changed since it was indexed")
+        except (OSError, UnreadableImage) as error:
+            left_out.append(_unusable(path, error))
+    return None
+
+
+def picture(data: bytes) -> Image.Image:
+    """Return the picture in `data` as it is asked about, `SIDE` pixels long; `UnreadableImage`."""
+    found = images.decode(data, (SIDE, SIDE))
     scale = SIDE / max(found.width, found.height)
     size = max(1, round(found.width * scale)), max(1, round(found.height * scale))
     return Image.fromarray(found.pixels).resize(size, Image.Resampling.BILINEAR)
@@ -331,19 +343,37 @@ def evaluate(
 ) -> Evaluation:
     """Ask all questions, as `Index.search` answers them (`exact` as there), and measure; `progress` is told how many.
 
-    Raises what `Index.search` raises.
+    What a search structure leaves out of the first 10 and 100 answers, mean average precision counts where it stands
+    among all: behind those. Raises what `Index.search` raises.
     """
-    judged: dict[str, list[Judged]] = defaultdict(list)
-    answers = index.neighbours((one.query for one in truth.questions), DEPTH, exact=exact)
-    for done, (question, (ids, _)) in enumerate(zip(truth.questions, answers, strict=True), 1):
-        judged[question.kind].append(_judged(ids, question.relevant))
+    groups: dict[str, list[list[Judged]]] = defaultdict(list)
+    pictures: dict[frozenset[int], list[Judged]] = defaultdict(list)
+    for done, (question, ids) in enumerate(zip(truth.questions, _answers(index, truth, exact=exact), strict=True), 1):
+        judged = _judged(ids, question)
+        groups[question.kind].append([judged])
+        pictures[question.relevant].append(judged)
         if progress is not None:
             progress(done)
-    everything = [one for some in judged.values() for one in some]
-    kinds = {kind: measured(some) for kind, some in judged.items()} if len(judged) > 1 else {}
-    return Evaluation(len(everything), index.coverage().images, measured(everything), kinds)
+    several = len(groups) > 1
+    together = list(pictures.values()) if several else groups[truth.questions[0].kind]
+    kinds = {kind: measured(some) for kind, some in groups.items()} if several else {}
+    return Evaluation(len(truth.questions), index.coverage().images, measured(together), kinds)
 
 
-def _judged(ids: Ids, relevant: frozenset[int]) -> Judged:
-    right = np.fromiter(relevant, dtype=np.int64, count=len(relevant))
-    return Judged(np.flatnonzero(np.isin(ids, right)) + 1, len(relevant))
+def _answers(index: Index, truth: Truth, *, exact: bool) -> Iterator[Ids]:
+    """Yield the ids of the answers to each question, the best first: those of the first page, the second, the rest."""
+    depth = max(DEPTH, 2 * max(len(one.relevant) for one in truth.questions))
+    pages: tuple[int, ...] = (depth,)
+    if not exact and any(part.form != EXACT for part in index.info().search):
+        pages = (10, 100, depth)  # a search structure finds more where more is asked for
+    queries = [(one.query() if callable(one.query) else one.query for one in truth.questions) for _ in pages]
+    answers = [index.neighbours(some, page, exact=exact) for some, page in zip(queries, pages, strict=True)]
+    for found in zip(*answers, strict=True):
+        ids = np.concatenate([ids for ids, _ in found])
+        _, first = np.unique(ids, return_index=True)
+        yield ids[np.sort(first)]
+
+
+def _judged(ids: Ids, question: Question) -> Judged:
+    right = np.fromiter(question.relevant, dtype=np.int64, count=len(question.relevant))
+    return Judged(np.flatnonzero(np.isin(ids, right)) + 1, len(question.relevant - {question.query}))

@@ -18,7 +18,6 @@ from retrieval.types import (
     EXACT,
     Coverage,
     Failure,
-    Ids,
     Info,
     Match,
     Progress,
@@ -32,11 +31,9 @@ from retrieval.update import Settings, Update
 from retrieval.weights import choose
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from sqlalchemy import Connection
 
-    from retrieval.query import Query
+    from retrieval.query import Neighbours, Query
     from retrieval.verify import Verification
 
 
@@ -273,43 +270,40 @@ class Index:
         if k < 1 or offset < 0:
             raise BadInput(f"k must be at least 1 and offset at least 0, not {k} and {offset}")
         results, spent = [], Timing() if timing is None else timing
-        for view, found in self._answers(queries, offset + k, include_self=include_self, exact=exact, timing=spent):
-            with spent.of("look up"):
-                results += query.matches(self._store, view, found, offset, min_score)
+        how: dict[str, Any] = {"include_self": include_self, "exact": exact, "timing": spent}
+        self._model.ready()
+        with self._store.reading() as view:
+            for found in self._answers(view, queries, offset + k, **how):
+                with spent.of("look up"):
+                    results += query.matches(self._store, view, found, offset, min_score)
         return results
 
-    def neighbours(
-        self, queries: "Iterable[Query]", k: int = 10, *, exact: bool = False
-    ) -> "Iterator[tuple[Ids, NDArray[np.float32]]]":
+    def neighbours(self, queries: "Iterable[Query]", k: int = 10, *, exact: bool = False) -> "Iterator[Neighbours]":
         """Yield for each query what `search` finds, as ids and scores, nearest first: for `k` in the thousands.
 
         A copy of the query is no neighbour. All are asked of one state of the index. Raises what `search` raises.
         """
-        for _, found in self._answers(queries, k, exact=exact):
-            yield from found
+        if k < 1:
+            raise BadInput(f"k must be at least 1, not {k}")
+        self._model.ready()
+        with self._store.reading() as view:
+            for found in self._answers(view, queries, k, include_self=False, exact=exact, timing=Timing()):
+                yield from found
 
     def _answers(
-        self,
-        queries: "Iterable[Query]",
-        k: int,
-        *,
-        include_self: bool = False,
-        exact: bool = False,
-        timing: Timing | None = None,
-    ) -> "Iterator[tuple[View, list[tuple[Ids, NDArray[np.float32]]]]]":
-        """Yield the ids and scores of the `k` nearest of each query, some queries at a time, from one state."""
+        self, view: View, queries: "Iterable[Query]", k: int, *, include_self: bool, exact: bool, timing: Timing
+    ) -> "Iterator[list[Neighbours]]":
+        """Yield the `k` nearest of each query, some queries at a time."""
         from retrieval import pipeline, query
 
-        self._model.ready()
-        source, spent = iter(queries), Timing() if timing is None else timing
-        with self._store.reading() as view:
-            while some := list(itertools.islice(source, pipeline.BATCH)):
-                with spent.of("read"):
-                    asked = [query.understood(self._store, view, one, self._model.size) for one in some]
-                vectors = query.vectors(asked, self._model.encoder, spent)
-                with spent.of("search"):
-                    hits = view.search(vectors, k + 1, exact=exact)
-                yield view, query.neighbours(asked, hits, k, include_self=include_self)
+        source = iter(queries)
+        while some := list(itertools.islice(source, pipeline.BATCH)):
+            with timing.of("read"):
+                asked = [query.understood(self._store, view, one, self._model.size) for one in some]
+            vectors = query.vectors(asked, self._model.encoder, timing)
+            with timing.of("search"):
+                hits = view.search(vectors, k + 1, exact=exact)
+            yield query.neighbours(asked, hits, k, include_self=include_self)
 
     # -- facts ----------------------------------------------------------------------------------------------------
 
@@ -354,21 +348,30 @@ class Index:
         """
         with self._store.connection() as connection:
             at = roots.places(self._store, connection)
-            spots = [(root, b"") for root in at] if folder is None else [self._spot(connection, folder)]
-            for root, below in spots:
+            spots = dict.fromkeys(at, b"") if folder is None else self._spots(connection, os.fsencode(folder))
+            for root, below in spots.items():
                 for image, path in metadata.images_below(connection, root, below):
                     yield image, roots.path_of(at[root], path)
 
-    def _spot(self, connection: "Connection", folder: str | os.PathLike[str]) -> tuple[int, bytes]:
-        """Return the root of a folder that holds indexed pictures, and the path from there."""
-        spot = roots.locate(self._store, connection, os.fsencode(folder))
-        below = b"" if spot is None or not spot.below else spot.below + b"/"
-        if spot is None or not metadata.count_below(connection, spot.root, below):
+    def _spots(self, connection: "Connection", folder: bytes) -> dict[int, bytes]:
+        """Return each root that has pictures in `folder`, with the path from there; `BadInput` where none has."""
+        spots = roots.within(self._store, connection, folder)
+        if not any(metadata.count_below(connection, *spot) for spot in spots.items()):
+            name = displayed(folder)
             raise BadInput(
-                f"no picture below {displayed(os.fsencode(folder))} is in the index",
-                hint=f"retrieval index {displayed(os.fsencode(folder))}",
+                f"no picture below {name} is in the index", hint=f"put them there with: retrieval index {name}"
             )
-        return spot.root, below
+        return spots
+
+    def id_of(self, path: str | os.PathLike[str]) -> int | None:
+        """Return the id of the picture at `path`, by its bytes or, where they cannot be read, by its place.
+
+        None where the index does not have it.
+        """
+        from retrieval import query
+
+        with self._store.reading() as view:
+            return query.known(self._store, view, os.fsencode(path))
 
     def failures(self) -> Iterator[Failure]:
         """Yield the files that could not be read, in byte order of their paths, with the reasons."""

@@ -106,13 +106,29 @@ def _match(rank: int, score: float, places: Sequence[tuple[Place, Path]]) -> Mat
     return Match(rank, score, path, first.image, first.width, first.height, tuple(copy for _, copy in copies))
 
 
+def known(store: Store, view: View, path: bytes) -> int | None:
+    """Return the indexed content of the file at `path`, or what was there where it cannot be read; None for neither."""
+    try:
+        with open(path, "rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return _placed(store, view, path)
+    id_ = image_id(sha256)
+    return id_ if metadata.sha256_of_id(view.connection, id_) == sha256 else None
+
+
+def _placed(store: Store, view: View, path: bytes) -> int | None:
+    """Return the content that was at `path` when its folder was last updated."""
+    spot = roots.locate(store, view.connection, path)
+    return None if spot is None else metadata.image_at(view.connection, spot.root, spot.below)
+
+
 def _file(store: Store, view: View, path: bytes, size: tuple[int, int]) -> Asked:
     try:
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
-        spot = roots.locate(store, view.connection, path)
-        id_ = None if spot is None else metadata.image_at(view.connection, spot.root, spot.below)
+        id_ = _placed(store, view, path)
         if id_ is None:
             raise UnreadableImage(f"{displayed(path)} cannot be read: {reason_of(error)}") from error
         return _stored(view, id_)

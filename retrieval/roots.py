@@ -46,6 +46,18 @@ def locate(store: Store, connection: sql.Connection, path: bytes) -> Spot | None
     return None
 
 
+def within(store: Store, connection: sql.Connection, folder: bytes) -> dict[int, bytes]:
+    """Return the roots in which `folder` is or that are below it, each with the folder's path from there and a `/`.
+
+    The path is empty where all of a root is meant.
+    """
+    path = os.path.realpath(folder)
+    spot = locate(store, connection, folder)
+    known = places(store, connection).items()
+    inner = {root: b"" for root, place in known if relative(path, place) is not None}
+    return inner if spot is None else {spot.root: spot.below and spot.below + b"/"} | inner
+
+
 def claim(store: Store, folder: bytes) -> Spot:
     """Return the spot of `folder`, making it a root where no root holds it; within `writing`.
 

@@ -11,10 +11,12 @@ from retrieval import plugins
 from retrieval.cli.options import DEFAULT_FOLDER, Folder, Json, Precision, Quiet, Runtime, Threads, Verbose, Weights
 from retrieval.cli.output import counting, note, put
 from retrieval.errors import BadInput
+from retrieval.types import EXACT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from retrieval.compare import Outcome
     from retrieval.evaluate import Evaluation, Truth
     from retrieval.index import Index
 
@@ -60,7 +62,7 @@ def evaluate(
     given: dict[str, Any] = {"runtime": runtime, "precision": precision, "threads": threads}
     truth = partial(_truth, folder, ground_truth, queries, itself=itself)
     if compare is not None and folder is not None:
-        _compare(folder, compare, truth, json_lines=json_lines, **given, weights=weights)
+        _compare(folder, compare, truth, json_lines=json_lines, exact=exact, **given, weights=weights)
         return
     with plugins.load("api:Index").open(index, **given, weights=weights) as opened:
         from retrieval import evaluate as quality  # which needs numpy and Pillow
@@ -82,7 +84,8 @@ def _demand_one(folder: Path | None, ground_truth: str | None, compare: str | No
     if folder is None and compare is not None:
         raise BadInput("it is not said what to compare over", hint="give a FOLDER of pictures")
     if folder is None and not itself and not table:
-        raise BadInput("it is not said what is relevant", hint="give a FOLDER of classes, or --ground-truth, or --self")
+        what = "what is relevant" if ground_truth is None else "where Holidays' pictures are"
+        raise BadInput(f"it is not said {what}", hint="give a FOLDER, of classes or of Holidays; or a table, or --self")
     if folder is not None and table and compare is None:
         raise BadInput("a table says itself what is relevant", hint="leave FOLDER away")
 
@@ -116,22 +119,36 @@ def _compare(
 ) -> None:
     from retrieval import compare
 
-    variants = compare.parsed(ways)
-    outcomes = compare.marked(
-        list(compare.compared(folder, variants, truth, watching=lambda name: note(f"indexing with {name}"), **options))
-    )
-    if json_lines:
-        for one in outcomes:
-            put(json.dumps(one.as_dict()))
-        return
-    width = max(len(one.variant.name) for one in outcomes)
-    put(f"  {'':<{width}}    mAP  95 % interval      P@1  pictures/s  bytes/vector  query ms")
+    variants, outcomes = compare.parsed(ways), []
+    try:
+        for one in compare.compared(folder, variants, truth, watching=_note_next, **options):
+            outcomes.append(one)
+            if one.variant.faiss and all(part.form == EXACT for part in one.search):
+                note(f"{one.variant.name}: so few vectors are compared one by one")
+    finally:  # what is done is shown, whatever became of the rest
+        done = compare.marked(outcomes) if outcomes else []
+        if json_lines:
+            for one in done:
+                put(json.dumps(one.as_dict()))
+        else:
+            _put_outcomes(done)
+
+
+def _note_next(name: str) -> None:
+    note(f"indexing with {name}")
+
+
+def _put_outcomes(outcomes: "Sequence[Outcome]") -> None:
+    width = max((len(one.variant.name) for one in outcomes), default=0)
+    if outcomes:
+        put(f"  {'':<{width}}    mAP  95 % interval      P@1  pictures/s  bytes/vector  query ms")
     for one in outcomes:
         mean, first = one.quality.measures["map"], one.quality.measures["p@1"]
         found = f"{mean.value:.4f}  {mean.low:.4f} to {mean.high:.4f}  {first.value:.4f}"
         costs = f"{one.pictures_per_second:>10.1f}{one.bytes_per_vector:>14.0f}{one.query_ms:>10.1f}"
         put(f"{'*' if one.unbeaten else ' '} {one.variant.name:<{width}} {found}  {costs}")
-    put("* no other is as good in mAP, pictures/s, bytes and ms alike")
+    if outcomes:
+        put("* no other is as good in mAP, pictures/s, bytes and ms alike")
 
 
 def _put_table(found: "Evaluation") -> None:
