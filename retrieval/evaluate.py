@@ -24,6 +24,7 @@ from retrieval import images
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.index import Index
 from retrieval.query import Query
+from retrieval.ranking import AUTO
 from retrieval.types import EXACT, Ids, displayed, image_id
 
 DEPTH = 10_000
@@ -339,16 +340,24 @@ class Evaluation:
 
 
 def evaluate(
-    index: Index, truth: Truth, *, exact: bool = False, progress: Callable[[int], None] | None = None
+    index: Index,
+    truth: Truth,
+    *,
+    exact: bool = False,
+    ranking: str = AUTO,
+    progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Ask all questions, as `Index.search` answers them (`exact` as there), and measure; `progress` is told how many.
+    """Ask all questions, as `Index.search` answers them (`exact` and `ranking` as there), and measure.
+
+    `progress` is told how many have been asked.
 
     What a search structure leaves out of the first 10 and 100 answers, mean average precision counts where it stands
     among all: behind those. Raises what `Index.search` raises.
     """
+    answers = _answers(index, truth, exact=exact, ranking=ranking)
     groups: dict[str, list[list[Judged]]] = defaultdict(list)
     pictures: dict[frozenset[int], list[Judged]] = defaultdict(list)
-    for done, (question, ids) in enumerate(zip(truth.questions, _answers(index, truth, exact=exact), strict=True), 1):
+    for done, (question, ids) in enumerate(zip(truth.questions, answers, strict=True), 1):
         judged = _judged(ids, question)
         groups[question.kind].append([judged])
         pictures[question.relevant].append(judged)
@@ -360,16 +369,17 @@ def evaluate(
     return Evaluation(len(truth.questions), index.coverage().images, measured(together), kinds)
 
 
-def _answers(index: Index, truth: Truth, *, exact: bool) -> Iterator[Ids]:
+def _answers(index: Index, truth: Truth, *, exact: bool, ranking: str) -> Iterator[Ids]:
     """Yield the ids of the answers to each question, the best first: those of the first page, the second, the rest."""
     depth = max(DEPTH, 2 * max(len(one.relevant) for one in truth.questions))
     pages: tuple[int, ...] = (depth,)
     if not exact and any(part.form != EXACT for part in index.info().search):
         pages = (10, 100, depth)  # a search structure finds more where more is asked for
     queries = [(one.query() if callable(one.query) else one.query for one in truth.questions) for _ in pages]
-    answers = [index.neighbours(some, page, exact=exact) for some, page in zip(queries, pages, strict=True)]
+    how: dict[str, Any] = {"exact": exact, "ranking": ranking}
+    answers = [index.neighbours(some, page, **how) for some, page in zip(queries, pages, strict=True)]
     for found in zip(*answers, strict=True):
-        ids = np.concatenate([ids for ids, _ in found])
+        ids = np.concatenate([near.ids for near in found])
         _, first = np.unique(ids, return_index=True)
         yield ids[np.sort(first)]
 

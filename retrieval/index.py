@@ -13,7 +13,7 @@ from retrieval import backbones, metadata, model, roots
 from retrieval.errors import BadInput, IndexDamaged, RetrievalError
 from retrieval.model import Model
 from retrieval.runtimes import AUTO, Encoder, Execution
-from retrieval.store import SEARCH, Change, Store, View
+from retrieval.store import RANKING, SEARCH, Change, Store, View
 from retrieval.types import (
     EXACT,
     Coverage,
@@ -31,8 +31,6 @@ from retrieval.update import Settings, Update
 from retrieval.weights import choose
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from retrieval.query import Neighbours, Query
     from retrieval.verify import Verification
 
@@ -239,6 +237,7 @@ class Index:
         min_score: float | None = None,
         include_self: bool = False,
         exact: bool = False,
+        ranking: str = backbones.AUTO,
         timing: Timing | None = None,
     ) -> list[Match]:
         """Return the pictures most similar to `query`, nearest first: `k` of them where there are that many.
@@ -246,12 +245,13 @@ class Index:
         The first `offset` are left out, and those whose score is under `min_score`. Equal scores stand in ascending
         order of id. The query's own picture, told by its SHA-256 where it is a path, bytes or in the index, is no
         result unless `include_self`. Where `info` names a search structure, that finds nearly all of them, to the
-        recall it tells; `exact` looks at every vector. `timing` is told the seconds spent on `read` (and decode),
-        `load` (the network), `encode`, `search` and `look up` (paths). Raises `BadInput`, `UnreadableImage`, and what
-        loading the network raises.
+        recall it tells; `exact` looks at every vector. `ranking` is "none", "expansion" (then the rank follows
+        `relevance`, `score` stays the cosine), or "auto" for what `tune` has set, none before that. `timing` is told
+        the seconds spent on `read` (and decode), `load` (the network), `encode`, `search` and `look up` (paths).
+        Raises `BadInput`, `UnreadableImage`, and what loading the network raises.
         """
         how: dict[str, Any] = {"offset": offset, "min_score": min_score, "include_self": include_self}
-        return self.search_many([query], k, **how, exact=exact, timing=timing)[0]
+        return self.search_many([query], k, **how, exact=exact, ranking=ranking, timing=timing)[0]
 
     def search_many(
         self,
@@ -262,6 +262,7 @@ class Index:
         min_score: float | None = None,
         include_self: bool = False,
         exact: bool = False,
+        ranking: str = backbones.AUTO,
         timing: Timing | None = None,
     ) -> list[list[Match]]:
         """Return what `search` returns for each query, in order, from one state of the index, embedding in batches."""
@@ -270,7 +271,7 @@ class Index:
         if k < 1 or offset < 0:
             raise BadInput(f"k must be at least 1 and offset at least 0, not {k} and {offset}")
         results, spent = [], Timing() if timing is None else timing
-        how: dict[str, Any] = {"include_self": include_self, "exact": exact, "timing": spent}
+        how: dict[str, Any] = {"include_self": include_self, "exact": exact, "ranking": ranking, "timing": spent}
         self._model.ready()
         with self._store.reading() as view:
             for found in self._answers(view, queries, offset + k, **how):
@@ -278,32 +279,46 @@ class Index:
                     results += query.matches(self._store, view, found, offset, min_score)
         return results
 
-    def neighbours(self, queries: "Iterable[Query]", k: int = 10, *, exact: bool = False) -> "Iterator[Neighbours]":
-        """Yield for each query what `search` finds, as ids and scores, nearest first: for `k` in the thousands.
+    def neighbours(
+        self, queries: "Iterable[Query]", k: int = 10, *, exact: bool = False, ranking: str = backbones.AUTO
+    ) -> "Iterator[Neighbours]":
+        """Yield for each query what `search` finds, as ids and scores, the best first: for `k` in the thousands.
 
         A copy of the query is no neighbour. All are asked of one state of the index. Raises what `search` raises.
         """
         if k < 1:
             raise BadInput(f"k must be at least 1, not {k}")
+        how: dict[str, Any] = {"include_self": False, "exact": exact, "ranking": ranking, "timing": Timing()}
         self._model.ready()
         with self._store.reading() as view:
-            for found in self._answers(view, queries, k, include_self=False, exact=exact, timing=Timing()):
+            for found in self._answers(view, queries, k, **how):
                 yield from found
 
     def _answers(
-        self, view: View, queries: "Iterable[Query]", k: int, *, include_self: bool, exact: bool, timing: Timing
+        self, view: View, queries: "Iterable[Query]", k: int, *, ranking: str, timing: Timing, **how: bool
     ) -> "Iterator[list[Neighbours]]":
-        """Yield the `k` nearest of each query, some queries at a time."""
-        from retrieval import pipeline, query
+        """Yield the `k` best of each query, some queries at a time; `how` as `query.neighbours` takes it."""
+        from retrieval import derived, pipeline, query
 
+        mean = derived.mean_for(view, ranking)
         source = iter(queries)
         while some := list(itertools.islice(source, pipeline.BATCH)):
             with timing.of("read"):
                 asked = [query.understood(self._store, view, one, self._model.size) for one in some]
-            vectors = query.vectors(asked, self._model.encoder, timing)
+            query.embed(asked, self._model.encoder, timing)
             with timing.of("search"):
-                hits = view.search(vectors, k + 1, exact=exact)
-            yield query.neighbours(asked, hits, k, include_self=include_self)
+                found = query.neighbours(view, asked, k, mean, **how)
+            yield found
+
+    def tune(self, ranking: str, **facts: Any) -> None:  # noqa: ANN401 - what JSON holds
+        """Make `ranking`, "none" or "expansion", what searches use from now on, and keep `facts` about that choice.
+
+        Raises `BadInput` for an empty index, `IndexBusy`, `StorageError`.
+        """
+        from retrieval import derived
+
+        with self._store.writing():
+            derived.keep(self._store, ranking, facts)
 
     # -- facts ----------------------------------------------------------------------------------------------------
 
@@ -319,6 +334,7 @@ class Index:
         with self._store.connection() as connection:
             generation = metadata.latest(connection)
             forms = self._store.vectors.forms(generation.segments)
+            ranking = metadata.setting(connection, RANKING)
         return Info(
             images=generation.images,
             vectors=generation.vectors,
@@ -327,6 +343,7 @@ class Index:
             dim=self._model.row["dim"],
             roots=self.folders(),
             search=_added_up(forms),
+            ranking=ranking,
             parity=(model.stored_facts(self._store) or {}).get("parity"),
             offline=coverage.offline,
             failures=coverage.unreadable,
@@ -348,20 +365,12 @@ class Index:
         """
         with self._store.connection() as connection:
             at = roots.places(self._store, connection)
-            spots = dict.fromkeys(at, b"") if folder is None else self._spots(connection, os.fsencode(folder))
+            spots = (
+                dict.fromkeys(at, b"") if folder is None else roots.within(self._store, connection, os.fsencode(folder))
+            )
             for root, below in spots.items():
                 for image, path in metadata.images_below(connection, root, below):
                     yield image, roots.path_of(at[root], path)
-
-    def _spots(self, connection: "Connection", folder: bytes) -> dict[int, bytes]:
-        """Return each root that has pictures in `folder`, with the path from there; `BadInput` where none has."""
-        spots = roots.within(self._store, connection, folder)
-        if not any(metadata.count_below(connection, *spot) for spot in spots.items()):
-            name = displayed(folder)
-            raise BadInput(
-                f"no picture below {name} is in the index", hint=f"put them there with: retrieval index {name}"
-            )
-        return spots
 
     def id_of(self, path: str | os.PathLike[str]) -> int | None:
         """Return the id of the picture at `path`, by its bytes or, where they cannot be read, by its place.

@@ -6,25 +6,31 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrieval import images, metadata, pipeline, roots
+from retrieval import images, metadata, pipeline, ranking, roots
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.metadata import Place
 from retrieval.runtimes import Encoder
 from retrieval.store import Store, View
-from retrieval.types import Hits, Ids, Match, Timing, Vectors, displayed, image_id
+from retrieval.types import EXACT, Ids, Match, Timing, displayed, image_id
 
 Query = str | bytes | os.PathLike[str] | Image.Image | NDArray[np.uint8] | int | Match
 """A path; the bytes of a picture file; a PIL image; an RGB array (height, width, 3) of uint8; the id of an indexed
 image, or a match."""
 
 
-Neighbours = tuple[Ids, NDArray[np.float32]]
-"""Ids and scores, nearest first."""
+class Neighbours(NamedTuple):
+    """What was found for a query, the best first."""
+
+    ids: Ids
+    scores: NDArray[np.float32]
+    relevance: NDArray[np.float32] | None = None
+    """What they are ordered by, if it is not the score; NaN behind those that were ranked."""
 
 
 @dataclass
@@ -55,8 +61,8 @@ def understood(store: Store, view: View, query: Query, size: tuple[int, int]) ->
     raise BadInput(f"a query is a path, bytes, a PIL image, an RGB array or an id, not {type(query).__name__}")
 
 
-def vectors(asked: Sequence[Asked], encoder: Callable[[], Encoder], timing: Timing) -> Vectors:
-    """Return the vectors of queries, (n, dim), embedding together those that have none; `UnreadableImage`."""
+def embed(asked: Sequence[Asked], encoder: Callable[[], Encoder], timing: Timing) -> None:
+    """Give those queries a vector that have none, embedding them together; `UnreadableImage`."""
     fresh = [item for item in asked if item.pixels is not None]
     if fresh:
         pixels = np.stack([item.pixels for item in fresh if item.pixels is not None])
@@ -68,29 +74,59 @@ def vectors(asked: Sequence[Asked], encoder: Callable[[], Encoder], timing: Timi
             if vector is None:
                 raise UnreadableImage(f"the query cannot be used: {pipeline.NO_VECTOR}")
             item.vector = vector
-    return np.stack([item.vector for item in asked if item.vector is not None])
 
 
-def neighbours(asked: Sequence[Asked], hits: Hits, k: int, *, include_self: bool) -> list[Neighbours]:
-    """Return the `k` nearest of each query, without the query itself unless it is to be included."""
+def neighbours(
+    view: View, asked: Sequence[Asked], k: int, mean: NDArray[np.float32] | None, *, include_self: bool, exact: bool
+) -> list[Neighbours]:
+    """Return the `k` nearest of each query, without the query itself unless it is to be included.
+
+    They are ranked by expansion, about the `mean` of the corpus, where there is one.
+    """
+    exact = exact or all(form.form == EXACT for form in view.snapshot.forms)
+    count = 0 if mean is None else ranking.SHORTLIST if exact else ranking.SHORT
+    vectors = np.stack([one.vector for one in asked if one.vector is not None])
+    hits = view.search(vectors, max(k, count) + 1, exact=exact)
     found = []
     for one, ids, scores in zip(asked, hits.ids, hits.scores, strict=True):
         kept = ids >= 0 if include_self or one.id is None else (ids >= 0) & (ids != one.id)
-        found.append((ids[kept][:k], scores[kept][:k]))
+        near = Neighbours(ids[kept], scores[kept])
+        if mean is not None and one.vector is not None and len(near.ids):
+            near = _ranked(view, one.vector, near, count, mean)
+        found.append(Neighbours(near.ids[:k], near.scores[:k], None if near.relevance is None else near.relevance[:k]))
     return found
+
+
+def _ranked(
+    view: View, vector: NDArray[np.float32], near: Neighbours, count: int, mean: NDArray[np.float32]
+) -> Neighbours:
+    """Return neighbours with the first `count` of them in the order of their relevance."""
+    first = near.ids[:count]
+    relevant = np.full(len(near.ids), np.nan, dtype=np.float32)
+    relevant[:count] = ranking.relevance(vector, view.snapshot.get(first), mean)
+    order = np.arange(len(near.ids))
+    order[:count] = ranking.ranked(first, near.scores[:count], relevant[:count])
+    return Neighbours(near.ids[order], near.scores[order], relevant[order])
 
 
 def matches(
     store: Store, view: View, found: Sequence[Neighbours], offset: int, min_score: float | None
 ) -> list[list[Match]]:
     """Return neighbours, but for the first `offset`, with their places; those that have a place and score enough."""
-    rows = [zip(ids[offset:].tolist(), scores[offset:].tolist(), strict=True) for ids, scores in found]
-    pairs = [[(id_, score) for id_, score in row if min_score is None or score >= min_score] for row in rows]
-    where = _places(store, view, sorted({id_ for row in pairs for id_, _ in row}))
+    rows = [_listed(near, offset, min_score) for near in found]
+    where = _places(store, view, sorted({id_ for row in rows for id_, _, _ in row}))
     return [
-        [_match(rank, score, where[id_]) for rank, (id_, score) in enumerate(row, offset + 1)]
-        for row in ([pair for pair in row if pair[0] in where] for row in pairs)
+        [_match(rank, score, where[id_], relevance) for rank, (id_, score, relevance) in enumerate(row, offset + 1)]
+        for row in ([item for item in row if item[0] in where] for row in rows)
     ]
+
+
+def _listed(near: Neighbours, offset: int, min_score: float | None) -> list[tuple[int, float, float | None]]:
+    """Return the (id, score, relevance) of neighbours behind the first `offset` that score enough."""
+    ids, scores = near.ids[offset:].tolist(), near.scores[offset:].tolist()
+    relevance = [None] * len(ids) if near.relevance is None else near.relevance[offset:].tolist()
+    rows = zip(ids, scores, (value if value == value else None for value in relevance), strict=True)  # noqa: PLR0124 - NaN
+    return [row for row in rows if min_score is None or row[1] >= min_score]
 
 
 def _places(store: Store, view: View, ids: Sequence[int]) -> dict[int, list[tuple[Place, Path]]]:
@@ -101,9 +137,10 @@ def _places(store: Store, view: View, ids: Sequence[int]) -> dict[int, list[tupl
     return grouped
 
 
-def _match(rank: int, score: float, places: Sequence[tuple[Place, Path]]) -> Match:
-    (first, path), *copies = places
-    return Match(rank, score, path, first.image, first.width, first.height, tuple(copy for _, copy in copies))
+def _match(rank: int, score: float, places: Sequence[tuple[Place, Path]], relevance: float | None) -> Match:
+    (first, path), *others = places
+    copies = tuple(copy for _, copy in others)
+    return Match(rank, score, path, first.image, first.width, first.height, copies, relevance)
 
 
 def known(store: Store, view: View, path: bytes) -> int | None:

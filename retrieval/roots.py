@@ -49,13 +49,17 @@ def locate(store: Store, connection: sql.Connection, path: bytes) -> Spot | None
 def within(store: Store, connection: sql.Connection, folder: bytes) -> dict[int, bytes]:
     """Return the roots in which `folder` is or that are below it, each with the folder's path from there and a `/`.
 
-    The path is empty where all of a root is meant.
+    The path is empty where all of a root is meant. `BadInput` where no picture is known there.
     """
     path = os.path.realpath(folder)
     spot = locate(store, connection, folder)
     known = places(store, connection).items()
     inner = {root: b"" for root, place in known if relative(path, place) is not None}
-    return inner if spot is None else {spot.root: spot.below and spot.below + b"/"} | inner
+    spots = inner if spot is None else {spot.root: spot.below and spot.below + b"/"} | inner
+    if not any(metadata.count_below(connection, *one) for one in spots.items()):
+        name = displayed(folder)
+        raise BadInput(f"no picture below {name} is in the index", hint=f"put them there with: retrieval index {name}")
+    return spots
 
 
 def claim(store: Store, folder: bytes) -> Spot:

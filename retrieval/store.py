@@ -42,8 +42,8 @@ MOST_SEGMENTS = 16
 """Live segments at most; one more, and some are merged."""
 PATIENT = 8
 """Within a run, so many times what a query may look at is left without a structure before one is built."""
-SEARCH = "search"
-"""The setting that holds a `Form`."""
+SEARCH, RANKING = "search", "ranking"
+"""The settings that hold a `Form`, and which ranking is in force, and why."""
 GRACE = timedelta(minutes=10)
 """Age from which a file that no generation names is rubbish."""
 

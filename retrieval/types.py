@@ -106,11 +106,14 @@ class Match:
     height: int
     copies: tuple[Path, ...]
     """The same bytes at other places, in byte order."""
+    relevance: float | None = None
+    """What the rank follows, -1 to 1, if it is not the score: see `ranking.relevance`. None behind what was ranked."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the match as JSON knows it: paths as text, with surrogate escapes where a name is not UTF-8."""
         row = {item.name: getattr(self, item.name) for item in fields(self)}
-        return row | {"path": str(self.path), "copies": [str(path) for path in self.copies]}
+        row |= {"path": str(self.path), "copies": [str(path) for path in self.copies]}
+        return {name: value for name, value in row.items() if name != "relevance" or value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +256,8 @@ class Info:
     parity: float | None = None
     """Least cosine between the vectors of the compiled network and Keras', of the pictures that it was held against;
     None where the index has no compiled network."""
+    ranking: dict[str, Any] | None = None
+    """How neighbours are ranked, `name`, and what `retrieval tune` measured for that; None where it was never run."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the facts as JSON knows them."""

@@ -185,6 +185,7 @@ def test_info_is_for_people_and_for_programs(home: Path) -> None:
         "bytes",
         "search",
         "parity",
+        "ranking",
     ]
     assert list(facts) == keys
     assert (facts["images"], facts["vectors"], facts["dim"], facts["offline"], facts["failures"]) == (13, 13, 13, 0, 2)
@@ -481,19 +482,20 @@ def test_a_second_writer_is_refused_at_once_and_readers_go_on(home: Path, copy: 
         assert time.monotonic() - started < 60  # it did not wait for the lock
 
 
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `photos`, reds and greens in subfolders, and `index`."""
+    folder = tmp_path_factory.mktemp("labelled")
+    for number in range(5):
+        put(folder / f"photos/red/{number}.png", picture((250 - number, 0, 0)))
+        put(folder / f"photos/green/{number}.png", picture((0, 250 - number, 0)))
+    with Index.create(folder / "index", encoder=ColourEncoder()) as index:
+        index.add(folder / "photos")
+    return folder
+
+
 class TestEvaluate:
     """How good the answers are, as a person and a script read it."""
-
-    @pytest.fixture(scope="class")
-    def labelled(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """A folder with `photos`, reds and greens in subfolders, and `index`."""
-        folder = tmp_path_factory.mktemp("labelled")
-        for number in range(5):
-            put(folder / f"photos/red/{number}.png", picture((250 - number, 0, 0)))
-            put(folder / f"photos/green/{number}.png", picture((0, 250 - number, 0)))
-        with Index.create(folder / "index", encoder=ColourEncoder()) as index:
-            index.add(folder / "photos")
-        return folder
 
     def test_of_classes(self, labelled: Path) -> None:
         result = run("evaluate", labelled / "photos", "-i", labelled / "index")
@@ -507,7 +509,7 @@ class TestEvaluate:
         (line,) = lines(run("evaluate", labelled / "photos", "-i", labelled / "index", "--json").stdout)
         found = json.loads(line)
         assert (found["queries"], found["images"]) == (10, 10)
-        assert found["p@10"] == {"value": 0.4, "low": 0.4, "high": 0.4}
+        assert found["p@10"] == pytest.approx({"value": 0.4, "low": 0.4, "high": 0.4})
         assert set(found) == {
             "map",
             "p@1",
@@ -557,3 +559,29 @@ class TestEvaluate:
         assert head.split() == ["mAP", "95", "%", "interval", "P@1", "pictures/s", "bytes/vector", "query", "ms"]
         assert {row[2:].split()[0] for row in rows} == {"mini@64", "mini@96"}
         assert foot == "* no other is as good in mAP, pictures/s, bytes and ms alike"
+
+    def test_tuning(self, labelled: Path, tmp_path: Path) -> None:
+        shutil.copytree(labelled / "index", tmp_path / "index")
+        result = run("tune", labelled / "photos", "-i", tmp_path / "index", "--json")
+        assert result.returncode == 0, result.stderr
+        found = json.loads(result.stdout)
+        assert found == {"ranking": "none", "by": "classes", "queries": 10, "plain": 1.0, "ranked": 1.0}
+        assert "ranking     by score (mAP 1.0000 by score, 1.0000 by expansion)" in lines(
+            run("info", "-i", tmp_path / "index").stdout
+        )
+        asked = ["query", labelled / "photos/red/0.png", "-i", tmp_path / "index", "-k", "3"]
+        assert lines(run(*asked).stdout)[0] == "rank   score  path"
+        assert lines(run(*asked, "--ranking", "expansion").stdout)[0] == "rank   score  relevance  path"
+        header, *rows = csv.DictReader(io.StringIO(run(*asked, "--ranking", "expansion", "--csv").stdout.decode()))
+        assert {"relevance", "copies"} < set(header)
+        assert len(rows) == 2
+        off = run("tune", "--off", "-i", tmp_path / "index")
+        assert (off.returncode, off.stdout, lines(off.stderr)) == (0, b"", ["note: ranked by score alone from now on"])
+        for wrong, what in (
+            (["tune", "--off", labelled / "photos"], "--off needs no ground truth"),
+            (["tune", "--ground-truth", "holidays"], "it is not said where Holidays' pictures are"),
+            ([*asked[:2], "--ranking", "best"], "there is no ranking best"),
+        ):
+            result = run(*wrong, "-i", tmp_path / "index")
+            assert (result.returncode, result.stdout) == (2, b"")
+            assert what in result.stderr.decode()

@@ -206,7 +206,7 @@ def test_info_counts(filled: Index, photos: Path) -> None:
     filled.add(photos)
     facts = filled.info().as_dict()
     keys = ("images", "vectors", "generation", "backbone", "dim", "roots", "offline", "failures", "bytes")
-    assert tuple(facts) == (*keys, "search", "parity")
+    assert tuple(facts) == (*keys, "search", "parity", "ranking")
     assert (facts["images"], facts["vectors"], facts["dim"], facts["offline"], facts["failures"]) == (12, 12, 13, 0, 1)
     assert facts["roots"] == [{"path": str(photos), "images": 12, "reachable": True}]
     assert facts["search"] == [{"form": "exact", "vectors": 12, "recall": 1.0, "target": 1.0}]

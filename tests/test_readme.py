@@ -76,7 +76,7 @@ def test_commands_and_floors_are_the_programs() -> None:
     from tests.test_architecture import FLOORS
 
     names = {command.callback.__name__ for command in app.registered_commands if command.callback is not None}
-    assert names == {"index", "query", "backbones", "info", "verify", "remove", "compact", "evaluate"}
+    assert names == {"index", "query", "backbones", "info", "verify", "remove", "compact", "evaluate", "tune"}
     for name in names:
         assert f"retrieval {name}" in README
     drawn = next(text for text in blocks("") if "errors · types" in text)

@@ -15,7 +15,7 @@ import warnings
 import typer
 from typer.exceptions import TyperException
 
-from retrieval.cli import backbones, compact, evaluate, index, info, query, remove, verify
+from retrieval.cli import backbones, compact, evaluate, index, info, query, remove, tune, verify
 from retrieval.cli.options import Quiet, Verbose, Version
 from retrieval.cli.output import ReaderGoneError, complain, log
 from retrieval.errors import RetrievalError
@@ -32,6 +32,7 @@ for command in (
     index.index,
     query.query,
     evaluate.evaluate,
+    tune.tune,
     backbones.backbones,
     info.info,
     verify.verify,

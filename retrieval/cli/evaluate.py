@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from retrieval import plugins
-from retrieval.cli.options import DEFAULT_FOLDER, Folder, Json, Precision, Quiet, Runtime, Threads, Verbose, Weights
+from retrieval.cli.options import (
+    DEFAULT_FOLDER,
+    Classes,
+    Folder,
+    GroundTruth,
+    Json,
+    Precision,
+    Queries,
+    Quiet,
+    Ranking,
+    Runtime,
+    Threads,
+    Verbose,
+    Weights,
+)
 from retrieval.cli.output import counting, note, put
 from retrieval.errors import BadInput
 from retrieval.types import EXACT
@@ -29,20 +43,16 @@ MOST_LEFT_OUT = 5
 
 
 def evaluate(
-    folder: Annotated[
-        Path | None, typer.Argument(metavar="[FOLDER]", help="Indexed pictures, in a subfolder a class.")
-    ] = None,
-    ground_truth: Annotated[
-        str | None,
-        typer.Option(metavar="FILE|holidays", help="A CSV of query,relevant; or FOLDER has the names of Holidays."),
-    ] = None,
+    folder: Classes = None,
+    ground_truth: GroundTruth = None,
     itself: Annotated[bool, typer.Option("--self", help="Without labels: are changed pictures found again?")] = False,
-    queries: Annotated[int, typer.Option(metavar="N", min=1, help="Ask at most so many, drawn at random.")] = 1000,
+    queries: Queries = 1000,
     compare: Annotated[
         str | None,
         typer.Option(metavar="A,B,...", help="Index FOLDER in each way, for now: BACKBONE[@PIXELS][/FAISS]."),
     ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Look at every vector.")] = False,
+    ranking: Ranking = "auto",
     json_lines: Json = False,
     index: Folder = DEFAULT_FOLDER,
     weights: Weights = None,
@@ -60,7 +70,7 @@ def evaluate(
     """
     _demand_one(folder, ground_truth, compare, itself=itself)
     given: dict[str, Any] = {"runtime": runtime, "precision": precision, "threads": threads}
-    truth = partial(_truth, folder, ground_truth, queries, itself=itself)
+    truth = partial(truth_of, folder, ground_truth, queries, itself=itself)
     if compare is not None and folder is not None:
         _compare(folder, compare, truth, json_lines=json_lines, exact=exact, **given, weights=weights)
         return
@@ -69,7 +79,7 @@ def evaluate(
 
         asked = truth(opened)
         with counting("asking", len(asked.questions)) as progress:
-            found = quality.evaluate(opened, asked, exact=exact, progress=progress)
+            found = quality.evaluate(opened, asked, exact=exact, ranking=ranking, progress=progress)
     if json_lines:
         put(json.dumps(found.as_dict()))
     else:
@@ -90,7 +100,7 @@ def _demand_one(folder: Path | None, ground_truth: str | None, compare: str | No
         raise BadInput("a table says itself what is relevant", hint="leave FOLDER away")
 
 
-def _truth(folder: Path | None, ground_truth: str | None, queries: int, opened: "Index", *, itself: bool) -> "Truth":
+def truth_of(folder: Path | None, ground_truth: str | None, queries: int, opened: "Index", *, itself: bool) -> "Truth":
     """Return what is asked of an index, and say what cannot be."""
     from retrieval import evaluate as quality
 

@@ -39,10 +39,17 @@ def _put_info(facts: Info) -> None:
         put(f"compiled    with cosine {facts.parity:.5f} to Keras")
     if facts.search:
         put(f"search      {', '.join(map(_form, facts.search))}")
+    if facts.ranking:
+        put(f"ranking     {_ranking(**facts.ranking)}")
     put(f"offline     {facts.offline}")
     put(f"unreadable  {facts.failures}" + ("  (see --failures)" if facts.failures else ""))
     for root in facts.roots:
         put(f"folder      {displayed(root.path)}: {root.images}" + ("" if root.reachable else "  (not there now)"))
+
+
+def _ranking(name: str, plain: float | None = None, ranked: float | None = None, **_: object) -> str:
+    by = "by score" if name == "none" else name
+    return by if plain is None or ranked is None else f"{by} (mAP {plain:.4f} by score, {ranked:.4f} by expansion)"
 
 
 def _form(part: SearchForm) -> str:

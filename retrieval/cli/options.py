@@ -63,3 +63,10 @@ Runtime = Annotated[str, typer.Option(metavar="NAME", help="openvino or keras; a
 Precision = Annotated[str, typer.Option(metavar="NAME", help="f32, bf16 or f16; auto: the fastest that is as good.")]
 Threads = Annotated[int, typer.Option(metavar="N", min=0, help="How many; 0: one a core.")]
 Timed = Annotated[bool, typer.Option("--timing", help="Say where the time went.")]
+Ranking = Annotated[str, typer.Option(metavar="NAME", help="none or expansion; auto: what `retrieval tune` chose.")]
+Classes = Annotated[Path | None, typer.Argument(metavar="[FOLDER]", help="Indexed pictures, in a subfolder a class.")]
+GroundTruth = Annotated[
+    str | None,
+    typer.Option(metavar="FILE|holidays", help="A CSV of query,relevant; or FOLDER has the names of Holidays."),
+]
+Queries = Annotated[int, typer.Option(metavar="N", min=1, help="Ask at most so many, drawn at random.")]

@@ -18,6 +18,7 @@ from retrieval.cli.options import (
     Json,
     Precision,
     Quiet,
+    Ranking,
     Runtime,
     Threads,
     Timed,
@@ -40,6 +41,7 @@ def query(
     nul: Annotated[bool, typer.Option("--print0", "-0", help="Paths alone, raw, a NUL after each.")] = False,
     include_self: Annotated[bool, typer.Option("--include-self", help="Let IMAGE be a result.")] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Look at every vector; say what the index finds.")] = False,
+    ranking: Ranking = "auto",
     index: Folder = DEFAULT_FOLDER,
     backbone: Backbone = None,
     weights: Weights = None,
@@ -64,6 +66,7 @@ def query(
     with opened:
         asked = sys.stdin.buffer.read() if image == "-" else image
         how: dict[str, Any] = {"offset": offset, "min_score": min_score, "include_self": include_self}
+        how["ranking"] = ranking
         matches = opened.search(asked, k, **how, exact=exact, timing=spent)
         if exact and any(part.form != EXACT for part in opened.info().search):
             _note_recall(matches, opened.search(asked, k, **how))
@@ -101,12 +104,14 @@ def _note_coverage(coverage: Coverage) -> None:
 
 
 def _put_table(matches: list[Match]) -> None:
+    ranked = any(match.relevance is not None for match in matches)
     if matches:
-        put("rank   score  path")
+        put("rank   score  relevance  path" if ranked else "rank   score  path")
     for match in matches:
-        put(f"{match.rank:>4}  {match.score:>6.4f}  {displayed(match.path)}")
+        relevance = f"{'' if match.relevance is None else format(match.relevance, '.4f'):>9}  " if ranked else ""
+        put(f"{match.rank:>4}  {match.score:>6.4f}  {relevance}{displayed(match.path)}")
         for copy in match.copies:
-            put(f"{'':>14}also {displayed(copy)}")
+            put(f"{'':>14}{' ' * len(relevance)}also {displayed(copy)}")
 
 
 def _put_json(matches: list[Match]) -> None:
@@ -117,10 +122,13 @@ def _put_json(matches: list[Match]) -> None:
 def _put_csv(matches: list[Match]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(["rank", "score", "path", "id", "width", "height", "copies"])
+    columns = ["rank", "score", "path", "id", "width", "height", "copies"]
+    columns += ["relevance"] * any(match.relevance is not None for match in matches)
+    writer.writerow(columns)
     for match in matches:
         row = match.as_dict()
-        writer.writerow((row | {"copies": json.dumps(row["copies"])}).values())
+        row["copies"] = json.dumps(row["copies"])
+        writer.writerow(row.get(column, "") for column in columns)
     write(text.getvalue().encode("utf-8", "surrogateescape"))
 
 

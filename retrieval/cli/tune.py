@@ -1,0 +1,77 @@
+"""`retrieval tune`: which ranking is best for an index."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from retrieval import plugins
+from retrieval.cli.evaluate import HOLIDAYS, truth_of
+from retrieval.cli.options import (
+    DEFAULT_FOLDER,
+    Classes,
+    Folder,
+    GroundTruth,
+    Json,
+    Precision,
+    Queries,
+    Quiet,
+    Runtime,
+    Threads,
+    Verbose,
+    Weights,
+)
+from retrieval.cli.output import counting, note, put
+from retrieval.errors import BadInput
+
+if TYPE_CHECKING:
+    from retrieval.tuning import Tuned
+
+
+def tune(
+    folder: Classes = None,
+    ground_truth: GroundTruth = None,
+    queries: Queries = 1000,
+    off: Annotated[bool, typer.Option("--off", help="Rank by score alone again.")] = False,
+    json_lines: Json = False,
+    index: Folder = DEFAULT_FOLDER,
+    weights: Weights = None,
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
+    threads: Threads = 0,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure on the pictures of the index whether ranking by expansion finds better, and keep what does.
+
+    With FOLDER or --ground-truth as for `evaluate`; without, no labels are needed. Nothing is embedded anew.
+    """
+    if off and (folder is not None or ground_truth is not None):
+        raise BadInput("--off needs no ground truth", hint="leave the rest away")
+    if folder is None and ground_truth == HOLIDAYS:
+        raise BadInput("it is not said where Holidays' pictures are", hint="give a FOLDER")
+    with plugins.load("api:Index").open(
+        index, weights=weights, runtime=runtime, precision=precision, threads=threads
+    ) as opened:
+        from retrieval.ranking import NONE
+
+        if off:
+            opened.tune(NONE)
+            note("ranked by score alone from now on")
+            return
+        from retrieval import tuning
+
+        labelled = folder is not None or ground_truth is not None
+        truth = truth_of(folder, ground_truth, queries, opened, itself=not labelled)
+        with counting("asking", 2 * len(truth.questions)) as progress:
+            found = tuning.tune(opened, truth, labelled=labelled, progress=progress)
+    if json_lines:
+        put(json.dumps(found.as_dict()))
+    else:
+        _put(found)
+
+
+def _put(found: "Tuned") -> None:
+    what = "of their classes" if found.by == "classes" else "of changed pictures"
+    put(f"{found.queries} queries, mAP {what}: {found.plain:.4f} by score, {found.ranked:.4f} by expansion")
+    put(f"ranked from now on by: {'score' if found.ranking == 'none' else found.ranking}")

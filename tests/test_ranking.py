@@ -1,0 +1,195 @@
+"""Neighbours in the order of their company: against a plain computation, and as a search shows it."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrieval import BadInput, Index
+from retrieval.evaluate import by_folders, evaluate, of_itself
+from retrieval.ranking import COMPANY, ranked, relevance
+from retrieval.tuning import tune
+from tests.contracts.vectors import normalised
+from tests.fakes import ColourEncoder, picture, put
+
+
+def plainly(query: np.ndarray, near: np.ndarray, mean: np.ndarray) -> list[float]:
+    """What `relevance` says, vector by vector."""
+    pool = [(one - mean) / np.linalg.norm(one - mean) for one in np.concatenate([query[None], near]).astype(float)]
+    expanded = []
+    for at, one in enumerate(pool):
+        others = sorted((other for number, other in enumerate(pool) if number != at), key=lambda other: -(one @ other))
+        company = [(COMPANY - rank) / (COMPANY + 1) * other for rank, other in enumerate(others[:COMPANY])]
+        together = one + sum(company)
+        expanded.append(together / np.linalg.norm(together))
+    return [(expanded[0] @ far + pool[0] @ one) / 2 for far, one in zip(expanded[1:], pool[1:], strict=True)]
+
+
+def drawn(count: int, seed: int) -> np.ndarray:
+    chance = np.random.default_rng(seed)
+    return normalised(chance.standard_normal((count, 12)) + 0.5)
+
+
+@given(st.integers(1, 40), st.integers(0, 1000))
+def test_it_is_what_a_plain_computation_gives(count: int, seed: int) -> None:
+    query, *near = drawn(count + 1, seed)
+    mean = drawn(50, seed + 1).mean(axis=0)
+    found = relevance(query, np.stack(near), mean)
+    assert found == pytest.approx(plainly(query, np.stack(near), mean), abs=1e-5)
+    assert (np.abs(found) <= 1).all()
+
+
+@given(st.integers(2, 40), st.integers(0, 1000))
+def test_it_does_not_depend_on_the_order_of_what_is_proposed(count: int, seed: int) -> None:
+    query, *near = drawn(count + 1, seed)
+    order = np.random.default_rng(seed).permutation(count)
+    found = relevance(query, np.stack(near), np.zeros(12, np.float32))
+    again = relevance(query, np.stack(near)[order], np.zeros(12, np.float32))
+    assert again == pytest.approx(found[order], abs=1e-5)
+
+
+def test_what_is_the_mean_is_relevant_to_nothing() -> None:
+    near = drawn(5, 1)
+    assert np.isfinite(relevance(near[0], near, near[0])).all()
+    assert np.isfinite(relevance(near[0], np.repeat(near[:1], 4, axis=0), near[0])).all()
+
+
+def test_copies_come_first_and_ties_have_an_order() -> None:
+    scores = np.array([1, 0.99995, 0.9, 0.8, 0.7, 0.7], dtype=np.float32)
+    relevant = np.array([0.1, 0.2, 0.3, 0.9, 0.5, 0.5], dtype=np.float32)
+    assert ranked(np.array([5, 4, 3, 2, 1, 0]), scores, relevant).tolist() == [0, 1, 3, 5, 4, 2]
+
+
+class TestIndex:
+    """Reds, greens and blues, 20 of each."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        for number in range(20):
+            for name, shade in (("red", (1, 0, 0)), ("green", (0, 1, 0)), ("blue", (0, 0, 1))):
+                colour = tuple((255 - 3 * number) * part + 5 * number * (1 - part) for part in shade)
+                put(tmp_path / f"photos/{name}/{number}.png", picture(colour))
+        return tmp_path / "photos"
+
+    @pytest.fixture
+    def index(self, folder: Path, tmp_path: Path) -> Iterator[Index]:
+        with Index.create(tmp_path / "index", encoder=ColourEncoder()) as index:
+            index.add(folder)
+            yield index
+
+    def test_the_rank_follows_relevance_and_the_score_stays_the_cosine(self, index: Index, folder: Path) -> None:
+        query = folder / "red/3.png"
+        plain = {match.id: match for match in index.search(query, 59)}
+        found = index.search(query, 59, ranking="expansion")
+        assert {match.id: match.score for match in found} == {id_: match.score for id_, match in plain.items()}
+        assert [match.rank for match in found] == list(range(1, 60))
+        relevant = [match.relevance for match in found if match.score < 0.9999]
+        assert None not in relevant
+        assert relevant == sorted(relevant, reverse=True)
+        assert all(match.relevance is None for match in plain.values())
+        assert "relevance" not in next(iter(plain.values())).as_dict()
+
+    def test_pages_are_parts_of_one_answer(self, index: Index, folder: Path) -> None:
+        whole = index.search(folder / "red/3.png", 30, ranking="expansion")
+        for offset in (0, 7, 23):
+            page = index.search(folder / "red/3.png", 7, offset=offset, ranking="expansion")
+            assert page == whole[offset : offset + 7]
+
+    def test_a_picture_from_elsewhere_is_ranked_too(self, index: Index) -> None:
+        found = index.search(picture((240, 20, 20)), 5, ranking="expansion")
+        assert {match.path.parent.name for match in found} == {"red"}
+
+    def test_few_pictures_are_ranked_too(self, tmp_path: Path) -> None:
+        with Index.create(tmp_path / "few", encoder=ColourEncoder()) as index:
+            assert index.search(picture((1, 2, 3)), ranking="expansion") == []
+            with pytest.raises(BadInput, match="the index is empty"):
+                index.tune("expansion")
+            for count in (1, 2):
+                put(tmp_path / f"pictures/{count}.png", picture((200, count, 0)))
+                index.add(tmp_path / "pictures")
+                assert len(index.search(picture((1, 2, 3)), ranking="expansion")) == count
+
+    def test_what_is_unknown_is_refused(self, index: Index, folder: Path) -> None:
+        with pytest.raises(BadInput, match="there is no ranking best"):
+            index.search(folder / "red/3.png", ranking="best")
+        with pytest.raises(BadInput, match="there is no ranking auto"):
+            index.tune("auto")
+
+    def test_what_was_tuned_is_kept_and_can_be_undone(self, index: Index, folder: Path) -> None:
+        def ranked_now() -> bool:
+            return index.search(folder / "red/3.png", 1)[0].relevance is not None
+
+        assert (ranked_now(), index.info().ranking) == (False, None)
+        found = tune(index, by_folders(index, folder), labelled=True)
+        facts = index.info().ranking
+        assert facts == {
+            "name": found.ranking,
+            "by": "classes",
+            "queries": 60,
+            "plain": found.plain,
+            "ranked": found.ranked,
+        }
+        assert (found.by, found.queries, ranked_now()) == ("classes", 60, found.ranking == "expansion")
+        index.tune("expansion")
+        assert ranked_now()
+        with Index.open(index._store.folder, encoder=ColourEncoder()) as again:
+            assert again.search(folder / "red/3.png", 1)[0].relevance is not None
+        index.tune("none")
+        assert (ranked_now(), index.info().ranking) == (False, {"name": "none"})
+
+    def test_without_labels_the_same_pictures_have_to_be_found(self, index: Index) -> None:
+        found = tune(index, of_itself(index, count=10), labelled=False)
+        low = evaluate(index, of_itself(index, count=10), ranking="none").measures["map"].low
+        assert found.by == "changes"
+        assert found.ranking == ("expansion" if found.ranked >= low else "none")
+
+
+@pytest.mark.slow
+def test_it_finds_more_of_a_kind(shared: Callable[[str], Path], tmp_path: Path) -> None:
+    """With MobileNetV2, tuned without labels: of all pictures, and asked about a fifth that the index does not hold."""
+    gains, held_out = [], []
+    for name in ("corel1k", "caltech101"):
+        for path in sorted(shared(f"images/{name}").glob("*/*")):
+            put(tmp_path / name / path.parent.name / path.name, path.read_bytes())
+        with Index.create(
+            tmp_path / f"{name}-index",
+            backbone="mobilenet_v2",
+            weights=shared("weights/mobilenet_v2_1.0_224_no_top.weights.h5"),
+        ) as index:
+            index.add(tmp_path / name)
+            assert tune(index, of_itself(index), labelled=False).ranking == "expansion"
+            plain, better = (
+                evaluate(index, by_folders(index, tmp_path / name), ranking=how).measures for how in ("none", "auto")
+            )
+            assert better["p@1"].value >= plain["p@1"].value - 0.005
+            gains.append((plain["map"].value, better["map"].value))
+            held_out.append(_gain_of_a_fifth(index, tmp_path / name))
+    assert np.mean([better for _, better in gains]) >= 0.83
+    assert np.mean(held_out) >= 2 / 3 * np.mean([better - plain for plain, better in gains])
+
+
+def _gain_of_a_fifth(index: Index, folder: Path) -> float:
+    """Take every fifth picture out of the index, and return what expansion gains in answers to those."""
+    taken = sorted(folder.glob("*/*"))[::5]
+    aside = folder.with_name(f"{folder.name}-aside")
+    for path in taken:
+        put(aside / path.parent.name / path.name, path.read_bytes())
+        path.unlink()
+    index.add(folder)
+    labels = {image: path.parent.name for image, path in index.images()}
+
+    def mean(ranking: str) -> float:
+        asked = [aside / path.parent.name / path.name for path in taken]
+        precisions = []
+        for path, near in zip(taken, index.neighbours(asked, len(labels), ranking=ranking), strict=True):
+            ranks = np.flatnonzero([labels[image] == path.parent.name for image in near.ids.tolist()]) + 1
+            precisions.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
+        return float(np.mean(precisions))
+
+    gain = mean("auto") - mean("none")
+    shutil.rmtree(aside)
+    return gain
