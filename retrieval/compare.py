@@ -17,6 +17,7 @@ from retrieval import backbones, evaluate
 from retrieval.errors import BadInput, UnknownBackbone
 from retrieval.evaluate import Evaluation, Truth
 from retrieval.index import Index
+from retrieval.ranking import AUTO, check
 from retrieval.types import SearchForm, displayed
 
 TIMED = 30
@@ -104,15 +105,18 @@ def compared(
     truth: Callable[[Index], Truth],
     *,
     exact: bool = False,
+    ranking: str = AUTO,
     watching: Callable[[str], None] = lambda _: None,
     **options: Any,  # noqa: ANN401 - as `Index.create` takes them
 ) -> Iterator[Outcome]:
     """Index `folder` in each way, in a temporary place, and measure; `truth` says what is asked of an index.
 
     All are made before the first is measured, so that what cannot be had is known before the long work. `watching` is
-    told which variant comes next; `exact` is that of `Index.search`, `options` are those of `Index.create`. Raises what
-    that, `Index.add` and `truth` raise.
+    told which variant comes next; `exact` and `ranking` are those of `Index.search`, `options` those of `Index.create`.
+    Raises what these, `Index.add` and `truth` raise.
     """
+    check(ranking)
+    how: dict[str, Any] = {"exact": exact, "ranking": ranking}
     with ExitStack() as stack:
         made = []
         for variant in variants:
@@ -126,8 +130,8 @@ def compared(
             rate = _indexed(index, folder)
             index.compact()  # superseded files are no cost of the variant
             size = sum(path.stat().st_size for path in (home / "vectors").iterdir()) / index.info().vectors
-            found = evaluate.evaluate(index, truth(index), exact=exact)
-            yield Outcome(variant, found, rate, size, _query_ms(index, exact=exact), index.info().search)
+            found = evaluate.evaluate(index, truth(index), **how)
+            yield Outcome(variant, found, rate, size, _query_ms(index, **how), index.info().search)
 
 
 def _indexed(index: Index, folder: Path) -> float:
@@ -142,11 +146,11 @@ def _indexed(index: Index, folder: Path) -> float:
     return (last[1] - first[1]) / (last[0] - first[0])
 
 
-def _query_ms(index: Index, *, exact: bool) -> float:
+def _query_ms(index: Index, **how: Any) -> float:  # noqa: ANN401 - as `Index.search` takes it
     def timed(path: Path) -> float:
         picture = evaluate.picture(path.read_bytes())
         start = time.perf_counter()
-        index.search(picture, exact=exact)
+        index.search(picture, **how)
         return time.perf_counter() - start
 
     return 1000 * statistics.median(timed(path) for _, path in islice(index.images(), TIMED))

@@ -1,12 +1,14 @@
 """Settings that are learnt from the stored vectors: nothing is embedded anew for them, and they lock nobody out."""
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import metadata
-from retrieval.errors import BadInput
+from retrieval import metadata, ranking
+from retrieval.database import REPAIR
+from retrieval.errors import BadInput, IndexDamaged
 from retrieval.ranking import AUTO, EXPANSION, NONE
 from retrieval.store import RANKING, Store, View
 
@@ -16,31 +18,43 @@ SAMPLE = 10_000
 """Vectors at most of which the mean is taken."""
 
 
-def mean_for(view: View, ranking: str) -> NDArray[np.float32] | None:
-    """Return the mean that expansion subtracts, None where neighbours are ranked by score; `BadInput`."""
-    if ranking not in {AUTO, NONE, EXPANSION}:
-        raise BadInput(f"there is no ranking {ranking}", hint=f"one of {AUTO}, {NONE}, {EXPANSION}")
-    if ranking == AUTO:
-        ranking = (metadata.setting(view.connection, RANKING) or {}).get("name", NONE)
-    if ranking != EXPANSION or not view.generation.images:
+def mean_for(view: View, name: str) -> NDArray[np.float32] | None:
+    """Return the mean that the ranking `name` subtracts, None where neighbours are ranked by score; `BadInput`.
+
+    It is that of the time when the index was last tuned.
+    """
+    ranking.check(name)
+    if name == AUTO:
+        name = (_kept(view, RANKING) or {}).get("name", NONE)
+    if name != EXPANSION or not view.generation.images:
         return None
-    kept = metadata.setting(view.connection, MEAN)
+    kept = _kept(view, MEAN)
     return _mean(view) if kept is None else np.array(kept, dtype=np.float32)
+
+
+def _kept(view: View, setting: str) -> Any:  # noqa: ANN401 - what JSON holds
+    """Return a setting, None also where it is damaged: `verify` says so, and searches go on without it."""
+    with suppress(IndexDamaged):
+        return metadata.setting(view.connection, setting)
+    return None
 
 
 def _mean(view: View) -> NDArray[np.float32]:
     ids = metadata.image_ids(view.connection)
     some = np.random.default_rng(0).choice(ids, min(SAMPLE, len(ids)), replace=False)
-    return np.asarray(view.snapshot.get(np.sort(some)).mean(axis=0))
+    try:
+        return np.asarray(view.snapshot.get(np.sort(some)).mean(axis=0))
+    except KeyError as error:
+        raise IndexDamaged(f"the vector of image {error.args[0]} is missing", hint=REPAIR) from error
 
 
-def keep(store: Store, ranking: str, facts: dict[str, Any]) -> None:
-    """Write down which ranking is in force, with `facts` about it, and the mean that it takes; within `writing`."""
-    if ranking not in {NONE, EXPANSION}:
-        raise BadInput(f"there is no ranking {ranking}", hint=f"one of {NONE}, {EXPANSION}")
+def keep(store: Store, name: str, facts: dict[str, Any]) -> None:
+    """Write down which ranking is in force, with `facts` about it, and the mean of the vectors; within `writing`."""
+    if name not in {NONE, EXPANSION}:
+        raise BadInput(f"there is no ranking {name}", hint=f"one of {NONE}, {EXPANSION}")
     with store.reading() as view:
-        if not view.generation.images:
-            raise BadInput("the index is empty", hint="put pictures there with: retrieval index FOLDER")
-        mean = [round(number, 7) for number in _mean(view).tolist()]
-    store.edit(metadata.put_setting, RANKING, {"name": ranking, **facts})
-    store.edit(metadata.put_setting, MEAN, mean if ranking == EXPANSION else None)
+        mean = [round(number, 7) for number in _mean(view).tolist()] if view.generation.images else None
+    if mean is None and name == EXPANSION:
+        raise BadInput("the index is empty", hint="put pictures there with: retrieval index FOLDER")
+    store.edit(metadata.put_setting, RANKING, {"name": name, **facts})
+    store.edit(metadata.put_setting, MEAN, mean)

@@ -271,12 +271,12 @@ class Index:
         if k < 1 or offset < 0:
             raise BadInput(f"k must be at least 1 and offset at least 0, not {k} and {offset}")
         results, spent = [], Timing() if timing is None else timing
-        how: dict[str, Any] = {"include_self": include_self, "exact": exact, "ranking": ranking, "timing": spent}
+        how: dict[str, Any] = {"include_self": include_self, "min_score": min_score, "exact": exact}
         self._model.ready()
         with self._store.reading() as view:
-            for found in self._answers(view, queries, offset + k, **how):
+            for found in self._answers(view, queries, offset + k, ranking, spent, how):
                 with spent.of("look up"):
-                    results += query.matches(self._store, view, found, offset, min_score)
+                    results += query.matches(self._store, view, found, offset)
         return results
 
     def neighbours(
@@ -288,14 +288,13 @@ class Index:
         """
         if k < 1:
             raise BadInput(f"k must be at least 1, not {k}")
-        how: dict[str, Any] = {"include_self": False, "exact": exact, "ranking": ranking, "timing": Timing()}
         self._model.ready()
         with self._store.reading() as view:
-            for found in self._answers(view, queries, k, **how):
+            for found in self._answers(view, queries, k, ranking, Timing(), {"include_self": False, "exact": exact}):
                 yield from found
 
     def _answers(
-        self, view: View, queries: "Iterable[Query]", k: int, *, ranking: str, timing: Timing, **how: bool
+        self, view: View, queries: "Iterable[Query]", k: int, ranking: str, timing: Timing, how: dict[str, Any]
     ) -> "Iterator[list[Neighbours]]":
         """Yield the `k` best of each query, some queries at a time; `how` as `query.neighbours` takes it."""
         from retrieval import derived, pipeline, query

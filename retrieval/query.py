@@ -77,9 +77,16 @@ def embed(asked: Sequence[Asked], encoder: Callable[[], Encoder], timing: Timing
 
 
 def neighbours(
-    view: View, asked: Sequence[Asked], k: int, mean: NDArray[np.float32] | None, *, include_self: bool, exact: bool
+    view: View,
+    asked: Sequence[Asked],
+    k: int,
+    mean: NDArray[np.float32] | None,
+    *,
+    include_self: bool,
+    exact: bool,
+    min_score: float | None = None,
 ) -> list[Neighbours]:
-    """Return the `k` nearest of each query, without the query itself unless it is to be included.
+    """Return the `k` best of each query that score enough, without the query itself unless it is to be included.
 
     They are ranked by expansion, about the `mean` of the corpus, where there is one.
     """
@@ -93,27 +100,32 @@ def neighbours(
         near = Neighbours(ids[kept], scores[kept])
         if mean is not None and one.vector is not None and len(near.ids):
             near = _ranked(view, one.vector, near, count, mean)
-        found.append(Neighbours(near.ids[:k], near.scores[:k], None if near.relevance is None else near.relevance[:k]))
+        enough = np.flatnonzero(near.scores >= (-np.inf if min_score is None else min_score))[:k]
+        relevant = None if near.relevance is None else near.relevance[enough]
+        found.append(Neighbours(near.ids[enough], near.scores[enough], relevant))
     return found
 
 
 def _ranked(
     view: View, vector: NDArray[np.float32], near: Neighbours, count: int, mean: NDArray[np.float32]
 ) -> Neighbours:
-    """Return neighbours with the first `count` of them in the order of their relevance."""
-    first = near.ids[:count]
+    """Return neighbours with the first `count` of them in the order of their relevance.
+
+    Copies of the query are no company of it: their relevance is their score.
+    """
     relevant = np.full(len(near.ids), np.nan, dtype=np.float32)
-    relevant[:count] = ranking.relevance(vector, view.snapshot.get(first), mean)
+    relevant[:count] = near.scores[:count]
+    others = np.flatnonzero(near.scores[:count] < ranking.COPY)
+    if len(others):
+        relevant[others] = ranking.relevance(vector, view.snapshot.get(near.ids[others]), mean)
     order = np.arange(len(near.ids))
-    order[:count] = ranking.ranked(first, near.scores[:count], relevant[:count])
+    order[:count] = ranking.ranked(near.ids[:count], near.scores[:count], relevant[:count])
     return Neighbours(near.ids[order], near.scores[order], relevant[order])
 
 
-def matches(
-    store: Store, view: View, found: Sequence[Neighbours], offset: int, min_score: float | None
-) -> list[list[Match]]:
-    """Return neighbours, but for the first `offset`, with their places; those that have a place and score enough."""
-    rows = [_listed(near, offset, min_score) for near in found]
+def matches(store: Store, view: View, found: Sequence[Neighbours], offset: int) -> list[list[Match]]:
+    """Return neighbours, but for the first `offset`, with their places; those that have a place."""
+    rows = [_listed(near, offset) for near in found]
     where = _places(store, view, sorted({id_ for row in rows for id_, _, _ in row}))
     return [
         [_match(rank, score, where[id_], relevance) for rank, (id_, score, relevance) in enumerate(row, offset + 1)]
@@ -121,12 +133,11 @@ def matches(
     ]
 
 
-def _listed(near: Neighbours, offset: int, min_score: float | None) -> list[tuple[int, float, float | None]]:
-    """Return the (id, score, relevance) of neighbours behind the first `offset` that score enough."""
+def _listed(near: Neighbours, offset: int) -> list[tuple[int, float, float | None]]:
+    """Return the (id, score, relevance) of neighbours behind the first `offset`."""
     ids, scores = near.ids[offset:].tolist(), near.scores[offset:].tolist()
     relevance = [None] * len(ids) if near.relevance is None else near.relevance[offset:].tolist()
-    rows = zip(ids, scores, (value if value == value else None for value in relevance), strict=True)  # noqa: PLR0124 - NaN
-    return [row for row in rows if min_score is None or row[1] >= min_score]
+    return list(zip(ids, scores, (value if value == value else None for value in relevance), strict=True))  # noqa: PLR0124 - NaN
 
 
 def _places(store: Store, view: View, ids: Sequence[int]) -> dict[int, list[tuple[Place, Path]]]:

@@ -3,14 +3,15 @@
 Expansion: the query and each of its neighbours are replaced by a mean of themselves and of those that are nearest to
 them among all of these (query expansion: Chum et al. 2007, Total recall; database-side augmentation: Turcot & Lowe
 2009, Better matching with fewer features; both: Gordo et al. 2017, End-to-end learning of deep visual representations
-for image retrieval), after the mean of the corpus has been subtracted. Nothing is kept but that mean: the products of
-the vectors at hand say all else, so pictures that come or go need nothing to be made anew, and a query from outside is
-ranked as one from inside.
+for image retrieval), after the mean of the corpus has been subtracted. Nothing is kept but that mean:
+the products of the vectors at hand say all else, so pictures that come or go need nothing to be made anew, and a query
+from outside is ranked as one from inside. A mean grows old only slowly.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.errors import BadInput
 from retrieval.types import Vectors
 
 AUTO, NONE, EXPANSION = "auto", "none", "expansion"
@@ -25,6 +26,12 @@ COMPANY = 8
 of all; equal weights find the first one less well."""
 COPY = 0.9999
 """Score from which a neighbour shows the same picture: such come first, by score."""
+
+
+def check(name: str) -> None:
+    """Raise `BadInput` for what is no ranking."""
+    if name not in {AUTO, NONE, EXPANSION}:
+        raise BadInput(f"there is no ranking {name}", hint=f"one of {AUTO}, {NONE}, {EXPANSION}")
 
 
 def relevance(query: NDArray[np.float32], near: Vectors, mean: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -52,7 +52,7 @@ def within(store: Store, connection: sql.Connection, folder: bytes) -> dict[int,
     The path is empty where all of a root is meant. `BadInput` where no picture is known there.
     """
     path = os.path.realpath(folder)
-    spot = locate(store, connection, folder)
+    spot = locate(store, connection, path)
     known = places(store, connection).items()
     inner = {root: b"" for root, place in known if relative(path, place) is not None}
     spots = inner if spot is None else {spot.root: spot.below and spot.below + b"/"} | inner

@@ -10,6 +10,8 @@ from retrieval.ranking import EXPANSION, NONE
 
 LOST = 0.005
 """Of the precision at 1, what a ranking that finds more may lose."""
+LOST_ALIKE = 0.02
+"""Of both measures, what it may lose where the same pictures are searched for: what 100 of them tell it to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,7 @@ class Tuned:
 
     ranking: str
     by: str
-    """What was known: `classes`, or nothing, so that changed pictures were searched for: `changes`."""
+    """What was known: `labels`, or nothing, so that changed pictures were searched for: `changes`."""
     queries: int
     plain: float
     """Mean average precision by score alone."""
@@ -35,18 +37,21 @@ def tune(index: Index, truth: Truth, *, labelled: bool, progress: Callable[[int]
 
     Where `truth` is `labelled`, expansion is kept if mean average precision rises and precision at 1 does not fall by
     more than `LOST`. Else it is of changed pictures (`evaluate.of_itself`). That tells whether the same thing is found
-    as well as before, not whether its like is found better, which expansion is for; so there it is kept unless mean
-    average precision falls out of the interval that scores alone have. `progress` is told how many queries have been
-    asked, of twice as many. Raises what `Index.search` and `Index.tune` raise.
+    as well as before, not whether its like is found better, which expansion is for; so there it is kept unless one of
+    the two falls by more than `LOST_ALIKE`. `progress` is told how many queries have been asked, of twice as many.
+    Raises what `Index.search` and `Index.tune` raise, the latter before anything is asked.
     """
+    before = dict(index.info().ranking or {"name": NONE})
+    index.tune(before.pop("name"), **before)  # the mean as it is now
     total = len(truth.questions)
     plain = evaluate(index, truth, ranking=NONE, progress=progress).measures
     later = None if progress is None else lambda done: progress(total + done)
     ranked = evaluate(index, truth, ranking=EXPANSION, progress=later).measures
-    better = ranked["map"].value >= plain["map"].low
+    gained = {name: ranked[name].value - plain[name].value for name in ("map", "p@1")}
+    better = min(gained.values()) >= -LOST_ALIKE
     if labelled:
-        better = ranked["map"].value > plain["map"].value and ranked["p@1"].value >= plain["p@1"].value - LOST
-    ranking, by = EXPANSION if better else NONE, "classes" if labelled else "changes"
-    found = Tuned(ranking, by, total, plain["map"].value, ranked["map"].value)
-    index.tune(ranking, by=by, queries=total, plain=found.plain, ranked=found.ranked)
+        better = gained["map"] > 0 and gained["p@1"] >= -LOST
+    name, by = EXPANSION if better else NONE, "labels" if labelled else "changes"
+    found = Tuned(name, by, total, plain["map"].value, ranked["map"].value)
+    index.tune(name, by=by, queries=total, plain=found.plain, ranked=found.ranked)
     return found

@@ -565,7 +565,7 @@ class TestEvaluate:
         result = run("tune", labelled / "photos", "-i", tmp_path / "index", "--json")
         assert result.returncode == 0, result.stderr
         found = json.loads(result.stdout)
-        assert found == {"ranking": "none", "by": "classes", "queries": 10, "plain": 1.0, "ranked": 1.0}
+        assert found == {"ranking": "none", "by": "labels", "queries": 10, "plain": 1.0, "ranked": 1.0}
         assert "ranking     by score (mAP 1.0000 by score, 1.0000 by expansion)" in lines(
             run("info", "-i", tmp_path / "index").stdout
         )
@@ -580,6 +580,8 @@ class TestEvaluate:
         for wrong, what in (
             (["tune", "--off", labelled / "photos"], "--off needs no ground truth"),
             (["tune", "--ground-truth", "holidays"], "it is not said where Holidays' pictures are"),
+            (["tune", ".", "--ground-truth", "x.csv"], "a table says itself what is relevant"),
+            (["evaluate", ".", "--compare", "mini", "--ranking", "best"], "there is no ranking best"),
             ([*asked[:2], "--ranking", "best"], "there is no ranking best"),
         ):
             result = run(*wrong, "-i", tmp_path / "index")

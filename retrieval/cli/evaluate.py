@@ -68,11 +68,11 @@ def evaluate(
     that a table names; with --self, the picture that the query was made of. --compare measures ways to index FOLDER,
     speed and size included, and leaves the index alone.
     """
-    _demand_one(folder, ground_truth, compare, itself=itself)
+    demand_one(folder, ground_truth, compare, itself=itself)
     given: dict[str, Any] = {"runtime": runtime, "precision": precision, "threads": threads}
     truth = partial(truth_of, folder, ground_truth, queries, itself=itself)
     if compare is not None and folder is not None:
-        _compare(folder, compare, truth, json_lines=json_lines, exact=exact, **given, weights=weights)
+        _compare(folder, compare, truth, json_lines=json_lines, exact=exact, ranking=ranking, **given, weights=weights)
         return
     with plugins.load("api:Index").open(index, **given, weights=weights) as opened:
         from retrieval import evaluate as quality  # which needs numpy and Pillow
@@ -86,7 +86,7 @@ def evaluate(
         _put_table(found)
 
 
-def _demand_one(folder: Path | None, ground_truth: str | None, compare: str | None, *, itself: bool) -> None:
+def demand_one(folder: Path | None, ground_truth: str | None, compare: str | None, *, itself: bool) -> None:
     """Raise `BadInput` unless it is said in one way what is relevant, and what is to be indexed."""
     table = ground_truth not in {None, HOLIDAYS}
     if itself and ground_truth is not None:

@@ -47,9 +47,10 @@ def _put_info(facts: Info) -> None:
         put(f"folder      {displayed(root.path)}: {root.images}" + ("" if root.reachable else "  (not there now)"))
 
 
-def _ranking(name: str, plain: float | None = None, ranked: float | None = None, **_: object) -> str:
-    by = "by score" if name == "none" else name
-    return by if plain is None or ranked is None else f"{by} (mAP {plain:.4f} by score, {ranked:.4f} by expansion)"
+def _ranking(name: str, by: str = "", plain: float = 0, ranked: float = 0, **_: object) -> str:
+    chosen = "by score" if name == "none" else name
+    what = "" if by == "labels" else " of changed pictures"
+    return f"{chosen} (mAP{what} {plain:.4f} by score, {ranked:.4f} by expansion)" if by else chosen
 
 
 def _form(part: SearchForm) -> str:

@@ -69,7 +69,8 @@ def query(
         how["ranking"] = ranking
         matches = opened.search(asked, k, **how, exact=exact, timing=spent)
         if exact and any(part.form != EXACT for part in opened.info().search):
-            _note_recall(matches, opened.search(asked, k, **how))
+            how["ranking"] = "none"
+            _note_recall(opened.search(asked, k, **how, exact=True), opened.search(asked, k, **how))
         coverage = opened.coverage()
     (chosen or [_put_table])[0](matches)
     _note_coverage(coverage)

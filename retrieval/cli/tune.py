@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from retrieval import plugins
-from retrieval.cli.evaluate import HOLIDAYS, truth_of
+from retrieval.cli.evaluate import demand_one, truth_of
 from retrieval.cli.options import (
     DEFAULT_FOLDER,
     Classes,
@@ -48,8 +48,8 @@ def tune(
     """
     if off and (folder is not None or ground_truth is not None):
         raise BadInput("--off needs no ground truth", hint="leave the rest away")
-    if folder is None and ground_truth == HOLIDAYS:
-        raise BadInput("it is not said where Holidays' pictures are", hint="give a FOLDER")
+    labelled = folder is not None or ground_truth is not None
+    demand_one(folder, ground_truth, None, itself=not labelled)
     with plugins.load("api:Index").open(
         index, weights=weights, runtime=runtime, precision=precision, threads=threads
     ) as opened:
@@ -61,7 +61,6 @@ def tune(
             return
         from retrieval import tuning
 
-        labelled = folder is not None or ground_truth is not None
         truth = truth_of(folder, ground_truth, queries, opened, itself=not labelled)
         with counting("asking", 2 * len(truth.questions)) as progress:
             found = tuning.tune(opened, truth, labelled=labelled, progress=progress)
@@ -72,6 +71,6 @@ def tune(
 
 
 def _put(found: "Tuned") -> None:
-    what = "of their classes" if found.by == "classes" else "of changed pictures"
-    put(f"{found.queries} queries, mAP {what}: {found.plain:.4f} by score, {found.ranked:.4f} by expansion")
+    what = "" if found.by == "labels" else " of changed pictures"
+    put(f"{found.queries} queries, mAP{what}: {found.plain:.4f} by score, {found.ranked:.4f} by expansion")
     put(f"ranked from now on by: {'score' if found.ranking == 'none' else found.ranking}")
