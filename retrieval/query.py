@@ -1,6 +1,7 @@
 """What is asked: a query of any kind -> a vector, stored or computed, and the content that it is."""
 
 import hashlib
+import math
 import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -136,8 +137,10 @@ def matches(store: Store, view: View, found: Sequence[Neighbours], offset: int) 
 def _listed(near: Neighbours, offset: int) -> list[tuple[int, float, float | None]]:
     """Return the (id, score, relevance) of neighbours behind the first `offset`."""
     ids, scores = near.ids[offset:].tolist(), near.scores[offset:].tolist()
-    relevance = [None] * len(ids) if near.relevance is None else near.relevance[offset:].tolist()
-    return list(zip(ids, scores, (value if value == value else None for value in relevance), strict=True))  # noqa: PLR0124 - NaN
+    relevance: list[float | None] = [None] * len(ids)
+    if near.relevance is not None:
+        relevance = [None if math.isnan(value) else value for value in near.relevance[offset:].tolist()]
+    return list(zip(ids, scores, relevance, strict=True))
 
 
 def _places(store: Store, view: View, ids: Sequence[int]) -> dict[int, list[tuple[Place, Path]]]:

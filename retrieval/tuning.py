@@ -11,7 +11,9 @@ from retrieval.ranking import EXPANSION, NONE
 LOST = 0.005
 """Of the precision at 1, what a ranking that finds more may lose."""
 LOST_ALIKE = 0.02
-"""Of both measures, what it may lose where the same pictures are searched for: what 100 of them tell it to."""
+"""Of both measures, what it may lose where the same pictures are searched for. Two standard errors of the difference,
+of 100 pictures, are 0.006 to 0.022; Caltech-101, of whose classes expansion finds far more, loses 0.010 of precision
+at 1."""
 
 
 @dataclass(frozen=True, slots=True)

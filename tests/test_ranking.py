@@ -120,7 +120,7 @@ class TestIndex:
         with pytest.raises(BadInput, match="there is no ranking auto"):
             index.tune("auto")
 
-    def test_what_was_tuned_is_kept_and_can_be_undone(self, index: Index, folder: Path) -> None:
+    def test_what_was_tuned_is_kept_and_can_be_undone(self, index: Index, folder: Path, tmp_path: Path) -> None:
         def ranked_now() -> bool:
             return index.search(folder / "red/3.png", 1)[0].relevance is not None
 
@@ -137,7 +137,7 @@ class TestIndex:
         assert (found.by, found.queries, ranked_now()) == ("labels", 60, found.ranking == "expansion")
         index.tune("expansion")
         assert ranked_now()
-        with Index.open(index._store.folder, encoder=ColourEncoder()) as again:
+        with Index.open(tmp_path / "index", encoder=ColourEncoder()) as again:
             assert again.search(folder / "red/3.png", 1)[0].relevance is not None
         index.tune("none")
         assert (ranked_now(), index.info().ranking) == (False, {"name": "none"})

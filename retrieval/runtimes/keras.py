@@ -205,7 +205,7 @@ def _downloaded(backbone: Backbone) -> list[NDArray[np.float32]]:
         with contextlib.redirect_stdout(sys.stderr if sys.stderr.isatty() else io.StringIO()):
             network = _built(backbone, size=(backbone.published_size,) * 2, weights=IMAGENET)
     except Exception as error:
-        if (kept := cached(backbone)).is_file() and not _opens(kept):
+        if os.access(kept := cached(backbone), os.R_OK) and not _opens(kept):
             raise BadWeights(f"{kept} is not whole", hint="delete it, and it is downloaded again") from error
         raise WeightsNotFound(
             f"the weights of {backbone.name} ({name}) are not on this machine and could not be downloaded",
