@@ -185,7 +185,7 @@ class Index:
                     self._remember_model(known)
                 raise
             self._remember_model(known)
-            self._store.fold()
+            self._store.settle()
             if prune and not spot.below and not os.path.isdir(spot.place):
                 self._store.edit(metadata.delete_root, spot.root)
         return report
@@ -211,7 +211,7 @@ class Index:
                 sentence = f"nothing at {displayed(os.fsencode(path))} is in the index"
                 raise BadInput(sentence, hint="see the indexed folders with: retrieval info")
             self._store.commit(Change(forget=forget))
-            self._store.fold()  # most may be gone, and with them the structure that they were in
+            self._store.settle()  # most may be gone, and with them the structure that they were in
             if not spot.below:
                 self._store.edit(metadata.delete_root, spot.root)
         return Report(removed=len(forget))

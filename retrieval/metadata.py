@@ -150,8 +150,10 @@ _NEWEST = sql.select(generations).order_by(generations.c.number.desc()).limit(1)
 _SEGMENTS = sql.select(segments).where(segments.c.generation == sql.bindparam("one")).order_by(segments.c.position)
 _SHA256 = sql.select(images.c.sha256).where(images.c.id == sql.bindparam("one"))
 _ROOTS = sql.select(roots)
-_IMAGES = sql.select(images).where(images.c.id.in_(sql.bindparam("some", expanding=True)))
-_FILES = sql.select(files).where(files.c.image.in_(sql.bindparam("some", expanding=True)))
+_SETTING = sql.select(settings).where(settings.c.name == sql.bindparam("one"))
+_PLACES = sql.select(images, files).where(
+    files.c.image == images.c.id, images.c.id.in_(sql.text("SELECT value FROM json_each(:some)"))
+)
 
 
 # -- generations and encoders -------------------------------------------------------------------------------------
@@ -206,7 +208,7 @@ def put_encoder(connection: sql.Connection, row: Mapping[str, Any]) -> None:
 
 def setting(connection: sql.Connection, name: str) -> Any:  # noqa: ANN401 - what JSON holds
     """Return the setting `name`, None where nothing was set."""
-    found = next(_sound(connection, settings, sql.select(settings).where(settings.c.name == name)), None)
+    found = next(_sound(connection, settings, _SETTING, one=name), None)
     return None if found is None else json.loads(found[1])
 
 
@@ -257,7 +259,11 @@ def absorb_root(connection: sql.Connection, inner: int, outer: int, prefix: byte
 
 
 def _file_rows(connection: sql.Connection, chosen: sql.Select[Any], **values: object) -> Iterator[FileRow]:
-    return (FileRow._make((*row[1:-1], row[0])) for row in _sound(connection, files, chosen, **values))
+    return map(_file_row, _sound(connection, files, chosen, **values))
+
+
+def _file_row(row: tuple[Any, ...]) -> FileRow:
+    return FileRow._make((*row[1:-1], row[0]))
 
 
 def _below(root: int, folder: bytes) -> sql.ColumnElement[bool]:
@@ -383,13 +389,13 @@ class Place:
 def places(connection: sql.Connection, ids: Sequence[int], among: Iterable[int]) -> list[Place]:
     """Return all places of the images `ids` in some roots: those that can be reached first, then by root and path."""
     order = {root: number for number, root in enumerate(among)}
-    found: list[tuple[FileRow, tuple[Any, ...]]] = []
-    for some in chunks(ids):
-        known = {row[0]: row for row in _sound(connection, images, _IMAGES, some=some)}
-        rows = _file_rows(connection, _FILES, some=some)
-        found += [(row, known[row.image]) for row in rows if row.root in order and row.image in known]
-    found.sort(key=lambda pair: (pair[0].offline, order[pair[0].root], pair[0].path))
-    return [Place(image[0], image[2], image[3], row.root, row.path, row.offline) for row, image in found]
+    both = connection.execute(_PLACES, {"some": json.dumps(list(ids))}).all()
+    split = len(images.c)
+    contents, places = sound(images, (row[:split] for row in both)), sound(files, (row[split:] for row in both))
+    found = [(image, _file_row(place)) for image, place in zip(contents, places, strict=True)]
+    found = [(image, row) for image, row in found if row.root in order]
+    found.sort(key=lambda pair: (pair[1].offline, order[pair[1].root], pair[1].path))
+    return [Place(image[0], image[2], image[3], row.root, row.path, row.offline) for image, row in found]
 
 
 def unreadable_files(connection: sql.Connection) -> Iterator[FileRow]:

@@ -320,14 +320,17 @@ class Store:
         return now.refs if now.vectors > 2 * now.images else tiers.smallest(now.segments, MOST_SEGMENTS)
 
     def fold(self, *, patient: int = 1) -> None:
-        """Give a structure to the vectors that have none where they are more than a query should look at.
-
-        Called at the end of a run, within `writing`; during one, with how many times as many are left as they are.
-        """
+        """Give vectors a structure where more have none than a query should look at, or `patient` times as many."""
         form = self.form
         refs = tiers.worth_folding(self._generation().segments, self.most(form), patient=patient)
         if refs and form.factory != FLAT:
             self._merged_if_whole(refs, form)
+
+    def settle(self) -> None:
+        """Leave few segments for queries to visit; called at the end of a run, within `writing`."""
+        self.fold()
+        while (refs := tiers.smallest(self._generation().segments, 1, least=2)) and self._merged_if_whole(refs):
+            pass
 
     def _merged_if_whole(self, refs: Sequence[str], form: Form | None = None) -> bool:
         """Merge `refs`, and tell whether that was done; damaged vectors do not fail a run that only adds to them."""
@@ -362,7 +365,7 @@ class Store:
             whole = len(generation.segments) <= 1 and generation.vectors == generation.images
             if not (whole and self._has_form(generation, form)):
                 self._merge([generation.refs], form)
-            self.edit(_repeat)  # the previous generation still names what was merged
+            self.edit(_replace, self._generation().segments)  # the previous generation still names what was merged
             self.sweep(timedelta(0))
             self.vacuum()
 
@@ -404,11 +407,6 @@ class Store:
 def _replace(connection: sql.Connection, segments: Sequence[tuple[str, int]]) -> None:
     """Make the next generation one of other segments that hold the same images."""
     metadata.insert_generation(connection, metadata.latest(connection).following(connection, tuple(segments)))
-
-
-def _repeat(connection: sql.Connection) -> None:
-    """Make the next generation the same again, so that none before it is kept."""
-    _replace(connection, metadata.latest(connection).segments)
 
 
 def _has_database(folder: Path) -> bool:

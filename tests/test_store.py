@@ -218,12 +218,14 @@ def test_generations_count_commits_and_two_are_kept(index: Index, photos: Path, 
     assert index.info().generation == 2
     index.add(photos)
     assert index.info().generation == 2  # nothing was to be said
-    for number in range(5):
+    for number, generation in enumerate(
+        [3, 5, 6, 9, 10]
+    ):  # merges, of one and one, and of two and two, are commits too
         put(photos / f"new{number}.png", picture(colour(20 + number)))
         index.add(photos)
-        assert index.info().generation == 3 + number
+        assert index.info().generation == generation
         kept = rows(tmp_path / "index", "SELECT number FROM generations ORDER BY number")
-        assert kept == [(2 + number,), (3 + number,)]
+        assert kept == [(generation - 1,), (generation,)]
         named = rows(tmp_path / "index", "SELECT DISTINCT generation FROM segments ORDER BY generation")
         assert named == kept
 
@@ -237,6 +239,16 @@ def test_two_generations_of_one_number_are_impossible(batches: Batches) -> None:
         batches.store.edit(metadata.insert_generation, again)
     with batches.store.connection() as connection:
         assert metadata.latest(connection) == latest
+
+
+def test_a_run_of_many_commits_ends_with_one_segment(batches: Batches) -> None:
+    for size in (9, 8, 10, 1):
+        batches.commit(size)
+    with batches.store.writing():
+        batches.store.settle()
+    with batches.store.connection() as connection:
+        assert [count for _, count in metadata.latest(connection).segments] == [28]
+    assert batches.answers_are_right()
 
 
 def test_many_small_commits_leave_few_segments_and_right_answers(batches: Batches) -> None:

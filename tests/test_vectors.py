@@ -44,7 +44,7 @@ class TestFlat:
 
     @pytest.fixture(autouse=True)
     def _small_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name, size in {"BLOCK": 16, "QUERIES": 3, "PAIRS": 5, "TOGETHER": 2}.items():
+        for name, size in {"BLOCK": 16, "ALONE": 8, "QUERIES": 3, "PAIRS": 5, "TOGETHER": 2}.items():
             monkeypatch.setattr(flat, name, size)
 
     @settings(max_examples=150, deadline=None, suppress_health_check=CONTRACT)
@@ -135,6 +135,28 @@ class TestFlat:
             flat.products(Segment(np.arange(200), rows), rows[:40], everything).T,
         ):
             assert np.abs(near - exactly).max() <= margin(dim)
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+    def test_a_process_forked_from_one_that_has_searched_can_search(self) -> None:
+        code = """
+import os, numpy as np
+from retrieval.vectors import exact, flat
+segment = exact.Segment(np.arange(100), np.eye(100, dtype=np.float32))
+flat.ALONE = 10
+def nearest(): return flat.search(segment, segment.vectors[7:8], 1).ids.tolist()
+assert nearest() == [[7]]
+if os.fork() == 0:
+    os._exit(0 if nearest() == [[7]] else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+        command = [
+            sys.executable,
+            "-W",
+            "ignore::DeprecationWarning",
+            "-c",
+            code,
+        ]  # of a fork that has threads: on purpose
+        subprocess.run(command, check=True, timeout=60)
 
     def test_a_search_without_structures_does_not_import_faiss(self, tmp_path: Path) -> None:
         code = (
@@ -593,6 +615,19 @@ class TestTiers:
     def test_nothing_is_folded_while_a_query_can_look_at_it(self) -> None:
         assert tiers.worth_folding([("a", 60), ("b+c+d", 1000), ("e", 40)], 100) == []
         assert tiers.worth_folding([("a", 60), ("b+c+d", 1000), ("e", 41)], 100) == ["a", "e"]
+
+    def test_runs_that_add_one_leave_a_dozen_segments_and_rewrite_a_vector_a_dozen_times(self) -> None:
+        sizes: list[tuple[str, int]] = []
+        written = most = 0
+        for number in range(5000):
+            sizes.append((f"{number}", 1))
+            while group := tiers.smallest(sizes, 1, least=2):
+                count = sum(size for ref, size in sizes if ref in group)
+                sizes = [part for part in sizes if part[0] not in group] + [(f"{number}-{count}", count)]
+                written += count
+            most = max(most, len(sizes))
+        assert most <= 13
+        assert written <= 13 * 5000
 
     def test_what_is_comparable_is_folded_in(self) -> None:
         parts = [("big+x+y", 1000), ("a", 101), ("small+x+y", 200), ("middle+x+y", 603)]

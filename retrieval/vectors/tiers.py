@@ -11,18 +11,19 @@ from retrieval.vectors import structured
 Part = tuple[str, int]
 
 
-def smallest(segments: Sequence[Part], most: int) -> list[str]:
+def smallest(segments: Sequence[Part], most: int, *, least: float = 1) -> list[str]:
     """Return the smallest segments without a structure where there are more than `most` of them, else none.
 
-    As many as let the largest of them grow most in proportion. So each vector is rewritten only as often as its segment
-    grows manifold: 4 times in 20,000 commits of one image.
+    As many as let the largest of them grow most in proportion, and none if it does not grow `least` times. So each
+    vector is rewritten only as often as its segment grows manifold: 4 times in 20,000 commits of one image.
     """
     ordered = _ascending(part for part in segments if not structured(part[0]))
     if len(ordered) <= most:
         return []
     sizes = [count for _, count in ordered]
     growth = [total / size for total, size in zip(itertools.accumulate(sizes), sizes, strict=True)]
-    return [ref for ref, _ in ordered[: growth.index(max(growth[1:]), 1) + 1]]
+    best = growth.index(max(growth[1:]), 1)
+    return [ref for ref, _ in ordered[: best + 1]] if growth[best] >= least else []
 
 
 def worth_folding(segments: Sequence[Part], most: int, *, patient: int = 1) -> list[str]:
