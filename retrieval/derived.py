@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import metadata, ranking
+from retrieval import cutoff, metadata, ranking
 from retrieval.database import REPAIR
 from retrieval.errors import BadInput, IndexDamaged
 from retrieval.ranking import AUTO, EXPANSION, NONE
 from retrieval.store import RANKING, Store, View
+from retrieval.types import Ids, Vectors
 
-MEAN = "mean"
-"""The setting that holds the mean of the vectors."""
+MEAN, BACKGROUND = "mean", "background"
+"""The setting that holds the mean of the vectors; what a view keeps under that name."""
 SAMPLE = 10_000
 """Vectors at most of which the mean is taken."""
 
@@ -29,7 +30,22 @@ def mean_for(view: View, name: str) -> NDArray[np.float32] | None:
     if name != EXPANSION or not view.generation.images:
         return None
     kept = _kept(view, MEAN)
-    return _mean(view) if kept is None else np.array(kept, dtype=np.float32)
+    if kept is not None:
+        return np.array(kept, dtype=np.float32)
+    if MEAN not in view.kept:
+        view.kept[MEAN] = _mean(view)
+    return np.asarray(view.kept[MEAN])
+
+
+def background_for(view: View) -> cutoff.Background | None:
+    """Return what scores are held against to tell likely matches, None where there are too few pictures for it."""
+    if view.generation.images < cutoff.FEWEST:
+        return None
+    if BACKGROUND not in view.kept:
+        some = metadata.image_ids(view.connection, cutoff.SAMPLE)
+        view.kept[BACKGROUND] = cutoff.Background(_vectors(view, some), view.generation.images)
+    found: cutoff.Background = view.kept[BACKGROUND]
+    return found
 
 
 def _kept(view: View, setting: str) -> Any:  # noqa: ANN401 - what JSON holds
@@ -40,10 +56,12 @@ def _kept(view: View, setting: str) -> Any:  # noqa: ANN401 - what JSON holds
 
 
 def _mean(view: View) -> NDArray[np.float32]:
-    ids = metadata.image_ids(view.connection)
-    some = np.random.default_rng(0).choice(ids, min(SAMPLE, len(ids)), replace=False)
+    return np.asarray(_vectors(view, metadata.image_ids(view.connection, SAMPLE)).mean(axis=0))
+
+
+def _vectors(view: View, ids: Ids) -> Vectors:
     try:
-        return np.asarray(view.snapshot.get(np.sort(some)).mean(axis=0))
+        return view.snapshot.get(ids)
     except KeyError as error:
         raise IndexDamaged(f"the vector of image {error.args[0]} is missing", hint=REPAIR) from error
 

@@ -1,6 +1,5 @@
 """The facade: an index of images, as a person thinks of it."""
 
-import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -13,7 +12,7 @@ from retrieval import backbones, metadata, model, roots
 from retrieval.errors import BadInput, IndexDamaged, RetrievalError
 from retrieval.model import Model
 from retrieval.runtimes import AUTO, Encoder, Execution
-from retrieval.store import RANKING, SEARCH, Change, Store, View
+from retrieval.store import RANKING, SEARCH, Change, Store
 from retrieval.types import (
     EXACT,
     Coverage,
@@ -238,6 +237,8 @@ class Index:
         include_self: bool = False,
         exact: bool = False,
         ranking: str = backbones.AUTO,
+        judge: bool = False,
+        auto: bool = False,
         timing: Timing | None = None,
     ) -> list[Match]:
         """Return the pictures most similar to `query`, nearest first: `k` of them where there are that many.
@@ -246,12 +247,14 @@ class Index:
         order of id. The query's own picture, told by its SHA-256 where it is a path, bytes or in the index, is no
         result unless `include_self`. Where `info` names a search structure, that finds nearly all of them, to the
         recall it tells; `exact` looks at every vector. `ranking` is "none", "expansion" (then the rank follows
-        `relevance`, `score` stays the cosine), or "auto" for what `tune` has set, none before that. `timing` is told
-        the seconds spent on `read` (and decode), `load` (the network), `encode`, `search` and `look up` (paths).
+        `relevance`, `score` stays the cosine), or "auto" for what `tune` has set, none before that. With `judge`, a
+        match is told its `probability` (see `cutoff`); with `auto` too, and those under 0.5 are left out. `timing` is
+        told the seconds spent on `read` (and decode), `load` (the network), `encode`, `search` and `look up` (paths).
         Raises `BadInput`, `UnreadableImage`, and what loading the network raises.
         """
         how: dict[str, Any] = {"offset": offset, "min_score": min_score, "include_self": include_self}
-        return self.search_many([query], k, **how, exact=exact, ranking=ranking, timing=timing)[0]
+        how |= {"exact": exact, "ranking": ranking, "judge": judge, "auto": auto}
+        return self.search_many([query], k, **how, timing=timing)[0]
 
     def search_many(
         self,
@@ -263,6 +266,8 @@ class Index:
         include_self: bool = False,
         exact: bool = False,
         ranking: str = backbones.AUTO,
+        judge: bool = False,
+        auto: bool = False,
         timing: Timing | None = None,
     ) -> list[list[Match]]:
         """Return what `search` returns for each query, in order, from one state of the index, embedding in batches."""
@@ -271,10 +276,10 @@ class Index:
         if k < 1 or offset < 0:
             raise BadInput(f"k must be at least 1 and offset at least 0, not {k} and {offset}")
         results, spent = [], Timing() if timing is None else timing
-        how: dict[str, Any] = {"include_self": include_self, "min_score": min_score, "exact": exact}
+        options = query.Options(min_score, include_self, exact, ranking, judge, auto)
         self._model.ready()
         with self._store.reading() as view:
-            for found in self._answers(view, queries, offset + k, ranking, spent, how):
+            for found in query.answers(self._store, view, queries, offset + k, self._model, options, spent):
                 with spent.of("look up"):
                     results += query.matches(self._store, view, found, offset)
         return results
@@ -286,28 +291,15 @@ class Index:
 
         A copy of the query is no neighbour. All are asked of one state of the index. Raises what `search` raises.
         """
+        from retrieval import query
+
         if k < 1:
             raise BadInput(f"k must be at least 1, not {k}")
         self._model.ready()
+        options = query.Options(exact=exact, ranking=ranking)
         with self._store.reading() as view:
-            for found in self._answers(view, queries, k, ranking, Timing(), {"include_self": False, "exact": exact}):
+            for found in query.answers(self._store, view, queries, k, self._model, options, Timing()):
                 yield from found
-
-    def _answers(
-        self, view: View, queries: "Iterable[Query]", k: int, ranking: str, timing: Timing, how: dict[str, Any]
-    ) -> "Iterator[list[Neighbours]]":
-        """Yield the `k` best of each query, some queries at a time; `how` as `query.neighbours` takes it."""
-        from retrieval import derived, pipeline, query
-
-        mean = derived.mean_for(view, ranking)
-        source = iter(queries)
-        while some := list(itertools.islice(source, pipeline.BATCH)):
-            with timing.of("read"):
-                asked = [query.understood(self._store, view, one, self._model.size) for one in some]
-            query.embed(asked, self._model.encoder, timing)
-            with timing.of("search"):
-                found = query.neighbours(view, asked, k, mean, **how)
-            yield found
 
     def tune(self, ranking: str, **facts: Any) -> None:  # noqa: ANN401 - what JSON holds
         """Make `ranking`, "none" or "expansion", what searches use from now on, and keep `facts` about that choice.

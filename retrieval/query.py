@@ -1,28 +1,43 @@
 """What is asked: a query of any kind -> a vector, stored or computed, and the content that it is."""
 
 import hashlib
+import itertools
 import math
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrieval import images, metadata, pipeline, ranking, roots
+from retrieval import cutoff, derived, images, metadata, pipeline, ranking, roots
+from retrieval.cutoff import Background
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.metadata import Place
+from retrieval.model import Model
 from retrieval.runtimes import Encoder
 from retrieval.store import Store, View
-from retrieval.types import EXACT, Ids, Match, Timing, displayed, image_id
+from retrieval.types import EXACT, LIKELY, Ids, Match, Timing, displayed, image_id
 
 Query = str | bytes | os.PathLike[str] | Image.Image | NDArray[np.uint8] | int | Match
 """A path; the bytes of a picture file; a PIL image; an RGB array (height, width, 3) of uint8; the id of an indexed
 image, or a match."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a query is answered; see `Index.search`."""
+
+    min_score: float | None = None
+    include_self: bool = False
+    exact: bool = False
+    ranking: str = ranking.AUTO
+    judge: bool = False
+    auto: bool = False
 
 
 class Neighbours(NamedTuple):
@@ -32,6 +47,15 @@ class Neighbours(NamedTuple):
     scores: NDArray[np.float32]
     relevance: NDArray[np.float32] | None = None
     """What they are ordered by, if it is not the score; NaN behind those that were ranked."""
+    false: NDArray[np.float64] | None = None
+    """The false matches to expect, where that was asked for and can be told: see `cutoff`."""
+    probability: NDArray[np.float64] | None = None
+    """How likely the match at each rank is related; there where `false` is."""
+
+    def at(self, places: NDArray[np.int64] | slice) -> "Neighbours":
+        """Return those at some places, in that order."""
+        rest = [None if column is None else column[places] for column in (self.relevance, self.false, self.probability)]
+        return Neighbours(self.ids[places], self.scores[places], *rest)  # type: ignore[arg-type]  # which is which
 
 
 @dataclass
@@ -77,34 +101,73 @@ def embed(asked: Sequence[Asked], encoder: Callable[[], Encoder], timing: Timing
             item.vector = vector
 
 
-def neighbours(
+def answers(
+    store: Store, view: View, queries: Iterable[Query], k: int, model: Model, options: Options, timing: Timing
+) -> Iterator[list[Neighbours]]:
+    """Yield the `k` best of each query, some queries at a time."""
+    mean = derived.mean_for(view, options.ranking)
+    source = iter(queries)
+    while some := list(itertools.islice(source, pipeline.BATCH)):
+        with timing.of("read"):
+            asked = [understood(store, view, one, model.size) for one in some]
+        embed(asked, model.encoder, timing)
+        with timing.of("search"):
+            background = derived.background_for(view) if options.judge or options.auto else None
+            found = _neighbours(view, asked, k, options, mean, background)
+        yield found
+
+
+def _neighbours(
     view: View,
     asked: Sequence[Asked],
     k: int,
+    options: Options,
     mean: NDArray[np.float32] | None,
-    *,
-    include_self: bool,
-    exact: bool,
-    min_score: float | None = None,
+    background: Background | None,
 ) -> list[Neighbours]:
-    """Return the `k` best of each query that score enough, without the query itself unless it is to be included.
+    """Return the `k` best of each query that are good enough, without the query itself unless it is to be included.
 
-    They are ranked by expansion, about the `mean` of the corpus, where there is one.
+    They are ranked by expansion, about the `mean` of the corpus, where there is one, and judged by the `background`.
     """
-    exact = exact or all(form.form == EXACT for form in view.snapshot.forms)
+    exact = options.exact or all(form.form == EXACT for form in view.snapshot.forms)
     count = 0 if mean is None else ranking.SHORTLIST if exact else ranking.SHORT
     vectors = np.stack([one.vector for one in asked if one.vector is not None])
-    hits = view.search(vectors, max(k, count) + 1, exact=exact)
+    hits = view.search(vectors, max(k, count, 0 if background is None else cutoff.DEPTH) + 1, exact=exact)
     found = []
-    for one, ids, scores in zip(asked, hits.ids, hits.scores, strict=True):
-        kept = ids >= 0 if include_self or one.id is None else (ids >= 0) & (ids != one.id)
+    for one, vector, ids, scores in zip(asked, vectors, hits.ids, hits.scores, strict=True):
+        kept = ids >= 0 if options.include_self or one.id is None else (ids >= 0) & (ids != one.id)
         near = Neighbours(ids[kept], scores[kept])
-        if mean is not None and one.vector is not None and len(near.ids):
-            near = _ranked(view, one.vector, near, count, mean)
-        enough = np.flatnonzero(near.scores >= (-np.inf if min_score is None else min_score))[:k]
-        relevant = None if near.relevance is None else near.relevance[enough]
-        found.append(Neighbours(near.ids[enough], near.scores[enough], relevant))
+        if mean is not None and len(near.ids):
+            near = _ranked(view, vector, near, count, mean)
+        if background is not None:
+            near = _judged(view, vector, near, near.ids != one.id, background)
+        found.append(near.at(_good(near, options)[:k]))
     return found
+
+
+def _good(near: Neighbours, options: Options) -> NDArray[np.int64]:
+    """Return the places of what scores enough, and with `auto` of what is likely, if that can be told."""
+    good = np.ones(len(near.ids), dtype=bool)
+    if options.min_score is not None:
+        good &= near.scores >= options.min_score
+    if options.auto and near.probability is not None:
+        good &= near.probability >= LIKELY
+    return np.flatnonzero(good)
+
+
+def _judged(
+    view: View, vector: NDArray[np.float32], near: Neighbours, others: NDArray[np.bool_], background: Background
+) -> Neighbours:
+    """Return neighbours with what is to be thought of them; those that are not `others` are the query itself.
+
+    What shows the same picture is no false match. Of a better order than by score, the probability is that of the rank:
+    as many are right among the first, or more.
+    """
+    false, probability = np.zeros(len(near.ids)), np.ones(len(near.ids))
+    false[others] = background.false_matches(vector, view.snapshot.get(near.ids[others]))
+    false[near.scores >= ranking.COPY] = 0
+    probability[others] = cutoff.probabilities(false[others])
+    return near._replace(false=false, probability=probability)
 
 
 def _ranked(
@@ -126,21 +189,24 @@ def _ranked(
 
 def matches(store: Store, view: View, found: Sequence[Neighbours], offset: int) -> list[list[Match]]:
     """Return neighbours, but for the first `offset`, with their places; those that have a place."""
-    rows = [_listed(near, offset) for near in found]
-    where = _places(store, view, sorted({id_ for row in rows for id_, _, _ in row}))
+    rows = [_listed(near.at(slice(offset, None))) for near in found]
+    where = _places(store, view, sorted({id_ for row in rows for id_, _ in row}))
     return [
-        [_match(rank, score, where[id_], relevance) for rank, (id_, score, relevance) in enumerate(row, offset + 1)]
+        [_match(rank, where[id_], facts) for rank, (id_, facts) in enumerate(row, offset + 1)]
         for row in ([item for item in row if item[0] in where] for row in rows)
     ]
 
 
-def _listed(near: Neighbours, offset: int) -> list[tuple[int, float, float | None]]:
-    """Return the (id, score, relevance) of neighbours behind the first `offset`."""
-    ids, scores = near.ids[offset:].tolist(), near.scores[offset:].tolist()
-    relevance: list[float | None] = [None] * len(ids)
-    if near.relevance is not None:
-        relevance = [None if math.isnan(value) else value for value in near.relevance[offset:].tolist()]
-    return list(zip(ids, scores, relevance, strict=True))
+def _listed(near: Neighbours) -> list[tuple[int, dict[str, float | None]]]:
+    """Return the id of each neighbour with the fields of its match that are numbers."""
+    names = ("score", "relevance", "false_matches", "probability")
+    columns = [[None] * len(near.ids) if column is None else column.tolist() for column in near[1:]]
+    rows = zip(*columns, strict=True)
+    facts = [
+        {name: None if value is None or math.isnan(value) else value for name, value in zip(names, row, strict=True)}
+        for row in rows
+    ]
+    return list(zip(near.ids.tolist(), facts, strict=True))
 
 
 def _places(store: Store, view: View, ids: Sequence[int]) -> dict[int, list[tuple[Place, Path]]]:
@@ -151,10 +217,10 @@ def _places(store: Store, view: View, ids: Sequence[int]) -> dict[int, list[tupl
     return grouped
 
 
-def _match(rank: int, score: float, places: Sequence[tuple[Place, Path]], relevance: float | None) -> Match:
+def _match(rank: int, places: Sequence[tuple[Place, Path]], facts: dict[str, Any]) -> Match:
     (first, path), *others = places
     copies = tuple(copy for _, copy in others)
-    return Match(rank, score, path, first.image, first.width, first.height, copies, relevance)
+    return Match(rank, path=path, id=first.image, width=first.width, height=first.height, copies=copies, **facts)
 
 
 def known(store: Store, view: View, path: bytes) -> int | None:

@@ -72,6 +72,8 @@ class View:
     snapshot: VectorSnapshot
     live: Ids | None
     """The ids of all images where some vectors have none; None where every vector has one."""
+    kept: dict[str, Any]
+    """What was made of this state, for whoever asks it again."""
 
     def search(self, queries: Vectors, k: int, *, exact: bool = False) -> Hits:
         """Return the `k` nearest images of each query, at most as many as there are; surely those if `exact`."""
@@ -101,7 +103,7 @@ class Store:
         self._opened: tuple[tuple[str, ...], VectorSnapshot] | None = None
         self._healed: tuple[str, ...] = ()  # the segments whose structures were last tried to be rebuilt
         self._unmergeable = False  # damaged vectors were met, which stay as they are, and were said
-        self._live: tuple[int, Ids | None] | None = None
+        self._kept: tuple[int, dict[str, Any]] = (0, {})
         try:
             self._demand_format()
         except BaseException:
@@ -212,7 +214,13 @@ class Store:
         """
         with ExitStack() as stack:
             connection, generation, snapshot = self._latest(stack, heal=heal)
-            yield View(connection, generation, snapshot, self._alive(connection, generation))
+            with self._mutex:
+                if self._kept[0] != generation.number:
+                    self._kept = generation.number, {}
+                kept = self._kept[1]
+            if generation.vectors != generation.images and "live" not in kept:
+                kept["live"] = metadata.image_ids(connection)
+            yield View(connection, generation, snapshot, kept.get("live"), kept)
 
     def _latest(self, stack: ExitStack, *, heal: bool) -> tuple[sql.Connection, Generation, VectorSnapshot]:
         """Begin to read, anew where a writer committed and swept between refs and files."""
@@ -239,14 +247,6 @@ class Store:
         if heal:
             self._rebuild_structures(snapshot.damaged)
         return snapshot
-
-    def _alive(self, connection: sql.Connection, generation: Generation) -> Ids | None:
-        if generation.vectors == generation.images:
-            return None
-        with self._mutex:
-            if self._live is None or self._live[0] != generation.number:
-                self._live = generation.number, metadata.image_ids(connection)
-            return self._live[1]
 
     def _rebuild_structures(self, damaged: Sequence[str]) -> None:
         what = f"the search structure of {len(damaged)} of the index's segments was missing or damaged"

@@ -91,6 +91,10 @@ class Hits:
     """(queries, k), cosine in [-1, 1]; equal scores stand in ascending order of id."""
 
 
+LIKELY = 0.5
+"""Probability from which a match is a likely one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """One similar picture."""
@@ -108,12 +112,18 @@ class Match:
     """The same bytes at other places, in byte order."""
     relevance: float | None = None
     """What the rank follows, -1 to 1, if it is not the score: see `ranking.relevance`. None behind what was ranked."""
+    false_matches: float | None = None
+    """Unrelated pictures of the index that are to be expected to come as near; None where that was not asked for, or
+    the index has too few pictures to tell: see `cutoff`."""
+    probability: float | None = None
+    """How likely the match at this rank is related, 0 to 1; from 0.5 on it is a likely one. None as for that."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the match as JSON knows it: paths as text, with surrogate escapes where a name is not UTF-8."""
         row = {item.name: getattr(self, item.name) for item in fields(self)}
         row |= {"path": str(self.path), "copies": [str(path) for path in self.copies]}
-        return {name: value for name, value in row.items() if name != "relevance" or value is not None}
+        told = {"relevance", "false_matches", "probability"}
+        return {name: value for name, value in row.items() if name not in told or value is not None}
 
 
 @dataclass(frozen=True, slots=True)

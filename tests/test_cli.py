@@ -80,8 +80,9 @@ def test_the_table_has_rank_score_path_and_copies(home: Path) -> None:
     result = run("query", home / "photos" / "03.png", "-k", "13", "-i", home / "index")
     rows = lines(result.stdout)
     assert result.returncode == 0
-    assert rows[0] == "rank   score  path"
-    assert [row.split()[0] for row in rows[1:] if "also" not in row] == [str(rank) for rank in range(1, 13)]
+    assert rows[0] == "rank   score  likely  path"
+    ranks = [row.split()[0] for row in rows[1:] if "also" not in row and "---" not in row]
+    assert ranks == [str(rank) for rank in range(1, 13)]
     assert f"also {home}/photos/copy of 07.png" in result.stdout.decode()
     assert rf"{home}/photos/odd\n\xff.png" in result.stdout.decode()
     assert lines(result.stderr) == ["note: searched 13 pictures; 2 files could not be read"]
@@ -90,13 +91,27 @@ def test_the_table_has_rank_score_path_and_copies(home: Path) -> None:
 def test_json_lines_have_the_documented_keys(home: Path) -> None:
     result = run("query", home / "photos" / "03.png", "-k", "20", "--json", "-i", home / "index")
     rows = [json.loads(line) for line in lines(result.stdout)]
-    assert [list(row) for row in rows] == [["rank", "score", "path", "id", "width", "height", "copies"]] * 12
+    keys = ["rank", "score", "path", "id", "width", "height", "copies", "false_matches", "probability"]
+    assert [list(row) for row in rows] == [keys] * 12
     assert [row["rank"] for row in rows] == list(range(1, 13))
     assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
     by_name = {Path(row["path"]).name: row for row in rows}
     assert by_name["07.png"]["copies"] == [str(home / "photos" / "copy of 07.png")]
     odd = next(row["path"] for row in rows if "odd" in row["path"])
     assert os.fsencode(odd) == os.fsencode(home) + b"/photos/odd\n\xff.png"  # surrogate escapes keep the bytes
+
+
+def test_a_line_is_drawn_where_likely_matches_end_and_auto_ends_there(home: Path) -> None:
+    query = ("query", home / "photos" / "03.png", "-k", "20", "-i", home / "index")
+    likely = sum(json.loads(line)["probability"] >= 0.5 for line in lines(run(*query, "--json").stdout))
+    rows = [row for row in lines(run(*query).stdout)[1:] if "also" not in row]
+    assert ["---" in row for row in rows] == [number == likely for number in range(13)]
+    found = run(*query, "--auto", "--paths")
+    assert len(lines(found.stdout)) == likely
+    assert found.returncode == (0 if likely else 1)
+    none = run(*query, "--auto", "--offset", str(likely))
+    assert (none.returncode, none.stdout) == (1, b"")
+    assert "note: nothing likely found; without --auto, the nearest are shown" in lines(none.stderr)
 
 
 def test_csv_paths_and_nul_hold_the_raw_bytes(home: Path) -> None:

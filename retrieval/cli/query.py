@@ -27,7 +27,7 @@ from retrieval.cli.options import (
 )
 from retrieval.cli.output import note, note_timing, put, write
 from retrieval.errors import BadInput
-from retrieval.types import EXACT, Coverage, Match, Timing, displayed
+from retrieval.types import EXACT, LIKELY, Coverage, Match, Timing, displayed
 
 
 def query(
@@ -42,6 +42,7 @@ def query(
     include_self: Annotated[bool, typer.Option("--include-self", help="Let IMAGE be a result.")] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Look at every vector; say what the index finds.")] = False,
     ranking: Ranking = "auto",
+    auto: Annotated[bool, typer.Option("--auto", help="Only likely matches; exit with 1 where there is none.")] = False,
     index: Folder = DEFAULT_FOLDER,
     backbone: Backbone = None,
     weights: Weights = None,
@@ -66,10 +67,10 @@ def query(
     with opened:
         asked = sys.stdin.buffer.read() if image == "-" else image
         how: dict[str, Any] = {"offset": offset, "min_score": min_score, "include_self": include_self}
-        how["ranking"] = ranking
-        matches = opened.search(asked, k, **how, exact=exact, timing=spent)
+        how |= {"ranking": ranking, "auto": auto}
+        matches = opened.search(asked, k, **how, exact=exact, judge=True, timing=spent)
         if exact and any(part.form != EXACT for part in opened.info().search):
-            how["ranking"] = "none"
+            how |= {"ranking": "none", "auto": False}
             _note_recall(opened.search(asked, k, **how, exact=True), opened.search(asked, k, **how))
         coverage = opened.coverage()
     (chosen or [_put_table])[0](matches)
@@ -78,8 +79,14 @@ def query(
         spent.add("total", since_start())
         note_timing(spent)
     if not matches:
-        note("nothing found" if coverage.images else "the index is empty")
+        note(_nothing(coverage, auto=auto))
         raise typer.Exit(1)
+
+
+def _nothing(coverage: Coverage, *, auto: bool) -> str:
+    if not coverage.images:
+        return "the index is empty"
+    return "nothing likely found; without --auto, the nearest are shown" if auto else "nothing found"
 
 
 def since_start() -> float:
@@ -106,13 +113,20 @@ def _note_coverage(coverage: Coverage) -> None:
 
 def _put_table(matches: list[Match]) -> None:
     ranked = any(match.relevance is not None for match in matches)
+    judged = any(match.probability is not None for match in matches)
     if matches:
-        put("rank   score  relevance  path" if ranked else "rank   score  path")
+        put("rank   score  " + "relevance  " * ranked + "likely  " * judged + "path")
+    likely = True
     for match in matches:
-        relevance = f"{'' if match.relevance is None else format(match.relevance, '.4f'):>9}  " if ranked else ""
-        put(f"{match.rank:>4}  {match.score:>6.4f}  {relevance}{displayed(match.path)}")
+        if likely and match.probability is not None and match.probability < LIKELY:
+            likely = False
+            put(f"{'':->6}{' below, no match is likely ':-<48}")
+        columns = f"{match.rank:>4}  {match.score:>6.4f}  "
+        columns += f"{'' if match.relevance is None else format(match.relevance, '.4f'):>9}  " * ranked
+        columns += f"{'' if match.probability is None else format(match.probability, '.0%'):>6}  " * judged
+        put(f"{columns}{displayed(match.path)}")
         for copy in match.copies:
-            put(f"{'':>14}{' ' * len(relevance)}also {displayed(copy)}")
+            put(f"{'':>{len(columns)}}also {displayed(copy)}")
 
 
 def _put_json(matches: list[Match]) -> None:
@@ -124,7 +138,8 @@ def _put_csv(matches: list[Match]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     columns = ["rank", "score", "path", "id", "width", "height", "copies"]
-    columns += ["relevance"] * any(match.relevance is not None for match in matches)
+    told = ("relevance", "false_matches", "probability")
+    columns += [name for name in told if any(getattr(match, name) is not None for match in matches)]
     writer.writerow(columns)
     for match in matches:
         row = match.as_dict()
