@@ -585,8 +585,8 @@ class TestEvaluate:
             run("info", "-i", tmp_path / "index").stdout
         )
         asked = ["query", labelled / "photos/red/0.png", "-i", tmp_path / "index", "-k", "3"]
-        assert lines(run(*asked).stdout)[0] == "rank   score  path"
-        assert lines(run(*asked, "--ranking", "expansion").stdout)[0] == "rank   score  relevance  path"
+        assert lines(run(*asked).stdout)[0] == "rank   score  likely  path"
+        assert lines(run(*asked, "--ranking", "expansion").stdout)[0] == "rank   score  relevance  likely  path"
         header, *rows = csv.DictReader(io.StringIO(run(*asked, "--ranking", "expansion", "--csv").stdout.decode()))
         assert {"relevance", "copies"} < set(header)
         assert len(rows) == 2
