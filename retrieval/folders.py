@@ -6,7 +6,9 @@ import re
 import stat
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrieval.errors import BadInput, reason_of
@@ -168,3 +170,13 @@ def _spelled_out(stars: re.Match[str]) -> str:
 def hidden(name: bytes) -> bool:
     """Tell whether a scan passes over files and folders of that name."""
     return name.startswith(b".") or name in RUBBISH
+
+
+def size(folder: Path) -> int:
+    """Return how many bytes are below `folder`."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # a file of SQLite's or a writer's that is gone again
+                total += (Path(place) / name).stat().st_size
+    return total

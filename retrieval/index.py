@@ -1,20 +1,21 @@
 """The facade: an index of images, as a person thinks of it."""
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from retrieval import backbones, metadata, model, roots
+from retrieval import backbones, folders, metadata, model, roots, tags
 from retrieval.errors import BadInput, IndexDamaged, RetrievalError
 from retrieval.model import Model
 from retrieval.runtimes import AUTO, Encoder, Execution
 from retrieval.store import RANKING, SEARCH, Change, Store
 from retrieval.types import (
-    EXACT,
     Coverage,
     Failure,
     Info,
@@ -22,16 +23,20 @@ from retrieval.types import (
     Progress,
     Report,
     RootInfo,
-    SearchForm,
     Timing,
+    added_up,
     displayed,
 )
 from retrieval.update import Settings, Update
+from retrieval.vectors import Form
 from retrieval.weights import choose
 
 if TYPE_CHECKING:
     from retrieval.query import Neighbours, Query
     from retrieval.verify import Verification
+
+
+log = logging.getLogger("retrieval")
 
 
 class Index:
@@ -83,7 +88,7 @@ class Index:
         """
         execution = Execution.of(runtime, precision, threads)
         Store.refuse_existing(Path(path))
-        settings = {"float16": float16 or None, SEARCH: _form(faiss, recall) or None}
+        settings = {"float16": float16 or None, SEARCH: Form.given(faiss, recall) or None}
         if encoder is not None:
             made = Store.create(Path(path), model.described(encoder, None, ""), settings)
             return cls(made, execution, encoder=encoder)
@@ -124,7 +129,7 @@ class Index:
             index._model.demand(backbone, {"input_size": input_size, "alpha": alpha, "minimalistic": minimalistic})
         try:
             index._demand(float16=float16)
-            index._store.choose(**_form(faiss, recall))
+            index._store.choose(**Form.given(faiss, recall))
         except BaseException:
             index.close()
             raise
@@ -187,7 +192,18 @@ class Index:
             self._store.settle()
             if prune and not spot.below and not os.path.isdir(spot.place):
                 self._store.edit(metadata.delete_root, spot.root)
+            if report.added or report.changed or report.gone or report.removed:
+                self._tag()
         return report
+
+    def _tag(self) -> None:
+        """Tag what is new, if the weights have a classifier, which nothing else depends on."""
+        try:
+            backbone, weights = self._model.backbone, Path(os.fsdecode(self._model.row["weights"]))
+            classes = None if backbone is None else tags.classifier(weights, self._model.row["dim"])
+            tags.update(self._store, classes)
+        except RetrievalError as error:
+            log.warning("the pictures could not be tagged: %s", error)
 
     def _remember_model(self, known: dict[str, Any]) -> None:
         """Keep what is new about the model since its row was `known`: where its weights are, how it was compiled."""
@@ -213,6 +229,7 @@ class Index:
             self._store.settle()  # most may be gone, and with them the structure that they were in
             if not spot.below:
                 self._store.edit(metadata.delete_root, spot.root)
+            tags.update(self._store, None)
         return Report(removed=len(forget))
 
     def compact(self) -> None:
@@ -284,6 +301,25 @@ class Index:
                     results += query.matches(self._store, view, found, offset)
         return results
 
+    def tagged(self, words: str, k: int = 10, *, offset: int = 0) -> list[Match]:
+        """Return the pictures tagged with a class that has all the `words` in its name, best first, with their tags.
+
+        `score` is that of the tag. A word may have another ending. Raises `BadInput` where there is no such class, or
+        no tag at all: tags come from weights that have their classifier on top (see `tags`).
+        """
+        from retrieval import query
+
+        found = tags.search(self._store, words, offset + k)
+        with self._store.reading() as view:
+            near = query.Neighbours.of(found)
+            matches = query.matches(self._store, view, [near], offset)[0]
+        return self.with_tags(matches)
+
+    def with_tags(self, matches: Sequence[Match]) -> list[Match]:
+        """Return `matches` with their `tags`, where the index has some."""
+        told = tags.of(self._store, [match.id for match in matches])
+        return [replace(match, tags=told.get(match.id, ())) for match in matches]
+
     def neighbours(
         self, queries: "Iterable[Query]", k: int = 10, *, exact: bool = False, ranking: str = backbones.AUTO
     ) -> "Iterator[Neighbours]":
@@ -333,21 +369,17 @@ class Index:
             backbone=str(self._model),
             dim=self._model.row["dim"],
             roots=self.folders(),
-            search=_added_up(forms),
+            search=added_up(forms),
             ranking=ranking,
             parity=(model.stored_facts(self._store) or {}).get("parity"),
             offline=coverage.offline,
             failures=coverage.unreadable,
-            bytes=_bytes(self._store.folder),
+            bytes=folders.size(self._store.folder),
         )
 
     def folders(self) -> tuple[RootInfo, ...]:
         """Return the folders that were indexed."""
-        with self._store.connection() as connection:
-            return tuple(
-                RootInfo(roots.path_of(place, b""), metadata.count_below(connection, root), os.path.isdir(place))
-                for root, place in roots.places(self._store, connection).items()
-            )
+        return roots.folders_of(self._store)
 
     def images(self, folder: str | os.PathLike[str] | None = None) -> Iterator[tuple[int, Path]]:
         """Yield the id and the path of every place of a picture, in byte order; of those below `folder` if given.
@@ -379,29 +411,6 @@ class Index:
             at = roots.places(self._store, connection)
             for row in metadata.unreadable_files(connection):
                 yield Failure(roots.path_of(at[row.root], row.path), row.reason or "")
-
-
-def _added_up(forms: Sequence[SearchForm]) -> tuple[SearchForm, ...]:
-    """Return `forms`, largest first; what has no structure is one of them."""
-    rest = sum(form.vectors for form in forms if form.form == EXACT)
-    parts = [form for form in forms if form.form != EXACT] + [SearchForm(EXACT, rest)] * bool(rest)
-    return tuple(sorted(parts, key=lambda form: -form.vectors))
-
-
-def _bytes(folder: Path) -> int:
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with suppress(OSError):  # a file of SQLite's or a writer's that is gone again
-                total += (Path(place) / name).stat().st_size
-    return total
-
-
-def _form(faiss: str | None, recall: float | None) -> dict[str, Any]:
-    """Return what of a form was given; `BadInput` for a recall that is none."""
-    if recall is not None and not 0 < recall <= 1:
-        raise BadInput(f"a recall is over 0 and at most 1, not {recall}")
-    return {name: value for name, value in (("factory", faiss), ("recall", recall)) if value is not None}
 
 
 def _text(path: str | os.PathLike[str] | None) -> str | None:

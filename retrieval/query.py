@@ -52,6 +52,12 @@ class Neighbours(NamedTuple):
     probability: NDArray[np.float64] | None = None
     """How likely the match at each rank is related; there where `false` is."""
 
+    @classmethod
+    def of(cls, found: Sequence[tuple[int, float]]) -> "Neighbours":
+        """Return those with these ids and scores."""
+        ids, scores = ([pair[column] for pair in found] for column in (0, 1))
+        return cls(np.array(ids, dtype=np.int64), np.array(scores, dtype=np.float32))
+
     def at(self, places: NDArray[np.int64] | slice) -> "Neighbours":
         """Return those at some places, in that order."""
         rest = [None if column is None else column[places] for column in (self.relevance, self.false, self.probability)]

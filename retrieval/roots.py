@@ -14,7 +14,7 @@ from retrieval import folders, metadata
 from retrieval.errors import BadInput
 from retrieval.metadata import Root
 from retrieval.store import Store
-from retrieval.types import displayed
+from retrieval.types import RootInfo, displayed
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,15 @@ def places(store: Store, connection: sql.Connection) -> dict[int, bytes]:
     """Return where each root is now, absolute, in byte order of the paths that they had when they were last updated."""
     home = _home(store)
     return {root.id: _place(home, root) for root in metadata.all_roots(connection)}
+
+
+def folders_of(store: Store) -> tuple[RootInfo, ...]:
+    """Return the roots as a person knows them."""
+    with store.connection() as connection:
+        return tuple(
+            RootInfo(path_of(place, b""), metadata.count_below(connection, root), os.path.isdir(place))
+            for root, place in places(store, connection).items()
+        )
 
 
 def locate(store: Store, connection: sql.Connection, path: bytes) -> Spot | None:

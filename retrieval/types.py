@@ -6,7 +6,7 @@ Paths below a root are bytes, as the file system gives them, so that any name is
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -91,6 +91,16 @@ class Hits:
     """(queries, k), cosine in [-1, 1]; equal scores stand in ascending order of id."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A class that a picture was found to be of, by its network."""
+
+    name: str
+    """As ImageNet calls it: `golden retriever`."""
+    score: float
+    """Cosine of the picture's vector and the direction of the class, -1 to 1."""
+
+
 LIKELY = 0.5
 """Probability from which a match is a likely one."""
 
@@ -117,12 +127,15 @@ class Match:
     the index has too few pictures to tell: see `cutoff`."""
     probability: float | None = None
     """How likely the match at this rank is related, 0 to 1; from 0.5 on it is a likely one. None as for that."""
+    tags: tuple[Tag, ...] = ()
+    """What it was found to be, best first; where that was asked for, and the network tells classes."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the match as JSON knows it: paths as text, with surrogate escapes where a name is not UTF-8."""
         row = {item.name: getattr(self, item.name) for item in fields(self)}
         row |= {"path": str(self.path), "copies": [str(path) for path in self.copies]}
-        told = {"relevance", "false_matches", "probability"}
+        row["tags"] = [asdict(tag) for tag in self.tags] or None
+        told = {"relevance", "false_matches", "probability", "tags"}
         return {name: value for name, value in row.items() if name not in told or value is not None}
 
 
@@ -241,6 +254,13 @@ class SearchForm:
     held out when it was made. Pictures unlike those of the index may find fewer; `exact` finds all."""
     target: float = 1.0
     """The recall that was asked for. A structure that found less is not used: all of its vectors are looked at."""
+
+
+def added_up(forms: Sequence[SearchForm]) -> tuple[SearchForm, ...]:
+    """Return `forms`, largest first; what has no structure is one of them."""
+    rest = sum(form.vectors for form in forms if form.form == EXACT)
+    parts = [form for form in forms if form.form != EXACT] + [SearchForm(EXACT, rest)] * bool(rest)
+    return tuple(sorted(parts, key=lambda form: -form.vectors))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ FLOORS = [
     {"metadata", "migrations", "vectors", "folders", "images", "weights"},
     {"runtimes", "ranking", "cutoff"},
     {"store", "pipeline", "compiled"},
-    {"roots", "model", "verify"},
+    {"roots", "model", "verify", "tags"},
     {"update", "derived"},
     {"query"},
     {"index"},

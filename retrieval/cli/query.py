@@ -31,7 +31,7 @@ from retrieval.types import EXACT, LIKELY, Coverage, Match, Timing, displayed
 
 
 def query(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture, or - for one on stdin.")],
+    image: Annotated[str | None, typer.Argument(metavar="[IMAGE]", help="A picture, or - for one on stdin.")] = None,
     k: Annotated[int, typer.Option("-k", "--top", min=1, help="How many.")] = 10,
     offset: Annotated[int, typer.Option(min=0, help="Leave out that many of the first.")] = 0,
     min_score: Annotated[float | None, typer.Option(help="Leave out what scores less (-1 to 1).")] = None,
@@ -42,6 +42,7 @@ def query(
     include_self: Annotated[bool, typer.Option("--include-self", help="Let IMAGE be a result.")] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Look at every vector; say what the index finds.")] = False,
     ranking: Ranking = "auto",
+    tag: Annotated[str | None, typer.Option(metavar="WORDS", help="Pictures of a class, in place of IMAGE.")] = None,
     auto: Annotated[bool, typer.Option("--auto", help="Only likely matches; exit with 1 where there is none.")] = False,
     index: Folder = DEFAULT_FOLDER,
     backbone: Backbone = None,
@@ -53,11 +54,16 @@ def query(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Print the pictures most similar to IMAGE, which need not be in the index; exit with 1 where there is none."""
+    """Print the pictures most similar to IMAGE, which need not be in the index; exit with 1 where there is none.
+
+    With --tag "golden retriever", those that the network takes for one, if its weights tell classes.
+    """
     forms = {_put_json: json_lines, _put_csv: csv_rows, _put_lines: paths and not nul, _put_nul: nul}
     chosen = [form for form, wanted in forms.items() if wanted]
     if len(chosen) > 1:
         raise BadInput("only one of --json, --csv, --paths and -0 can be given")
+    if (image is None) == (tag is None):
+        raise BadInput("give either an IMAGE or --tag WORDS")
     options: dict[str, Any] = {"backbone": backbone, "weights": weights}
     options |= {"runtime": runtime, "precision": precision, "threads": threads}
     spent = Timing()
@@ -65,11 +71,14 @@ def query(
     with spent.of("open"):
         opened = plugins.load("api:Index").open(index, **options)
     with opened:
-        asked = sys.stdin.buffer.read() if image == "-" else image
+        asked = sys.stdin.buffer.read() if image == "-" else image or ""
         how: dict[str, Any] = {"offset": offset, "min_score": min_score, "include_self": include_self}
         how |= {"ranking": ranking, "auto": auto}
-        matches = opened.search(asked, k, **how, exact=exact, judge=True, timing=spent)
-        if exact and any(part.form != EXACT for part in opened.info().search):
+        if tag is not None:
+            matches = opened.tagged(tag, k, offset=offset)
+        else:
+            matches = opened.with_tags(opened.search(asked, k, **how, exact=exact, judge=True, timing=spent))
+        if exact and tag is None and any(part.form != EXACT for part in opened.info().search):
             how |= {"ranking": "none", "auto": False}
             _note_recall(opened.search(asked, k, **how, exact=True), opened.search(asked, k, **how))
         coverage = opened.coverage()
@@ -114,8 +123,10 @@ def _note_coverage(coverage: Coverage) -> None:
 def _put_table(matches: list[Match]) -> None:
     ranked = any(match.relevance is not None for match in matches)
     judged = any(match.probability is not None for match in matches)
+    width = max((len(match.tags[0].name) for match in matches if match.tags), default=0)
     if matches:
-        put("rank   score  " + "relevance  " * ranked + "likely  " * judged + "path")
+        tags = f"{'tag':<{width}}  " * bool(width)
+        put("rank   score  " + "relevance  " * ranked + "likely  " * judged + f"{tags}path")
     likely = True
     for match in matches:
         if likely and match.probability is not None and match.probability < LIKELY:
@@ -124,6 +135,7 @@ def _put_table(matches: list[Match]) -> None:
         columns = f"{match.rank:>4}  {match.score:>6.4f}  "
         columns += f"{'' if match.relevance is None else format(match.relevance, '.4f'):>9}  " * ranked
         columns += f"{'' if match.probability is None else format(match.probability, '.0%'):>6}  " * judged
+        columns += f"{match.tags[0].name if match.tags else '':<{width}}  " * bool(width)
         put(f"{columns}{displayed(match.path)}")
         for copy in match.copies:
             put(f"{'':>{len(columns)}}also {displayed(copy)}")
@@ -140,10 +152,11 @@ def _put_csv(matches: list[Match]) -> None:
     columns = ["rank", "score", "path", "id", "width", "height", "copies"]
     told = ("relevance", "false_matches", "probability")
     columns += [name for name in told if any(getattr(match, name) is not None for match in matches)]
+    columns += ["tags"] * any(match.tags for match in matches)
     writer.writerow(columns)
     for match in matches:
         row = match.as_dict()
-        row["copies"] = json.dumps(row["copies"])
+        row |= {name: json.dumps(row[name]) for name in ("copies", "tags") if name in row}
         writer.writerow(row.get(column, "") for column in columns)
     write(text.getvalue().encode("utf-8", "surrogateescape"))
 

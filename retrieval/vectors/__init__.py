@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any, Protocol, Self
 
 from retrieval import plugins
+from retrieval.errors import BadInput
 from retrieval.types import EXACT, Hits, Ids, SearchForm, Vectors
 
 AUTO, FLAT = "auto", "flat"
@@ -36,6 +37,13 @@ class Form:
         """Return what a setting says, less what a later version says besides."""
         known = {item.name for item in fields(cls)}
         return cls(**{name: value for name, value in (setting or {}).items() if name in known})
+
+    @staticmethod
+    def given(factory: str | None, recall: float | None) -> dict[str, Any]:
+        """Return what of a form was given; `BadInput` for a recall that is none."""
+        if recall is not None and not 0 < recall <= 1:
+            raise BadInput(f"a recall is over 0 and at most 1, not {recall}")
+        return {name: value for name, value in (("factory", factory), ("recall", recall)) if value is not None}
 
     def check(self, dim: int, count: int) -> None:
         """Raise `BadInput` for a form that FAISS cannot make of so many vectors; 0 stands for any number."""

@@ -1,0 +1,135 @@
+"""Classes of pictures by the classifier of their network: made of stored vectors, searched by words, kept true."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from retrieval import BadInput, Index, IndexDamaged, tags
+from retrieval.types import Tag
+from tests.contracts.vectors import normalised
+from tests.fakes import ColourEncoder, picture, put
+
+WHOLE = "weights/mobilenet_v2_1.0_224_with_top.weights.h5"
+CLASSES = {"red": (1, 0, 0), "dark green": (0, 1, 0), "green apple": (0.2, 1, 0), "blue": (0, 0, 1), "grey": (1, 1, 1),
+           "violet": (1, 0, 1)}  # fmt: skip
+
+
+def directions() -> np.ndarray:
+    """The directions of `CLASSES` among the vectors of a `ColourEncoder`."""
+    return normalised(np.array([[*colour * 4, 0.2] for colour in CLASSES.values()]))
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Index]:
+    for number in range(4):
+        put(tmp_path / f"photos/red{number}.png", picture((250, 10 * number, 0)))
+        put(tmp_path / f"photos/green{number}.png", picture((10 * number, 250, 0)))
+    with Index.create(tmp_path / "index", encoder=ColourEncoder()) as index:
+        index.add(tmp_path / "photos")
+        yield index
+
+
+def tag(index: Index) -> None:
+    with index._store.writing():
+        tags.update(index._store, tags.Classifier(list(CLASSES), directions()))
+
+
+def names(found: list[object]) -> list[str]:
+    return [match.path.name for match in found]
+
+
+def test_the_classes_with_the_largest_cosines_are_kept_and_found(index: Index) -> None:
+    tag(index)
+    assert names(index.tagged("red", 4)) == ["red0.png", "red1.png", "red2.png", "red3.png"]
+    found = index.tagged("red", 1)[0]
+    assert [one.name for one in found.tags][:2] == ["red", "violet"]
+    assert len(found.tags) == tags.BEST
+    vector = ColourEncoder().images(np.full((1, 8, 8, 3), (250, 0, 0), np.uint8))[0]
+    assert found.tags[0] == Tag("red", pytest.approx(float(vector @ directions()[0]), abs=1e-6))
+    assert found.score == pytest.approx(found.tags[0].score)
+    assert index.with_tags(index.search(found, 1))[0].tags[0].name == "red"
+
+
+def test_words_are_words_of_a_name_in_any_form_and_order(index: Index) -> None:
+    tag(index)
+    assert names(index.tagged("Apples, green!", 1)) == ["green3.png"]  # the yellowest of them
+    green = index.tagged("green", 8)  # two classes, the better one counts
+    assert set(names(green)[:4]) == {f"green{number}.png" for number in range(4)}
+    assert [match.score for match in green] == sorted((match.score for match in green), reverse=True)
+    assert index.tagged("green", 3, offset=2) == green[2:5]
+    with pytest.raises(BadInput, match="no class is called 'gren'") as error:
+        index.tagged("gren")
+    assert "green" in error.value.hint or "red" in error.value.hint
+    for nothing in ("", '"', "green OR", "NOT *"):
+        with pytest.raises(BadInput, match="no class is called"):
+            index.tagged(nothing)
+
+
+def test_an_index_without_tags_says_so(index: Index) -> None:
+    with pytest.raises(BadInput, match="the pictures have no tags"):
+        index.tagged("red")
+    assert index.with_tags(index.search(picture((250, 0, 0)), 1))[0].tags == ()
+
+
+def test_they_follow_what_is_added_and_removed(index: Index, tmp_path: Path) -> None:
+    tag(index)
+    (tmp_path / "photos/red0.png").unlink()
+    put(tmp_path / "photos/red9.png", picture((255, 1, 1)))
+    index.add(tmp_path / "photos")
+    assert "red0.png" not in names(index.tagged("red", 8))
+    tag(index)
+    assert "red9.png" in names(index.tagged("red", 8))
+    index.remove(tmp_path / "photos")
+    assert index.tagged("red", 8) == []
+
+
+def test_damage_is_said_and_mended_by_the_next_update(index: Index, tmp_path: Path) -> None:
+    tag(index)
+    place = tmp_path / "index" / tags.DATABASE
+    place.write_bytes(b"no database" * 1000)
+    with pytest.raises(IndexDamaged, match="the tags of the index are damaged"):
+        index.tagged("red")
+    with pytest.raises(IndexDamaged):
+        tag(index)
+    tag(index)
+    assert len(index.tagged("red", 4)) == 4
+    assert index.verify().whole
+
+
+def test_a_classifier_is_read_from_a_file_of_weights(tmp_path: Path) -> None:
+    path, table = tmp_path / "net.weights.h5", tmp_path / tags.TABLE
+    matrix = np.random.default_rng(0).standard_normal((13, 6)).astype(np.float32)
+    nowhere = {"KERAS_HOME": str(tmp_path / "none")}
+
+    def write(shape: tuple[int, ...]) -> None:
+        with h5py.File(path, "w") as file:
+            file["layers/conv/vars/0"] = np.zeros((13, 6))  # no bias beside it
+            file["layers/dense/vars/0"] = matrix.reshape(shape)
+            file["layers/dense/vars/1"] = np.zeros(6)
+
+    for shape in ((13, 6), (1, 1, 13, 6)):
+        write(shape)
+        table.write_text(json.dumps({number: [f"n{number}", name] for number, name in enumerate("ab_cdef"[:6])}))
+        found = tags.classifier(path, 13, nowhere)
+        assert found is not None
+        assert found.names[2] == " "
+        assert found.directions == pytest.approx(normalised(matrix.T), abs=1e-6)
+        assert tags.classifier(path, 12, nowhere) is None  # another network's
+        table.unlink()
+        assert tags.classifier(path, 13, nowhere) is None
+    table.write_text("[1, 2")
+    with pytest.raises(BadInput, match="is no table of classes"):
+        tags.classifier(path, 13, nowhere)
+
+
+def test_photographs_are_found_by_the_names_of_what_they_show(shared: Callable[[str], Path], tmp_path: Path) -> None:
+    photos = sorted(shared("images/photos").glob("*"))
+    with Index.create(tmp_path / "index", backbone="mobilenet_v2", weights=shared(WHOLE)) as index:
+        index.add(shared("images/photos"))
+        found = [photo in [match.path for match in index.tagged(photo.stem.replace("_", " "), 3)] for photo in photos]
+    assert len(photos) == 200
+    assert np.mean(found) >= 0.9  # 0.96
