@@ -5,6 +5,7 @@ No Keras in here: what a backbone is can be said without loading one.
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from typing import Any
@@ -99,6 +100,9 @@ PUBLISHED_ALPHAS = {
     "mobilenet_v3": (0.75, 1.0),
 }
 """Family -> alphas for which Keras has weights; a minimalistic MobileNetV3 has them for 1.0 only."""
+
+MOST_GEM = 10
+"""Largest exponent of a generalised mean: it is nearly the maximum by then, and powers overflow beyond."""
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "mobilenet": {"alpha": 1.0},
@@ -216,6 +220,7 @@ class Backbone:
     minimalistic: bool | None = None
     """MobileNetV3 without its advanced units; None for the other families."""
     pooling: str = "avg"
+    """How a map of features becomes a vector: "avg", "max", or "gem3" for a generalised mean with the exponent 3."""
 
     @classmethod
     def choose(
@@ -225,6 +230,7 @@ class Backbone:
         input_size: int | None = None,
         alpha: float | None = None,
         minimalistic: bool | None = None,
+        pooling: str | None = None,
     ) -> "Backbone":
         """Return the backbone `name`, or the own model that a path ending in `.keras` names, with the options given.
 
@@ -239,6 +245,8 @@ class Backbone:
             chosen = chosen.having("alpha", float(alpha))  # a float, for 1 and 1.0 are one fingerprint
         if minimalistic is not None:
             chosen = chosen.having("minimalistic", minimalistic)
+        if pooling is not None:
+            chosen = chosen.pooled(pooling)
         return chosen if input_size is None else chosen.sized((input_size, input_size))
 
     def having(self, option: str, value: Any) -> "Backbone":  # noqa: ANN401 - each option has a type of its own
@@ -249,6 +257,25 @@ class Backbone:
         if option == "alpha" and value <= 0:
             raise BadInput(f"alpha must be more than 0, not {value:g}")
         return replace(self, **{option: value})
+
+    def pooled(self, pooling: str) -> "Backbone":
+        """Return the same with another pooling: "avg", "max", "gem" or "gem" and its exponent; `BadInput`.
+
+        The generalised mean (Radenović et al. 2018, Fine-tuning CNN image retrieval with no human annotation) is that
+        paper's, whose exponent is 3 unless it is said.
+        """
+        if (self.is_model or self.name == MINI) and pooling != self.pooling:
+            raise BadInput(f"{self} pools by itself", hint="leave --pooling away")
+        found = re.fullmatch(r"avg|max|gem(\d+(?:\.\d+)?)?", pooling)
+        exponent = float(found[1] or 3) if found and pooling.startswith("gem") else 1
+        if found is None or not 1 <= exponent <= MOST_GEM:
+            raise BadInput(f"there is no pooling {pooling}", hint=f"avg, max, gem, or gem1 to gem{MOST_GEM}")
+        return replace(self, pooling=f"gem{exponent:g}" if pooling.startswith("gem") else pooling)
+
+    @property
+    def gem(self) -> float | None:
+        """The exponent of its generalised mean, None for other poolings."""
+        return float(self.pooling.removeprefix("gem")) if self.pooling.startswith("gem") else None
 
     def sized(self, input_size: tuple[int, int]) -> "Backbone":
         """Return the same with another input size; `BadInput` where that is too small."""
@@ -334,4 +361,6 @@ class Backbone:
         ]
         if self.input_size != (self.architecture.size,) * 2:
             changed.append(f"{self.input_size[0]}x{self.input_size[1]} pixels")
+        if self.pooling != "avg":
+            changed.append(f"{self.pooling} pooling")
         return self.name + (f" ({', '.join(changed)})" if changed else "")

@@ -20,28 +20,37 @@ from retrieval.index import Index
 from retrieval.ranking import AUTO, check
 from retrieval.types import SearchForm, displayed
 
+FORM = re.compile(
+    r"(?P<backbone>.*\.keras|[^@+:/]+)(@(?P<size>\d+))?(\+(?P<pooling>[\w.]+))?(:(?P<ranking>\w+))?(/(?P<faiss>.+))?"
+)
 TIMED = 30
 """Queries of which the median time is told."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A way to index: a backbone, the side of its input, the form of its search structures."""
+    """A way to index and to rank: a backbone, the side of its input, its pooling, a ranking, a form of structures."""
 
     name: str
     """As it was asked for."""
     backbone: str
     input_size: int | None = None
     faiss: str | None = None
+    pooling: str | None = None
+    ranking: str | None = None
+    """None for that of the whole comparison."""
 
     @classmethod
     def parsed(cls, text: str) -> "Variant":
-        """Understand `BACKBONE[@PIXELS][/FAISS]`, as in `mobilenet_v2@160/HNSW32,SQ8`; `BadInput`."""
-        found = re.fullmatch(r"(?P<backbone>.*\.keras|[^@/]+)(@(?P<size>\d+))?(/(?P<faiss>.+))?", text.strip())
+        """Understand `BACKBONE[@PIXELS][+POOLING][:RANKING][/FAISS]`, as in `mobilenet_v2@160+gem`; `BadInput`."""
+        found = FORM.fullmatch(text.strip())
         if found is None:
-            raise BadInput(f"{text} is no way to index", hint="BACKBONE[@PIXELS][/FAISS], as in mobilenet_v2@160")
-        size = found["size"]
-        return cls(text.strip(), found["backbone"], None if size is None else int(size), found["faiss"])
+            raise BadInput(f"{text} is no way to index", hint="as in mobilenet_v2@160+gem:expansion/HNSW32,SQ8")
+        given = found.groupdict()
+        size = None if given["size"] is None else int(given["size"])
+        if given["ranking"] is not None:
+            check(given["ranking"])
+        return cls(text.strip(), given["backbone"], size, given["faiss"], given["pooling"], given["ranking"])
 
 
 def parsed(text: str) -> list[Variant]:
@@ -56,7 +65,7 @@ def parsed(text: str) -> list[Variant]:
 
 
 def _names_backbone(text: str) -> bool:
-    name = re.split("[@/]", text.strip())[0]
+    name = re.split("[@+:/]", text.strip())[0]
     try:
         backbones.architecture(name)
     except UnknownBackbone:
@@ -116,20 +125,19 @@ def compared(
     Raises what these, `Index.add` and `truth` raise.
     """
     check(ranking)
-    how: dict[str, Any] = {"exact": exact, "ranking": ranking}
     with ExitStack() as stack:
         made = []
         for variant in variants:
             place = stack.enter_context(TemporaryDirectory(prefix="retrieval-"))
-            index = Index.create(
-                place, backbone=variant.backbone, input_size=variant.input_size, faiss=variant.faiss, **options
-            )
+            given = {name: getattr(variant, name) for name in ("backbone", "input_size", "pooling", "faiss")}
+            index = Index.create(place, **given, **options)
             made.append((variant, Path(place), stack.enter_context(index)))
         for variant, home, index in made:
             watching(variant.name)
             rate = _indexed(index, folder)
             index.compact()  # superseded files are no cost of the variant
             size = sum(path.stat().st_size for path in (home / "vectors").iterdir()) / index.info().vectors
+            how: dict[str, Any] = {"exact": exact, "ranking": variant.ranking or ranking}
             found = evaluate.evaluate(index, truth(index), **how)
             yield Outcome(variant, found, rate, size, _query_ms(index, **how), index.info().search)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from retrieval import backbones, folders, metadata, model, roots, tags
 from retrieval.errors import BadInput, IndexDamaged, RetrievalError
@@ -32,7 +32,7 @@ from retrieval.vectors import Form
 from retrieval.weights import choose
 
 if TYPE_CHECKING:
-    from retrieval.query import Neighbours, Query
+    from retrieval.query import Neighbours, Query, SearchOptions
     from retrieval.verify import Verification
 
 
@@ -68,6 +68,7 @@ class Index:
         input_size: int | None = None,
         alpha: float | None = None,
         minimalistic: bool | None = None,
+        pooling: str | None = None,
         encoder: Encoder | None = None,
         runtime: str = AUTO,
         precision: str = AUTO,
@@ -82,9 +83,9 @@ class Index:
         vector or a map of features; "auto" is the best whose weights are on this machine, else mini, and nothing is
         downloaded for it; where `weights` are given, it is mobilenet_v2. `weights` is a file, "random", or None for the
         places that `weights.locate_weights` names. `input_size` is in pixels; `alpha` and `minimalistic` belong to
-        MobileNets. An `encoder` of one's own takes the place of all of them. `float16` keeps vectors in half the bytes;
-        `faiss` and `recall` are those of `open`. Raises `IndexExists`, `UnknownBackbone`, `BadInput`,
-        `WeightsNotFound`, `BadWeights`, `IndexBusy`, `StorageError`.
+        MobileNets; `pooling` is "avg", "max" or "gem" (see `Backbone.pooled`). An `encoder` of one's own takes the
+        place of all of them. `float16` keeps vectors in half the bytes; `faiss` and `recall` are those of `open`.
+        Raises `IndexExists`, `UnknownBackbone`, `BadInput`, `WeightsNotFound`, `BadWeights`, and as `add` does.
         """
         execution = Execution.of(runtime, precision, threads)
         Store.refuse_existing(Path(path))
@@ -92,7 +93,8 @@ class Index:
         if encoder is not None:
             made = Store.create(Path(path), model.described(encoder, None, ""), settings)
             return cls(made, execution, encoder=encoder)
-        chosen, where = choose(backbone, _text(weights), input_size=input_size, alpha=alpha, minimalistic=minimalistic)
+        options: dict[str, Any] = {"alpha": alpha, "minimalistic": minimalistic, "pooling": pooling}
+        chosen, where = choose(backbone, _text(weights), input_size=input_size, **options)
         loaded = model.load(chosen, where, execution)
         made = Store.create(Path(path), model.described(loaded, loaded.backbone, where), settings)
         return cls(made, execution, loaded=loaded)
@@ -107,6 +109,7 @@ class Index:
         input_size: int | None = None,
         alpha: float | None = None,
         minimalistic: bool | None = None,
+        pooling: str | None = None,
         encoder: Encoder | None = None,
         runtime: str = AUTO,
         precision: str = AUTO,
@@ -126,7 +129,8 @@ class Index:
         execution = Execution.of(runtime, precision, threads)
         index = cls(Store(Path(path)), execution, encoder=encoder, weights=_text(weights))
         with suppress(IndexDamaged):  # raised again by whatever needs the model; `verify` does not
-            index._model.demand(backbone, {"input_size": input_size, "alpha": alpha, "minimalistic": minimalistic})
+            network = {"input_size": input_size, "alpha": alpha, "minimalistic": minimalistic, "pooling": pooling}
+            index._model.demand(backbone, network)
         try:
             index._demand(float16=float16)
             index._store.choose(**Form.given(faiss, recall))
@@ -256,6 +260,7 @@ class Index:
         ranking: str = backbones.AUTO,
         judge: bool = False,
         auto: bool = False,
+        views: Sequence[str] = (),
         timing: Timing | None = None,
     ) -> list[Match]:
         """Return the pictures most similar to `query`, nearest first: `k` of them where there are that many.
@@ -265,40 +270,38 @@ class Index:
         result unless `include_self`. Where `info` names a search structure, that finds nearly all of them, to the
         recall it tells; `exact` looks at every vector. `ranking` is "none", "expansion" (then the rank follows
         `relevance`, `score` stays the cosine), or "auto" for what `tune` has set, none before that. With `judge`, a
-        match is told its `probability` (see `cutoff`); with `auto` too, and those under 0.5 are left out. `timing` is
-        told the seconds spent on `read` (and decode), `load` (the network), `encode`, `search` and `look up` (paths).
+        match is told its `probability` (see `cutoff`); with `auto` too, and those under 0.5 are left out. With `views`
+        ("mirror", "multiscale"), the vector of a picture is the mean of its own and of theirs. `timing` is told the
+        seconds spent on `read` (and decode), `load` (the network), `encode`, `search` and `look up` (paths).
         Raises `BadInput`, `UnreadableImage`, and what loading the network raises.
         """
-        how: dict[str, Any] = {"offset": offset, "min_score": min_score, "include_self": include_self}
-        how |= {"exact": exact, "ranking": ranking, "judge": judge, "auto": auto}
-        return self.search_many([query], k, **how, timing=timing)[0]
+        how: SearchOptions = {"offset": offset, "min_score": min_score, "include_self": include_self, "exact": exact}
+        how |= {"ranking": ranking, "judge": judge, "auto": auto, "views": views}
+        return self.search_many([query], k, timing=timing, **how)[0]
 
     def search_many(
         self,
         queries: "Iterable[Query]",
         k: int = 10,
         *,
-        offset: int = 0,
-        min_score: float | None = None,
-        include_self: bool = False,
-        exact: bool = False,
-        ranking: str = backbones.AUTO,
-        judge: bool = False,
-        auto: bool = False,
         timing: Timing | None = None,
+        **options: "Unpack[SearchOptions]",
     ) -> list[list[Match]]:
-        """Return what `search` returns for each query, in order, from one state of the index, embedding in batches."""
+        """Return what `search` returns for each query, in order, from one state of the index, embedding in batches.
+
+        It takes the same options.
+        """
         from retrieval import query  # which needs numpy and Pillow, as an update without news does not
 
-        if k < 1 or offset < 0:
-            raise BadInput(f"k must be at least 1 and offset at least 0, not {k} and {offset}")
+        how = query.Options(**options)
+        if k < 1 or how.offset < 0:
+            raise BadInput(f"k must be at least 1 and offset at least 0, not {k} and {how.offset}")
         results, spent = [], Timing() if timing is None else timing
-        options = query.Options(min_score, include_self, exact, ranking, judge, auto)
         self._model.ready()
         with self._store.reading() as view:
-            for found in query.answers(self._store, view, queries, offset + k, self._model, options, spent):
+            for found in query.answers(self._store, view, queries, how.offset + k, self._model, how, spent):
                 with spent.of("look up"):
-                    results += query.matches(self._store, view, found, offset)
+                    results += query.matches(self._store, view, found, how.offset)
         return results
 
     def tagged(self, words: str, k: int = 10, *, offset: int = 0) -> list[Match]:

@@ -77,7 +77,7 @@ class Model:
             if wanted.is_model and name is not None:
                 self._given = name  # its size and numbers are told by its fingerprint, when it is loaded
                 return
-            unsaid = {"input_size", "alpha", "minimalistic"} - given.keys()
+            unsaid = {"input_size", "alpha", "minimalistic", "pooling"} - given.keys()
             wanted = replace(wanted, **{key: getattr(mine, key) for key in unsaid})
         if wanted != mine:
             raise ModelMismatch(f"the index was made with {self}, not with {wanted}", hint=_HINT)

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,23 +21,48 @@ from retrieval.metadata import Place
 from retrieval.model import Model
 from retrieval.runtimes import Encoder
 from retrieval.store import Store, View
-from retrieval.types import EXACT, LIKELY, Ids, Match, Timing, displayed, image_id
+from retrieval.types import EXACT, LIKELY, Ids, Match, Pixels, Timing, displayed, image_id
 
 Query = str | bytes | os.PathLike[str] | Image.Image | NDArray[np.uint8] | int | Match
 """A path; the bytes of a picture file; a PIL image; an RGB array (height, width, 3) of uint8; the id of an indexed
 image, or a match."""
 
 
+VIEWS = ("mirror", "multiscale")
+"""What a picture is looked at as besides: mirrored; and its middle, of half the area."""
+
+
+class SearchOptions(TypedDict, total=False):
+    """How a query is answered, as `Index.search` takes it."""
+
+    offset: int
+    min_score: float | None
+    include_self: bool
+    exact: bool
+    ranking: str
+    judge: bool
+    auto: bool
+    views: Sequence[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a query is answered; see `Index.search`."""
+    """`SearchOptions`, all of them."""
 
+    offset: int = 0
     min_score: float | None = None
     include_self: bool = False
     exact: bool = False
     ranking: str = ranking.AUTO
     judge: bool = False
     auto: bool = False
+    views: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse views that are none."""
+        for name in self.views:
+            if name not in VIEWS:
+                raise BadInput(f"there is no view {name}", hint=f"there are: {', '.join(VIEWS)}")
 
 
 class Neighbours(NamedTuple):
@@ -71,40 +96,95 @@ class Asked:
     id: int | None = None
     """The content that it is; None for a PIL image or an array, which have no bytes."""
     vector: NDArray[np.float32] | None = None
-    pixels: NDArray[np.uint8] | None = None
+    pixels: Pixels | None = None
+    """The views of a picture, (n, height, width, 3); their mean becomes its vector."""
 
 
-def understood(store: Store, view: View, query: Query, size: tuple[int, int]) -> Asked:
-    """Return `query` with its stored vector if the index has it, else with its pixels at `size`, (height, width)."""
-    match query:
-        case Match():
-            return _stored(view, query.id)
-        case int() if not isinstance(query, bool):
-            return _stored(view, query)
-        case bytes():
-            return _content(view, query, size)
-        case np.ndarray():
-            return Asked(pixels=_fitted(query, size))
-        case Image.Image():
-            return Asked(pixels=images.fit(images.upright(query), size))
-        case str() | os.PathLike():
-            return _file(store, view, os.fsencode(query), size)
-    raise BadInput(f"a query is a path, bytes, a PIL image, an RGB array or an id, not {type(query).__name__}")
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What queries are understood by."""
+
+    store: Store
+    view: View
+    size: tuple[int, int]
+    """Height and width that the network wants."""
+    views: Sequence[str] = ()
+
+    def understood(self, query: Query) -> Asked:
+        """Return `query` with its stored vector if the index has it and no views are asked for, else with pixels."""
+        match query:
+            case Match():
+                return _stored(self.view, query.id)
+            case int() if not isinstance(query, bool):
+                return _stored(self.view, query)
+            case bytes():
+                return self._content(query)
+            case np.ndarray():
+                return Asked(pixels=self._viewed(_picture(query)))
+            case Image.Image():
+                return Asked(pixels=self._viewed(images.upright(query)))
+            case str() | os.PathLike():
+                return self._file(os.fsencode(query))
+        raise BadInput(f"a query is a path, bytes, a PIL image, an RGB array or an id, not {type(query).__name__}")
+
+    def _file(self, path: bytes) -> Asked:
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+        except OSError as error:
+            id_ = _placed(self.store, self.view, path)
+            if id_ is None:
+                raise UnreadableImage(f"{displayed(path)} cannot be read: {reason_of(error)}") from error
+            return _stored(self.view, id_)
+        try:
+            return self._content(data)
+        except UnreadableImage as error:
+            raise UnreadableImage(f"{displayed(path)} cannot be used: {error}") from error
+
+    def _content(self, data: bytes) -> Asked:
+        sha256 = hashlib.sha256(data).digest()
+        id_ = image_id(sha256)
+        if not self.views and metadata.sha256_of_id(self.view.connection, id_) == sha256:
+            return _stored(self.view, id_)
+        pixels = images.decode(data, self.size).pixels[None]
+        if self.views:
+            pixels = self._viewed(Image.fromarray(images.decode(data, self._larger()).pixels), pixels)
+        return Asked(id_, pixels=pixels)
+
+    def _viewed(self, picture: Image.Image, whole: Pixels | None = None) -> Pixels:
+        """Return the views of a picture, itself first, which may be there as `whole`."""
+        found = [images.fit(picture, self.size) if whole is None else whole[0]]
+        if "mirror" in self.views:
+            found.append(found[0][:, ::-1])
+        if "multiscale" in self.views:
+            found.append(images.fit(picture.crop(_middle(*picture.size)), self.size))
+        return np.stack(found)
+
+    def _larger(self) -> tuple[int, int]:
+        """Return the size of which the middle is as large as the network wants it."""
+        return math.ceil(self.size[0] * math.sqrt(2)), math.ceil(self.size[1] * math.sqrt(2))
+
+
+def _middle(width: int, height: int) -> tuple[int, int, int, int]:
+    """Return the box of half the area in the middle of a picture: left, upper, right, lower."""
+    left, upper = (round(side * (1 - math.sqrt(0.5)) / 2) for side in (width, height))
+    return left, upper, max(left + 1, width - left), max(upper + 1, height - upper)
 
 
 def embed(asked: Sequence[Asked], encoder: Callable[[], Encoder], timing: Timing) -> None:
     """Give those queries a vector that have none, embedding them together; `UnreadableImage`."""
-    fresh = [item for item in asked if item.pixels is not None]
+    fresh = [(item, item.pixels) for item in asked if item.pixels is not None]
     if fresh:
-        pixels = np.stack([item.pixels for item in fresh if item.pixels is not None])
         with timing.of("load"):
             ready = encoder()
         with timing.of("encode"):
-            found = pipeline.vectors_of(ready, pixels)
-        for item, vector in zip(fresh, found, strict=True):
-            if vector is None:
+            found = iter(pipeline.vectors_of(ready, np.concatenate([pixels for _, pixels in fresh])))
+        for item, pixels in fresh:
+            vectors = [vector for vector in itertools.islice(found, len(pixels)) if vector is not None]
+            if not vectors:
                 raise UnreadableImage(f"the query cannot be used: {pipeline.NO_VECTOR}")
-            item.vector = vector
+            mean = np.mean(vectors, axis=0)
+            item.vector = vectors[0] if len(vectors) == 1 else mean / np.linalg.norm(mean)
 
 
 def answers(
@@ -112,10 +192,10 @@ def answers(
 ) -> Iterator[list[Neighbours]]:
     """Yield the `k` best of each query, some queries at a time."""
     mean = derived.mean_for(view, options.ranking)
-    source = iter(queries)
+    reader, source = Reader(store, view, model.size, options.views), iter(queries)
     while some := list(itertools.islice(source, pipeline.BATCH)):
         with timing.of("read"):
-            asked = [understood(store, view, one, model.size) for one in some]
+            asked = [reader.understood(one) for one in some]
         embed(asked, model.encoder, timing)
         with timing.of("search"):
             background = derived.background_for(view) if options.judge or options.auto else None
@@ -246,36 +326,13 @@ def _placed(store: Store, view: View, path: bytes) -> int | None:
     return None if spot is None else metadata.image_at(view.connection, spot.root, spot.below)
 
 
-def _file(store: Store, view: View, path: bytes, size: tuple[int, int]) -> Asked:
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        id_ = _placed(store, view, path)
-        if id_ is None:
-            raise UnreadableImage(f"{displayed(path)} cannot be read: {reason_of(error)}") from error
-        return _stored(view, id_)
-    try:
-        return _content(view, data, size)
-    except UnreadableImage as error:
-        raise UnreadableImage(f"{displayed(path)} cannot be used: {error}") from error
-
-
-def _content(view: View, data: bytes, size: tuple[int, int]) -> Asked:
-    sha256 = hashlib.sha256(data).digest()
-    id_ = image_id(sha256)
-    if metadata.sha256_of_id(view.connection, id_) == sha256:
-        return _stored(view, id_)
-    return Asked(id_, pixels=images.decode(data, size).pixels)
-
-
 def _stored(view: View, id_: int) -> Asked:
     if metadata.sha256_of_id(view.connection, id_) is None:
         raise BadInput(f"no image of the index has the id {id_}")
     return Asked(id_, view.vector(id_)[0])
 
 
-def _fitted(array: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def _picture(array: NDArray[np.uint8]) -> Image.Image:
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:  # noqa: PLR2004
         raise BadInput(f"an RGB array is (height, width, 3) of uint8, not {array.shape} of {array.dtype}")
-    return images.fit(Image.fromarray(array), size)
+    return Image.fromarray(array)

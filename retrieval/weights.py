@@ -53,6 +53,7 @@ def choose(
     input_size: int | None = None,
     alpha: float | None = None,
     minimalistic: bool | None = None,
+    pooling: str | None = None,
 ) -> tuple[Backbone, str]:
     """Return the backbone of a new index, and its weights as `locate_weights` gives them.
 
@@ -63,25 +64,27 @@ def choose(
         if given is None:
             if alpha is not None or minimalistic is not None:
                 raise BadInput("alpha and minimalistic belong to MobileNets", hint="say which one with --backbone")
-            return at_hand(input_size=input_size)
+            return at_hand(input_size=input_size, pooling=pooling)
         name = MINI if Path(given).suffix == SHIPPED.suffix else DEFAULT
-    chosen = Backbone.choose(name, input_size=input_size, alpha=alpha, minimalistic=minimalistic)
+    chosen = Backbone.choose(name, input_size=input_size, alpha=alpha, minimalistic=minimalistic, pooling=pooling)
     if chosen.is_model and given is not None:
         raise BadInput("a model of your own has its weights inside", hint="give either --backbone or --weights")
     return chosen, locate_weights(chosen, name if chosen.is_model else given)
 
 
-def at_hand(environment: Mapping[str, str] = os.environ, *, input_size: int | None = None) -> tuple[Backbone, str]:
+def at_hand(
+    environment: Mapping[str, str] = os.environ, *, input_size: int | None = None, pooling: str | None = None
+) -> tuple[Backbone, str]:
     """Return the backbone of a new index, and its weights: the first of `AT_HAND` that has some here, else `MINI`.
 
     A file that is too short to hold them, as a download that was cut off leaves one, is none.
     """
     for name in AT_HAND:
-        chosen = Backbone.choose(name, input_size=input_size)
+        chosen = Backbone.choose(name, input_size=input_size, pooling=pooling)
         for path in (*_in_folder(chosen, environment), cached(chosen, environment)):
             if path.is_file() and path.stat().st_size >= chosen.architecture.bytes:
                 return chosen, str(path)
-    chosen = Backbone.choose(MINI, input_size=input_size)
+    chosen = Backbone.choose(MINI, input_size=input_size, pooling=pooling)
     return chosen, locate_weights(chosen, environment=environment)
 
 

@@ -167,6 +167,27 @@ def test_a_fingerprint_changes_with_whatever_changes_vectors() -> None:
     assert len(set(prints)) == len(prints)
 
 
+def test_poolings_are_one_by_whatever_name() -> None:
+    prints = {Backbone.choose(pooling=name).fingerprint("digest", 1) for name in ("gem", "gem3", "gem3.0")}
+    assert len(prints) == 1
+    assert Backbone.choose(pooling="avg") == Backbone.choose()
+    assert str(Backbone.choose(pooling="gem4")) == "mobilenet_v2 (gem4 pooling)"
+    assert Backbone.from_json(Backbone.choose(pooling="gem").as_json()).gem == 3
+
+
+@pytest.mark.parametrize("name", ["mean", "gem0", "gem11", "gemm", "gem-1", "", "AVG"])
+def test_what_is_no_pooling_is_refused(name: str) -> None:
+    with pytest.raises(BadInput, match="there is no pooling"):
+        Backbone.choose(pooling=name)
+
+
+@pytest.mark.parametrize("name", ["mini", "own.keras"])
+def test_a_network_that_pools_by_itself_takes_no_other(name: str) -> None:
+    assert Backbone.choose(name, pooling="avg") == Backbone.choose(name)
+    with pytest.raises(BadInput, match="pools by itself"):
+        Backbone.choose(name, pooling="max")
+
+
 def test_one_and_one_point_nought_are_one_alpha() -> None:
     assert Backbone.choose(alpha=1).fingerprint("digest", 1) == Backbone.choose().fingerprint("digest", 1)
     assert Backbone.choose(alpha=1).weights_file == Backbone.choose().weights_file

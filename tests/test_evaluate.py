@@ -242,6 +242,20 @@ class TestCompare:
                 ],
             ),
             ("own/my.keras@64", [Variant("own/my.keras@64", "own/my.keras", 64)]),
+            (
+                "mobilenet_v2@160+gem4:expansion/PCA64,HNSW32,VGG16+max:none",
+                [
+                    Variant(
+                        "mobilenet_v2@160+gem4:expansion/PCA64,HNSW32",
+                        "mobilenet_v2",
+                        160,
+                        "PCA64,HNSW32",
+                        "gem4",
+                        "expansion",
+                    ),
+                    Variant("VGG16+max:none", "VGG16", pooling="max", ranking="none"),
+                ],
+            ),
         ],
     )
     def test_what_is_asked_for_is_understood(self, text: str, variants: list[Variant]) -> None:

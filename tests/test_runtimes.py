@@ -484,6 +484,28 @@ def conv(inputs: Any, channels: int = 5) -> Any:
     return keras.layers.Conv2D(channels, 3, strides=2, activation="relu", bias_initializer="ones")(inputs)
 
 
+@pytest.mark.parametrize(
+    ("pooling", "expected"),
+    [
+        ("avg", lambda maps: maps.mean(axis=(1, 2))),
+        ("max", lambda maps: maps.max(axis=(1, 2))),
+        ("gem", lambda maps: np.cbrt((maps.astype(np.float64) ** 3).mean(axis=(1, 2)))),
+        ("gem4.5", lambda maps: (maps.astype(np.float64) ** 4.5).mean(axis=(1, 2)) ** (1 / 4.5)),
+    ],
+)
+def test_pooling_is_that_of_the_map_of_features(pooling: str, expected: Callable[[np.ndarray], np.ndarray]) -> None:
+    backbone = Backbone.choose("mobilenet", alpha=0.25, input_size=96, pooling=pooling)
+    encoder = KerasEncoder(backbone, RANDOM)
+    batch = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
+    layer = next(layer for layer in encoder._graph.layers if isinstance(layer, keras.Model))
+    last = next(one for one in reversed(layer.layers) if len(one.output.shape) == 4 and one.output.shape[1] == 3)
+    maps = keras.Model(layer.input, last.output)(scaled(batch.astype(np.float32), backbone.scaling)).numpy()
+    vectors = expected(np.maximum(maps, 1e-6))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert encoder.images(batch) == pytest.approx(vectors, abs=1e-4)
+    assert len(encoder.frozen()) > 0
+
+
 def test_an_own_model_that_gives_a_map_is_pooled(tmp_path: Path) -> None:
     path = tmp_path / "own.keras"
     backbone = saved(path, inputs := keras.Input((40, 48, 3)), conv(inputs))

@@ -49,7 +49,9 @@ def evaluate(
     queries: Queries = 1000,
     compare: Annotated[
         str | None,
-        typer.Option(metavar="A,B,...", help="Index FOLDER in each way, for now: BACKBONE[@PIXELS][/FAISS]."),
+        typer.Option(
+            metavar="A,B,...", help="Index FOLDER in each way, for now: BACKBONE[@PIXELS][+POOLING][:RANKING][/FAISS]."
+        ),
     ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Look at every vector.")] = False,
     ranking: Ranking = "auto",

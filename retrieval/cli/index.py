@@ -41,6 +41,7 @@ def index(
     input_size: Annotated[int | None, typer.Option(metavar="PIXELS", help="Side of the network's input.")] = None,
     alpha: Annotated[float | None, typer.Option(metavar="FACTOR", help="Width of a MobileNet.")] = None,
     minimalistic: Annotated[bool | None, typer.Option("--minimalistic", help="The plainer MobileNetV3.")] = None,
+    pooling: Annotated[str | None, typer.Option(metavar="NAME", help="avg, max or gem, of a new index.")] = None,
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", "-E", metavar="GLOB", help="Leave out, as in .gitignore.")
     ] = None,
@@ -65,7 +66,13 @@ def index(
     Unchanged files are not read again. Stop it at any time with Ctrl-C: what is done is kept.
     """
     options = {"backbone": backbone, "weights": weights, "input_size": input_size, "alpha": alpha}
-    options |= {"minimalistic": minimalistic, "runtime": runtime, "precision": precision, "threads": threads}
+    options |= {
+        "minimalistic": minimalistic,
+        "pooling": pooling,
+        "runtime": runtime,
+        "precision": precision,
+        "threads": threads,
+    }
     options |= {"faiss": faiss, "recall": recall}
     unreadable = 0
     with _opened_or_made(index, folders or (), options, float16=float16) as opened:

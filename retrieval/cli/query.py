@@ -43,6 +43,9 @@ def query(
     exact: Annotated[bool, typer.Option("--exact", help="Look at every vector; say what the index finds.")] = False,
     ranking: Ranking = "auto",
     tag: Annotated[str | None, typer.Option(metavar="WORDS", help="Pictures of a class, in place of IMAGE.")] = None,
+    views: Annotated[
+        str, typer.Option(metavar="A,B", help="Look at IMAGE in more ways: mirror, multiscale, or both.")
+    ] = "",
     auto: Annotated[bool, typer.Option("--auto", help="Only likely matches; exit with 1 where there is none.")] = False,
     index: Folder = DEFAULT_FOLDER,
     backbone: Backbone = None,
@@ -73,7 +76,7 @@ def query(
     with opened:
         asked = sys.stdin.buffer.read() if image == "-" else image or ""
         how: dict[str, Any] = {"offset": offset, "min_score": min_score, "include_self": include_self}
-        how |= {"ranking": ranking, "auto": auto}
+        how |= {"ranking": ranking, "auto": auto, "views": views.split(",") if views else ()}
         if tag is not None:
             matches = opened.tagged(tag, k, offset=offset)
         else:

@@ -26,6 +26,8 @@ from retrieval.weights import REINSTALL, SHIPPED, cached
 
 AT_ONCE = 32
 """Pictures that are compiled together for a GPU, at most: as many as come together while a folder is read."""
+GEM_LEAST = 1e-6
+"""What features are at least under a generalised mean, as in its authors' code (cnnimageretrieval-pytorch, `GeM`)."""
 Network = Any
 """A Keras model: Keras has no types."""
 
@@ -136,8 +138,16 @@ def _graph(network: Network, backbone: Backbone) -> Network:
             hint="give another size with --input-size",
         ) from error
     if len(features.shape) == 4:  # noqa: PLR2004 - a map of features: picture, height, width, channel
-        features = keras.layers.GlobalAveragePooling2D()(features)
+        features = _pooled(features, backbone.gem or 1)
     return keras.Model(pixels, keras.layers.UnitNormalization(dtype="float32")(features))
+
+
+def _pooled(features: Any, exponent: float) -> Any:  # noqa: ANN401 - Keras tensors
+    """Return the generalised mean of a map of features, the mean for an exponent of 1."""
+    if exponent == 1:
+        return keras.layers.GlobalAveragePooling2D()(features)
+    powers = keras.ops.power(keras.ops.maximum(keras.ops.cast(features, "float32"), GEM_LEAST), exponent)
+    return keras.ops.power(keras.ops.mean(powers, axis=(1, 2)), 1 / exponent)
 
 
 def _input_size(network: Network, backbone: Backbone) -> tuple[int, int]:
@@ -174,7 +184,11 @@ def _built(
     shape = None if size is None else (*size, 3)
     try:
         return builder(
-            weights=weights, include_top=top, input_shape=shape, pooling=backbone.pooling, **backbone.options
+            weights=weights,
+            include_top=top,
+            input_shape=shape,
+            pooling=None if backbone.gem else backbone.pooling,
+            **backbone.options,
         )
     except ValueError as error:
         raise BadInput(f"Keras cannot build {backbone}: {_sentence(error)}") from error
