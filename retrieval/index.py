@@ -1,5 +1,6 @@
 """The facade: an index of images, as a person thinks of it."""
 
+import itertools
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -196,16 +197,14 @@ class Index:
             self._store.settle()
             if prune and not spot.below and not os.path.isdir(spot.place):
                 self._store.edit(metadata.delete_root, spot.root)
-            if report.added or report.changed or report.gone or report.removed:
-                self._tag()
+            self._tag()
         return report
 
     def _tag(self) -> None:
         """Tag what is new, if the weights have a classifier, which nothing else depends on."""
         try:
-            backbone, weights = self._model.backbone, Path(os.fsdecode(self._model.row["weights"]))
-            classes = None if backbone is None else tags.classifier(weights, self._model.row["dim"])
-            tags.update(self._store, classes)
+            if tags.behind(self._store):
+                tags.update(self._store, partial(tags.classifier_of, self._model.row))
         except RetrievalError as error:
             log.warning("the pictures could not be tagged: %s", error)
 
@@ -233,7 +232,7 @@ class Index:
             self._store.settle()  # most may be gone, and with them the structure that they were in
             if not spot.below:
                 self._store.edit(metadata.delete_root, spot.root)
-            tags.update(self._store, None)
+            self._tag()
         return Report(removed=len(forget))
 
     def compact(self) -> None:
@@ -312,11 +311,11 @@ class Index:
         """
         from retrieval import query
 
-        found = tags.search(self._store, words, offset + k)
         with self._store.reading() as view:
-            near = query.Neighbours.of(found)
-            matches = query.matches(self._store, view, [near], offset)[0]
-        return self.with_tags(matches)
+            found = tags.search(self._store, words)
+            there = (pair for pair in found if metadata.sha256_of_id(view.connection, pair[0]) is not None)
+            near = query.Neighbours.of(list(itertools.islice(there, offset + k)))
+            return self.with_tags(query.matches(self._store, view, [near], offset)[0])
 
     def with_tags(self, matches: Sequence[Match]) -> list[Match]:
         """Return `matches` with their `tags`, where the index has some."""

@@ -199,11 +199,11 @@ def answers(
         embed(asked, model.encoder, timing)
         with timing.of("search"):
             background = derived.background_for(view) if options.judge or options.auto else None
-            found = _neighbours(view, asked, k, options, mean, background)
+            found = neighbours(view, asked, k, options, mean, background)
         yield found
 
 
-def _neighbours(
+def neighbours(
     view: View,
     asked: Sequence[Asked],
     k: int,

@@ -5,14 +5,15 @@ features are multiplied with. So a class is a direction, and a picture's tags ar
 vector: they come from the vectors that are stored, and nothing is embedded for them. Of 200 photographs of as many
 classes of ImageNet (MobileNetV2), that names 0.780 right, and 0.960 among five; the classifier itself 0.780 and 0.965.
 
-They are kept beside the index in a database of their own, which is derived: it may be deleted at any time, and what it
-says of pictures that are no more in the index is not asked for.
+They are kept beside the index in a database of their own, which is derived: where it is deleted or damaged, the next
+update makes it again, and what it says of pictures that are no more in the index is passed over.
 """
 
 import json
+import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ import sqlalchemy as sql
 
 from retrieval import metadata
 from retrieval.database import REPAIR, Database
-from retrieval.errors import BadInput, IndexDamaged
+from retrieval.errors import BadInput, IndexBusy, IndexDamaged, StorageError
 from retrieval.store import Store, View
 from retrieval.types import Ids, Tag, Vectors
 
@@ -33,13 +34,18 @@ TABLE = "imagenet_class_index.json"
 """Keras' table of the classes of ImageNet, number -> (WordNet's id, name): https://keras.io/api/applications/."""
 PART = 4096
 """Pictures that are tagged together: 16 MB of cosines."""
-_TABLES = """
-CREATE TABLE IF NOT EXISTS classes (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
-CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (name, tokenize = 'porter unicode61');
-CREATE TABLE IF NOT EXISTS tags (class INTEGER NOT NULL, image INTEGER NOT NULL, score REAL NOT NULL,
-    PRIMARY KEY (class, image)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS tags_image ON tags (image);
-"""
+TAGGED = "tagged"
+"""The setting that holds up to which generation pictures are tagged, and whether there are tags."""
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS classes (id INTEGER PRIMARY KEY, name TEXT NOT NULL)",
+    "CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (name, tokenize = 'porter unicode61')",
+    "CREATE TABLE IF NOT EXISTS pictures (image INTEGER PRIMARY KEY)",
+    """CREATE TABLE IF NOT EXISTS tags (class INTEGER NOT NULL, image INTEGER NOT NULL, score REAL NOT NULL,
+    PRIMARY KEY (class, image)) WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS tags_image ON tags (image)",
+)
+
+log = logging.getLogger("retrieval")
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,12 @@ class Classifier:
     names: Sequence[str]
     directions: Vectors
     """(classes, dim), of length 1."""
+
+
+def classifier_of(encoder: Mapping[str, Any]) -> Classifier | None:
+    """Return the classifier of an encoder, a row of that table; none where it pools as no classifier expects."""
+    pooling = json.loads(encoder["backbone"]).get("pooling")
+    return classifier(Path(os.fsdecode(encoder["weights"])), encoder["dim"]) if pooling == "avg" else None
 
 
 def classifier(weights: Path, dim: int, environment: Mapping[str, str] = os.environ) -> Classifier | None:
@@ -97,50 +109,70 @@ def exist(store: Store) -> bool:
     return (store.folder / DATABASE).is_file()
 
 
-def update(store: Store, classes: Classifier | None) -> None:
-    """Tag what has no tags yet, where `classes` are known, and forget those of pictures that are gone.
+def behind(store: Store) -> bool:
+    """Tell whether pictures may have come or gone since `update`, or the tags are missing."""
+    with store.connection() as connection:
+        told = metadata.setting(connection, TAGGED) or {}
+        if told.get("generation") != metadata.latest(connection).number:
+            return True
+    return bool(told["made"]) and not exist(store)
 
-    Within `writing`. Whoever is killed meanwhile leaves pictures without tags, which the next call gives them.
+
+def update(store: Store, classes: Callable[[], Classifier | None]) -> None:
+    """Tag what has no tags yet, if there are `classes`, and forget those of pictures that are gone; within `writing`.
+
+    Whoever is killed meanwhile leaves pictures without tags, which the next call gives them.
     """
-    if classes is None and not exist(store):
-        return
-    opened = Database(store.folder / DATABASE, create=True)
     try:
-        with store.reading() as view, opened.writing() as connection:
-            _make(connection, classes)
-            _tag(connection, view, classes)
+        _update(store, classes)
     except IndexDamaged:
-        opened.close()
-        for end in ("", "-wal", "-shm"):  # it is derived, and nobody stays connected to it
+        if not exist(store):
+            raise
+        for end in ("", "-wal", "-shm"):  # what can be made again is not repaired
             Path(f"{store.folder / DATABASE}{end}").unlink(missing_ok=True)
-        raise
-    finally:
-        opened.close()
+        _update(store, classes)
 
 
-def _make(connection: sql.Connection, classes: Classifier | None) -> None:
-    for statement in _TABLES.split(";\n"):
-        connection.exec_driver_sql(statement)
-    known = connection.exec_driver_sql("SELECT count(*) FROM classes").scalar_one()
-    if classes is not None and known != len(classes.names):
-        rows = list(enumerate(classes.names))
-        connection.exec_driver_sql("INSERT INTO classes VALUES (?, ?)", rows)
-        connection.exec_driver_sql("INSERT INTO words (rowid, name) VALUES (?, ?)", rows)
+def _update(store: Store, classes: Callable[[], Classifier | None]) -> None:
+    with store.reading() as view:
+        known = classes() if not exist(store) else None
+        if known is not None or exist(store):
+            opened = Database(store.folder / DATABASE, create=True)
+            try:
+                _bring_up_to_date(opened, view, known, classes)
+            finally:
+                opened.close()
+        state = {"generation": view.generation.number, "made": exist(store)}
+    store.edit(metadata.put_setting, TAGGED, state)
 
 
-def _tag(connection: sql.Connection, view: View, classes: Classifier | None) -> None:
+def _bring_up_to_date(
+    opened: Database, view: View, known: Classifier | None, classes: Callable[[], Classifier | None]
+) -> None:
     import numpy as np
 
-    ids = metadata.image_ids(view.connection)
-    rows = connection.exec_driver_sql("SELECT DISTINCT image FROM tags")
-    known = np.fromiter((id_ for (id_,) in rows), dtype=np.int64)
-    gone = [(id_,) for id_ in np.setdiff1d(known, ids).tolist()]
-    if gone:
-        connection.exec_driver_sql("DELETE FROM tags WHERE image = ?", gone)
-    fresh = np.setdiff1d(ids, known)
-    for start in range(0, len(fresh) if classes is not None else 0, PART):
+    with opened.writing() as connection:
+        for statement in _TABLES:
+            connection.exec_driver_sql(statement)
+        if connection.exec_driver_sql("SELECT 1 FROM classes").first() is None and (known := known or classes()):
+            rows = list(enumerate(known.names))
+            connection.exec_driver_sql("INSERT INTO classes VALUES (?, ?)", rows)
+            connection.exec_driver_sql("INSERT INTO words (rowid, name) VALUES (?, ?)", rows)
+        found = connection.exec_driver_sql("SELECT image FROM pictures ORDER BY image")
+        before, ids = np.fromiter((id_ for (id_,) in found), dtype=np.int64), metadata.image_ids(view.connection)
+        if gone := [(id_,) for id_ in np.setdiff1d(before, ids, assume_unique=True).tolist()]:
+            for table in ("tags", "pictures"):
+                connection.exec_driver_sql(f"DELETE FROM {table} WHERE image = ?", gone)  # noqa: S608 - constants
+    fresh = np.setdiff1d(ids, before, assume_unique=True)
+    if len(fresh) and known is None:
+        known = classes()
+        if known is None:
+            log.warning("new pictures have no tags: the classifier or its table of classes is not to be found")
+    for start in range(0, len(fresh) if known is not None else 0, PART):
         some = fresh[start : start + PART]
-        connection.exec_driver_sql("INSERT INTO tags VALUES (?, ?, ?)", list(_nearest(view, some, classes)))
+        with opened.writing() as connection:
+            connection.exec_driver_sql("INSERT INTO tags VALUES (?, ?, ?)", list(_nearest(view, some, known)))
+            connection.exec_driver_sql("INSERT INTO pictures VALUES (?)", [(id_,) for id_ in some.tolist()])
 
 
 def _nearest(view: View, ids: Ids, classes: Classifier | None) -> Iterator[tuple[int, int, float]]:
@@ -158,10 +190,10 @@ def _nearest(view: View, ids: Ids, classes: Classifier | None) -> Iterator[tuple
         yield from ((number, image, score) for number, score in zip(row, near, strict=True))
 
 
-def search(store: Store, words: str, most: int) -> list[tuple[int, float]]:
-    """Return (image, score) of those tagged with a class that has all the `words`, best first, equal ones by id.
+def search(store: Store, words: str) -> Iterator[tuple[int, float]]:
+    """Yield (image, score) of those tagged with a class that has all the `words`, best first, equal ones by id.
 
-    `BadInput` where there are no tags, or no such class.
+    Some may be no more in the index. `BadInput` where there are no tags, or no such class.
     """
     with _reading(store) as connection:
         asked = " ".join(f'"{word}"' for word in re.findall(r"\w+", words))
@@ -169,14 +201,22 @@ def search(store: Store, words: str, most: int) -> list[tuple[int, float]]:
         if not asked or connection.exec_driver_sql(named, (asked,)).first() is None:
             raise BadInput(f"no class is called {words!r}", hint=_alike(connection, words))
         found = f"SELECT image, max(score) AS best FROM tags WHERE class IN ({named})"  # noqa: S608 - constants
-        chosen = f"{found} GROUP BY image ORDER BY best DESC, image LIMIT ?"
-        return [(image, score) for image, score in connection.exec_driver_sql(chosen, (asked, most))]
+        ordered = connection.exec_driver_sql(f"{found} GROUP BY image ORDER BY best DESC, image", (asked,))
+        yield from ((image, score) for image, score in ordered)
 
 
 def of(store: Store, ids: Iterable[int]) -> dict[int, tuple[Tag, ...]]:
-    """Return the tags of images, best first; none where there are none."""
+    """Return the tags of images, best first; none where there are none, or where they cannot be read, which is said."""
     if not exist(store):
         return {}
+    try:
+        return _of(store, ids)
+    except (IndexBusy, IndexDamaged, StorageError) as error:
+        log.warning("%s; %s", error, error.hint)
+        return {}
+
+
+def _of(store: Store, ids: Iterable[int]) -> dict[int, tuple[Tag, ...]]:
     with _reading(store) as connection:
         listed = (json.dumps(list(ids)),)
         chosen = "SELECT image, name, score FROM tags JOIN classes ON class = classes.id"
@@ -194,14 +234,15 @@ def _reading(store: Store) -> Iterator[sql.Connection]:
     if not exist(store):
         raise BadInput(
             "the pictures have no tags: they come from a classifier on top of the network's weights",
-            hint=f"index with --weights of a file that has one, and {TABLE} beside it",
+            hint=f"make another index, with --weights of a file that has one, and {TABLE} beside it",
         )
     opened = Database(place)
     try:
         with opened.reading() as connection:
             yield connection
     except IndexDamaged as error:
-        raise IndexDamaged("the tags of the index are damaged", hint=f"delete {place}; it can be made again") from error
+        hint = f"delete {place}, and have them made again with: retrieval index"
+        raise IndexDamaged("the tags of the index are damaged", hint=hint) from error
     finally:
         opened.close()
 

@@ -1,7 +1,9 @@
 """Classes of pictures by the classifier of their network: made of stored vectors, searched by words, kept true."""
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import h5py
@@ -35,7 +37,12 @@ def index(tmp_path: Path) -> Iterator[Index]:
 
 def tag(index: Index) -> None:
     with index._store.writing():
-        tags.update(index._store, tags.Classifier(list(CLASSES), directions()))
+        tags.update(index._store, lambda: tags.Classifier(list(CLASSES), directions()))
+
+
+def rows(index: Index, table: str) -> set[int]:
+    with closing(sqlite3.connect(index._store.folder / tags.DATABASE)) as connection:
+        return {image for (image,) in connection.execute(f"SELECT image FROM {table}")}
 
 
 def names(found: list[object]) -> list[str]:
@@ -83,18 +90,43 @@ def test_they_follow_what_is_added_and_removed(index: Index, tmp_path: Path) -> 
     assert "red0.png" not in names(index.tagged("red", 8))
     tag(index)
     assert "red9.png" in names(index.tagged("red", 8))
+    gone = index.id_of(tmp_path / "photos/red9.png")
+    assert gone in rows(index, "tags") & rows(index, "pictures")
     index.remove(tmp_path / "photos")
     assert index.tagged("red", 8) == []
+    assert rows(index, "tags") == rows(index, "pictures") == set()
 
 
-def test_damage_is_said_and_mended_by_the_next_update(index: Index, tmp_path: Path) -> None:
+def test_what_is_gone_is_passed_over_before_it_is_counted(index: Index, tmp_path: Path) -> None:
+    tag(index)
+    kept = (tmp_path / "index" / tags.DATABASE).read_bytes()
+    best = index.tagged("red", 1)[0]
+    index.remove(best.path)
+    (tmp_path / "index" / tags.DATABASE).write_bytes(kept)  # as if the removal had been killed right after its commit
+    assert best.id in rows(index, "tags")
+    found = index.tagged("red", 3)
+    assert len(found) == 3
+    assert best.id not in [match.id for match in found]
+
+
+def test_an_update_that_was_cut_short_is_gone_on_with(index: Index, tmp_path: Path) -> None:
+    (tmp_path / "index" / tags.DATABASE).touch()  # as if it had been killed before its first commit
+    assert index.with_tags(index.search(picture((250, 0, 0)), 1))[0].tags == ()
+    tag(index)
+    assert len(index.tagged("red", 4)) == 4
+
+
+def test_damage_is_said_and_mended_by_the_next_update(
+    index: Index, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     tag(index)
     place = tmp_path / "index" / tags.DATABASE
     place.write_bytes(b"no database" * 1000)
     with pytest.raises(IndexDamaged, match="the tags of the index are damaged"):
         index.tagged("red")
-    with pytest.raises(IndexDamaged):
-        tag(index)
+    assert index.with_tags(index.search(picture((250, 0, 0)), 1))[0].tags == ()
+    assert "the tags of the index are damaged" in caplog.text
+    index.remove(tmp_path / "photos/red0.png")  # which goes on nevertheless
     tag(index)
     assert len(index.tagged("red", 4)) == 4
     assert index.verify().whole
@@ -124,6 +156,29 @@ def test_a_classifier_is_read_from_a_file_of_weights(tmp_path: Path) -> None:
     table.write_text("[1, 2")
     with pytest.raises(BadInput, match="is no table of classes"):
         tags.classifier(path, 13, nowhere)
+
+
+def test_what_was_deleted_is_made_again_by_an_update_without_news(
+    shared: Callable[[str], Path], tmp_path: Path
+) -> None:
+    for path in sorted(shared("images/photos").glob("*"))[:4]:
+        put(tmp_path / "photos" / path.name, path.read_bytes())
+    with Index.create(tmp_path / "index", backbone="mobilenet_v2", weights=shared(WHOLE)) as index:
+        index.add(tmp_path / "photos")
+        before = index.tagged("hound", 4)
+        assert before
+        for damage in (Path.unlink, lambda place: place.write_bytes(b"garbage" * 999)):
+            damage(tmp_path / "index" / tags.DATABASE)
+            put(tmp_path / "photos/more.png", picture((1, 2, 3)))  # damage alone is not looked for
+            index.add(tmp_path / "photos")
+            assert index.tagged("hound", 4) == before
+        (tmp_path / "index" / tags.DATABASE).unlink()
+        assert index.add(tmp_path / "photos").added == 0
+        assert index.tagged("hound", 4) == before
+    with Index.create(tmp_path / "other", backbone="mobilenet_v2", weights=shared(WHOLE), pooling="max") as index:
+        index.add(tmp_path / "photos")
+        with pytest.raises(BadInput, match="have no tags"):
+            index.tagged("hound")
 
 
 def test_photographs_are_found_by_the_names_of_what_they_show(shared: Callable[[str], Path], tmp_path: Path) -> None:

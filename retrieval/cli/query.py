@@ -67,6 +67,8 @@ def query(
         raise BadInput("only one of --json, --csv, --paths and -0 can be given")
     if (image is None) == (tag is None):
         raise BadInput("give either an IMAGE or --tag WORDS")
+    if tag is not None and (auto or exact or views or min_score is not None or include_self or ranking != "auto"):
+        raise BadInput("only -k and --offset go with --tag")
     options: dict[str, Any] = {"backbone": backbone, "weights": weights}
     options |= {"runtime": runtime, "precision": precision, "threads": threads}
     spent = Timing()
@@ -76,7 +78,7 @@ def query(
     with opened:
         asked = sys.stdin.buffer.read() if image == "-" else image or ""
         how: dict[str, Any] = {"offset": offset, "min_score": min_score, "include_self": include_self}
-        how |= {"ranking": ranking, "auto": auto, "views": views.split(",") if views else ()}
+        how |= {"ranking": ranking, "auto": auto, "views": [view.strip() for view in views.split(",") if view]}
         if tag is not None:
             matches = opened.tagged(tag, k, offset=offset)
         else:

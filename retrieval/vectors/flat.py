@@ -133,8 +133,12 @@ def _scored(vectors: Vectors, queries: Vectors, allowed: Mask | None) -> Iterato
 
     starts = range(0, len(vectors), size)
     if len(queries) == 1 < len(starts):
-        later = _threads().map(scored, starts[1:])
-        rows, scores = zip(scored(0), *later, strict=True)
+        later = [_threads().submit(scored, start) for start in starts[1:]]
+        try:
+            rows, scores = zip(scored(0), *(future.result() for future in later), strict=True)
+        finally:  # whatever happens, Ctrl-C too, nobody goes on computing
+            for future in later:
+                future.cancel()
         yield np.concatenate(rows), np.concatenate(scores, axis=1)
     else:
         yield from map(scored, starts)

@@ -29,9 +29,11 @@ BENCHES: dict[str, Bench] = {
     "unchanged": updates.unchanged,
     "vectors-100k": neighbours.against_hnswlib,
     "vectors-1m": neighbours.million,
+    "ranking": neighbours.ranking,
     "growth": neighbours.growth,
     "memory": updates.memory,
     "quality": quality.corel,
+    "likely": quality.likely,
     "backbones": quality.backbones,
 }
 LARGE = ("vectors-1m",)

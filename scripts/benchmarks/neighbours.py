@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from retrieval import plugins, vectors
+from retrieval import plugins, query, vectors
+from retrieval.metadata import Generation
 from retrieval.runtimes import cores
+from retrieval.store import View
 from retrieval.types import Ids, Vectors
 from scripts.benchmarks import corpora
 from scripts.benchmarks.measure import BenchError, Setting, apart, in_turns, peak, row, say, seconds_of
@@ -60,6 +62,15 @@ def million(setting: Setting) -> Iterator[Row]:
     yield Row(name, "one query, median", 1000 * found["query_s"], None, "ms", at_most(5), of="value")
     yield Row(name, "build", found["build_s"] / 60, None, "min", at_most(15), of="value")
     yield Row(name, "a fresh process: open, and the first answer", opening, None, "s", at_most(1), of="value")
+
+
+def ranking(setting: Setting) -> Iterator[Row]:
+    """Rank by expansion, against by score alone."""
+    parts, asked = corpora.vectors(setting, setting.vectors), corpora.queries(setting)
+    with TemporaryDirectory(dir=setting.cache) as home:
+        found = apart(ranked, home, parts, asked)
+    what = f"one query among {setting.vectors:,} vectors of {corpora.kind(setting)} pictures"
+    yield Row("ranking", f"{what}, ranked by expansion, against by score", *found, "ms", at_most(20), of="difference")
 
 
 def growth(setting: Setting) -> Iterator[Growth]:
@@ -180,10 +191,27 @@ def grown(folder: str, parts: Sequence[str], asked: str) -> dict[str, Any]:
     return facts | {"query_s": _single(ask, queries)}
 
 
+def ranked(folder: str, parts: Sequence[str], asked: str) -> list[float]:
+    """Return the median milliseconds of a query by expansion, and by score."""
+    queries, vectors_ = np.load(asked)[:SINGLE], [np.load(part) for part in parts]
+    ref, count = built(folder, parts), sum(map(len, vectors_))
+    state = Generation(1, "", count, count, count, ((ref, count),))
+    view = View(None, state, store(folder).snapshot([ref]), None, {})  # no rows are looked at
+    mean = vectors_[0].mean(axis=0)
+
+    def ask(vector: Vectors, about: Vectors | None) -> None:
+        query.neighbours(view, [query.Asked(vector=vector)], K, query.Options(), about, None)
+
+    return [
+        1000 * statistics.median(seconds_of(partial(ask, vector, about)) for vector in queries)
+        for about in (mean, None)
+    ]
+
+
 def opened(folder: str, ref: str, asked: str) -> float:
     """Return the seconds until the first answer, the imports of the store included."""
-    query = np.load(asked)[:1]
-    return seconds_of(lambda: _asking(folder, ref)(query))
+    first = np.load(asked)[:1]
+    return seconds_of(lambda: _asking(folder, ref)(first))
 
 
 def build_costs(folder: str, parts: Sequence[str]) -> dict[str, Any]:
@@ -201,7 +229,7 @@ def query_seconds(folder: str, ref: str, asked: str) -> float:
 
 def _single(ask: Ask, queries: Vectors) -> float:
     ask(queries[:1])
-    return statistics.median(seconds_of(partial(ask, query[None])) for query in queries[:SINGLE])
+    return statistics.median(seconds_of(partial(ask, one[None])) for one in queries[:SINGLE])
 
 
 def nearest(parts: Sequence[str], queries: Vectors) -> Ids:
