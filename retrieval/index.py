@@ -270,9 +270,9 @@ class Index:
         recall it tells; `exact` looks at every vector. `ranking` is "none", "expansion" (then the rank follows
         `relevance`, `score` stays the cosine), or "auto" for what `tune` has set, none before that. With `judge`, a
         match is told its `probability` (see `cutoff`); with `auto` too, and those under 0.5 are left out. With `views`
-        ("mirror", "multiscale"), the vector of a picture is the mean of its own and of theirs. `timing` is told the
-        seconds spent on `read` (and decode), `load` (the network), `encode`, `search` and `look up` (paths).
-        Raises `BadInput`, `UnreadableImage`, and what loading the network raises.
+        ("mirror", "multiscale"), the vector of a picture whose bytes are at hand is the mean of its own and of theirs.
+        `timing` is told the seconds spent on `read` (and decode), `load` (the network), `encode`, `search` and
+        `look up` (paths). Raises `BadInput`, `UnreadableImage`, and what loading the network raises.
         """
         how: SearchOptions = {"offset": offset, "min_score": min_score, "include_self": include_self, "exact": exact}
         how |= {"ranking": ranking, "judge": judge, "auto": auto, "views": views}

@@ -602,3 +602,27 @@ class TestEvaluate:
             result = run(*wrong, "-i", tmp_path / "index")
             assert (result.returncode, result.stdout) == (2, b"")
             assert what in result.stderr.decode()
+
+
+class TestTags:
+    """What `--tag` says and refuses; what it finds is for `test_tags`."""
+
+    def test_without_tags_it_is_one_sentence(self, home: Path) -> None:
+        result = run("query", "--tag", "dog", "-i", home / "index")
+        assert (result.returncode, result.stdout) == (2, b"")
+        assert lines(result.stderr)[0].startswith("error: the pictures have no tags")
+        assert len(lines(result.stderr)) == 2
+
+    @pytest.mark.parametrize("arguments", [(), ("x.png", "--tag", "dog")])
+    def test_either_a_picture_or_a_tag(self, home: Path, arguments: tuple[str, ...]) -> None:
+        result = run("query", *arguments, "-i", home / "index")
+        assert lines(result.stderr) == ["error: give either an IMAGE or --tag WORDS"]
+
+    @pytest.mark.parametrize("option", [("--auto",), ("--views", "mirror"), ("--min-score", "0.5"), ("--exact",)])
+    def test_what_does_not_go_with_it_is_refused(self, home: Path, option: tuple[str, ...]) -> None:
+        result = run("query", "--tag", "dog", *option, "-i", home / "index")
+        assert lines(result.stderr) == ["error: only -k and --offset go with --tag"]
+
+    def test_views_that_are_none_are_refused(self, home: Path) -> None:
+        result = run("query", home / "photos" / "03.png", "--views", "mirror, upside", "-i", home / "index")
+        assert lines(result.stderr) == ["error: there is no view upside", "hint: there are: mirror, multiscale"]
