@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from retrieval.types import Vectors
 
 SAMPLE = 500
-"""Pictures of a background, at most. Of 256, the figures below differ by up to 0.03."""
+"""Pictures of a background, at most. Of 256, what `scripts/bench --only likely` measures differs by up to 0.03."""
 FEWEST = 10
 """Pictures that an index must have, to tell anything."""
 DEPTH = 100
-"""Matches that are looked at however few are asked for, so that what is told of the first does not depend on that."""
+"""Matches that are looked at where fewer are asked for, so that what is told of the first is the same for all those."""
 TAIL, SHAPE, KNEE = 0.16, 0.6, 5.0
 """Share of the background's pairs from which the tail goes on, and how: a pair is t times as near as those with the
 probability TAIL ** (t ** SHAPE) up to t = KNEE, and from there on TAIL times that for each 1 that t grows. Measured on

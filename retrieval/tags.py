@@ -168,18 +168,19 @@ def _bring_up_to_date(
         known = classes()
         if known is None:
             log.warning("new pictures have no tags: the classifier or its table of classes is not to be found")
-    for start in range(0, len(fresh) if known is not None else 0, PART):
+    if known is None:
+        return
+    for start in range(0, len(fresh), PART):
         some = fresh[start : start + PART]
         with opened.writing() as connection:
             connection.exec_driver_sql("INSERT INTO tags VALUES (?, ?, ?)", list(_nearest(view, some, known)))
             connection.exec_driver_sql("INSERT INTO pictures VALUES (?)", [(id_,) for id_ in some.tolist()])
 
 
-def _nearest(view: View, ids: Ids, classes: Classifier | None) -> Iterator[tuple[int, int, float]]:
+def _nearest(view: View, ids: Ids, classes: Classifier) -> Iterator[tuple[int, int, float]]:
     """Yield (class, image, cosine) of the `BEST` classes of each image."""
     import numpy as np
 
-    assert classes is not None  # noqa: S101 - for the type checker
     try:
         cosines = view.snapshot.get(ids) @ classes.directions.T
     except KeyError as error:

@@ -104,6 +104,7 @@ def test_json_lines_have_the_documented_keys(home: Path) -> None:
 def test_a_line_is_drawn_where_likely_matches_end_and_auto_ends_there(home: Path) -> None:
     query = ("query", home / "photos" / "03.png", "-k", "20", "-i", home / "index")
     likely = sum(json.loads(line)["probability"] >= 0.5 for line in lines(run(*query, "--json").stdout))
+    assert 0 < likely < 12
     rows = [row for row in lines(run(*query).stdout)[1:] if "also" not in row]
     assert ["---" in row for row in rows] == [number == likely for number in range(13)]
     found = run(*query, "--auto", "--paths")

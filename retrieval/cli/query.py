@@ -119,7 +119,8 @@ def _note_recall(matches: list[Match], found: list[Match]) -> None:
 
 
 def _note_coverage(coverage: Coverage) -> None:
-    missing = [f"{coverage.unreadable} files could not be read"] * bool(coverage.unreadable)
+    files = "1 file" if coverage.unreadable == 1 else f"{coverage.unreadable} files"
+    missing = [f"{files} could not be read"] * bool(coverage.unreadable)
     missing += [f"{coverage.offline} of them are offline"] * bool(coverage.offline)
     if missing:
         note(f"searched {coverage.images} pictures; {' and '.join(missing)}")
