@@ -104,6 +104,9 @@ PUBLISHED_ALPHAS = {
 MOST_GEM = 10
 """Largest exponent of a generalised mean: it is nearly the maximum by then, and powers overflow beyond."""
 
+TOP = "top"
+"""In place of a pooling: the network's own classifier on top."""
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "mobilenet": {"alpha": 1.0},
     "mobilenet_v2": {"alpha": 1.0},
@@ -208,6 +211,11 @@ def architecture(name: str) -> Architecture:
     return found
 
 
+def _whole(weights_file: str) -> str:
+    """Return Keras' name of the file that has the classifier too."""
+    return weights_file.replace("_notop", "").replace("_no_top_v2", "").replace("_no_top", "")
+
+
 @dataclass(frozen=True, slots=True)
 class Backbone:
     """A choice of network: all the settings that change its vectors, but for its weights."""
@@ -220,7 +228,8 @@ class Backbone:
     minimalistic: bool | None = None
     """MobileNetV3 without its advanced units; None for the other families."""
     pooling: str = "avg"
-    """How a map of features becomes a vector: "avg", "max", or "gem3" for a generalised mean with the exponent 3."""
+    """How a map of features becomes a vector: "avg", "max", or "gem3" for a generalised mean with the exponent 3; `TOP`
+    for the square roots of the probabilities of classes, whose length is 1."""
 
     @classmethod
     def choose(
@@ -272,6 +281,17 @@ class Backbone:
             raise BadInput(f"there is no pooling {pooling}", hint=f"avg, max, gem, or gem1 to gem{MOST_GEM}")
         return replace(self, pooling=f"gem{exponent:g}" if pooling.startswith("gem") else pooling)
 
+    def topped(self) -> "Backbone":
+        """Return the same with its classifier on top; `BadInput` for one that has none."""
+        if self.is_model or self.name == MINI:
+            raise BadInput(f"{self} tells no classes of ImageNet", hint="take a name of: retrieval backbones, but mini")
+        return replace(self, pooling=TOP)
+
+    @property
+    def has_top(self) -> bool:
+        """Whether it is a network with its classifier on top."""
+        return self.pooling == TOP
+
     @property
     def gem(self) -> float | None:
         """The exponent of its generalised mean, None for other poolings."""
@@ -321,8 +341,8 @@ class Backbone:
 
     @property
     def weights_file(self) -> str:
-        """Name of Keras' file of ImageNet weights without the classifier; not for an own model."""
-        return WEIGHTS_FILES[self.architecture.family].format(
+        """Name of Keras' file of ImageNet weights, with the classifier if that is on top; not of an own model."""
+        name = WEIGHTS_FILES[self.architecture.family].format(
             name=self.name,
             keras_name=self.architecture.keras_name.lower(),
             variant=self.name.rpartition("_")[2],
@@ -332,6 +352,7 @@ class Backbone:
             size=self.published_size,
             minimalistic="_minimalistic" if self.minimalistic else "",
         )
+        return _whole(name) if self.has_top else name
 
     def fingerprint(self, weights: str, decode_rule: int) -> str:
         """Return what two vectors must share to be comparable; `weights` is a digest of the numbers.
@@ -361,6 +382,8 @@ class Backbone:
         ]
         if self.input_size != (self.architecture.size,) * 2:
             changed.append(f"{self.input_size[0]}x{self.input_size[1]} pixels")
-        if self.pooling != "avg":
+        if self.has_top:
+            changed.append("with its classifier")
+        elif self.pooling != "avg":
             changed.append(f"{self.pooling} pooling")
         return self.name + (f" ({', '.join(changed)})" if changed else "")

@@ -5,7 +5,6 @@ INRIA Holidays (Jegou et al. 2008, Hamming embedding and weak geometric consiste
 tells nothing and is left out.
 """
 
-import csv
 import hashlib
 import io
 import os
@@ -20,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
-from retrieval import images
+from retrieval import images, labels
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.index import Index
 from retrieval.query import Query
 from retrieval.ranking import AUTO
-from retrieval.types import EXACT, Ids, displayed, image_id
+from retrieval.types import EXACT, Ids, Vectors, displayed, image_id
 
 DEPTH = 10_000
 """Answers to a query that are looked at, at least, and twice as many as are right; what is right and stands behind them
@@ -118,6 +117,33 @@ def measured(groups: Sequence[Sequence[Judged]]) -> Mapping[str, Estimate]:
     return {name: Estimate(*numbers) for name, numbers in zip(MEASURES, found, strict=True)}
 
 
+def gained(before: Sequence[Judged], after: Sequence[Judged]) -> Estimate:
+    """Return by how much the mean average precision of the same queries rose, with the interval of that difference.
+
+    Of pairs, as queries differ among each other by more than answers do: see `measured` for the rest.
+    """
+    pairs = zip(before, after, strict=True)
+    rose = np.array([average_precision(two) - average_precision(one) for one, two in pairs])
+    chance = np.random.default_rng(0)
+    means = [rose[chance.integers(len(rose), size=len(rose))].mean() for _ in range(RESAMPLES)]
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]).tolist()
+    return Estimate(float(rose.mean()), low, high)
+
+
+def among(vectors: Vectors, labels: Ids) -> list[Judged]:
+    """Ask about each vector among the others, of which those with the same label are right; in their order.
+
+    Equal scores stand in the order of the vectors. What is the only one of its label is not asked about.
+    """
+    found = []
+    for at, (vector, label) in enumerate(zip(vectors, labels, strict=True)):
+        order = np.argsort(-(vectors @ vector), kind="stable")
+        right = labels[order[order != at]] == label
+        if right.any():
+            found.append(Judged(np.flatnonzero(right) + 1, int(right.sum())))
+    return found
+
+
 # -- what is relevant ---------------------------------------------------------------------------------------------
 
 
@@ -155,11 +181,7 @@ def by_folders(index: Index, folder: str | os.PathLike[str]) -> Truth:
     Copies of one picture are one, of the classes of all its places. Raises `BadInput` where nothing there is indexed,
     or where there are no two pictures in one subfolder.
     """
-    depth = len(Path(os.path.realpath(folder)).parts)
-    classes: dict[str, set[int]] = defaultdict(set)
-    for image, path in index.images(folder):
-        if len(path.parts) > depth + 1:
-            classes[path.parts[depth]].add(image)
+    classes = labels.classes_of(index, folder)
     if max(map(len, classes.values()), default=0) <= 1:
         raise BadInput(
             f"no subfolder of {displayed(os.fsencode(folder))} has two pictures",
@@ -205,7 +227,7 @@ def by_table(index: Index, table: str | os.PathLike[str]) -> Truth:
     of which nothing can be asked.
     """
     home = Path(table).absolute().parent
-    pairs, left_out = list(_pairs(Path(table))), []
+    pairs, left_out = list(labels.rows(Path(table), ("query", "relevant"), _TABLE)), []
     ids = {name: index.id_of(home / name) for name in {name for pair in pairs for name in pair}}
     relevant: dict[int | Path, set[int]] = defaultdict(set)
     for query, right in pairs:
@@ -229,22 +251,6 @@ def by_table(index: Index, table: str | os.PathLike[str]) -> Truth:
 def _unusable(path: Path, error: OSError | UnreadableImage) -> str:
     why = reason_of(error) if isinstance(error, OSError) else error
     return f"{displayed(os.fsencode(path))} cannot be used: {why}"
-
-
-def _pairs(table: Path) -> Iterator[tuple[str, str]]:
-    try:
-        with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            rows = csv.DictReader(file)
-            if not {"query", "relevant"} <= set(rows.fieldnames or ()):
-                raise BadInput(f"{displayed(os.fsencode(table))} has no columns query and relevant", hint=_TABLE)
-            for row in rows:
-                if not (row["query"] and row["relevant"]):
-                    raise BadInput(f"line {rows.line_num} of {displayed(os.fsencode(table))} is no pair", hint=_TABLE)
-                yield row["query"], row["relevant"]
-    except OSError as error:
-        raise BadInput(f"{displayed(os.fsencode(table))} cannot be read: {reason_of(error)}", hint=_TABLE) from error
-    except csv.Error as error:
-        raise BadInput(f"{displayed(os.fsencode(table))} is no CSV: {error}", hint=_TABLE) from error
 
 
 _TABLE = "its first line is query,relevant, and then comes a pair of paths a line"

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ from retrieval.errors import UnreadableImage, reason_of
 from retrieval.runtimes import Encoder
 from retrieval.types import Found, Picture, Pixels, Timing, Vectors, image_id
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 BATCH = 32
 LOOK_AHEAD = 2
 """Batches being read while one is encoded."""
@@ -101,7 +104,7 @@ def embed(
         with timing.of("read"):
             return _read(file, root=root, size=size, known=known)
 
-    source = _in_order(read, files, threads)
+    source = in_order(read, files, threads)
     while True:
         with timing.of("wait"):
             batch = list(itertools.islice(source, BATCH))
@@ -110,14 +113,12 @@ def embed(
         yield _encoded(batch, encoder, known, timing)
 
 
-def _in_order(
-    read: Callable[[Found], Outcome | _Decoded], files: Iterable[Found], threads: int
-) -> Iterator[Outcome | _Decoded]:
+def in_order(read: Callable[[Item], Result], files: Iterable[Item], threads: int) -> Iterator[Result]:
     """Yield `read(file)` for each file in order, reading ahead in threads."""
     source = iter(files)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:
-        waiting: deque[Future[Outcome | _Decoded]] = deque(
+        waiting: deque[Future[Result]] = deque(
             pool.submit(read, file) for file in itertools.islice(source, LOOK_AHEAD * BATCH)
         )
         while waiting:

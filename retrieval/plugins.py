@@ -5,11 +5,13 @@ from typing import Any
 
 PLUGINS = {
     "runtime:keras": "retrieval.runtimes.keras:KerasEncoder",
+    "keras:class_table": "retrieval.runtimes.keras:class_table",
     "keras:has_gpu": "retrieval.runtimes.keras:has_gpu",
     "runtime:openvino": "retrieval.runtimes.openvino:OpenVinoEncoder",
     "openvino:converted": "retrieval.runtimes.openvino:converted",
     "openvino:precisions": "retrieval.runtimes.openvino:precisions",
     "openvino:processor": "retrieval.runtimes.openvino:processor",
+    "training:Learner": "retrieval.learning:Learner",
     "vectors:exact": "retrieval.vectors.exact:ExactVectors",
     "vectors:structures": "retrieval.vectors.structures:StructuredVectors",
     "vectors:faiss": "retrieval.vectors.faiss:Structure",

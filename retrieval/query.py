@@ -119,10 +119,8 @@ class Reader:
                 return _stored(self.view, query)
             case bytes():
                 return self._content(query)
-            case np.ndarray():
+            case np.ndarray() | Image.Image():
                 return Asked(pixels=self._viewed(_picture(query)))
-            case Image.Image():
-                return Asked(pixels=self._viewed(images.upright(query)))
             case str() | os.PathLike():
                 return self._file(os.fsencode(query))
         raise BadInput(f"a query is a path, bytes, a PIL image, an RGB array or an id, not {type(query).__name__}")
@@ -332,7 +330,26 @@ def _stored(view: View, id_: int) -> Asked:
     return Asked(id_, view.vector(id_)[0])
 
 
-def _picture(array: NDArray[np.uint8]) -> Image.Image:
+def pixels(picture: str | bytes | os.PathLike[str] | Image.Image | NDArray[np.uint8], size: tuple[int, int]) -> Pixels:
+    """Return a picture as a network of that input size sees it, (1, height, width, 3); `UnreadableImage`."""
+    if isinstance(picture, np.ndarray | Image.Image):
+        return images.fit(_picture(picture), size)[None]
+    if isinstance(picture, bytes):
+        return images.decode(picture, size).pixels[None]
+    shown = displayed(picture)
+    try:
+        return images.decode(Path(picture).read_bytes(), size).pixels[None]
+    except OSError as error:
+        raise UnreadableImage(f"{shown} cannot be read: {reason_of(error)}") from error
+    except UnreadableImage as error:
+        raise UnreadableImage(f"{shown} cannot be used: {error}") from error
+
+
+def _picture(given: Image.Image | NDArray[np.uint8]) -> Image.Image:
+    """Return a picture that is in memory, upright; `BadInput` for an array that is none."""
+    if isinstance(given, Image.Image):
+        return images.upright(given)
+    array = given
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:  # noqa: PLR2004
         raise BadInput(f"an RGB array is (height, width, 3) of uint8, not {array.shape} of {array.dtype}")
     return Image.fromarray(array)

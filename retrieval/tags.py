@@ -26,12 +26,11 @@ from retrieval.database import REPAIR, Database
 from retrieval.errors import BadInput, IndexBusy, IndexDamaged, StorageError
 from retrieval.store import Store, View
 from retrieval.types import Ids, Tag, Vectors
+from retrieval.weights import TABLE, class_names, class_table
 
 DATABASE = "tags.db"
 BEST = 5
 """Tags of a picture."""
-TABLE = "imagenet_class_index.json"
-"""Keras' table of the classes of ImageNet, number -> (WordNet's id, name): https://keras.io/api/applications/."""
 PART = 4096
 """Pictures that are tagged together: 16 MB of cosines."""
 TAGGED = "tagged"
@@ -69,15 +68,10 @@ def classifier(weights: Path, dim: int, environment: Mapping[str, str] = os.envi
     That is the file's only matrix of (dim, classes) numbers beside which a number a class lies. The names are in
     `TABLE`, beside the file or in Keras' cache; without them there is none either.
     """
-    home = Path(os.path.expanduser(environment.get("KERAS_HOME") or "~/.keras"), "models")
-    table = next((path for path in (weights.with_name(TABLE), home / TABLE) if path.is_file()), None)
+    table = class_table(os.fspath(weights), environment)
     if table is None or not weights.is_file() or weights.suffix != ".h5":
         return None
-    try:
-        listed = json.loads(table.read_text("utf-8"))
-        names = [str(listed[str(number)][1]).replace("_", " ") for number in range(len(listed))]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise BadInput(f"{table} is no table of classes", hint="delete it, and Keras downloads it again") from error
+    names = class_names(table)
     try:
         found = list(_matrices(weights, dim, len(names)))
     except OSError:  # no longer what it was when it was loaded

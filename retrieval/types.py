@@ -101,6 +101,15 @@ class Tag:
     """Cosine of the picture's vector and the direction of the class, -1 to 1."""
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A label and how much speaks for it."""
+
+    label: str
+    score: float
+    """Share of the votes, or the probability that a network gives: 0 to 1."""
+
+
 LIKELY = 0.5
 """Probability from which a match is a likely one."""
 

@@ -1,16 +1,21 @@
 """Where the weights of a backbone are: given, remembered, in a folder, in Keras' cache, or with this package."""
 
+import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from retrieval.backbones import AUTO, DEFAULT, IMAGENET, MINI, OPTIONS, RANDOM, Backbone
+from retrieval.backbones import AUTO, DEFAULT, IMAGENET, MINI, OPTIONS, RANDOM, TOP, Backbone
 from retrieval.errors import BadInput, WeightsNotFound
 
 AT_HAND = ("mobilenet_v2", "mobilenet")
 """What is taken for a new index if its weights are on the machine: the best first, as measured in README."""
 SHIPPED = Path(__file__).with_name("mini.npz")
 """The weights of `MINI`, made by scripts/train_mini.py."""
+TABLE = "imagenet_class_index.json"
+"""Keras' table of the classes of ImageNet, number -> (WordNet's id, name): https://keras.io/api/applications/."""
 REINSTALL = "install retrieval again, or take another --backbone"
 
 
@@ -75,23 +80,75 @@ def choose(
 def at_hand(
     environment: Mapping[str, str] = os.environ, *, input_size: int | None = None, pooling: str | None = None
 ) -> tuple[Backbone, str]:
-    """Return the backbone of a new index, and its weights: the first of `AT_HAND` that has some here, else `MINI`.
-
-    A file that is too short to hold them, as a download that was cut off leaves one, is none.
-    """
+    """Return the backbone of a new index, and its weights: the first of `AT_HAND` that has some here, else `MINI`."""
     for name in AT_HAND:
         chosen = Backbone.choose(name, input_size=input_size, pooling=pooling)
-        for path in (*_in_folder(chosen, environment), cached(chosen, environment)):
-            if path.is_file() and path.stat().st_size >= chosen.architecture.bytes:
-                return chosen, str(path)
+        if (path := _here(chosen, environment)) is not None:
+            return chosen, path
     chosen = Backbone.choose(MINI, input_size=input_size, pooling=pooling)
     return chosen, locate_weights(chosen, environment=environment)
 
 
+def choose_classifier(
+    name: str,
+    given: str | None,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    **options: Any,  # noqa: ANN401 - as `Backbone.choose` takes them
+) -> tuple[Backbone, str]:
+    """Return a backbone with its classifier on top, and its weights as `locate_weights` gives them.
+
+    `AUTO` is the first of `AT_HAND` that has such weights on this machine, and of weights that are given what they are
+    of. Raises what `choose` raises, and `WeightsNotFound` where `AUTO` finds none.
+    """
+    if name.lower() != AUTO or given is not None:
+        chosen = Backbone.choose(DEFAULT if name.lower() == AUTO else name, **options).topped()
+        return chosen, locate_weights(chosen, given, environment=environment)
+    for known in AT_HAND:
+        chosen = Backbone.choose(known, **options).topped()
+        if (path := _here(chosen, environment)) is not None:
+            return chosen, path
+    raise WeightsNotFound(
+        "no network that tells classes is on this machine",
+        hint=f"name one, and it is downloaded: --backbone {DEFAULT}",
+    )
+
+
+def _here(backbone: Backbone, environment: Mapping[str, str]) -> str | None:
+    """Return a file of weights that is on this machine; one that a download left too short is none."""
+    for path in (*_in_folder(backbone, environment), cached(backbone, environment)):
+        if path.is_file() and path.stat().st_size >= backbone.architecture.bytes:
+            return str(path)
+    return None
+
+
 def cached(backbone: Backbone, environment: Mapping[str, str] = os.environ) -> Path:
     """Return where Keras' cache has the weights of `backbone`, if it has them."""
-    home = os.path.expanduser(environment.get("KERAS_HOME") or "~/.keras")
-    return Path(home, "models", backbone.weights_file)
+    return _cache(environment) / backbone.weights_file
+
+
+def class_table(weights: str, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Return where `TABLE` is: beside a file of weights, or in Keras' cache; None where it is in neither."""
+    places = (Path(weights).with_name(TABLE), cached_table(environment))
+    return next((path for path in places if path.is_file()), None)
+
+
+def cached_table(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return where Keras' cache has `TABLE`, if it has it."""
+    return _cache(environment) / TABLE
+
+
+def class_names(table: Path) -> list[str]:
+    """Return the names of the classes in their order, as `golden retriever`; `BadInput` for a broken table."""
+    try:
+        listed = json.loads(table.read_text("utf-8"))
+        return [str(listed[str(number)][1]).replace("_", " ") for number in range(len(listed))]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise BadInput(f"{table} is no table of classes", hint="delete it, and Keras downloads it again") from error
+
+
+def _cache(environment: Mapping[str, str]) -> Path:
+    return Path(os.path.expanduser(environment.get("KERAS_HOME") or "~/.keras"), "models")
 
 
 def _own(backbone: Backbone) -> str:
@@ -111,12 +168,19 @@ def _in_folder(backbone: Backbone, environment: Mapping[str, str]) -> Iterator[P
 def _file_names(backbone: Backbone) -> list[str]:
     """Return the names under which a folder of weights may hold those of `backbone`: without a classifier first."""
     own = backbone.weights_file
-    whole = own.replace("_notop", "").replace("_no_top_v2", "").replace("_no_top", "")
     tags = [backbone.name]
     if backbone.alpha is not None:
         small = "_minimalistic" if backbone.minimalistic else ""
         plain = tags if backbone.options == OPTIONS[backbone.architecture.family] else []
         tags = [f"{backbone.name}{small}_{backbone.alpha}_{backbone.published_size}", *plain]
     bare = ("_no_top.weights.h5", "_notop.weights.h5", "_no_top.h5", "_notop.h5")
-    either = (".weights.h5", ".h5", "_with_top.weights.h5", "_with_top.h5")
-    return [own, *(tag + end for ends in (bare, either) for tag in tags for end in ends), whole]
+    either = (".weights.h5", ".h5")
+    whole = ("_with_top.weights.h5", "_with_top.h5")
+    if backbone.has_top:
+        return [own, *(tag + end for ends in (whole, either) for tag in tags for end in ends)]
+    ends = (bare, (*either, *whole))
+    return [
+        own,
+        *(tag + end for some in ends for tag in tags for end in some),
+        replace(backbone, pooling=TOP).weights_file,
+    ]

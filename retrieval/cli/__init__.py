@@ -15,7 +15,20 @@ import warnings
 import typer
 from typer.exceptions import TyperException
 
-from retrieval.cli import backbones, compact, evaluate, index, info, query, remove, tune, verify
+from retrieval.cli import (
+    backbones,
+    classify,
+    compact,
+    evaluate,
+    index,
+    info,
+    labels,
+    query,
+    remove,
+    train,
+    tune,
+    verify,
+)
 from retrieval.cli.options import Quiet, Verbose, Version
 from retrieval.cli.output import ReaderGoneError, complain, log
 from retrieval.errors import RetrievalError
@@ -33,6 +46,9 @@ for command in (
     query.query,
     evaluate.evaluate,
     tune.tune,
+    classify.classify,
+    labels.labels,
+    train.train,
     backbones.backbones,
     info.info,
     verify.verify,

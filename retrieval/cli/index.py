@@ -12,8 +12,12 @@ from retrieval import plugins
 from retrieval.backbones import AUTO, architecture
 from retrieval.cli.options import (
     DEFAULT_FOLDER,
+    Alpha,
     Backbone,
     Folder,
+    InputSize,
+    Minimalistic,
+    Pooling,
     Precision,
     Quiet,
     Runtime,
@@ -38,10 +42,10 @@ def index(
     index: Folder = DEFAULT_FOLDER,
     backbone: Backbone = None,
     weights: Weights = None,
-    input_size: Annotated[int | None, typer.Option(metavar="PIXELS", help="Side of the network's input.")] = None,
-    alpha: Annotated[float | None, typer.Option(metavar="FACTOR", help="Width of a MobileNet.")] = None,
-    minimalistic: Annotated[bool | None, typer.Option("--minimalistic", help="The plainer MobileNetV3.")] = None,
-    pooling: Annotated[str | None, typer.Option(metavar="NAME", help="avg, max or gem, of a new index.")] = None,
+    input_size: InputSize = None,
+    alpha: Alpha = None,
+    minimalistic: Minimalistic = None,
+    pooling: Pooling = None,
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", "-E", metavar="GLOB", help="Leave out, as in .gitignore.")
     ] = None,

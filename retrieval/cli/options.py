@@ -59,6 +59,10 @@ Backbone = Annotated[
 Weights = Annotated[
     str | None, typer.Option("--weights", "-w", metavar="FILE|random", help="File of the backbone's weights.")
 ]
+InputSize = Annotated[int | None, typer.Option(metavar="PIXELS", help="Side of the network's input.")]
+Alpha = Annotated[float | None, typer.Option(metavar="FACTOR", help="Width of a MobileNet.")]
+Minimalistic = Annotated[bool | None, typer.Option("--minimalistic", help="The plainer MobileNetV3.")]
+Pooling = Annotated[str | None, typer.Option(metavar="NAME", help="avg, max or gem, of a new index or network.")]
 Runtime = Annotated[str, typer.Option(metavar="NAME", help="openvino or keras; auto: keras on a GPU.")]
 Precision = Annotated[str, typer.Option(metavar="NAME", help="f32, bf16 or f16; auto: the fastest that is as good.")]
 Threads = Annotated[int, typer.Option(metavar="N", min=0, help="How many; 0: one a core.")]

@@ -22,7 +22,7 @@ from retrieval.errors import BadInput, BadWeights, WeightsNotFound
 from retrieval.images import DECODE_RULE
 from retrieval.runtimes import mini
 from retrieval.types import Pixels, Vectors
-from retrieval.weights import REINSTALL, SHIPPED, cached
+from retrieval.weights import REINSTALL, SHIPPED, TABLE, cached, cached_table
 
 AT_ONCE = 32
 """Pictures that are compiled together for a GPU, at most: as many as come together while a folder is read."""
@@ -45,9 +45,9 @@ class KerasEncoder:
         self._accelerated = has_gpu() if accelerated is None else accelerated
         with (
             _random_state_kept(),
-            _dtype_policy("mixed_bfloat16" if self._accelerated else keras.config.dtype_policy()),
+            dtype_policy("mixed_bfloat16" if self._accelerated else keras.config.dtype_policy()),
         ):
-            network, self.digest = _own_model(Path(weights)) if backbone.is_model else _application(backbone, weights)
+            network, self.digest = _own_model(Path(weights)) if backbone.is_model else application(backbone, weights)
             self.backbone = backbone.sized(_input_size(network, backbone))
             self._graph = _graph(network, self.backbone)
         self._graph.jit_compile = self._accelerated
@@ -108,13 +108,27 @@ def _random_state_kept() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _dtype_policy(policy: Any) -> Iterator[None]:  # noqa: ANN401 - a name or one of Keras' own
+def dtype_policy(policy: Any) -> Iterator[None]:  # noqa: ANN401 - a name or one of Keras' own
+    """Build in other numbers for now, as in `mixed_bfloat16`."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def class_table() -> Path:
+    """Have Keras download its table of the classes of ImageNet, and return where it is; `WeightsNotFound`."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            keras.applications.imagenet_utils.decode_predictions(np.zeros((1, 1000)), top=1)
+        return cached_table()
+    except Exception as error:
+        raise WeightsNotFound(
+            f"the names of the classes ({TABLE}) are not on this machine and could not be downloaded",
+            hint=f"put {TABLE} beside the weights, or into {os.environ.get('KERAS_HOME', '~/.keras')}/models",
+        ) from error
 
 
 def has_gpu() -> bool:
@@ -130,16 +144,24 @@ def has_gpu() -> bool:
 def _graph(network: Network, backbone: Backbone) -> Network:
     pixels = keras.Input((*backbone.input_size, 3), dtype="uint8")
     try:
-        features = network(scaled(keras.ops.cast(pixels, "float32"), backbone.scaling), training=False)
+        found = features(network, backbone, pixels, training=False)
     except Exception as error:  # an own model of any size may not take this one
         height, width = backbone.input_size
         raise BadInput(
             f"{backbone} does not take pictures of {height}x{width} pixels",
             hint="give another size with --input-size",
         ) from error
-    if len(features.shape) == 4:  # noqa: PLR2004 - a map of features: picture, height, width, channel
-        features = _pooled(features, backbone.gem or 1)
-    return keras.Model(pixels, keras.layers.UnitNormalization(dtype="float32")(features))
+    return keras.Model(pixels, keras.layers.UnitNormalization(dtype="float32")(found))
+
+
+def features(network: Network, backbone: Backbone, pixels: Any, **how: bool) -> Any:  # noqa: ANN401 - Keras tensors
+    """Return what `network`, called with `how`, makes of RGB `pixels` from 0 to 255: scaled, and pooled to vectors."""
+    found = network(scaled(keras.ops.cast(pixels, "float32"), backbone.scaling), **how)
+    if backbone.has_top:
+        return keras.ops.sqrt(keras.ops.cast(found, "float32"))
+    if len(found.shape) == 4:  # noqa: PLR2004 - a map of features: picture, height, width, channel
+        found = _pooled(found, backbone.gem or 1)
+    return found
 
 
 def _pooled(features: Any, exponent: float) -> Any:  # noqa: ANN401 - Keras tensors
@@ -156,7 +178,7 @@ def _input_size(network: Network, backbone: Backbone) -> tuple[int, int]:
     return height or backbone.input_size[0], width or backbone.input_size[1]
 
 
-def _application(backbone: Backbone, weights: str) -> tuple[Network, str]:
+def application(backbone: Backbone, weights: str) -> tuple[Network, str]:
     """Return a network of `keras.applications`, or our own, and the digest of its weights.
 
     The network is built without weights, whatever they come from, so that equal weights are an equal graph.
@@ -175,9 +197,13 @@ def _application(backbone: Backbone, weights: str) -> tuple[Network, str]:
 
 
 def _built(
-    backbone: Backbone, *, size: tuple[int, int] | None, weights: str | None = None, top: bool = False
+    backbone: Backbone, *, size: tuple[int, int] | None, weights: str | None = None, top: bool | None = None
 ) -> Network:
-    """Build the network; at its own size for None. Pooled by Keras: ConvNeXt normalises what is pooled."""
+    """Build the network; at its own size for None. Pooled by Keras: ConvNeXt normalises what is pooled.
+
+    With a classifier on `top` or without, by itself as `backbone` has it.
+    """
+    top = backbone.has_top if top is None else top
     if backbone.name == MINI:
         return mini.network(backbone.input_size)
     builder = getattr(keras.applications, backbone.architecture.keras_name)
@@ -187,7 +213,7 @@ def _built(
             weights=weights,
             include_top=top,
             input_shape=shape,
-            pooling=None if backbone.gem else backbone.pooling,
+            pooling=None if backbone.gem or top else backbone.pooling,
             **backbone.options,
         )
     except ValueError as error:
@@ -245,6 +271,8 @@ def _load(network: Network, backbone: Backbone, path: Path) -> None:
         _fill(network, path)
     except Exception as first:  # noqa: BLE001 - Keras and h5py raise of all kinds
         try:
+            if backbone.has_top:
+                raise
             whole = _built(backbone, size=None, top=True)
             _fill(whole, path)
             network.set_weights(whole.get_weights()[: len(network.weights)])

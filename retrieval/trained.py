@@ -1,0 +1,123 @@
+"""What a training was worth: measured on pictures that were held out, drawn, and told in a sentence."""
+
+import itertools
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from retrieval import images
+from retrieval.evaluate import CHANGES, Estimate, Judged, among, measured
+from retrieval.lessons import Lessons
+from retrieval.types import Ids, Pixels, Vectors
+
+FACTS = "training.json"
+"""The member of a `.keras` file that says how it came about."""
+Vectorise = Callable[[Iterable[Pixels]], Vectors]
+"""Batches of pictures -> their vectors, (n, dim)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """How good a network is on the pictures that were held out."""
+
+    name: str
+    measures: Mapping[str, Estimate]
+    judged: Sequence[Judged] = field(repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON knows it."""
+        return {"network": self.name} | {name: asdict(one) for name, one in self.measures.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What became of a training."""
+
+    path: Path
+    queries: int
+    """Pictures that were held out and asked about."""
+    best_epoch: int
+    """That was kept; 0 for the head that it began with."""
+    epochs: int
+    """That were learnt."""
+    before: Sequence[Measured]
+    """What it is to be better than; the last is what it is held against."""
+    after: Measured
+    gain: Estimate
+    """Mean average precision after, less that before."""
+    left_out: Sequence[str] = ()
+
+    @property
+    def sentence(self) -> str:
+        """Whether it was worth it."""
+        name, gain = self.before[-1].name, self.gain
+        told = f"mAP {gain.value:+.4f} (95 % interval {gain.low:+.4f} to {gain.high:+.4f}) against {name}"
+        if gain.low > 0:
+            return f"it was worth it: {told}"
+        if gain.high < 0:
+            return f"it was not worth it, {name} is better: {told}"
+        return f"whether it was worth it cannot be told: {told}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON knows it."""
+        rows = {"before": [one.as_dict() for one in self.before], "after": self.after.as_dict()}
+        counts = {name: getattr(self, name) for name in ("queries", "best_epoch", "epochs")}
+        return {"path": str(self.path)} | counts | rows | {"gain": asdict(self.gain), "sentence": self.sentence}
+
+
+def judged(vectors: Vectorise, known: Lessons, rows: Ids, size: tuple[int, int]) -> list[Judged]:
+    """Ask about pictures among one another; without labels, each in two ways, as it is and changed."""
+    found = vectors(known.decoded(rows, size))
+    if known.labelled:
+        return among(found, known.labels[rows])
+    both = np.concatenate([found, vectors(_changed(known.decoded(rows, size)))])
+    return among(both, np.tile(np.arange(len(rows)), 2))
+
+
+def _changed(batches: Iterable[Pixels]) -> Iterator[Pixels]:
+    """Yield pictures as `retrieval evaluate --self` changes them, each in one of its ways."""
+    ways = itertools.cycle(CHANGES.values())
+    for batch in batches:
+        size = batch.shape[1], batch.shape[2]
+        yield np.stack([images.fit(next(ways)(Image.fromarray(one)), size) for one in batch])
+
+
+def measured_on(name: str, vectors: Vectorise, size: tuple[int, int], known: Lessons, rows: Ids) -> Measured:
+    """Return how good a network of that input size is on some pictures."""
+    found = judged(vectors, known, rows, size)
+    return Measured(name, measured([[one] for one in found]), found)
+
+
+def facts_of(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Return what a `.keras` file says of its training, None where it says nothing."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            found: dict[str, Any] = json.loads(file.read(FACTS))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+    return found
+
+
+def plotted(rows: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Draw the loss, and the recall and mAP of the validation, over the epochs, if there are some."""
+    if not rows:
+        return
+    from matplotlib.figure import Figure  # the figure by itself: no window, no state of the program's
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    left = figure.add_subplot(xlabel="epoch", ylabel="loss")
+    right = left.twinx()
+    right.set_ylabel("validation")
+    epochs = [row["epoch"] for row in rows]
+    lines = left.plot(epochs, [row["loss"] for row in rows], "C7", label="loss")
+    for name, colour in (("recall@1", "C0"), ("map", "C1")):
+        lines += right.plot(epochs, [row[name] for row in rows], colour, label="mAP" if name == "map" else name)
+    left.legend(handles=lines, loc="best")
+    figure.savefig(path, dpi=100)
