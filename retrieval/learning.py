@@ -27,6 +27,8 @@ WARM = 0.1
 """Share of a stage's steps in which the rate grows; then it falls as a cosine does (Loshchilov & Hutter 2017, SGDR)."""
 MOMENTUM = 0.9
 """Of running means, from scratch: Keras' MobileNetV2 keeps 0.999 of the old ones a step, which takes thousands."""
+DIM = 256
+"""Length of vectors, unless it is said."""
 EXPANDED = 1024
 """Width of what VICReg's loss is taken of, behind the vector (8192 in the paper, for ImageNet)."""
 SHRUNK = 0.6
@@ -90,7 +92,7 @@ class Learner:
         Without labels (-1) as a whitening of all; the centres of ArcFace are the means of their classes.
         """
         found = np.concatenate([np.asarray(self._parts.features.predict_on_batch(some)) for some in pixels])
-        mean, projection = whitening(found.astype(np.float64), labels, self._recipe.dim)
+        mean, projection = whitening(found.astype(np.float64), labels, self._parts.head.units)
         self._parts.head.set_weights([projection.astype(np.float32), (-mean @ projection).astype(np.float32)])
         if self._recipe.loss == ARCFACE:
             vectors = (found - mean) @ projection
@@ -126,7 +128,7 @@ class Learner:
     @property
     def state(self) -> State:
         """All numbers that learning goes on from, in the epoch that was entered."""
-        return [ops.convert_to_numpy(variable) for variable in self._variables()]
+        return [variable.numpy() for variable in self._variables()]
 
     def restore(self, state: State) -> None:
         """Go on from a `state` of the same epoch."""
@@ -164,12 +166,12 @@ class _Parts:
                     layer.momentum = MOMENTUM
         pixels = keras.Input((*recipe.backbone.input_size, 3), name="pixels")
         found = layers.Activation("linear", dtype="float32")(runtime.features(self.network, recipe.backbone, pixels))
-        if not recipe.fresh and recipe.dim > found.shape[-1]:
-            sentence = (
-                f"{recipe.backbone} gives {found.shape[-1]} features, of which no {recipe.dim} numbers can be made"
-            )
-            raise BadInput(sentence, hint=f"give at most --dim {found.shape[-1]}")
-        self.head = layers.Dense(recipe.dim, dtype="float32", name="head")
+        most = int(found.shape[-1])
+        dim = recipe.dim or min(DIM, most)
+        if not recipe.fresh and dim > most:
+            sentence = f"{recipe.backbone} gives {most} features, of which no {dim} numbers can be made"
+            raise BadInput(sentence, hint=f"give at most --dim {most}")
+        self.head = layers.Dense(dim, dtype="float32", name="head")
         raw = self.head(found)
         vectors = layers.UnitNormalization(dtype="float32", name="vectors")(raw)
         self.features, self.raw, self.embedder = (keras.Model(pixels, out) for out in (found, raw, vectors))

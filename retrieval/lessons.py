@@ -225,14 +225,13 @@ def _kept(
     left_out += [
         f"{displayed(str(name))} is left out: a class needs two pictures" for name in sorted(counts.keys() - good)
     ]
+    if needed:
+        demand_classes(map(str, good), displayed(root))
     good = good if len(good) > 1 else set()
     told = [(at, path, label if label in good else None) for at, (path, label) in enumerate(rows)]
     used = [row for row in told if row[2] is not None or not needed]
-    shown = displayed(root)
-    if needed:
-        demand_classes({str(label) for _, _, label in used}, shown)
     if len(used) < 2 * LEAST:
-        raise BadInput(f"{shown} has {len(used)} pictures; to learn takes {2 * LEAST} at least")
+        raise BadInput(f"{displayed(root)} has {len(used)} pictures; to learn takes {2 * LEAST} at least")
     facts = {"size": size, "count": len(rows), "folder": os.fsdecode(root), "rows": used, "left_out": left_out}
     partial_file = work / f"{PICTURES}.partial"
     partial_file.write_text(json.dumps(facts))

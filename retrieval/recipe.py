@@ -21,8 +21,8 @@ class Recipe:
     """Where it starts from, as `weights.locate_weights` gives it; `RANDOM` for a training from scratch."""
     loss: str = ARCFACE
     """One of `LOSSES`; `VICREG` needs no labels."""
-    dim: int = 256
-    """Length of the vectors."""
+    dim: int | None = None
+    """Length of the vectors; None for 256, or for as many features as the backbone has, if these are fewer."""
     epochs: int = 20
     unfreeze: float = 0.3
     """Share of the backbone's layers, from the top, that learn too; all of them from scratch."""
@@ -51,8 +51,8 @@ class Recipe:
             if getattr(self, name) not in known:
                 raise BadInput(f"there is no {name} {getattr(self, name)!r}", hint=f"there are: {', '.join(known)}")
         for name, least in (("dim", 1), ("epochs", 1), ("batch", 2 * EACH)):
-            if getattr(self, name) < least:
-                raise BadInput(f"{name} must be at least {least}, not {getattr(self, name)}")
+            if (value := getattr(self, name)) is not None and value < least:
+                raise BadInput(f"{name} must be at least {least}, not {value}")
         if not 0 <= self.unfreeze <= 1:
             raise BadInput(f"unfreeze is a share of the layers, 0 to 1, not {self.unfreeze:g}")
         if not 0 < self.held_out < 1:

@@ -180,7 +180,7 @@ class TestTruth:
         [
             ("", "no columns query and relevant"),
             ("a,b\n1,2\n", "no columns query and relevant"),
-            ("query,relevant\nloose.png\n", "line 2 of .* is no pair"),
+            ("query,relevant\nloose.png\n", "line 2 of .* has no relevant"),
             ("query,relevant\nloose.png,gone.png\n", "can be asked: .*gone.png is not in the index"),
             ("query,relevant\n", "can be asked"),
         ],

@@ -1,0 +1,214 @@
+"""What is learnt from: which files, which labels, which of them are held out, and what a batch is."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrieval import BadInput, lessons
+from retrieval.backbones import Backbone
+from retrieval.lessons import Lessons, gathered, prepare, prepared, split
+from retrieval.recipe import EACH, Recipe
+from tests.fakes import colour, picture, put
+
+SIZE = (8, 8)
+BACKBONE = Backbone.choose("mini", input_size=32)
+
+
+def recipe(**given: object) -> Recipe:
+    return Recipe.of(BACKBONE, "weights", **given)
+
+
+def made(counts: list[int]) -> Lessons:
+    """Lessons with so many pictures of each class, without any picture."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    names = [str(number) for number in range(len(counts))]
+    none = np.zeros((0, *SIZE, 3), np.uint8)
+    return Lessons(b"", [b""] * len(labels), labels, names, [], none, np.arange(len(labels)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three classes of eight pictures."""
+    for number in range(24):
+        put(tmp_path / "photos" / "abc"[number // 8] / f"{number:02}.png", picture(colour(number)))
+    return tmp_path / "photos"
+
+
+def lessons_of(folder: Path, *, needed: bool = True, table: Path | None = None) -> Lessons:
+    work = folder.parent / "work"
+    work.mkdir()
+    return prepare(folder, gathered(folder, table, needed=needed), SIZE, work, needed=needed, threads=2)
+
+
+class TestFiles:
+    def test_subfolders_are_labels_and_pixels_are_in_their_order(self, folder: Path) -> None:
+        put(folder / "a" / "deeper" / "07x.png", picture((1, 2, 3)))
+        put(folder / "loose.png", picture((9, 9, 9)))
+        put(folder / "a" / "notes.txt", b"words")
+        found = lessons_of(folder)
+        assert found.names == ["a", "b", "c"]
+        assert np.bincount(found.labels).tolist() == [9, 8, 8]
+        assert b"a/deeper/07x.png" in found.paths
+        for row, path in enumerate(found.paths):
+            expected = (1, 2, 3) if b"x" in path else colour(int(path[-6:-4]))
+            assert (found.pixels(np.array([row])) == expected).all(), path
+        assert found.left_out == []
+
+    def test_what_was_prepared_is_there_again(self, folder: Path) -> None:
+        one, two = lessons_of(folder), prepared(folder.parent / "work")
+        assert (one.paths, one.names, one.folder) == (two.paths, two.names, two.folder)
+        np.testing.assert_array_equal(one.labels, two.labels)
+        np.testing.assert_array_equal(one.stored, two.stored)
+
+    def test_a_table_gives_labels_from_its_own_folder(self, folder: Path) -> None:
+        table = folder.parent / "labels.csv"
+        lines = [f"photos/{'abc'[n // 8]}/{n:02}.png,{'odd' if n % 2 else 'even'}" for n in range(20)]
+        table.write_text("\n".join(["path,label", *lines]))
+        found = lessons_of(folder, table=table)
+        assert found.names == ["even", "odd"]
+        assert len(found.labels) == 20, "what it does not name is not used"
+
+    def test_bad_files_are_left_out_and_shift_nothing(self, folder: Path) -> None:
+        put(folder / "a" / "00a.jpg", b"no picture")
+        put(folder / "b" / "torn.png", picture((1, 1, 1))[:40])
+        found = lessons_of(folder)
+        assert len(found.labels) == 24
+        assert [sentence.split(" is left out: ")[0] for sentence in found.left_out] == ["a/00a.jpg", "b/torn.png"]
+        rows = found.pixels(np.arange(24))[:, 0, 0]
+        assert rows.tolist() == [list(colour(number)) for number in range(24)]
+
+    def test_the_same_picture_is_learnt_from_once_and_not_at_all_with_two_labels(self, folder: Path) -> None:
+        put(folder / "a" / "copy.png", picture(colour(0)))
+        put(folder / "c" / "contradiction.png", picture(colour(1)))
+        found = lessons_of(folder)
+        assert np.bincount(found.labels).tolist() == [7, 8, 8]
+        assert b"a/01.png" not in found.paths
+        assert found.left_out == ["c/contradiction.png is left out: the same picture has another label too"]
+        for row, path in enumerate(found.paths):
+            assert (found.pixels(np.array([row])) == colour(int(path[-6:-4]))).all()
+
+    def test_a_class_of_one_picture_is_left_out(self, folder: Path) -> None:
+        put(folder / "lonely" / "1.png", picture((1, 2, 3)))
+        found = lessons_of(folder)
+        assert found.names == ["a", "b", "c"]
+        assert found.left_out == ["lonely is left out: a class needs two pictures"]
+
+    def test_without_a_need_for_labels_all_are_learnt_from(self, folder: Path) -> None:
+        put(folder / "loose.png", picture((9, 9, 9)))
+        put(folder / "lonely" / "1.png", picture((1, 2, 3)))
+        found = lessons_of(folder, needed=False)
+        assert found.labelled
+        assert sorted(found.labels.tolist()) == sorted([-1] * 2 + [0] * 8 + [1] * 8 + [2] * 8)
+
+    def test_another_size_is_decoded_from_the_files(self, folder: Path) -> None:
+        found = lessons_of(folder)
+        os.unlink(folder / "a" / "01.png")
+        batches = np.concatenate(list(found.decoded(np.arange(3), (5, 6))))
+        assert batches.shape == (3, 5, 6, 3)
+        assert batches[:, 0, 0].tolist() == [list(colour(number)) for number in range(3)]
+
+
+class TestRefusals:
+    def test_no_folder_and_an_empty_one(self, tmp_path: Path) -> None:
+        with pytest.raises(BadInput, match="gone does not exist"):
+            gathered(tmp_path / "gone", None, needed=True)
+        with pytest.raises(BadInput, match="there is nothing below"):
+            gathered(tmp_path, None, needed=True)
+
+    def test_one_class(self, tmp_path: Path) -> None:
+        for number in range(8):
+            put(tmp_path / "only" / f"{number}.png", picture(colour(number)))
+        put(tmp_path / "lonely" / "1.png", picture((1, 2, 3)))
+        with pytest.raises(BadInput, match=r"only one class of .* has two pictures or more, only") as told:
+            gathered(tmp_path, None, needed=True)
+        assert "vicreg" in told.value.hint
+
+    def test_pictures_without_subfolders(self, tmp_path: Path) -> None:
+        put(tmp_path / "1.png", picture((1, 2, 3)))
+        with pytest.raises(BadInput, match=r"no subfolder of .* has two pictures"):
+            gathered(tmp_path, None, needed=True)
+
+    def test_a_table_that_is_none(self, folder: Path) -> None:
+        (folder.parent / "labels.csv").write_text("file,class\n")
+        with pytest.raises(BadInput, match="has no columns path and label"):
+            gathered(folder, folder.parent / "labels.csv", needed=True)
+
+    def test_classes_that_turn_out_unreadable(self, folder: Path) -> None:
+        for name in "ab":
+            for path in (folder / name).iterdir():
+                path.write_bytes(b"torn")
+        with pytest.raises(BadInput, match="only one class"):
+            lessons_of(folder)
+
+    def test_too_few_to_hold_some_out(self) -> None:
+        with pytest.raises(BadInput, match="no class has 6 pictures") as told:
+            split(made([5, 5, 5]), recipe())
+        assert "--split classes" in told.value.hint
+        with pytest.raises(BadInput, match="of 5 classes"):
+            split(made([5] * 5), recipe(split="classes"))
+        with pytest.raises(BadInput, match="too few to learn from"):
+            split(made([20, 20]), recipe(held_out=0.9))
+
+
+counts = st.lists(st.integers(2, 40), min_size=6, max_size=12).filter(lambda some: max(some) >= lessons.LEAST)
+
+
+class TestSplit:
+    @given(counts, st.sampled_from(["pictures", "classes"]), st.integers(0, 5), st.floats(0.05, 0.3))
+    def test_every_picture_is_for_one_thing(self, counts: list[int], by: str, seed: int, share: float) -> None:
+        known = made(counts)
+        found = split(known, recipe(split=by, seed=seed, held_out=share))
+        parts = (found.learnt, found.validation, found.held_out)
+        assert sorted(np.concatenate(parts).tolist()) == list(range(sum(counts)))
+        for part in parts:
+            assert part.tolist() == sorted(part.tolist())
+        for part in parts[1:]:
+            assert (np.bincount(known.labels[part])[np.unique(known.labels[part])] >= 2).all(), "another finds it"
+        classes = [set(known.labels[part].tolist()) for part in parts]
+        if by == "classes":
+            assert sum(map(len, classes)) == len(counts), "none is in two"
+            assert all(len(some) >= 2 for some in classes)
+        else:
+            assert classes[0] == set(range(len(counts)))
+        again = split(known, recipe(split=by, seed=seed, held_out=share))
+        assert [part.tolist() for part in parts] == [
+            part.tolist() for part in (again.learnt, again.validation, again.held_out)
+        ]
+
+    def test_no_more_is_held_out_than_is_asked_about(self) -> None:
+        found = split(made([4000] * 10), recipe(held_out=0.5))
+        assert (len(found.validation), len(found.held_out)) == (1000, 1000)
+        assert len(split(made([400] * 100), recipe(held_out=0.5, split="classes")).held_out) == 800
+
+
+class TestBatches:
+    @given(st.lists(st.integers(2, 30), min_size=2, max_size=20), st.integers(0, 3))
+    def test_balanced_ones_have_others_of_each_class(self, counts: list[int], number: int) -> None:
+        labels = made(counts).labels
+        how = recipe(loss="supcon", batch=32)
+        batches = list(lessons.epoch(labels, how, number))
+        assert len(batches) == lessons.steps(len(labels), how)
+        for places in batches:
+            found = np.bincount(labels[places])
+            assert found[found > 0].min() >= EACH
+            assert (found > 0).sum() >= 2
+            assert len(places) <= 32 + 2 * EACH
+
+    @given(st.integers(2, 200))
+    def test_others_have_each_picture_once_at_most(self, count: int) -> None:
+        labels = np.zeros(count, np.int64)
+        how = recipe(batch=16)
+        one, two = (np.concatenate(list(lessons.epoch(labels, how, number))) for number in (0, 1))
+        assert len(one) == len(set(one.tolist())) == max(count // 16 * 16, min(count, 16))
+        assert count < 20 or one.tolist() != two.tolist()
+        assert one.tolist() == np.concatenate(list(lessons.epoch(labels, how, 0))).tolist()
+
+    def test_a_sample_has_each_class(self) -> None:
+        known = made([3000, 2, 9000])
+        rows = known.sample(np.arange(12002))
+        assert set(known.labels[rows].tolist()) == {0, 1, 2}
+        assert len(rows) <= lessons.SAMPLE + 3

@@ -1,0 +1,349 @@
+"""Training from end to end: what comes out can be indexed with, what is stopped goes on, what cannot be is said."""
+
+import csv
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from retrieval import BadInput, BadWeights, Index, StorageError, WeightsNotFound
+from retrieval.backbones import ARCHITECTURES, MINI, RANDOM, Backbone
+from retrieval.recipe import LOSSES, Recipe
+from retrieval.trained import facts_of
+from retrieval.training import Step, train
+from retrieval.weights import SHIPPED
+
+pytestmark = pytest.mark.filterwarnings(
+    # Keras hands arrays of its own to numpy 2, which asks for more.
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+CLASSES, EACH = 6, 8
+FINE = Recipe.of(Backbone.choose(MINI, input_size=48), str(SHIPPED), epochs=4, batch=16, unfreeze=0.3)
+TINY = Backbone.choose("mobilenet", alpha=0.25, input_size=32)
+
+
+def drawn(kind: int, number: int) -> Image.Image:
+    """One of many pictures of a kind: so many bars, of any colour, anywhere."""
+    chance = np.random.default_rng((kind, number))
+    image = Image.fromarray(chance.integers(90, 160, (60, 80, 3), np.uint8))
+    draw = ImageDraw.Draw(image)
+    colours = chance.integers(0, 256, (2, 3)).tolist()
+    left, upper = chance.integers(0, 20, 2).tolist()
+    for bar in range(kind + 1):
+        draw.rectangle((left + 8 * bar, upper, left + 8 * bar + 4, upper + 35), fill=tuple(colours[bar % 2]))
+    return image
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six classes of eight pictures, one of which cannot be read."""
+    folder = tmp_path_factory.mktemp("training") / "pictures"
+    for kind in range(CLASSES):
+        (folder / f"bars {kind}").mkdir(parents=True)
+        for number in range(EACH):
+            drawn(kind, number).save(folder / f"bars {kind}" / f"{number}.png")
+    (folder / "bars 0" / "torn.jpg").write_bytes(b"\xff\xd8\xff torn")
+    return folder
+
+
+@dataclass
+class Run:
+    out: Path
+    steps: list[Step]
+    found: object
+
+    @property
+    def log(self) -> list[dict[str, float]]:
+        with (self.out.with_name(self.out.name + ".training") / "log.csv").open() as file:
+            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def fine(pictures: Path) -> Run:
+    """A training that nothing stopped."""
+    steps: list[Step] = []
+    out = pictures.parent / "fine.keras"
+    return Run(out, steps, train(pictures, out, FINE, progress=steps.append))
+
+
+def indexed(model: Path, pictures: Path, place: Path) -> Index:
+    index = Index.create(place, backbone=os.fspath(model))
+    index.add(pictures)
+    return index
+
+
+class TestResult:
+    def test_an_index_is_made_with_it_and_answers(self, fine: Run, pictures: Path, tmp_path: Path) -> None:
+        with indexed(fine.out, pictures, tmp_path / "index") as index:
+            info = index.info()
+            assert (info.images, info.dim, info.failures) == (CLASSES * EACH, 256, 1)
+            assert info.parity is not None, "the compiled network runs it"
+            assert info.parity > 0.999
+            assert index._model.size == (48, 48)
+            assert len(index.search(pictures / "bars 1" / "3.png", 5)) == 5
+
+    def test_it_says_what_it_was_worth(self, fine: Run) -> None:
+        found = fine.found
+        assert found.queries == CLASSES * 2
+        assert [one.name for one in found.before] == ["mini (48x48 pixels) as it is"]
+        for row in (*found.before, found.after):
+            for estimate in row.measures.values():
+                assert estimate.low <= estimate.value <= estimate.high
+        difference = found.after.measures["map"].value - found.before[-1].measures["map"].value
+        assert found.gain.value == pytest.approx(difference)
+        assert found.gain.low <= found.gain.value <= found.gain.high
+        assert "against mini (48x48 pixels) as it is" in found.sentence
+        assert [sentence.split(":")[0] for sentence in found.left_out] == ["bars 0/torn.jpg is left out"]
+
+    @pytest.mark.parametrize(
+        ("low", "high", "expected"),
+        [(0.01, 0.03, "it was worth it"), (-0.03, -0.01, "it was not worth it"), (-0.01, 0.02, "cannot be told")],
+    )
+    def test_the_sentence_goes_by_the_interval(self, fine: Run, low: float, high: float, expected: str) -> None:
+        gain = replace(fine.found.gain, low=low, high=high)
+        assert expected in replace(fine.found, gain=gain).sentence
+
+    def test_the_file_carries_how_it_came_about(self, fine: Run) -> None:
+        facts = facts_of(fine.out)
+        assert facts is not None
+        assert facts["recipe"]["loss"] == "arcface"
+        assert (facts["classes"], facts["pictures"]) == (CLASSES, CLASSES * (EACH - 4))
+        assert facts["after"]["map"]["value"] == fine.found.after.measures["map"].value
+        assert facts["sentence"] == fine.found.sentence
+        assert facts_of(SHIPPED) is None
+
+    def test_the_log_the_plot_and_nothing_else_are_left(self, fine: Run) -> None:
+        folder = fine.out.with_name("fine.keras.training")
+        assert sorted(path.name for path in folder.iterdir()) == ["curves.png", "log.csv"]
+        assert [row["epoch"] for row in fine.log] == [1, 2, 3, 4]
+        assert all(np.isfinite(list(row.values())).all() and 0 <= row["recall@1"] <= 1 for row in fine.log)
+        with Image.open(folder / "curves.png") as image:
+            assert min(image.size) > 300
+        assert not [path for path in fine.out.parent.iterdir() if "partial" in path.name]
+
+    def test_progress_counts_pictures_and_then_steps(self, fine: Run) -> None:
+        reading = [step for step in fine.steps if not step.epoch]
+        assert [step.done for step in reading] == list(range(1, CLASSES * EACH + 2))
+        learning = [(step.epoch, step.done, step.total) for step in fine.steps if step.epoch]
+        assert learning == [(epoch, 1, 1) for epoch in range(1, 5)]
+        assert all(step.pictures_per_second > 0 and np.isfinite(step.loss) for step in fine.steps if step.epoch)
+
+    def test_what_was_trained_is_not_trained_again(self, fine: Run) -> None:
+        with pytest.raises(BadInput, match="has its head already"):
+            Recipe.of(Backbone.choose(os.fspath(fine.out)), os.fspath(fine.out))
+
+
+def interrupted(pictures: Path, out: Path, recipe: Recipe, epoch: int) -> None:
+    """Train until the first step of that epoch."""
+
+    def stop(at: Step) -> None:
+        if at.epoch == epoch:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(pictures, out, recipe, progress=stop)
+
+
+class TestGoingOn:
+    @pytest.mark.parametrize("epoch", [1, 2, 4])
+    def test_it_ends_as_if_nothing_had_stopped_it(
+        self, fine: Run, pictures: Path, tmp_path: Path, epoch: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        out = tmp_path / "fine.keras"
+        interrupted(pictures, out, FINE, epoch)
+        assert f"{epoch - 1} epochs are kept" in caplog.text
+        assert not out.exists()
+        with pytest.raises(BadInput, match="was stopped before its end") as told:
+            train(pictures, out, FINE)
+        assert "--resume" in told.value.hint
+        steps: list[Step] = []
+        found = train(pictures, out, FINE, resume=True, progress=steps.append)
+        assert {step.epoch for step in steps} == set(range(epoch, 5)), "nothing is done twice"
+        again = Run(out, steps, found)
+        for one, two in zip(fine.log, again.log, strict=True):
+            assert one["loss"] == pytest.approx(two["loss"], rel=0.02)
+            assert one["map"] == pytest.approx(two["map"], abs=0.02)
+        assert found.best_epoch == fine.found.best_epoch
+        assert found.after.measures["map"].value == pytest.approx(fine.found.after.measures["map"].value, abs=0.02)
+
+    def test_other_settings_are_refused_and_named(self, pictures: Path, tmp_path: Path) -> None:
+        out = tmp_path / "fine.keras"
+        interrupted(pictures, out, FINE, 1)
+        with pytest.raises(BadInput, match="epochs was 4, not 5") as told:
+            train(pictures, out, replace(FINE, epochs=5), resume=True)
+        assert "--force" in told.value.hint
+        with pytest.raises(BadInput, match="folder was"):
+            train(pictures.parent, out, FINE, resume=True)
+        (tmp_path / "fine.keras.training" / "checkpoint.npz").write_bytes(b"torn")
+        with pytest.raises(BadInput, match="is not whole"):
+            train(pictures, out, FINE, resume=True)
+
+    def test_with_nothing_to_go_on_from_it_begins(self, pictures: Path, tmp_path: Path) -> None:
+        recipe = Recipe.of(TINY, RANDOM, epochs=1)
+        assert train(pictures, tmp_path / "new.keras", recipe, resume=True).epochs == 1
+
+
+class TestRefusals:
+    def test_places(self, fine: Run, pictures: Path, tmp_path: Path) -> None:
+        with pytest.raises(BadInput, match="has to end in .keras|no place for a network"):
+            train(pictures, tmp_path / "model.h5", FINE)
+        with pytest.raises(BadInput, match="there is no folder"):
+            train(pictures, tmp_path / "gone" / "model.keras", FINE)
+        before = fine.out.read_bytes()
+        with pytest.raises(BadInput, match="is there already") as told:
+            train(pictures, fine.out, FINE)
+        assert "--force" in told.value.hint
+        assert fine.out.read_bytes() == before
+
+    def test_force_overwrites(self, pictures: Path, tmp_path: Path) -> None:
+        (tmp_path / "model.keras").write_bytes(b"old")
+        recipe = Recipe.of(TINY, RANDOM, epochs=1)
+        interrupted(pictures, tmp_path / "other.keras", recipe, 1)
+        (tmp_path / "other.keras.training").rename(tmp_path / "model.keras.training")
+        train(pictures, tmp_path / "model.keras", recipe, force=True)
+        assert facts_of(tmp_path / "model.keras") is not None
+
+    @pytest.mark.parametrize(
+        ("given", "what"),
+        [
+            ({"loss": "triplet"}, "no loss 'triplet'"),
+            ({"split": "halves"}, "no split 'halves'"),
+            ({"dim": 0}, "dim must be at least 1"),
+            ({"epochs": 0}, "epochs must be at least 1"),
+            ({"batch": 4}, "batch must be at least 8"),
+            ({"unfreeze": 1.5}, "unfreeze is a share"),
+            ({"held_out": 1.0}, "held out is a share"),
+        ],
+    )
+    def test_settings(self, given: dict[str, object], what: str) -> None:
+        with pytest.raises(BadInput, match=what):
+            Recipe.of(TINY, RANDOM, **given)
+
+    def test_nothing_is_read_before_the_network_is_known_to_be_there(self, pictures: Path, tmp_path: Path) -> None:
+        steps: list[Step] = []
+        for weights, error in (("gone.h5", BadWeights), ("imagenet", WeightsNotFound)):
+            recipe = Recipe.of(Backbone.choose("mobilenet", alpha=0.3, input_size=32), weights)
+            with pytest.raises(error):
+                train(pictures, tmp_path / "model.keras", recipe, progress=steps.append)
+        with pytest.raises(BadInput, match="gives 256 features, of which no 300") as told:
+            train(pictures, tmp_path / "model.keras", replace(FINE, dim=300), progress=steps.append)
+        assert "--dim 256" in told.value.hint
+        assert steps == []
+        assert [*tmp_path.iterdir()] == []
+
+    def test_a_disk_that_is_too_small_is_seen_beforehand(
+        self, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6))
+        with pytest.raises(StorageError, match="GB on disk, and 0.0 are free"):
+            train(pictures, tmp_path / "model.keras", FINE)
+        assert [*tmp_path.iterdir()] == []
+
+    def test_a_disk_that_gets_full_is_said_and_what_was_kept_goes_on(self, pictures: Path, tmp_path: Path) -> None:
+        out, before = tmp_path / "model.keras", resource.getrlimit(resource.RLIMIT_FSIZE)
+
+        def fill(at: Step) -> None:
+            if at.epoch == 2:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then the write fails, as on a full disk
+        try:
+            with pytest.raises(StorageError, match="cannot be kept in .*too large") as told:
+                train(pictures, out, FINE, progress=fill)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, handler)
+        assert "--resume" in told.value.hint
+        steps: list[Step] = []
+        assert train(pictures, out, FINE, resume=True, progress=steps.append).epochs == 4
+        assert min(step.epoch for step in steps) == 2
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_each_loss_learns_from_scratch(loss: str, pictures: Path, tmp_path: Path) -> None:
+    recipe = Recipe.of(TINY, RANDOM, loss=loss, epochs=2, dim=32, batch=16)
+    found = train(pictures, tmp_path / "model.keras", recipe)
+    assert [one.name for one in found.before] == ["random weights", "mini as it is"]
+    assert found.epochs == 2
+    with indexed(tmp_path / "model.keras", pictures, tmp_path / "index") as index:
+        assert index.info().dim == 32
+
+
+def test_without_labels_changed_pictures_are_asked_about(pictures: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number, path in enumerate(sorted(pictures.rglob("*.png"))):
+        shutil.copy(path, flat / f"{number}.png")
+    with pytest.raises(BadInput, match="no subfolder"):
+        train(flat, tmp_path / "model.keras", FINE)
+    recipe = replace(FINE, loss="vicreg", epochs=2)
+    found = train(flat, tmp_path / "model.keras", recipe)
+    assert found.queries == 2 * 10, "a fifth of 48, each as it is and changed"
+    assert facts_of(tmp_path / "model.keras")["classes"] == 0
+
+
+def command(*arguments: str | os.PathLike[str]) -> list[str]:
+    return [sys.executable, "-m", "retrieval", *map(os.fspath, arguments)]
+
+
+def test_killed_and_resumed_from_the_command_line(pictures: Path, tmp_path: Path) -> None:
+    tiny = ["--backbone", "mobilenet", "--alpha", "0.25", "--input-size", "32", "--from-scratch", "--epochs", "6"]
+    once, twice = tmp_path / "once.keras", tmp_path / "twice.keras"
+    arguments = ["train", pictures, *tiny, "--batch", "16"]
+    whole = subprocess.Popen(command(*arguments, "--out", once, "--json"), stdout=subprocess.PIPE)
+    with subprocess.Popen(command(*arguments, "--out", twice)) as process:
+        log = tmp_path / "twice.keras.training" / "log.csv"
+        while process.poll() is None and not (log.exists() and len(log.read_text().splitlines()) > 3):
+            time.sleep(0.01)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not twice.exists()
+    done = subprocess.run(
+        command(*arguments, "--out", twice, "--resume", "--json"), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = json.loads(whole.communicate()[0]), json.loads(done.stdout)
+    assert two["epochs"] == one["epochs"] == 6
+    assert two["after"]["map"]["value"] == pytest.approx(one["after"]["map"]["value"], abs=0.03)
+
+
+FAMILIES = {row.family: row for row in sorted(ARCHITECTURES.values(), key=lambda row: -row.parameters)}
+"""The smallest network of each."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name != MINI])
+def test_every_family_learns_is_saved_indexed_and_answers(family: str, pictures: Path, tmp_path: Path) -> None:
+    backbone = Backbone.choose(FAMILIES[family].name, input_size=96)
+    recipe = Recipe.of(backbone, RANDOM, epochs=1, batch=24)
+    model = tmp_path / "model.keras"
+    assert train(pictures, model, recipe).epochs == 1
+    with indexed(model, pictures, tmp_path / "index") as index:
+        assert len(index.search(pictures / "bars 1" / "3.png", 5)) == 5
+        assert (index.info().parity or 0) > 0.999
+
+
+Fixture = Callable[[str], Path]
+
+
+@pytest.mark.slow
+def test_fine_tuning_finds_more_of_classes_that_it_has_not_seen(shared: Fixture, tmp_path: Path) -> None:
+    weights = shared("weights/mobilenet_0.25_128_no_top.weights.h5")
+    backbone = Backbone.choose("mobilenet", alpha=0.25, input_size=128)
+    recipe = Recipe.of(backbone, os.fspath(weights), split="classes", held_out=0.5)
+    found = train(shared("images/caltech101"), tmp_path / "model.keras", recipe)
+    before, after = found.before[-1].measures, found.after.measures
+    assert found.gain.low > 0
+    assert after["p@1"].value >= before["p@1"].value
+    assert found.gain.value > before["map"].high - before["map"].value
