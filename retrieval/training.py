@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from retrieval import __version__, compiled, lessons, model, plugins, weights
-from retrieval.backbones import Backbone
+from retrieval.backbones import RANDOM, Backbone
 from retrieval.errors import BadInput, BadWeights, RetrievalError, StorageError, reason_of
 from retrieval.evaluate import gained, measured
 from retrieval.lessons import Lessons, Split
@@ -345,5 +345,6 @@ def _places(labels: Ids) -> Ids:
 
 
 def _reference(backbone: Backbone, where: str) -> tuple[Vectorise, tuple[int, int]]:
-    encoder = model.load(backbone, where)
+    keras = plugins.load("runtime:keras")  # of random numbers, `model.load` would warn
+    encoder = keras(backbone, where, accelerated=False) if where == RANDOM else model.load(backbone, where)
     return (lambda some: np.concatenate([encoder.images(pixels) for pixels in some])), encoder.size
