@@ -19,7 +19,7 @@ from retrieval.recipe import ARCFACE, VICREG, Recipe
 from retrieval.runtimes import keras as runtime
 from retrieval.types import Ids, Pixels, Vectors
 
-RATE, FINE_RATE, FRESH_RATE = 1e-3, 3e-4, 2e-3
+RATE, FINE_RATE, FRESH_RATE = 1e-3, 5e-4, 2e-3
 """Largest learning rates: of the head, of the head and the top of the backbone, of everything from scratch."""
 DECAY = 0.02
 """Weight decay (Loshchilov & Hutter 2019, Decoupled weight decay regularization), of kernels alone."""
@@ -143,12 +143,16 @@ class Learner:
         """The numbers of the network that is to be saved."""
         return list(self._parts.embedder.get_weights())
 
-    def choose(self, weights: State) -> None:
+    def take(self, weights: State) -> None:
+        """Give the network that is to be saved these numbers."""
+        self._parts.embedder.set_weights(weights)
+
+    def finish(self, weights: State) -> None:
         """Take these numbers, in float32, for the end: nothing is learnt after that."""
         if self._accelerated:
             with runtime.dtype_policy("float32"):
                 self._parts = _Parts(self._recipe)
-        self._parts.embedder.set_weights(weights)
+        self.take(weights)
 
     def save(self, path: Path) -> None:
         """Write the network as a `.keras` file: RGB from 0 to 255 -> vectors of length 1."""

@@ -16,13 +16,14 @@ import os
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval import __version__, compiled, lessons, model, plugins, weights
 from retrieval.backbones import RANDOM, Backbone
@@ -36,11 +37,20 @@ from retrieval.types import Found, Ids, displayed
 
 SUFFIX = ".training"
 SETTINGS, CHECKPOINT, LOG, PLOT = "settings.json", "checkpoint.npz", "log.csv", "curves.png"
-COPIES = 9
-"""Times the bytes of the network that a run needs on disk: a checkpoint has its numbers, two more of the optimizer, and
-the best ones; while one is written, the one before is still there; and there is the result."""
+COPIES = 11
+"""Times the bytes of the network that a run needs on disk: a checkpoint has its numbers, two more of the optimizer, the
+first and the best ones; while one is written, the one before is still there; and there is the result."""
+SHARES = (0.25, 0.5, 1.0)
+"""Ways from the network that learning began with to the one of an epoch, that are tried each time. What has learnt from
+few pictures forgets; between the two lies what is better than both for what was not learnt from (Wortsman et al. 2022,
+Robust fine-tuning of zero-shot models, arXiv 2109.01903)."""
+ARRAYS = ("first", "weights")
+COLUMNS = ("epoch", "seconds", "loss", "recall@1", "map", "share")
+"""Of the log."""
 CHECKED = 8
 """Pictures of which the vectors of the file are held against those of the training."""
+Numbers = NDArray[Any]
+
 log = logging.getLogger("retrieval")
 
 
@@ -55,8 +65,9 @@ class Step:
     """Steps, or pictures that are decoded."""
     total: int
     pictures_per_second: float = 0.0
-    loss: float = float("nan")
-    recall: float = float("nan")
+    loss: float | None = None
+    """Mean of the epoch so far."""
+    recall: float | None = None
     """Recall@1 of the validation, after the latest epoch."""
 
 
@@ -96,13 +107,17 @@ class _Kept:
     epoch: int = 0
     """Epochs that are learnt."""
     best_epoch: int = 0
-    best: tuple[float, float] = (-1.0, -1.0)
-    """Recall@1 and mAP of the validation in that epoch."""
+    best: float = -1.0
+    """`_merit` of the validation then."""
+    best_share: float = 1.0
+    """How far of the way from the first network to that of the best epoch the best one is."""
     seconds: float = 0.0
     rows: list[dict[str, float]] = field(default_factory=list)
     """Of the log, an epoch each."""
+    first: list[Any] = field(default_factory=list)
+    """The numbers of the network that learning began with."""
     weights: list[Any] = field(default_factory=list)
-    """Of the best epoch."""
+    """Those of the best one."""
 
 
 class _Run:
@@ -223,6 +238,7 @@ class _Run:
             rows = known.sample(split.learnt)
             learner.begin(known.batches(rows), _places(known.labels[rows]))
         learner.enter(0)
+        self.kept.first = learner.weights
         self._validate(learner, known, split)
         self._keep(learner)
         (self.work / SETTINGS).write_text(json.dumps(self._settings(), indent=1))
@@ -246,30 +262,38 @@ class _Run:
             losses.append(learner.learn(known.pixels(split.learnt[places]), labels[places]))
             seen += len(places)
             rate = seen / (time.perf_counter() - start)
-            recall = kept.rows[-1]["recall@1"] if kept.rows else kept.best[0]
             done = (kept.epoch + 1, recipe.epochs, len(losses), total)
-            self.progress(Step(*done, rate, float(np.mean(losses)), recall))
+            self.progress(Step(*done, rate, float(np.mean(losses)), kept.rows[-1]["recall@1"] if kept.rows else None))
         kept.epoch += 1
-        recall, average = self._validate(learner, known, split)
+        found = self._validate(learner, known, split)
         row = {"epoch": kept.epoch, "seconds": time.perf_counter() - start, "loss": float(np.mean(losses))}
-        kept.rows.append(row | {"recall@1": recall, "map": average})
+        kept.rows.append(row | found)
         self._keep(learner)
 
-    def _validate(self, learner: Any, known: Lessons, split: Split) -> tuple[float, float]:  # noqa: ANN401 - likewise
-        """Return recall@1 and mAP of the validation, and note the network where it was never better."""
-        found = measured([[one] for one in judged(learner.vectors, known, split.validation, known.size)])
-        now = found["recall@1"].value, found["map"].value
-        if now > self.kept.best:
-            self.kept.best, self.kept.best_epoch = now, self.kept.epoch
-            self.kept.weights = learner.weights
-        return now
+    def _validate(self, learner: Any, known: Lessons, split: Split) -> dict[str, float]:  # noqa: ANN401 - likewise
+        """Return how good the network is by the validation, and note it where none was better.
+
+        The better of the network as it is and those on its way from the first: see `SHARES`.
+        """
+        kept, now = self.kept, learner.weights
+        tried = []
+        for share in [1.0] if self.recipe.fresh or not kept.epoch else SHARES:
+            learner.take(mixed := _between(kept.first, now, share))
+            found = measured([[one] for one in judged(learner.vectors, known, split.validation, known.size)])
+            tried.append({"recall@1": found["recall@1"].value, "map": found["map"].value, "share": share})
+            if _merit(tried[-1]) > kept.best:
+                kept.best, kept.best_share, kept.best_epoch = _merit(tried[-1]), share, kept.epoch
+                kept.weights = mixed
+        learner.take(now)
+        return max(tried, key=_merit)
 
     # -- what is kept ---------------------------------------------------------------------------------------------
 
     def _keep(self, learner: Any) -> None:  # noqa: ANN401 - likewise
-        facts = {item.name: getattr(self.kept, item.name) for item in fields(self.kept) if item.name != "weights"}
+        facts = {item.name: getattr(self.kept, item.name) for item in fields(self.kept) if item.name not in ARRAYS}
         arrays = {f"state{at:05}": value for at, value in enumerate(learner.state)}
-        arrays |= {f"weights{at:05}": value for at, value in enumerate(self.kept.weights)}
+        for name in ARRAYS:
+            arrays |= {f"{name}{at:05}": value for at, value in enumerate(getattr(self.kept, name))}
         unfinished = self.work / f"{CHECKPOINT}.partial"
         with unfinished.open("wb") as file:
             np.savez(file, facts=np.array(json.dumps(facts)), **arrays)
@@ -277,7 +301,7 @@ class _Run:
             os.fsync(file.fileno())
         unfinished.replace(self.work / CHECKPOINT)
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, ["epoch", "seconds", "loss", "recall@1", "map"])
+        writer = csv.DictWriter(text, COLUMNS)
         writer.writeheader()
         writer.writerows(self.kept.rows)
         (self.work / LOG).write_text(text.getvalue())
@@ -286,10 +310,10 @@ class _Run:
         try:
             with np.load(self.work / CHECKPOINT, allow_pickle=False) as file:
                 self.kept = _Kept(**json.loads(str(file["facts"])))
-                self.kept.best = (self.kept.best[0], self.kept.best[1])  # JSON knows no tuples
-                self.kept.weights = [file[name] for name in sorted(file.files) if name.startswith("weights")]
+                for name in ARRAYS:
+                    setattr(self.kept, name, _arrays(file, name))
                 learner.enter(max(0, self.kept.epoch - 1))
-                learner.restore([file[name] for name in sorted(file.files) if name.startswith("state")])
+                learner.restore(_arrays(file, "state"))
         except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
             sentence = f"what the training left in {displayed(self.work)} is not whole"
             raise BadInput(sentence, hint="begin anew with --force") from error
@@ -298,7 +322,7 @@ class _Run:
 
     def _finished(self, learner: Any, known: Lessons, split: Split) -> Trained:  # noqa: ANN401 - likewise
         kept, recipe = self.kept, self.recipe
-        learner.choose(kept.weights)
+        learner.finish(kept.weights)
         before = [
             measured_on(name, *_reference(one, where), known, split.held_out) for name, one, where in self._references()
         ]
@@ -307,7 +331,7 @@ class _Run:
         counts = len(after.judged), kept.best_epoch, kept.epoch
         trained = Trained(self.out, *counts, before, after, gain, known.left_out)
         facts = {"pictures": len(split.learnt), "classes": len(known.names), "recipe": recipe.as_dict()}
-        facts |= {"validation": dict(zip(("recall@1", "map"), kept.best, strict=True)), "retrieval": __version__}
+        facts |= {"share": kept.best_share, "log": kept.rows, "retrieval": __version__}
         unfinished = self.out.with_name(f".{self.out.stem}.partial.keras")
         try:
             learner.save(unfinished)
@@ -336,6 +360,22 @@ class _Run:
         expected, given = learner.vectors([known.pixels(rows)]), encoder.images(known.pixels(rows))
         if (expected * given).sum(axis=1).min() < compiled.PARITY:
             raise BadWeights(f"{displayed(path)} does not give the vectors that were trained", hint="this is a bug")
+
+
+def _merit(found: Mapping[str, float]) -> float:
+    """Return what a validation is judged by: recall@1, and mAP, as the first alone of a hundred pictures is coarse."""
+    return found["recall@1"] + found["map"]
+
+
+def _between(first: Sequence[Numbers], now: Sequence[Numbers], share: float) -> list[Numbers]:
+    """Return numbers that are so much of the way from the first to those of now."""
+    if share == 1:
+        return list(now)
+    return [np.asarray(one + share * (two - one), two.dtype) for one, two in zip(first, now, strict=True)]
+
+
+def _arrays(file: Mapping[str, Numbers], name: str) -> list[Numbers]:
+    return [file[one] for one in sorted(file) if one.startswith(name)]
 
 
 def _places(labels: Ids) -> Ids:

@@ -158,7 +158,8 @@ def _progress_bar() -> "Iterator[Callable[[Step], None]]":
             if not bar.tasks[1].started:
                 bar.update(reading, visible=False)
                 bar.start_task(learning)
-            facts = f"{at.pictures_per_second:.0f} pictures/s  loss {at.loss:.3f}  recall@1 {at.recall:.3f}"
+            facts = f"{at.pictures_per_second:.0f} pictures/s  loss {at.loss:.3f}"
+            facts += "" if at.recall is None else f"  recall@1 {at.recall:.3f}"
             done, total = (at.epoch - 1) * at.total + at.done, at.epochs * at.total
             what = f"epoch {at.epoch}/{at.epochs}"
             bar.update(learning, description=what, completed=done, total=total, facts=facts, visible=True)
