@@ -262,7 +262,8 @@ def examine(
             progress(done)
     doubtful.sort(key=lambda one: (-one.score, os.fsencode(one.path)))
     right = sum(taken[label] for label, taken in confusion.items())
-    return Examined(len(images), right / len(images), _by_class(confusion), confusion, tuple(doubtful))
+    told = {label: dict(row) for label, row in confusion.items()}
+    return Examined(len(images), right / len(images), _by_class(told), told, tuple(doubtful))
 
 
 def _empty(labels: Labels) -> dict[str, dict[str, int]]:

@@ -19,7 +19,7 @@ from retrieval.recipe import ARCFACE, VICREG, Recipe
 from retrieval.runtimes import keras as runtime
 from retrieval.types import Ids, Pixels, Vectors
 
-RATE, FINE_RATE, FRESH_RATE = 1e-3, 5e-4, 2e-3
+RATE, FINE_RATE, FRESH_RATE = 1e-3, 2e-4, 2e-3
 """Largest learning rates: of the head, of the head and the top of the backbone, of everything from scratch."""
 DECAY = 0.02
 """Weight decay (Loshchilov & Hutter 2019, Decoupled weight decay regularization), of kernels alone."""
@@ -31,8 +31,10 @@ DIM = 256
 """Length of vectors, unless it is said."""
 EXPANDED = 1024
 """Width of what VICReg's loss is taken of, behind the vector (8192 in the paper, for ImageNet)."""
-SHRUNK = 0.6
-"""How far the covariance within classes is drawn to that of a ball before it is whitened."""
+SHRUNK = 0.8
+"""How far the covariance within classes is drawn to that of a ball before it is whitened. Of six draws of 41 classes of
+Caltech-101, of which 50 other classes are asked about, mAP rises with 0.6, 0.8 and 0.95 by 0.034, 0.033 and 0.021
+(MobileNet 0.25 at 128 pixels) and by 0.006, 0.018 and 0.017 (MobileNetV2)."""
 RANGE = (0, 255)
 
 Network = Any
@@ -175,6 +177,7 @@ class _Parts:
         if not recipe.fresh and dim > most:
             sentence = f"{recipe.backbone} gives {most} features, of which no {dim} numbers can be made"
             raise BadInput(sentence, hint=f"give at most --dim {most}")
+        found = layers.UnitNormalization(dtype="float32")(found)  # a cosine knows no lengths
         self.head = layers.Dense(dim, dtype="float32", name="head")
         raw = self.head(found)
         vectors = layers.UnitNormalization(dtype="float32", name="vectors")(raw)

@@ -24,7 +24,7 @@ class Recipe:
     dim: int | None = None
     """Length of the vectors; None for 256, or for as many features as the backbone has, if these are fewer."""
     epochs: int = 20
-    unfreeze: float = 0.5
+    unfreeze: float = 0.3
     """Share of the backbone's layers, from the top, that learn too; all of them from scratch."""
     split: str = PICTURES
     """Whether pictures of all classes are held out, or whole classes."""

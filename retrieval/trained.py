@@ -15,6 +15,7 @@ from PIL import Image
 from retrieval import images
 from retrieval.evaluate import CHANGES, Estimate, Judged, among, measured
 from retrieval.lessons import Lessons
+from retrieval.recipe import CLASSES
 from retrieval.types import Ids, Pixels, Vectors
 
 FACTS = "training.json"
@@ -70,6 +71,17 @@ class Trained:
         rows = {"before": [one.as_dict() for one in self.before], "after": self.after.as_dict()}
         counts = {name: getattr(self, name) for name in ("queries", "best_epoch", "epochs")}
         return {"path": str(self.path)} | counts | rows | {"gain": asdict(self.gain), "sentence": self.sentence}
+
+
+def units(known: Lessons, split: str, rows: Ids) -> Ids:
+    """Return which of the questions about pictures stand or fall together, a number each.
+
+    Those of a class, where whole classes are held out: others of these classes tell nothing about other classes.
+    Without labels, those about a picture.
+    """
+    if not known.labelled:
+        return np.tile(rows, 2)
+    return known.labels[rows] if split == CLASSES else rows
 
 
 def judged(vectors: Vectorise, known: Lessons, rows: Ids, size: tuple[int, int]) -> list[Judged]:

@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 from retrieval import __version__, compiled, lessons, model, plugins, weights
 from retrieval.backbones import RANDOM, Backbone
 from retrieval.errors import BadInput, BadWeights, RetrievalError, StorageError, reason_of
-from retrieval.evaluate import gained, measured
+from retrieval.evaluate import MEASURES, Judged, average_precision, gained
 from retrieval.lessons import Lessons, Split
 from retrieval.recipe import Recipe
 from retrieval.runtimes import AUTO, Execution
-from retrieval.trained import FACTS, Trained, Vectorise, judged, measured_on, plotted
+from retrieval.trained import FACTS, Trained, Vectorise, judged, measured_on, plotted, units
 from retrieval.types import Found, Ids, displayed
 
 SUFFIX = ".training"
@@ -109,6 +109,8 @@ class _Kept:
     best_epoch: int = 0
     best: float = -1.0
     """`_merit` of the validation then."""
+    asked: list[Any] = field(default_factory=list)
+    """What became of the validation's questions before anything was learnt: ranks, and how many are relevant."""
     best_share: float = 1.0
     """How far of the way from the first network to that of the best epoch the best one is."""
     seconds: float = 0.0
@@ -189,6 +191,8 @@ class _Run:
         """Do what is not done yet."""
         files = [] if self.resumed else self._files()
         learner = plugins.load("training:Learner")(self.recipe)  # whatever is wrong with it is known before long work
+        where = displayed(self.work / LOG)
+        log.warning("%s learns, by %s; the log is %s", self.recipe.backbone, self.recipe.loss, where)
         known = lessons.prepared(self.work) if self.resumed else self._prepared(files)
         split = lessons.split(known, self.recipe)
         learner.prepare(len(np.unique(known.labels[split.learnt])), lessons.steps(len(split.learnt), self.recipe))
@@ -279,13 +283,27 @@ class _Run:
         tried = []
         for share in [1.0] if self.recipe.fresh or not kept.epoch else SHARES:
             learner.take(mixed := _between(kept.first, now, share))
-            found = measured([[one] for one in judged(learner.vectors, known, split.validation, known.size)])
-            tried.append({"recall@1": found["recall@1"].value, "map": found["map"].value, "share": share})
-            if _merit(tried[-1]) > kept.best:
+            found = judged(learner.vectors, known, split.validation, known.size)
+            means = (float(np.mean([of(one) for one in found])) for of in (MEASURES["recall@1"], average_precision))
+            tried.append(dict(zip(("recall@1", "map"), means, strict=True)) | {"share": share})
+            if _merit(tried[-1]) > kept.best and self._surely_better(
+                found, units(known, self.recipe.split, split.validation)
+            ):
                 kept.best, kept.best_share, kept.best_epoch = _merit(tried[-1]), share, kept.epoch
                 kept.weights = mixed
         learner.take(now)
         return max(tried, key=_merit)
+
+    def _surely_better(self, found: Sequence[Judged], together: Ids) -> bool:
+        """Tell whether answers are better than those of the first network by more than chance; these are remembered.
+
+        Of many epochs, some are the best by luck. From scratch there is nothing to lose.
+        """
+        if not self.kept.epoch:
+            self.kept.asked = [(one.ranks.tolist(), one.relevant) for one in found]
+            return True
+        first = [Judged(np.array(ranks), relevant) for ranks, relevant in self.kept.asked]
+        return self.recipe.fresh or gained(first, found, together).low > 0
 
     # -- what is kept ---------------------------------------------------------------------------------------------
 
@@ -327,7 +345,7 @@ class _Run:
             measured_on(name, *_reference(one, where), known, split.held_out) for name, one, where in self._references()
         ]
         after = measured_on(displayed(self.out.name), learner.vectors, known.size, known, split.held_out)
-        gain = gained(before[-1].judged, after.judged)
+        gain = gained(before[-1].judged, after.judged, units(known, recipe.split, split.held_out))
         counts = len(after.judged), kept.best_epoch, kept.epoch
         trained = Trained(self.out, *counts, before, after, gain, known.left_out)
         facts = {"pictures": len(split.learnt), "classes": len(known.names), "recipe": recipe.as_dict()}

@@ -627,3 +627,75 @@ class TestTags:
     def test_views_that_are_none_are_refused(self, home: Path) -> None:
         result = run("query", home / "photos" / "03.png", "--views", "mirror, upside", "-i", home / "index")
         assert lines(result.stderr) == ["error: there is no view upside", "hint: there are: mirror, multiscale"]
+
+
+@pytest.fixture(scope="module")
+def table_of_labels(home: Path) -> Path:
+    """A table that calls every second picture of `home` odd, and one that is nowhere even."""
+    rows = [f"photos/{number:02}.png,{'odd' if number % 2 else 'even'}" for number in range(12) if number != 7]
+    (home / "labels.csv").write_text("\n".join(["path,label", *rows, "photos/gone.png,even"]))
+    return home / "labels.csv"
+
+
+def test_classify_by_neighbours(home: Path, table_of_labels: Path) -> None:
+    pictures = [home / "photos" / "03.png", home / "photos" / "torn.png", home / "photos" / "04.png"]
+    result = run("classify", *pictures, "--labels", table_of_labels, "-i", home / "index", "--json")
+    assert result.returncode == 1, "one of them cannot be read"
+    assert b"torn.png cannot be" in result.stderr
+    assert b"gone.png is not in the index" in result.stderr
+    rows = [json.loads(line) for line in lines(result.stdout)]
+    assert [row["path"] for row in rows] == [os.fspath(pictures[0]), os.fspath(pictures[2])]
+    for row in rows:
+        assert list(row) == ["path", "classes", "margin", "neighbours"]
+        assert sum(one["score"] for one in row["classes"]) == pytest.approx(1)
+        assert {voter["label"] for voter in row["neighbours"]} == {row["classes"][0]["label"]}
+    data = pictures[0].read_bytes()
+    text = run("classify", "-", "--labels", table_of_labels, "-i", home / "index", stdin=data)
+    assert text.returncode == 0
+    assert lines(text.stdout)[0] == "-"
+    assert rows[0]["classes"][0]["label"] in lines(text.stdout)[1]
+    assert "decided by" in text.stdout.decode()
+
+
+def test_classify_without_a_head_names_the_way_out(tmp_path: Path) -> None:
+    result = run("classify", tmp_path / "1.png", KERAS_HOME=os.fspath(tmp_path))
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert lines(result.stderr) == [
+        "error: no network that tells classes is on this machine",
+        "hint: name one, and it is downloaded: --backbone mobilenet_v2",
+    ]
+
+
+def test_labels(home: Path, table_of_labels: Path) -> None:
+    told = run("labels", table_of_labels, "-i", home / "index", "--json")
+    found = json.loads(told.stdout)
+    assert list(found) == ["pictures", "accuracy", "classes", "confusion", "suspicious"]
+    assert found["pictures"] == 11
+    text = lines(run("labels", table_of_labels, "-i", home / "index").stdout)
+    assert text[0].startswith(f"11 pictures, {found['accuracy']:.4f} of them")
+    assert [line.split()[0] for line in text[2:4]] == ["even", "odd"]
+    shown = text[text.index("suspicious: score, label -> what the neighbours say, path") + 1 :]
+    assert [line.split("  ")[-1] for line in shown] == [one["path"] for one in found["suspicious"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["gone"], "gone does not exist"),
+        (["photos"], "no subfolder of photos has two pictures"),
+        (["photos", "--loss", "triplet"], "there is no loss 'triplet'"),
+        (["photos", "--from-scratch", "--weights", "some.h5"], "what starts from scratch has no weights"),
+        (["photos", "--backbone", "some.keras"], "a model of your own has its head already"),
+    ],
+)
+def test_train_says_what_is_wrong(
+    home: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], sentence: str
+) -> None:
+    monkeypatch.chdir(home)
+    (home / "some.keras").touch()
+    result = run("train", *arguments, "--out", "model.keras")
+    assert (result.returncode, result.stdout) == (2, b"")
+    complaint, hint = lines(result.stderr)
+    assert complaint == f"error: {sentence}"
+    assert hint.startswith("hint: ")
+    assert not (home / "model.keras.training").exists()

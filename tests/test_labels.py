@@ -133,11 +133,8 @@ class TestExamined:
         found = labels.examine(index, labels.read(index, folder), 3, done.append)
         assert done == list(range(1, 17))
         assert (found.pictures, found.accuracy) == (16, 15 / 16)
-        assert {label: dict(row) for label, row in found.confusion.items()} == {
-            "blue": {"blue": 5},
-            "green": {"green": 5},
-            "red": {"red": 5, "blue": 1},
-        }
+        confusion = {"blue": {"blue": 5}, "green": {"green": 5}, "red": {"red": 5, "blue": 1}}
+        assert found.confusion == found.as_dict()["confusion"] == confusion
         assert list(found.confusion) == ["blue", "green", "red"]
         red, blue = found.classes["red"], found.classes["blue"]
         assert (red.pictures, red.precision, red.recall) == (6, 1, 5 / 6)
@@ -190,7 +187,7 @@ class TestClasses:
     def test_the_scores_are_those_of_keras(self, shared: Fixture) -> None:
         import keras
 
-        path = sorted(shared("images/photos").iterdir())[0]
+        path = min(shared("images/photos").iterdir())
         pixels = np.asarray(Image.open(path).convert("RGB").resize((224, 224), Image.Resampling.BILINEAR))
         network = Classifier(weights=shared(WHOLE), runtime="keras")
         given = network.classify(pixels, 1000)

@@ -24,8 +24,8 @@ def blocks(kind: str) -> list[str]:
 def surroundings(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A folder with `photos` and `img.jpg`, and weights where RETRIEVAL_WEIGHTS says: random numbers in a real file."""
     home = tmp_path_factory.mktemp("readme")
-    for number in range(6):
-        name = f"holiday/{number}.jpg" if number % 2 else f"{number}.jpg"
+    for number in range(16):
+        name = f"{'holiday' if number % 2 else 'garden'}/{number}.jpg"
         put(home / "photos" / name, picture(colour(number), (64, 48), format="JPEG"))
     put(home / "img.jpg", picture(colour(9), (64, 48), format="JPEG"))
     code = (
@@ -60,9 +60,9 @@ def test_the_python_examples_run_one_after_the_other(surroundings: tuple[Path, d
     run = [sys.executable, "-c", code]
     result = subprocess.run(run, cwd=home, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[0] == "6 added"
+    assert result.stdout.splitlines()[0] == "16 added"
     *_, facts, quality = result.stdout.splitlines()
-    assert facts == "3 True []"
+    assert facts == "8 True []"
     assert all(0 <= float(number) <= 1 for number in quality.split())
 
 
@@ -76,7 +76,10 @@ def test_commands_and_floors_are_the_programs() -> None:
     from tests.test_architecture import FLOORS
 
     names = {command.callback.__name__ for command in app.registered_commands if command.callback is not None}
-    assert names == {"index", "query", "backbones", "info", "verify", "remove", "compact", "evaluate", "tune"}
+    assert names == {
+        *("index", "query", "evaluate", "tune", "classify", "labels", "train"),
+        *("backbones", "info", "verify", "remove", "compact"),
+    }
     for name in names:
         assert f"retrieval {name}" in README
     drawn = next(text for text in blocks("") if "errors · types" in text)

@@ -192,7 +192,7 @@ class TestGoingOn:
 
 class TestRefusals:
     def test_places(self, fine: Run, pictures: Path, tmp_path: Path) -> None:
-        with pytest.raises(BadInput, match="has to end in .keras|no place for a network"):
+        with pytest.raises(BadInput, match="no place for a network"):
             train(pictures, tmp_path / "model.h5", FINE)
         with pytest.raises(BadInput, match="there is no folder"):
             train(pictures, tmp_path / "gone" / "model.keras", FINE)
@@ -242,7 +242,7 @@ class TestRefusals:
         self, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6))
-        with pytest.raises(StorageError, match="GB on disk, and 0.0 are free"):
+        with pytest.raises(StorageError, match=r"GB on disk, and 0.0 are free"):
             train(pictures, tmp_path / "model.keras", FINE)
         assert [*tmp_path.iterdir()] == []
 
@@ -255,7 +255,7 @@ class TestRefusals:
 
         handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then the write fails, as on a full disk
         try:
-            with pytest.raises(StorageError, match="cannot be kept in .*too large") as told:
+            with pytest.raises(StorageError, match=r"cannot be kept in .*too large") as told:
                 train(pictures, out, FINE, progress=fill)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -98,7 +98,6 @@ def train(
     )
     from retrieval import training  # which needs numpy and Pillow
 
-    note(f"{chosen}, by {recipe.loss}; its log is {displayed(out)}{training.SUFFIX}/{training.LOG}")
     with _progress_bar() as progress:
         found = training.train(
             folder, out, recipe, table=labels, resume=resume, force=force, threads=threads, progress=progress
