@@ -19,11 +19,13 @@ from retrieval.evaluate import (
     Estimate,
     Evaluation,
     Judged,
+    among,
     average_precision,
     by_folders,
     by_holidays,
     by_table,
     evaluate,
+    gained,
     measured,
     ndcg,
     of_itself,
@@ -69,6 +71,35 @@ def test_they_are_those_of_scikit_learn(relevant: list[bool], k: int) -> None:
     assert average_precision(one) == pytest.approx(average_precision_score(relevant, scores))
     if len(relevant) > 1:
         assert ndcg(one, k) == pytest.approx(ndcg_score([relevant], [scores], k=k))
+
+
+def test_among_asks_about_each_but_the_only_one_of_its_label() -> None:
+    angles = np.array([0.0, 0.1, 0.3, 1.0, 1.05, 2.2])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    found = among(vectors, np.array([0, 0, 1, 1, 0, 2]))
+    assert [(one.ranks.tolist(), one.relevant) for one in found] == [
+        ([1, 4], 2),
+        ([1, 4], 2),
+        ([3], 1),
+        ([2], 1),
+        ([3, 4], 2),
+    ]
+
+
+def test_a_gain_is_that_of_pairs_and_of_what_is_drawn_together() -> None:
+    chance = np.random.default_rng(2)
+    before = [judged(*(chance.random(20) < 0.2), missed=1) for _ in range(200)]
+    after = [Judged(np.maximum(one.ranks - 1, np.arange(len(one.ranks)) + 1), one.relevant) for one in before]
+    alone, together = gained(before, after, np.arange(200)), gained(before, after, np.arange(200) // 40)
+    means = [np.mean([average_precision(one) for one in some]) for some in (before, after)]
+    assert alone.value == together.value == pytest.approx(means[1] - means[0])
+    assert 0 < alone.low < alone.value < alone.high
+    assert gained(before, before, np.arange(200)) == Estimate(0, 0, 0)
+    alike = [judged(1, 0, missed=int(at < 100)) for at in range(200)]
+    better = [judged(1, 1) if at < 100 else one for at, one in enumerate(alike)]
+    classes = gained(alike, better, np.arange(200) // 50)
+    queries = gained(alike, better, np.arange(200))
+    assert classes.high - classes.low > queries.high - queries.low, "four classes tell less than two hundred queries"
 
 
 def test_means_have_intervals_that_shrink() -> None:

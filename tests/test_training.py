@@ -17,12 +17,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from retrieval import BadInput, BadWeights, Index, StorageError, WeightsNotFound
+from retrieval import BadInput, BadWeights, Index, StorageError, WeightsNotFound, lessons
 from retrieval.backbones import ARCHITECTURES, MINI, RANDOM, Backbone
+from retrieval.evaluate import among, average_precision
 from retrieval.recipe import LOSSES, Recipe
 from retrieval.trained import facts_of
 from retrieval.training import Step, train
 from retrieval.weights import SHIPPED
+from scripts.benchmarks.quality import Histogram
 
 pytestmark = pytest.mark.filterwarnings(
     # Keras hands arrays of its own to numpy 2, which asks for more.
@@ -331,6 +333,20 @@ def test_every_family_learns_is_saved_indexed_and_answers(family: str, pictures:
 
 
 Fixture = Callable[[str], Path]
+
+
+@pytest.mark.slow
+def test_from_scratch_it_finds_more_than_colours_do(shared: Fixture, tmp_path: Path) -> None:
+    folder = shared("images/corel1k")
+    recipe = Recipe.of(Backbone.choose(MINI, input_size=96), RANDOM)
+    found = train(folder, tmp_path / "model.keras", recipe)
+    work = tmp_path / "work"
+    work.mkdir()
+    known = lessons.prepare(folder, lessons.gathered(folder, None, needed=True), Histogram.size, work)
+    rows = lessons.split(known, recipe).held_out
+    colours = among(Histogram().images(known.pixels(rows)), known.labels[rows])
+    best = max(found.before[0].measures["map"].value, np.mean([average_precision(one) for one in colours]))
+    assert found.after.measures["map"].value > best + 0.05
 
 
 @pytest.mark.slow

@@ -1,0 +1,123 @@
+"""A network that learns: its head, what of it may change, and what is saved."""
+
+import numpy as np
+import pytest
+from keras import layers
+
+from retrieval.backbones import MINI, RANDOM, Backbone
+from retrieval.learning import SHRUNK, Learner, whitening
+from retrieval.recipe import Recipe
+from retrieval.weights import SHIPPED
+
+BACKBONE = Backbone.choose(MINI, input_size=32)
+
+
+def learner(weights: str = str(SHIPPED), **given: object) -> Learner:
+    made = Learner(Recipe.of(BACKBONE, weights, batch=8, **given))
+    made.prepare(2, 2)
+    return made
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
+
+
+LABELS = np.array([0, 1] * 4)
+
+
+class TestWhitening:
+    def test_what_differs_within_classes_counts_less(self) -> None:
+        chance = np.random.default_rng(0)
+        labels = np.repeat(np.arange(40), 10)
+        centres = chance.normal(size=(40, 3))[labels]
+        features = centres + chance.normal(size=(400, 3)) * [0.1, 0.1, 2.0]
+        mean, projection = whitening(features, labels, 3)
+        np.testing.assert_allclose(mean, features.mean(axis=0))
+
+        def share(by: np.ndarray) -> float:
+            return float((((features - centres) @ by) ** 2).sum() / (((features - mean) @ by) ** 2).sum())
+
+        assert share(projection) < share(np.eye(3)) - 0.1
+        assert np.linalg.norm(projection[2]) < np.linalg.norm(projection[0]) / 1.5
+
+    def test_it_is_that_of_the_shrunk_covariance(self) -> None:
+        chance = np.random.default_rng(1)
+        features, labels = chance.normal(size=(60, 5)) * [1, 2, 3, 4, 5], np.repeat(np.arange(6), 10)
+        _, projection = whitening(features, labels, 5)
+        within = features - np.stack([features[labels == one].mean(axis=0) for one in range(6)])[labels]
+        table = within.T @ within / 60
+        shrunk = (1 - SHRUNK) * table + SHRUNK * np.trace(table) / 5 * np.eye(5)
+        np.testing.assert_allclose(projection.T @ shrunk @ projection, np.eye(5), atol=1e-9)
+
+    def test_the_directions_that_vary_most_are_kept(self) -> None:
+        features = np.random.default_rng(2).normal(size=(500, 4)) * [1, 9, 1, 1]
+        _, projection = whitening(features, np.full(500, -1), 1)
+        assert projection.shape == (4, 1)
+        assert np.argmax(np.abs(projection[:, 0])) == 1
+
+    def test_features_that_are_all_the_same_do_no_harm(self) -> None:
+        features = np.zeros((10, 3))
+        assert np.isfinite(whitening(features, np.repeat([0, 1], 5), 2)[1]).all()
+
+
+class TestWhatLearns:
+    def test_first_the_head_alone_then_the_top(self, pixels: np.ndarray) -> None:
+        made = learner(epochs=4, unfreeze=0.3)
+        made.begin([pixels], LABELS)
+        made.enter(0)
+        first = made.weights
+        made.learn(pixels, LABELS)
+        changed = changes(first, made.weights)
+        assert changed[-2:] == [True, True], "kernel and bias of the head"
+        assert not any(changed[:-2])
+        made.enter(1)
+        before = made.weights
+        made.learn(pixels, LABELS)
+        changed = changes(before, made.weights)
+        assert not any(changed[: len(changed) // 2]), "what sees edges"
+        assert any(changed[len(changed) // 2 : -2])
+        frozen = [weight for layer in norms(made) for weight in layer.get_weights()]
+        assert frozen, "there is batch normalisation"
+        fresh = [weight for layer in norms(learner()) for weight in layer.get_weights()]
+        for one, two in zip(frozen, fresh, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+    def test_from_scratch_everything_does(self, pixels: np.ndarray) -> None:
+        made = learner(RANDOM)
+        made.enter(0)
+        before = made.weights
+        made.learn(pixels, LABELS)
+        assert all(changes(before, made.weights))
+        assert {layer.momentum for layer in norms(made)} == {0.9}
+
+    def test_a_head_is_good_before_it_learns(self, pixels: np.ndarray) -> None:
+        made = learner()
+        made.begin([pixels[:4], pixels[4:]], LABELS)
+        vectors = made.vectors([pixels[:3], pixels[3:]])
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+        centres = made._model.get_layer("centres").get_weights()[0]
+        own = (vectors @ (centres / np.linalg.norm(centres, axis=0)))[np.arange(8), LABELS]
+        other = (vectors @ (centres / np.linalg.norm(centres, axis=0)))[np.arange(8), 1 - LABELS]
+        assert (own > other).all()
+
+    def test_what_is_restored_learns_on_as_before(self, pixels: np.ndarray) -> None:
+        one, two = learner(), learner()
+        one.begin([pixels], LABELS)
+        one.enter(0)
+        one.learn(pixels, LABELS)
+        state = one.state
+        two.enter(0)
+        two.restore(state)
+        losses = [[made.learn(pixels, LABELS) for _ in range(2)] for made in (one, two)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+        for a, b in zip(one.weights, two.weights, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def changes(before: list[np.ndarray], after: list[np.ndarray]) -> list[bool]:
+    return [not np.array_equal(one, two) for one, two in zip(before, after, strict=True)]
+
+
+def norms(made: Learner) -> list[layers.Layer]:
+    return [layer for layer in made._parts.network.layers if isinstance(layer, layers.BatchNormalization)]
