@@ -204,7 +204,7 @@ class _Run:
             while not self._over():
                 self._epoch(learner, known, split)
         except KeyboardInterrupt:
-            log.warning("%s epochs are kept; go on with the same and --resume", self.kept.epoch)
+            log.warning("epoch %s is kept; go on with the same and --resume", self.kept.epoch)
             raise
         finally:
             plotted(self.kept.rows, self.work / PLOT)

@@ -61,9 +61,10 @@ def test_the_python_examples_run_one_after_the_other(surroundings: tuple[Path, d
     result = subprocess.run(run, cwd=home, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[0] == "16 added"
-    *_, facts, quality = result.stdout.splitlines()
+    *_, facts, quality, worth = result.stdout.splitlines()
     assert facts == "8 True []"
     assert all(0 <= float(number) <= 1 for number in quality.split())
+    assert "against mini as it is" in worth
 
 
 def test_the_table_of_backbones_is_the_programs() -> None:

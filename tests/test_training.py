@@ -164,7 +164,7 @@ class TestGoingOn:
     ) -> None:
         out = tmp_path / "fine.keras"
         interrupted(pictures, out, FINE, epoch)
-        assert f"{epoch - 1} epochs are kept" in caplog.text
+        assert f"epoch {epoch - 1} is kept" in caplog.text
         assert not out.exists()
         with pytest.raises(BadInput, match="was stopped before its end") as told:
             train(pictures, out, FINE)
