@@ -117,21 +117,19 @@ def measured(groups: Sequence[Sequence[Judged]]) -> Mapping[str, Estimate]:
     return {name: Estimate(*numbers) for name, numbers in zip(MEASURES, found, strict=True)}
 
 
-def gained(before: Sequence[Judged], after: Sequence[Judged], units: Ids) -> Estimate:
-    """Return by how much the mean average precision of the same queries rose, with the interval of that difference.
+def gained(before: Sequence[float], after: Sequence[float], units: Ids) -> Estimate:
+    """Return by how much a measure of the same queries rose, with the interval of that difference.
 
     It is that of pairs, as queries differ among each other by more than two answers to one do. `units`, a number a
-    query, tells which stand or fall together: these are drawn again together. See `measured` for the rest.
+    query, tells which stand or fall together: they are the groups of `measured`, which see for the rest.
     """
-    pairs = zip(before, after, strict=True)
-    rose = np.array([average_precision(two) - average_precision(one) for one, two in pairs])
+    rose = np.array(after) - np.array(before)
     _, place = np.unique(units, return_inverse=True)
-    sums, sizes = np.bincount(place, rose), np.bincount(place)
+    each = np.bincount(place, rose) / np.bincount(place)
     chance = np.random.default_rng(0)
-    drawn = chance.integers(len(sizes), size=(RESAMPLES, len(sizes)))
-    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    means = [each[chance.integers(len(each), size=len(each))].mean() for _ in range(RESAMPLES)]
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]).tolist()
-    return Estimate(float(rose.mean()), low, high)
+    return Estimate(float(each.mean()), low, high)
 
 
 def among(vectors: Vectors, labels: Ids) -> list[Judged]:

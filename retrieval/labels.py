@@ -142,7 +142,10 @@ def rows(table: Path, columns: Sequence[str], hint: str) -> Iterator[tuple[str, 
                 if not all(line[column] for column in columns):
                     lacking = next(column for column in columns if not line[column])
                     raise BadInput(f"line {lines.line_num} of {shown} has no {lacking}", hint=hint)
-                yield tuple(line[column] for column in columns)
+                found = tuple(line[column] for column in columns)
+                if any("\0" in value for value in found):
+                    raise BadInput(f"line {lines.line_num} of {shown} has a NUL in it", hint=hint)
+                yield found
     except OSError as error:
         raise BadInput(f"{shown} cannot be read: {reason_of(error)}", hint=hint) from error
     except csv.Error as error:
@@ -252,6 +255,8 @@ def examine(
     depth = min(round(k * thin) + FURTHER, MOST)
     for done, (image, near) in enumerate(zip(images, index.neighbours(images, depth, ranking="none"), strict=True), 1):
         votes = _labelled(near, labels, k)
+        if len(votes) < k and len(near.ids) == depth < MOST:
+            votes = _labelled(next(index.neighbours([image], MOST, ranking="none")), labels, k)
         own, classes = labels.of[image], _counted(votes, labels)
         best = classes[0] if classes else Scored(NOBODY, 0.0)
         confusion[own][best.label] += 1

@@ -4,7 +4,8 @@ pixels -augment-> scaled -> backbone -> pooled -> head -> vector of length 1 -> 
                   └───────────── what is saved ────────────────────┘
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from retrieval.types import Ids, Pixels, Vectors
 RATE, FINE_RATE, FRESH_RATE = 1e-3, 2e-4, 2e-3
 """Largest learning rates: of the head, of the head and the top of the backbone, of everything from scratch."""
 DECAY = 0.02
-"""Weight decay (Loshchilov & Hutter 2019, Decoupled weight decay regularization), of kernels alone."""
+"""Weight decay (Loshchilov & Hutter 2019, Decoupled weight decay regularization), of kernels and centres."""
 WARM = 0.1
 """Share of a stage's steps in which the rate grows; then it falls as a cosine does (Loshchilov & Hutter 2017, SGDR)."""
 MOMENTUM = 0.9
@@ -73,19 +74,32 @@ class Twice(layers.Layer):  # type: ignore[misc]
 class Learner:
     """A backbone with a head, in training."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        """Build it; raises what building and loading the backbone raise, and `BadInput` for too long vectors."""
+    def __init__(self, recipe: Recipe, *, accelerated: bool | None = None) -> None:
+        """Build it; raises what building and loading the backbone raise, and `BadInput` for too long vectors.
+
+        `accelerated` calculates in bfloat16 where that is enough; by itself where there is a GPU that has it.
+        """
         self._recipe, self._stage = recipe, -1
-        self._accelerated = runtime.has_gpu()
+        self._accelerated = runtime.has_gpu() if accelerated is None else accelerated
         self._policy = "mixed_bfloat16" if self._accelerated else "float32"
-        keras.utils.set_random_seed(recipe.seed)
-        with runtime.dtype_policy(self._policy):
+        with self._seeded(), runtime.dtype_policy(self._policy):
             self._parts = _Parts(recipe)
+
+    @contextmanager
+    def _seeded(self) -> Iterator[None]:
+        """Draw from the recipe's seed, and leave the program's random numbers as they were."""
+        before = np.random.get_state()  # noqa: NPY002 - which Keras seeds too
+        with runtime.random_state_kept():
+            keras.utils.set_random_seed(self._recipe.seed)
+            try:
+                yield
+            finally:
+                np.random.set_state(before)  # noqa: NPY002
 
     def prepare(self, classes: int, steps: int) -> None:
         """Add what only learning needs, for so many classes and epochs of so many steps."""
         self._steps = steps
-        with runtime.dtype_policy(self._policy):
+        with self._seeded(), runtime.dtype_policy(self._policy):
             self._model = _learning(self._recipe, self._parts, classes)
 
     def begin(self, pixels: Iterable[Pixels], labels: Ids) -> None:
@@ -114,7 +128,7 @@ class Learner:
         epochs = recipe.epochs - recipe.head_epochs if stage else recipe.head_epochs
         optimizer = keras.optimizers.AdamW(_schedule(rate, epochs * self._steps), weight_decay=DECAY, clipnorm=1.0)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-        self._model.compile(optimizer, losses.LOSSES[recipe.loss](), jit_compile=self._accelerated)
+        self._model.compile(optimizer, losses.LOSSES[recipe.loss](), jit_compile=False)
         optimizer.build(self._model.trainable_variables)
 
     def learn(self, pixels: Pixels, labels: Ids) -> float:
@@ -251,7 +265,7 @@ def whitening(features: NDArray[np.float64], labels: Ids, dim: int) -> tuple[NDA
     """
     mean = features.mean(axis=0)
     within = features - mean
-    if (labels >= 0).all():
+    if (labels >= 0).all() and np.bincount(labels).max() > 1:
         sums = np.zeros((labels.max() + 1, features.shape[1]))
         np.add.at(sums, labels, features)
         within = features - (sums / np.maximum(np.bincount(labels), 1)[:, None])[labels]

@@ -130,19 +130,30 @@ def in_order(read: Callable[[Item], Result], files: Iterable[Item], threads: int
 
 def _read(file: Found, *, root: bytes, size: tuple[int, int], known: Callable[[bytes], bool]) -> Outcome | _Decoded:
     try:
-        with open(os.path.join(root, file.path), "rb") as stream:
-            status = os.fstat(stream.fileno())
-            head = stream.read(images.HEAD)
-            foreign = images.identify(head) is None and not images.promises_picture(file.path)
-            data = b"" if foreign else head + stream.read()  # of a film, the first bytes are enough
+        status, data = contents(root, file.path)
     except FileNotFoundError:
         return Vanished(file)
     except OSError as error:
         return Failed(file, reason_of(error), unread=True)
-    except MemoryError:
-        return Failed(file, "too large for this machine's memory")
+    except UnreadableImage as error:
+        return Failed(file, str(error))
     file = Found(file.path, status.st_size, status.st_mtime_ns)  # of what was read, not of what the scan saw
-    return NoPicture(file) if foreign else _decoded(file, data, size, known)
+    return NoPicture(file) if data is None else _decoded(file, data, size, known)
+
+
+def contents(root: bytes, path: bytes) -> tuple[os.stat_result, bytes | None]:
+    """Return the bytes of a file, and what the system says of it; None for what is no picture, nor is called one.
+
+    `OSError` where the system does not give them, `UnreadableImage` where memory is short.
+    """
+    try:
+        with open(os.path.join(root, path), "rb") as stream:
+            status, head = os.fstat(stream.fileno()), stream.read(images.HEAD)
+            if images.identify(head) is None and not images.promises_picture(path):
+                return status, None  # of a film, the first bytes are enough
+            return status, head + stream.read()
+    except MemoryError:
+        raise UnreadableImage("too large for this machine's memory") from None
 
 
 def _decoded(file: Found, data: bytes, size: tuple[int, int], known: Callable[[bytes], bool]) -> Outcome | _Decoded:

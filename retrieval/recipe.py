@@ -53,6 +53,8 @@ class Recipe:
         for name, least in (("dim", 1), ("epochs", 1), ("batch", 2 * EACH)):
             if (value := getattr(self, name)) is not None and value < least:
                 raise BadInput(f"{name} must be at least {least}, not {value}")
+        if not 0 <= self.seed < 2**32:
+            raise BadInput(f"seed must be from 0 to {2**32 - 1}, not {self.seed}")
         if not 0 <= self.unfreeze <= 1:
             raise BadInput(f"unfreeze is a share of the layers, 0 to 1, not {self.unfreeze:g}")
         if not 0 < self.held_out < 1:

@@ -1,9 +1,7 @@
 """What a training was worth: measured on pictures that were held out, drawn, and told in a sentence."""
 
 import itertools
-import json
-import os
-import zipfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from retrieval import images
-from retrieval.evaluate import CHANGES, Estimate, Judged, among, measured
+from retrieval.evaluate import CHANGES, SIDE, Estimate, Judged, among, average_precision, measured
 from retrieval.lessons import Lessons
 from retrieval.recipe import CLASSES
 from retrieval.types import Ids, Pixels, Vectors
@@ -30,7 +28,8 @@ class Measured:
 
     name: str
     measures: Mapping[str, Estimate]
-    judged: Sequence[Judged] = field(repr=False)
+    precisions: Sequence[float] = field(repr=False)
+    """Average precision of each question."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON knows it."""
@@ -89,32 +88,25 @@ def judged(vectors: Vectorise, known: Lessons, rows: Ids, size: tuple[int, int])
     found = vectors(known.decoded(rows, size))
     if known.labelled:
         return among(found, known.labels[rows])
-    both = np.concatenate([found, vectors(_changed(known.decoded(rows, size)))])
+    both = np.concatenate([found, vectors(_changed(known, rows, size))])
     return among(both, np.tile(np.arange(len(rows)), 2))
 
 
-def _changed(batches: Iterable[Pixels]) -> Iterator[Pixels]:
-    """Yield pictures as `retrieval evaluate --self` changes them, each in one of its ways."""
+def _changed(known: Lessons, rows: Ids, size: tuple[int, int]) -> Iterator[Pixels]:
+    """Yield pictures as `retrieval evaluate --self` changes them, each in one way, at the same size."""
     ways = itertools.cycle(CHANGES.values())
-    for batch in batches:
-        size = batch.shape[1], batch.shape[2]
+    for batch in known.decoded(rows, (SIDE, SIDE)):
         yield np.stack([images.fit(next(ways)(Image.fromarray(one)), size) for one in batch])
 
 
-def measured_on(name: str, vectors: Vectorise, size: tuple[int, int], known: Lessons, rows: Ids) -> Measured:
+def measured_on(
+    name: str, vectors: Vectorise, size: tuple[int, int], *, known: Lessons, rows: Ids, split: str
+) -> Measured:
     """Return how good a network of that input size is on some pictures."""
-    found = judged(vectors, known, rows, size)
-    return Measured(name, measured([[one] for one in found]), found)
-
-
-def facts_of(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return what a `.keras` file says of its training, None where it says nothing."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            found: dict[str, Any] = json.loads(file.read(FACTS))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        return None
-    return found
+    found, groups = judged(vectors, known, rows, size), defaultdict(list)
+    for one, unit in zip(found, units(known, split, rows).tolist(), strict=True):
+        groups[unit].append(one)
+    return Measured(name, measured(list(groups.values())), [average_precision(one) for one in found])
 
 
 def plotted(rows: Sequence[Mapping[str, float]], path: Path) -> None:

@@ -399,6 +399,7 @@ def test_no_network_and_no_file_is_one_sentence(home: Path, tmp_path: Path) -> N
     assert not (tmp_path / "index").exists()
 
 
+@pytest.mark.slow
 def test_a_torn_download_is_named_and_a_whole_one_never(home: Path, tmp_path: Path) -> None:
     """Mobilenet, whose downloads Keras does not check; then a disk on which Keras could not keep one."""
     torn = tmp_path / "models/mobilenet_1_0_224_tf_no_top.h5"
@@ -429,6 +430,7 @@ def test_without_weights_or_network_mini_serves_and_it_is_said(home: Path, tmp_p
     assert (again.returncode, again.stdout) == (0, b"14 unchanged, 2 unreadable\n")
 
 
+@pytest.mark.slow
 def test_a_folder_of_weights_serves_an_offline_site(home: Path, tmp_path: Path, shared: Callable[[str], Path]) -> None:
     weights = shared("weights/mobilenet_v2_1.0_224_no_top.weights.h5").parent
     result = run("index", home / "photos", "-i", tmp_path / "index", RETRIEVAL_WEIGHTS=str(weights))
@@ -682,7 +684,7 @@ def test_labels(home: Path, table_of_labels: Path) -> None:
     ("arguments", "sentence"),
     [
         (["gone"], "gone does not exist"),
-        (["photos"], "no subfolder of photos has two pictures"),
+        (["photos"], "no subfolder has two pictures in {home}/photos"),
         (["photos", "--loss", "triplet"], "there is no loss 'triplet'"),
         (["photos", "--from-scratch", "--weights", "some.h5"], "what starts from scratch has no weights"),
         (["photos", "--backbone", "some.keras"], "a model of your own has its head already"),
@@ -696,6 +698,6 @@ def test_train_says_what_is_wrong(
     result = run("train", *arguments, "--out", "model.keras")
     assert (result.returncode, result.stdout) == (2, b"")
     complaint, hint = lines(result.stderr)
-    assert complaint == f"error: {sentence}"
+    assert complaint == f"error: {sentence.format(home=home)}"
     assert hint.startswith("hint: ")
     assert not (home / "model.keras.training").exists()

@@ -90,15 +90,14 @@ def test_a_gain_is_that_of_pairs_and_of_what_is_drawn_together() -> None:
     chance = np.random.default_rng(2)
     before = [judged(*(chance.random(20) < 0.2), missed=1) for _ in range(200)]
     after = [Judged(np.maximum(one.ranks - 1, np.arange(len(one.ranks)) + 1), one.relevant) for one in before]
-    alone, together = gained(before, after, np.arange(200)), gained(before, after, np.arange(200) // 40)
-    means = [np.mean([average_precision(one) for one in some]) for some in (before, after)]
-    assert alone.value == together.value == pytest.approx(means[1] - means[0])
+    one, two = ([average_precision(one) for one in some] for some in (before, after))
+    alone, together = gained(one, two, np.arange(200)), gained(one, two, np.arange(200) // 40)
+    assert alone.value == pytest.approx(together.value) == pytest.approx(np.mean(two) - np.mean(one))
     assert 0 < alone.low < alone.value < alone.high
-    assert gained(before, before, np.arange(200)) == Estimate(0, 0, 0)
-    alike = [judged(1, 0, missed=int(at < 100)) for at in range(200)]
-    better = [judged(1, 1) if at < 100 else one for at, one in enumerate(alike)]
-    classes = gained(alike, better, np.arange(200) // 50)
-    queries = gained(alike, better, np.arange(200))
+    assert gained(one, one, np.arange(200)) == Estimate(0, 0, 0)
+    better = [1.0] * 100 + [0.5] * 100
+    classes = gained([0.5] * 200, better, np.arange(200) // 50)
+    queries = gained([0.5] * 200, better, np.arange(200))
     assert classes.high - classes.low > queries.high - queries.low, "four classes tell less than two hundred queries"
 
 

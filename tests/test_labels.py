@@ -154,6 +154,13 @@ class TestExamined:
         with pytest.raises(BadInput, match="have one label"):
             labels.examine(index, Labels({index.id_of(folder / "red" / "1.png"): "red"}))
 
+    def test_labelled_ones_are_found_behind_many_others(self, index: Index, folder: Path) -> None:
+        for number in range(150):
+            put(folder / f"{number}.png", picture((240, 3 + number % 7, 3 + number // 7)))
+        index.add(folder)
+        known = Labels({index.id_of(folder / name / "1.png"): name for name in ("red", "blue")})
+        assert labels.examine(index, known, 1).confusion == {"red": {"blue": 1}, "blue": {"red": 1}}
+
     def test_its_pictures_need_not_be_there(self, index: Index, folder: Path) -> None:
         known = labels.read(index, folder)
         for path in (folder / "red").iterdir():

@@ -1,14 +1,22 @@
 """A network that learns: its head, what of it may change, and what is saved."""
 
+import random
+from pathlib import Path
+
+import keras
 import numpy as np
 import pytest
 from keras import layers
 
 from retrieval.backbones import MINI, RANDOM, Backbone
 from retrieval.learning import SHRUNK, Learner, whitening
-from retrieval.recipe import Recipe
+from retrieval.recipe import LOSSES, Recipe
 from retrieval.weights import SHIPPED
 
+pytestmark = pytest.mark.filterwarnings(
+    # Keras hands arrays of its own to numpy 2, which asks for more.
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
 BACKBONE = Backbone.choose(MINI, input_size=32)
 
 
@@ -58,6 +66,28 @@ class TestWhitening:
     def test_features_that_are_all_the_same_do_no_harm(self) -> None:
         features = np.zeros((10, 3))
         assert np.isfinite(whitening(features, np.repeat([0, 1], 5), 2)[1]).all()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_in_half_precision_it_learns_and_ends_in_full(loss: str, pixels: np.ndarray, tmp_path: Path) -> None:
+    made = Learner(Recipe.of(BACKBONE, str(SHIPPED), batch=8, epochs=2, loss=loss), accelerated=True)
+    made.prepare(2, 2)
+    made.begin([pixels], LABELS)
+    for epoch in range(2):
+        made.enter(epoch)
+        assert np.isfinite(made.learn(pixels, LABELS))
+    made.restore(made.state)
+    made.finish(made.weights)
+    made.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    assert {layer.dtype_policy.compute_dtype for layer in loaded.layers} == {"float32"}
+    np.testing.assert_allclose(loaded.predict_on_batch(pixels), made.vectors([pixels]), atol=1e-5)
+
+
+def test_the_programs_random_numbers_are_left_alone() -> None:
+    before = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002 - which Keras seeds
+    learner()
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # noqa: NPY002
 
 
 class TestWhatLearns:

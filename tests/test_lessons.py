@@ -1,6 +1,7 @@
 """What is learnt from: which files, which labels, which of them are held out, and what a batch is."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval import BadInput, lessons
+from retrieval import BadInput, splits
 from retrieval.backbones import Backbone
-from retrieval.lessons import Lessons, gathered, prepare, prepared, split
+from retrieval.lessons import LEAST, Lessons, gathered, prepare, prepared
 from retrieval.recipe import EACH, Recipe
+from retrieval.splits import split
 from tests.fakes import colour, picture, put
 
 SIZE = (8, 8)
@@ -41,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 def lessons_of(folder: Path, *, needed: bool = True, table: Path | None = None) -> Lessons:
     work = folder.parent / "work"
     work.mkdir()
-    return prepare(folder, gathered(folder, table, needed=needed), SIZE, work, needed=needed, threads=2)
+    return prepare(gathered(folder, table, needed=needed), SIZE, work, needed=needed, threads=2)
 
 
 class TestFiles:
@@ -87,7 +89,8 @@ class TestFiles:
         found = lessons_of(folder)
         assert np.bincount(found.labels).tolist() == [7, 8, 8]
         assert b"a/01.png" not in found.paths
-        assert found.left_out == ["c/contradiction.png is left out: the same picture has another label too"]
+        both = "a/01.png and c/contradiction.png"
+        assert found.left_out == [f"{both} are left out: the same picture with two labels"]
         for row, path in enumerate(found.paths):
             assert (found.pixels(np.array([row])) == colour(int(path[-6:-4]))).all()
 
@@ -98,11 +101,42 @@ class TestFiles:
         assert found.left_out == ["lonely is left out: a class needs two pictures"]
 
     def test_without_a_need_for_labels_all_are_learnt_from(self, folder: Path) -> None:
-        put(folder / "loose.png", picture((9, 9, 9)))
+        put(folder / "a" / "copy.png", picture(colour(0)))
         put(folder / "lonely" / "1.png", picture((1, 2, 3)))
         found = lessons_of(folder, needed=False)
-        assert found.labelled
-        assert sorted(found.labels.tolist()) == sorted([-1] * 2 + [0] * 8 + [1] * 8 + [2] * 8)
+        assert np.bincount(found.labels).tolist() == [8, 8, 8, 1], "labels that all have are good for measuring"
+        assert found.left_out == []
+
+    @pytest.mark.parametrize("place", ["loose.png", "c/contradiction.png"])
+    def test_labels_that_not_all_have_are_none(self, folder: Path, place: str) -> None:
+        put(folder / place, picture(colour(1)) if "/" in place else picture((9, 9, 9)))
+        found = lessons_of(folder, needed=False)
+        assert not found.labelled
+        assert set(found.labels.tolist()) == {-1}
+        assert found.left_out == []
+
+    def test_pictures_need_no_names_that_say_so(self, folder: Path) -> None:
+        for path in folder.rglob("*.png"):
+            path.rename(path.with_suffix(""))
+        assert len(lessons_of(folder).labels) == 24
+
+    def test_what_a_table_does_not_tell_is_said(self, folder: Path) -> None:
+        table = folder.parent / "labels.csv"
+        lines = [f"photos/{'abc'[n // 8]}/{n:02}.png,{'odd' if n % 2 else 'even'}" for n in range(24)]
+        table.write_text("\n".join(["path,label", *lines, "photos/a/03.png,even", "photos/gone.png,odd"]))
+        found = lessons_of(folder, table=table)
+        assert b"a/03.png" not in found.paths
+        assert found.left_out == [
+            "a/03.png is left out: it is labelled even, odd",
+            f"{folder}/gone.png is left out: it is not below {folder}",
+        ]
+
+    @pytest.mark.skipif(os.getuid() == 0, reason="nothing is forbidden to root")
+    def test_a_folder_that_may_not_be_read_is_said(self, folder: Path) -> None:
+        (folder / "c").chmod(0)
+        found = lessons_of(folder)
+        (folder / "c").chmod(0o700)
+        assert found.left_out == ["c/ is left out: permission denied"]
 
     def test_another_size_is_decoded_from_the_files(self, folder: Path) -> None:
         found = lessons_of(folder)
@@ -115,46 +149,50 @@ class TestFiles:
 class TestRefusals:
     def test_no_folder_and_an_empty_one(self, tmp_path: Path) -> None:
         with pytest.raises(BadInput, match="gone does not exist"):
-            gathered(tmp_path / "gone", None, needed=True)
+            gathered(tmp_path / "gone")
         with pytest.raises(BadInput, match="there is nothing below"):
-            gathered(tmp_path, None, needed=True)
+            gathered(tmp_path)
 
     def test_one_class(self, tmp_path: Path) -> None:
         for number in range(8):
             put(tmp_path / "only" / f"{number}.png", picture(colour(number)))
         put(tmp_path / "lonely" / "1.png", picture((1, 2, 3)))
-        with pytest.raises(BadInput, match=r"only one class of .* has two pictures or more, only") as told:
-            gathered(tmp_path, None, needed=True)
+        with pytest.raises(BadInput, match=r"only one subfolder has two pictures in .*, only") as told:
+            gathered(tmp_path)
         assert "vicreg" in told.value.hint
 
     def test_pictures_without_subfolders(self, tmp_path: Path) -> None:
         put(tmp_path / "1.png", picture((1, 2, 3)))
-        with pytest.raises(BadInput, match=r"no subfolder of .* has two pictures"):
-            gathered(tmp_path, None, needed=True)
+        with pytest.raises(BadInput, match=r"no subfolder has two pictures in"):
+            gathered(tmp_path)
 
     def test_a_table_that_is_none(self, folder: Path) -> None:
         (folder.parent / "labels.csv").write_text("file,class\n")
         with pytest.raises(BadInput, match="has no columns path and label"):
-            gathered(folder, folder.parent / "labels.csv", needed=True)
+            gathered(folder, folder.parent / "labels.csv")
 
     def test_classes_that_turn_out_unreadable(self, folder: Path) -> None:
         for name in "ab":
             for path in (folder / name).iterdir():
                 path.write_bytes(b"torn")
-        with pytest.raises(BadInput, match="only one class"):
+        with pytest.raises(BadInput, match=r"only one subfolder .* \(of 16 that cannot be used: a/00.png is left out"):
             lessons_of(folder)
 
     def test_too_few_to_hold_some_out(self) -> None:
-        with pytest.raises(BadInput, match="no class has 6 pictures") as told:
-            split(made([5, 5, 5]), recipe())
+        for counts in ([5, 5, 5], [5, 5, 6]):
+            with pytest.raises(BadInput, match="fewer than two classes have 6 pictures") as told:
+                split(made(counts), recipe())
         assert "--split classes" in told.value.hint
         with pytest.raises(BadInput, match="of 5 classes"):
             split(made([5] * 5), recipe(split="classes"))
+        unlabelled = replace(made([20]), names=[], labels=np.full(20, -1))
         with pytest.raises(BadInput, match="too few to learn from"):
-            split(made([20, 20]), recipe(held_out=0.9))
+            split(unlabelled, recipe(held_out=0.9))
 
 
-counts = st.lists(st.integers(2, 40), min_size=6, max_size=12).filter(lambda some: max(some) >= lessons.LEAST)
+counts = st.lists(st.integers(2, 40), min_size=6, max_size=12).filter(
+    lambda some: sum(one >= LEAST for one in some) > 1
+)
 
 
 class TestSplit:
@@ -182,7 +220,18 @@ class TestSplit:
     def test_no_more_is_held_out_than_is_asked_about(self) -> None:
         found = split(made([4000] * 10), recipe(held_out=0.5))
         assert (len(found.validation), len(found.held_out)) == (1000, 1000)
-        assert len(split(made([400] * 100), recipe(held_out=0.5, split="classes")).held_out) == 800
+        classes = split(made([400] * 100), recipe(held_out=0.5, split="classes"))
+        assert (len(classes.held_out), len(classes.validation), len(classes.learnt)) == (1000, 1000, 40 * 400)
+        many = split(made([6] * 3000), recipe())
+        assert (len(many.held_out), len(many.validation), len(many.learnt)) == (1000, 1000, 16_000)
+
+    def test_a_small_class_is_not_all_held_out(self) -> None:
+        known = made([100, 100, 7])
+        found = split(known, recipe(held_out=0.5))
+        assert [np.bincount(known.labels[part]).tolist() for part in (found.learnt, found.validation)] == [
+            [40, 40, 2],
+            [10, 10, 2],
+        ]
 
 
 class TestBatches:
@@ -190,8 +239,8 @@ class TestBatches:
     def test_balanced_ones_have_others_of_each_class(self, counts: list[int], number: int) -> None:
         labels = made(counts).labels
         how = recipe(loss="supcon", batch=32)
-        batches = list(lessons.epoch(labels, how, number))
-        assert len(batches) == lessons.steps(len(labels), how)
+        batches = list(splits.epoch(labels, how, number))
+        assert len(batches) == splits.steps(len(labels), how)
         for places in batches:
             found = np.bincount(labels[places])
             assert found[found > 0].min() >= EACH
@@ -202,13 +251,17 @@ class TestBatches:
     def test_others_have_each_picture_once_at_most(self, count: int) -> None:
         labels = np.zeros(count, np.int64)
         how = recipe(batch=16)
-        one, two = (np.concatenate(list(lessons.epoch(labels, how, number))) for number in (0, 1))
+        one, two = (np.concatenate(list(splits.epoch(labels, how, number))) for number in (0, 1))
         assert len(one) == len(set(one.tolist())) == max(count // 16 * 16, min(count, 16))
         assert count < 20 or one.tolist() != two.tolist()
-        assert one.tolist() == np.concatenate(list(lessons.epoch(labels, how, 0))).tolist()
+        assert one.tolist() == np.concatenate(list(splits.epoch(labels, how, 0))).tolist()
+
+    def test_a_sample_of_many_classes_has_two_of_each(self) -> None:
+        known = made([12] * 6000)
+        assert set(np.bincount(known.labels[splits.sample(known, np.arange(72_000))]).tolist()) == {2}
 
     def test_a_sample_has_each_class(self) -> None:
         known = made([3000, 2, 9000])
-        rows = known.sample(np.arange(12002))
+        rows = splits.sample(known, np.arange(12002))
         assert set(known.labels[rows].tolist()) == {0, 1, 2}
-        assert len(rows) <= lessons.SAMPLE + 3
+        assert len(rows) <= splits.SAMPLE + 3

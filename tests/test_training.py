@@ -9,19 +9,21 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image, ImageDraw
 
-from retrieval import BadInput, BadWeights, Index, StorageError, WeightsNotFound, lessons
+from retrieval import BadInput, BadWeights, Index, StorageError, WeightsNotFound, lessons, splits
 from retrieval.backbones import ARCHITECTURES, MINI, RANDOM, Backbone
 from retrieval.evaluate import among, average_precision
 from retrieval.recipe import LOSSES, Recipe
-from retrieval.trained import facts_of
 from retrieval.training import Step, train
 from retrieval.weights import SHIPPED
 from scripts.benchmarks.quality import Histogram
@@ -57,6 +59,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
             drawn(kind, number).save(folder / f"bars {kind}" / f"{number}.png")
     (folder / "bars 0" / "torn.jpg").write_bytes(b"\xff\xd8\xff torn")
     return folder
+
+
+def facts_of(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as file:
+        return json.loads(file.read("training.json"))
 
 
 @dataclass
@@ -118,12 +125,10 @@ class TestResult:
 
     def test_the_file_carries_how_it_came_about(self, fine: Run) -> None:
         facts = facts_of(fine.out)
-        assert facts is not None
         assert facts["recipe"]["loss"] == "arcface"
         assert (facts["classes"], facts["pictures"]) == (CLASSES, CLASSES * (EACH - 4))
         assert facts["after"]["map"]["value"] == fine.found.after.measures["map"].value
         assert facts["sentence"] == fine.found.sentence
-        assert facts_of(SHIPPED) is None
 
     def test_the_log_the_plot_and_nothing_else_are_left(self, fine: Run) -> None:
         folder = fine.out.with_name("fine.keras.training")
@@ -157,8 +162,15 @@ def interrupted(pictures: Path, out: Path, recipe: Recipe, epoch: int) -> None:
         train(pictures, out, recipe, progress=stop)
 
 
+@pytest.fixture(scope="module")
+def stopped(pictures: Path) -> Path:
+    """The place of a training that was stopped in its first epoch."""
+    interrupted(pictures, pictures.parent / "stopped.keras", FINE, 1)
+    return pictures.parent / "stopped.keras"
+
+
 class TestGoingOn:
-    @pytest.mark.parametrize("epoch", [2, 4])
+    @pytest.mark.parametrize("epoch", [2, pytest.param(4, marks=pytest.mark.slow)])
     def test_it_ends_as_if_nothing_had_stopped_it(
         self, fine: Run, pictures: Path, tmp_path: Path, epoch: int, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -166,7 +178,7 @@ class TestGoingOn:
         interrupted(pictures, out, FINE, epoch)
         assert f"epoch {epoch - 1} is kept" in caplog.text
         assert not out.exists()
-        with pytest.raises(BadInput, match="was stopped before its end") as told:
+        with pytest.raises(BadInput, match=r"holds what a training of .*fine.keras has left") as told:
             train(pictures, out, FINE)
         assert "--resume" in told.value.hint
         steps: list[Step] = []
@@ -179,17 +191,34 @@ class TestGoingOn:
         assert found.best_epoch == fine.found.best_epoch
         assert found.after.measures["map"].value == pytest.approx(fine.found.after.measures["map"].value, abs=0.02)
 
-    def test_other_settings_are_refused_and_named(self, pictures: Path, tmp_path: Path) -> None:
-        out = tmp_path / "fine.keras"
-        interrupted(pictures, out, FINE, 1)
+    def test_other_settings_are_refused_and_named(self, stopped: Path, pictures: Path) -> None:
         with pytest.raises(BadInput, match="epochs was 4, not 5") as told:
-            train(pictures, out, replace(FINE, epochs=5), resume=True)
+            train(pictures, stopped, replace(FINE, epochs=5), resume=True)
         assert "--force" in told.value.hint
         with pytest.raises(BadInput, match="folder was"):
-            train(pictures.parent, out, FINE, resume=True)
-        (tmp_path / "fine.keras.training" / "checkpoint.npz").write_bytes(b"torn")
-        with pytest.raises(BadInput, match="is not whole"):
-            train(pictures, out, FINE, resume=True)
+            train(pictures.parent, stopped, FINE, resume=True)
+
+    @pytest.mark.parametrize("name", ["checkpoint.npz", "pixels.raw", "pictures.json", "settings.json"])
+    def test_what_is_damaged_is_not_gone_on_from(
+        self, stopped: Path, pictures: Path, tmp_path: Path, name: str
+    ) -> None:
+        shutil.copytree(stopped.with_name("stopped.keras.training"), tmp_path / "stopped.keras.training")
+        path = tmp_path / "stopped.keras.training" / name
+        path.write_bytes(path.read_bytes()[:50])
+        with pytest.raises(BadInput, match="is not whole") as told:
+            train(pictures, tmp_path / "stopped.keras", FINE, resume=True)
+        assert "--force" in told.value.hint
+
+    def test_two_do_not_train_at_once(self, stopped: Path, pictures: Path) -> None:
+        with FileLock(stopped.with_name("stopped.keras.training") / "lock"):
+            with pytest.raises(BadInput, match=r"another training of .*stopped.keras is going on"):
+                train(pictures, stopped, FINE, resume=True)
+            with pytest.raises(BadInput, match="another training"):
+                train(pictures, stopped, FINE, force=True)
+
+    def test_stopped_while_pictures_are_read_it_leaves_nothing(self, pictures: Path, tmp_path: Path) -> None:
+        interrupted(pictures, tmp_path / "fine.keras", FINE, 0)
+        assert [*tmp_path.iterdir()] == []
 
 
 class TestRefusals:
@@ -198,19 +227,29 @@ class TestRefusals:
             train(pictures, tmp_path / "model.h5", FINE)
         with pytest.raises(BadInput, match="there is no folder"):
             train(pictures, tmp_path / "gone" / "model.keras", FINE)
+        (tmp_path / "folder.keras").mkdir()
+        with pytest.raises(BadInput, match="something else is there"):
+            train(pictures, tmp_path / "folder.keras", FINE, force=True)
         before = fine.out.read_bytes()
         with pytest.raises(BadInput, match="is there already") as told:
             train(pictures, fine.out, FINE)
         assert "--force" in told.value.hint
         assert fine.out.read_bytes() == before
 
+    @pytest.mark.slow
     def test_force_overwrites(self, pictures: Path, tmp_path: Path) -> None:
-        (tmp_path / "model.keras").write_bytes(b"old")
+        out, work = tmp_path / "model.keras", tmp_path / "model.keras.training"
+        work.mkdir()
+        for name in ("settings.json", "log.csv", "notes.txt"):
+            (work / name).write_text("{}")
         recipe = Recipe.of(TINY, RANDOM, epochs=1)
-        (tmp_path / "model.keras.training").mkdir()
-        (tmp_path / "model.keras.training" / "settings.json").write_text("{}")
-        train(pictures, tmp_path / "model.keras", recipe, force=True)
-        assert facts_of(tmp_path / "model.keras") is not None
+        with pytest.raises(BadInput, match="has left"):
+            train(pictures, out, recipe)
+        out.write_bytes(b"old")
+        train(pictures, out, recipe, force=True)
+        assert facts_of(out)["epochs"] == 1
+        assert sorted(path.name for path in work.iterdir()) == ["curves.png", "log.csv", "notes.txt"]
+        assert (work / "notes.txt").read_text() == "{}", "what is not its own is left alone"
 
     @pytest.mark.parametrize(
         ("given", "what"),
@@ -222,6 +261,7 @@ class TestRefusals:
             ({"batch": 4}, "batch must be at least 8"),
             ({"unfreeze": 1.5}, "unfreeze is a share"),
             ({"held_out": 1.0}, "held out is a share"),
+            ({"seed": -1}, "seed must be from 0"),
         ],
     )
     def test_settings(self, given: dict[str, object], what: str) -> None:
@@ -248,6 +288,7 @@ class TestRefusals:
             train(pictures, tmp_path / "model.keras", FINE)
         assert [*tmp_path.iterdir()] == []
 
+    @pytest.mark.slow
     def test_a_disk_that_gets_full_is_said_and_what_was_kept_goes_on(self, pictures: Path, tmp_path: Path) -> None:
         out, before = tmp_path / "model.keras", resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -268,6 +309,7 @@ class TestRefusals:
         assert min(step.epoch for step in steps) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES)
 def test_each_loss_learns_from_scratch(loss: str, pictures: Path, tmp_path: Path) -> None:
     recipe = Recipe.of(TINY, RANDOM, loss=loss, epochs=2, dim=32, batch=16)
@@ -296,7 +338,7 @@ def command(*arguments: str | os.PathLike[str]) -> list[str]:
 
 
 def test_killed_and_resumed_from_the_command_line(pictures: Path, tmp_path: Path) -> None:
-    tiny = ["--backbone", "mini", "--input-size", "32", "--from-scratch", "--epochs", "6"]
+    tiny = ["--backbone", "mini", "--input-size", "32", "--from-scratch", "--epochs", "5"]
     once, twice = tmp_path / "once.keras", tmp_path / "twice.keras"
     arguments = ["train", pictures, *tiny, "--batch", "16"]
     whole = subprocess.Popen(command(*arguments, "--out", once, "--json"), stdout=subprocess.PIPE)
@@ -312,7 +354,7 @@ def test_killed_and_resumed_from_the_command_line(pictures: Path, tmp_path: Path
     )
     assert done.returncode == 0, done.stderr
     one, two = json.loads(whole.communicate()[0]), json.loads(done.stdout)
-    assert two["epochs"] == one["epochs"] == 6
+    assert two["epochs"] == one["epochs"] == 5
     assert two["after"]["map"]["value"] == pytest.approx(one["after"]["map"]["value"], abs=0.03)
 
 
@@ -342,8 +384,8 @@ def test_from_scratch_it_finds_more_than_colours_do(shared: Fixture, tmp_path: P
     found = train(folder, tmp_path / "model.keras", recipe)
     work = tmp_path / "work"
     work.mkdir()
-    known = lessons.prepare(folder, lessons.gathered(folder, None, needed=True), Histogram.size, work)
-    rows = lessons.split(known, recipe).held_out
+    known = lessons.prepare(lessons.gathered(folder), Histogram.size, work)
+    rows = splits.split(known, recipe).held_out
     colours = among(Histogram().images(known.pixels(rows)), known.labels[rows])
     best = max(found.before[0].measures["map"].value, np.mean([average_precision(one) for one in colours]))
     assert found.after.measures["map"].value > best + 0.05

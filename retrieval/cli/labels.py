@@ -20,7 +20,7 @@ MOST_CONFUSED = 10
 def labels(
     source: Annotated[str, typer.Argument(metavar="FOLDER|CSV", help="Subfolders are labels; or a CSV of path,label.")],
     neighbours: Annotated[int, typer.Option(metavar="N", min=1, help="Labelled neighbours that vote.")] = 10,
-    most: Annotated[int, typer.Option("-k", "--top", min=0, help="How many suspicious pictures.")] = 20,
+    most: Annotated[int, typer.Option("-k", "--top", min=0, help="How many suspicious pictures are shown.")] = 20,
     json_lines: Json = False,
     index: Folder = DEFAULT_FOLDER,
     verbose: Verbose = False,

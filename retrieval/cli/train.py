@@ -21,7 +21,7 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
-from retrieval.cli.output import note, put, talkative
+from retrieval.cli.output import put, talkative
 from retrieval.errors import BadInput
 from retrieval.recipe import LOSSES, SPLITS, Recipe
 from retrieval.types import displayed
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
     from retrieval.trained import Trained
     from retrieval.training import Step
-
-MOST_LEFT_OUT = 5
-"""Files that are named which are not learnt from."""
 
 
 def train(
@@ -102,10 +99,6 @@ def train(
         found = training.train(
             folder, out, recipe, table=labels, resume=resume, force=force, threads=threads, progress=progress
         )
-    for sentence in found.left_out[:MOST_LEFT_OUT]:
-        note(sentence)
-    if len(found.left_out) > MOST_LEFT_OUT:
-        note(f"and {len(found.left_out) - MOST_LEFT_OUT} more")
     if json_lines:
         put(json.dumps(found.as_dict()))
     else:

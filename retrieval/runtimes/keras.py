@@ -44,7 +44,7 @@ class KerasEncoder:
         """
         self._accelerated = has_gpu() if accelerated is None else accelerated
         with (
-            _random_state_kept(),
+            random_state_kept(),
             dtype_policy("mixed_bfloat16" if self._accelerated else keras.config.dtype_policy()),
         ):
             network, self.digest = _own_model(Path(weights)) if backbone.is_model else application(backbone, weights)
@@ -98,7 +98,7 @@ def scaled(pixels: Any, scaling: Scaling) -> Any:  # noqa: ANN401 - a Keras tens
 
 
 @contextlib.contextmanager
-def _random_state_kept() -> Iterator[None]:
+def random_state_kept() -> Iterator[None]:
     """Undo what building does to the program's random numbers: Keras draws seeds from `random` for every layer."""
     state = random.getstate()
     try:
