@@ -59,6 +59,8 @@ class Kept:
     """How good it was then."""
     asked: list[float] = field(default_factory=list)
     """Average precision of each question of the validation before anything was learnt."""
+    recall: float = 0.0
+    """Recall@1 of the validation then."""
     rows: list[dict[str, float]] = field(default_factory=list)
     """Of the log, an epoch each."""
     first: list[Numbers] = field(default_factory=list)

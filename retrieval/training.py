@@ -228,7 +228,8 @@ class _Run:
     def _validate(self, learner: Any, known: Lessons, split: Split, epoch: int) -> dict[str, float]:  # noqa: ANN401 - likewise
         """Return how good the network is by the validation, and note it where it is surely better than the best.
 
-        The better of the network as it is and those on its way from the first: see `SHARES`.
+        The better of the network as it is and those on its way from the first: see `SHARES`. None is noted whose
+        recall@1 is less than the first's.
         """
         kept, now, tried = self.kept, learner.weights, []
         for share in SHARES if kept.first and epoch else [1.0]:
@@ -241,8 +242,8 @@ class _Run:
             if merit > kept.highest:
                 kept.highest, kept.latest = merit, epoch
             if not epoch:
-                kept.asked = precisions
-            if merit > kept.best and self._surely_better(precisions, known, split, epoch):
+                kept.asked, kept.recall = precisions, recall
+            if merit > kept.best and recall >= kept.recall and self._surely_better(precisions, known, split, epoch):
                 kept.best, kept.best_share, kept.best_epoch, kept.weights = merit, share, epoch, mixed
         learner.take(now)
         return max(tried, key=_merit)

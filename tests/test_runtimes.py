@@ -24,7 +24,7 @@ from retrieval import images
 from retrieval.backbones import ARCHITECTURES, IMAGENET, MINI, RANDOM, SCALINGS, Architecture, Backbone
 from retrieval.errors import BadInput, BadWeights, WeightsNotFound
 from retrieval.runtimes import Encoder
-from retrieval.runtimes.keras import KerasEncoder, scaled
+from retrieval.runtimes.keras import KerasEncoder, class_table, scaled
 from retrieval.types import Pixels
 from retrieval.weights import locate_weights
 from tests.contracts.encoder import EncoderTests
@@ -192,6 +192,25 @@ def test_keras_asks_for_the_file_that_the_table_names(found: Architecture, monke
     with served(monkeypatch, unreachable) as asked, pytest.raises(WeightsNotFound, match=backbone.weights_file):
         KerasEncoder(backbone, IMAGENET)
     assert asked == [backbone.weights_file]
+
+
+@pytest.mark.usefixtures("_memory_given_back")
+@pytest.mark.parametrize("found", each(quick={"mobilenet", "mobilenet_v2"}))
+def test_keras_asks_for_the_file_with_the_classifier_too(found: Architecture, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = Backbone.choose(found.name).topped()
+    with served(monkeypatch, unreachable) as asked, pytest.raises(WeightsNotFound, match=backbone.weights_file):
+        KerasEncoder(backbone, IMAGENET)
+    assert asked == [backbone.weights_file]
+    assert "top" not in backbone.weights_file
+
+
+def test_a_table_of_classes_that_is_nowhere_is_downloaded_by_keras(
+    monkeypatch: pytest.MonkeyPatch, own_cache: Path
+) -> None:
+    monkeypatch.setattr(file_utils, "urlretrieve", retrieve(b"not the table"))
+    with pytest.raises(WeightsNotFound, match=r"imagenet_class_index\.json"):
+        class_table()
+    assert (own_cache / "models" / "imagenet_class_index.json").exists()
 
 
 SIZES_AND_ALPHAS = [

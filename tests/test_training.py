@@ -400,4 +400,3 @@ def test_fine_tuning_finds_more_of_classes_that_it_has_not_seen(shared: Fixture,
     before, after = found.before[-1].measures, found.after.measures
     assert found.gain.low > 0
     assert after["p@1"].value >= before["p@1"].value
-    assert found.gain.value > before["map"].high - before["map"].value
