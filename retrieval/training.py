@@ -45,6 +45,9 @@ SHARES = (0.25, 0.5, 1.0)
 few pictures forgets; between the two lies what is better than both for what was not learnt from (Wortsman et al. 2022,
 Robust fine-tuning of zero-shot models, arXiv 2109.01903)."""
 
+NOTHING = {"recall@1": 0.0, "map": 0.0, "share": 1.0}
+"""What is found with a network whose numbers are none any more."""
+
 log = logging.getLogger("retrieval")
 
 
@@ -218,9 +221,11 @@ class _Run:
             rate = seen / (time.perf_counter() - start)
             done = (kept.epoch + 1, recipe.epochs, len(losses), total)
             self.progress(Step(*done, rate, float(np.mean(losses)), recall))
-        found = self._validate(learner, known, split, kept.epoch + 1)
+        loss, found = float(np.mean(losses)), NOTHING
+        if math.isfinite(loss):
+            found = self._validate(learner, known, split, kept.epoch + 1)
         kept.epoch += 1
-        row = {"epoch": kept.epoch, "seconds": time.perf_counter() - start, "loss": float(np.mean(losses))}
+        row = {"epoch": kept.epoch, "seconds": time.perf_counter() - start, "loss": loss}
         kept.rows.append(row | found)
         self.work.keep(kept, learner.state)
         self.saved = kept.epoch

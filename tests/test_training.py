@@ -20,7 +20,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image, ImageDraw
 
-from retrieval import BadInput, BadWeights, Index, StorageError, WeightsNotFound, lessons, splits
+from retrieval import BadInput, BadWeights, Index, StorageError, WeightsNotFound, learning, lessons, splits
 from retrieval.backbones import ARCHITECTURES, MINI, RANDOM, Backbone
 from retrieval.evaluate import among, average_precision
 from retrieval.recipe import LOSSES, Recipe
@@ -400,3 +400,15 @@ def test_fine_tuning_finds_more_of_classes_that_it_has_not_seen(shared: Fixture,
     before, after = found.before[-1].measures, found.after.measures
     assert found.gain.low > 0
     assert after["p@1"].value >= before["p@1"].value
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_ends_it_with_what_was_best(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(learning, "FRESH_RATE", 1e38)
+    found = train(pictures, tmp_path / "model.keras", Recipe.of(TINY, RANDOM, epochs=9, batch=8))
+    assert "the loss is no number any more" in caplog.text
+    assert found.epochs < 9
+    with indexed(tmp_path / "model.keras", pictures, tmp_path / "index") as index:
+        assert index.info().images == CLASSES * EACH
