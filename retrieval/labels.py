@@ -266,8 +266,8 @@ def examine(
         if progress is not None:
             progress(done)
     doubtful.sort(key=lambda one: (-one.score, os.fsencode(one.path)))
-    right = sum(taken[label] for label, taken in confusion.items())
     told = {label: dict(row) for label, row in confusion.items()}
+    right = sum(row.get(label, 0) for label, row in told.items())
     return Examined(len(images), right / len(images), _by_class(told), told, tuple(doubtful))
 
 
