@@ -405,7 +405,13 @@ def test_a_copied_index_answers_without_weights_tensorflow_or_network(gallery: P
     assert (done.stderr, done.stdout.splitlines()) == ("", expected)
 
 
-@pytest.mark.parametrize("weights", ["mobilenet_v2_1.0_224_no_top.weights.h5", None], ids=["local", "shipped"])
+@pytest.mark.parametrize(
+    "weights",
+    [
+        pytest.param("mobilenet_v2_1.0_224_no_top.weights.h5", id="local", marks=pytest.mark.slow),
+        pytest.param(None, id="shipped"),
+    ],
+)
 def test_an_index_and_a_query_open_no_connection(
     gallery: Path, tmp_path: Path, shared: Callable[[str], Path], weights: str | None
 ) -> None:

@@ -168,13 +168,6 @@ class TestExamined:
         assert labels.examine(index, known, 3).accuracy == 15 / 16
 
 
-def test_labels_of_corel_are_told_by_their_neighbours(shared: Fixture, tmp_path: Path) -> None:
-    weights, folder = shared("weights/mobilenet_v2_1.0_224_no_top.weights.h5"), shared("images/corel1k")
-    with Index.create(tmp_path / "index", backbone="mobilenet_v2", weights=weights) as index:
-        index.add(folder)
-        assert labels.examine(index, labels.read(index, folder)).accuracy >= 0.97
-
-
 class TestClasses:
     def test_what_photographs_show_is_told(self, shared: Fixture) -> None:
         network = Classifier(weights=shared(WHOLE))

@@ -128,9 +128,10 @@ class TestAuto:
             Index.open(tmp_path / name, backbone="Auto").close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "at_1", "mean"),
-    [("corel1k", 0.90, 0.68), pytest.param("caltech101", 0.45, 0.29, marks=pytest.mark.slow)],
+    [("corel1k", 0.90, 0.68), ("caltech101", 0.45, 0.29)],
 )
 def test_it_finds_its_like(name: str, at_1: float, mean: float, shared: Callable[[str], Path], tmp_path: Path) -> None:
     with Index.create(tmp_path / "index", backbone=MINI) as index:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import Index, images, metadata
+from retrieval import Index, images, labels, metadata
 from retrieval.cutoff import SAMPLE, Background
 from retrieval.evaluate import by_folders, evaluate
 
@@ -57,6 +57,7 @@ def test_corel_1k_leave_one_out(index: Index, shared: Callable[[str], Path]) -> 
     found = evaluate(index, by_folders(index, folder)).measures
     assert (found["p@1"].value, found["map"].value) == (pytest.approx(precision), pytest.approx(average))
     assert found["map"].low < average < found["map"].high < found["map"].low + 0.04
+    assert labels.examine(index, labels.read(index, folder)).accuracy >= 0.97  # 0.983
     _likely_matches_are_right(index, folder)
     index.remove(folder)
 

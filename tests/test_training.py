@@ -320,6 +320,7 @@ def test_each_loss_learns_from_scratch(loss: str, pictures: Path, tmp_path: Path
         assert index.info().dim == 32
 
 
+@pytest.mark.slow
 def test_without_labels_changed_pictures_are_asked_about(pictures: Path, tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()
