@@ -13,8 +13,8 @@ Tensor = Any
 ARCFACE_MARGIN, ARCFACE_SCALE = 0.2, 16.0
 """Radians; in the paper 0.5 and 64, for millions of faces of ten thousands of people. With tens or hundreds of classes
 the softmax is saturated by less: Zhang et al. 2019 (AdaCos, arXiv 1905.00292, equation 12) derive a scale of sqrt(2)
-log(classes - 1), 3 to 10. And a network that starts from scratch does not get over a large margin: after 20 epochs of
-Corel-1k its mAP is 0.58 with 0.2 and 16, 0.48 with 0.5 and 30."""
+log(classes - 1), 3 to 10. And a network that starts from scratch does not get over a large margin: on
+Corel-1k its mAP is 0.58 after 20 epochs with 0.2 and 16, 0.46 after 30 with 0.5 and 30."""
 TEMPERATURE = 0.1
 """As in the supervised contrastive paper, section 4.4."""
 INVARIANCE, VARIANCE, COVARIANCE = 25.0, 25.0, 1.0

@@ -58,6 +58,7 @@ def test_corel_1k_leave_one_out(index: Index, shared: Callable[[str], Path]) -> 
     assert (found["p@1"].value, found["map"].value) == (pytest.approx(precision), pytest.approx(average))
     assert found["map"].low < average < found["map"].high < found["map"].low + 0.04
     assert labels.examine(index, labels.read(index, folder)).accuracy >= 0.97  # 0.983
+    _wrong_labels_come_first(index, folder)
     _likely_matches_are_right(index, folder)
     index.remove(folder)
 
@@ -74,6 +75,14 @@ def _a_crop_is_likely_however_many_there_are(index: Index, pictures: list[Path])
             vector = index._model.encoder().images(images.fit(cropped, (224, 224))[None])[0]
             found.append(background.false_matches(vector, view.vector(index.id_of(path)))[0])
     assert np.mean(np.array(found) <= 0.5) >= 0.95  # all of them
+
+
+def _wrong_labels_come_first(index: Index, folder: Path) -> None:
+    known, chance = labels.read(index, folder).of, np.random.default_rng(0)
+    names, wrong = sorted(set(known.values())), set(chance.choice(sorted(known), 50, replace=False).tolist())
+    other = {image: names[names.index(known[image]) - chance.integers(1, len(names))] for image in sorted(wrong)}
+    found = labels.examine(index, labels.Labels({**known, **other})).suspicious[: len(wrong)]
+    assert len(wrong & {index.id_of(one.path) for one in found}) >= 0.9 * len(wrong)  # 0.956, of five draws
 
 
 def _likely_matches_are_right(index: Index, folder: Path) -> None:

@@ -1,6 +1,5 @@
 """`retrieval index`: make an index, or bring it up to date."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +25,7 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
-from retrieval.cli.output import note, note_timing, put_report, talkative
+from retrieval.cli.output import bar, note, note_timing, put_report
 from retrieval.errors import BadInput, IndexNotFound
 from retrieval.types import EXACT, Progress, displayed
 from retrieval.weights import AT_HAND
@@ -132,28 +131,16 @@ def _better(backbone: str, asked: str | None) -> str:
 @contextmanager
 def _progress_bar(folder: Path) -> Iterator[Callable[[Progress], None] | None]:
     """Give a callback that draws on stderr; None where nobody looks."""
-    if not (sys.stderr.isatty() and talkative()):
-        yield None
-        return
-    from rich import progress as rich
-    from rich.console import Console
-
-    columns = (
-        rich.TextColumn("{task.description}"),
-        rich.BarColumn(),
-        rich.MofNCompleteColumn(),
-        rich.TextColumn("{task.fields[rate]}"),
-        rich.TextColumn("ETA"),
-        rich.TimeRemainingColumn(),
-        rich.TextColumn("[red]{task.fields[failures]}"),
-    )
-    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(displayed(folder.name or folder), total=None, rate="", failures="")
+    with bar("{task.fields[rate]}", "[red]{task.fields[failures]}") as drawn:
+        if drawn is None:
+            yield None
+            return
+        task = drawn.add_task(displayed(folder.name or folder), total=None, rate="", failures="")
 
         def show(at: Progress) -> None:
-            elapsed = bar.tasks[0].elapsed
+            elapsed = drawn.tasks[0].elapsed
             rate = f"{at.embedded / elapsed:.0f} pictures/s" if elapsed else ""
             failures = f"{at.unreadable} unreadable" if at.unreadable else ""
-            bar.update(task, completed=at.done, total=at.total, rate=rate, failures=failures)
+            drawn.update(task, completed=at.done, total=at.total, rate=rate, failures=failures)
 
         yield show

@@ -5,10 +5,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 
 from retrieval.types import Report, displayed
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 log = logging.getLogger("retrieval")
 """Its level is how much a person wants to read: ERROR with -q, WARNING, DEBUG with -v."""
@@ -66,6 +70,31 @@ def put_report(report: Report) -> None:
         note("see which with: retrieval info --failures")
     if report.offline:
         note(f"{report.offline} pictures cannot be found or reached and stay in the index; --prune forgets them")
+
+
+@contextmanager
+def bar(facts: str, last: str = "") -> "Iterator[Progress | None]":
+    """Give a bar on stderr that shows `facts`, the time that is left and `last`; None where nobody looks.
+
+    Both are templates of rich, and each task has the fields that they name.
+    """
+    if not (sys.stderr.isatty() and talkative()):
+        yield None
+        return
+    from rich import progress as rich
+    from rich.console import Console
+
+    columns = (
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TextColumn(facts),
+        rich.TextColumn("ETA"),
+        rich.TimeRemainingColumn(),
+        rich.TextColumn(last),
+    )
+    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as drawn:
+        yield drawn
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """`retrieval train`: a network that has learnt from one's own pictures."""
 
 import json
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +20,7 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
-from retrieval.cli.output import put, talkative
+from retrieval.cli.output import bar, put
 from retrieval.errors import BadInput
 from retrieval.recipe import LOSSES, SPLITS, Recipe
 from retrieval.types import displayed
@@ -125,35 +124,24 @@ def _put(found: "Trained") -> None:
 @contextmanager
 def _progress_bar() -> "Iterator[Callable[[Step], None]]":
     """Give a callback that draws on stderr, or does nothing where nobody looks."""
-    if not (sys.stderr.isatty() and talkative()):
-        yield lambda _: None
-        return
-    from rich import progress as rich
-    from rich.console import Console
-
-    columns = (
-        rich.TextColumn("{task.description}"),
-        rich.BarColumn(),
-        rich.MofNCompleteColumn(),
-        rich.TextColumn("{task.fields[facts]}"),
-        rich.TextColumn("ETA"),
-        rich.TimeRemainingColumn(),
-    )
-    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        reading = bar.add_task("reading", total=None, facts="")
-        learning = bar.add_task("learning", total=None, facts="", visible=False, start=False)
+    with bar("{task.fields[facts]}") as drawn:
+        if drawn is None:
+            yield lambda _: None
+            return
+        reading = drawn.add_task("reading", total=None, facts="")
+        learning = drawn.add_task("learning", total=None, facts="", visible=False, start=False)
 
         def show(at: "Step") -> None:
             if not at.epoch:
-                bar.update(reading, completed=at.done, total=at.total)
+                drawn.update(reading, completed=at.done, total=at.total)
                 return
-            if not bar.tasks[1].started:
-                bar.update(reading, visible=False)
-                bar.start_task(learning)
+            if not drawn.tasks[1].started:
+                drawn.update(reading, visible=False)
+                drawn.start_task(learning)
             facts = f"{at.pictures_per_second:.0f} pictures/s  loss {at.loss:.3f}"
             facts += "" if at.recall is None else f"  recall@1 {at.recall:.3f}"
             done, total = (at.epoch - 1) * at.total + at.done, at.epochs * at.total
             what = f"epoch {at.epoch}/{at.epochs}"
-            bar.update(learning, description=what, completed=done, total=total, facts=facts, visible=True)
+            drawn.update(learning, description=what, completed=done, total=total, facts=facts, visible=True)
 
         yield show
