@@ -1,4 +1,4 @@
-"""Bytes of files -> upright RGB arrays: identify, decode, fit.
+"""Bytes of files -> upright RGB arrays: decode, fit.
 
 A file is a picture by its bytes, whatever its name. Everything here may meet hostile input: what cannot be read raises
 `UnreadableImage` with a reason for a person, and nothing else.
@@ -7,18 +7,17 @@ A file is a picture by its bytes, whatever its name. Everything here may meet ho
 import ctypes
 import io
 import logging
-import os
-import re
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError, _imaging
 
+from retrieval import formats
 from retrieval.errors import UnreadableImage
 
 DECODE_RULE = 2
@@ -33,17 +32,6 @@ size: three times as fast at 12 megapixels, cosine 0.9993 and more to the plain 
 MAX_PIXELS = 178_956_970
 """Largest picture that is decoded: the limit at which Pillow itself refuses (twice `PIL.Image.MAX_IMAGE_PIXELS`)."""
 
-HEAD = 64
-"""Bytes that tell a format."""
-
-EXTENSIONS = frozenset(
-    b".jpg .jpeg .jpe .jfif .png .apng .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm "
-    b".avif .heic .heif .hif".split()
-)
-"""Names that promise a picture: such a file that holds none is reported, others are passed over in silence."""
-
-HEIF_MISSING = "HEIC needs an extra: pip install 'retrieval[heif]'"
-
 # What Pillow and its libtiff remark on a damaged file goes to stderr, where nobody can tell which file was meant; here
 # it ends in a reason, or (corrupt EXIF, a picture over half the limit) it does not matter. All three switches are
 # thrown once for the process: `warnings.catch_warnings` in `decode` would mix up the filters of its threads. The
@@ -53,42 +41,6 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 with suppress(AttributeError, OSError):
     ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
-
-
-def promises_picture(path: bytes) -> bool:
-    """Tell whether the name of `path` ends as pictures' names do."""
-    return os.path.splitext(path)[1].lower() in EXTENSIONS
-
-
-_SIGNATURES = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF"),
-               (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"MM\0+", "TIFF"))  # fmt: skip
-_BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})  # lengths of the known DIB headers
-_HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split())  # ISO/IEC 23008-12, annex B
-_NETPBM = re.compile(rb"P[1-6]\s+(#|\d+\s+[#\d])")  # a width follows, which tells it from text
-
-
-def identify(head: bytes) -> str | None:
-    """Return Pillow's name of the format that a file's first `HEAD` bytes announce, or None for anything else."""
-    for signature, name in _SIGNATURES:
-        if head.startswith(signature):
-            return name
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    if _NETPBM.match(head):
-        return "PPM"
-    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:  # two letters alone may be a text
-        return "BMP"
-    return _identify_isobmff(head)
-
-
-def _identify_isobmff(head: bytes) -> str | None:
-    if head[4:8] != b"ftyp":
-        return None
-    length = int.from_bytes(head[:4], "big")
-    brands = {head[8:12]} | {head[i : i + 4] for i in range(16, min(length, len(head)), 4)}
-    if brands & {b"avif", b"avis"}:
-        return "AVIF"
-    return "HEIF" if brands & _HEIF_BRANDS else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +62,11 @@ def decode(data: bytes, size: tuple[int, int]) -> Decoded:
     Of an animation, the first frame. More than 8 bits a channel are scaled down; floats, and integers that 16 bits
     cannot hold, are stretched from least to largest.
     """
-    kind = identify(data[:HEAD])
+    kind = formats.identify(data[: formats.HEAD])
     if kind is None:
         raise UnreadableImage("empty file" if not data else "not a picture in a known format")
     if kind == "HEIF":
-        _register_heif()
+        formats.register_heif()
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
             _check_size(image)
@@ -154,27 +106,9 @@ def fit(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.asarray(_rgb(image).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=GAP))
 
 
-@cache
-def heif_available() -> bool:
-    """Tell whether the extra that reads HEIC is installed."""
-    try:
-        import pillow_heif
-    except ImportError:
-        return False
-    pillow_heif.register_heif_opener()
-    return True
-
-
-def _register_heif() -> None:
-    if not heif_available():
-        raise UnreadableImage(HEIF_MISSING)
-
-
 def reader() -> str:
     """Name what decides whether a file can be read, so that a failure is tried again when it changes."""
-    import PIL
-
-    return f"rule {DECODE_RULE}, Pillow {PIL.__version__}, heif {heif_available()}"
+    return f"rule {DECODE_RULE}, Pillow {PIL.__version__}, {formats.extras()}"
 
 
 def _sentence(error: Exception) -> str:

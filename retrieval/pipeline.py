@@ -20,7 +20,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import images
+from retrieval import formats, images
 from retrieval.errors import UnreadableImage, reason_of
 from retrieval.runtimes import Encoder
 from retrieval.types import Found, Picture, Pixels, Timing, Vectors, image_id
@@ -148,8 +148,8 @@ def contents(root: bytes, path: bytes) -> tuple[os.stat_result, bytes | None]:
     """
     try:
         with open(os.path.join(root, path), "rb") as stream:
-            status, head = os.fstat(stream.fileno()), stream.read(images.HEAD)
-            if images.identify(head) is None and not images.promises_picture(path):
+            status, head = os.fstat(stream.fileno()), stream.read(formats.HEAD)
+            if formats.identify(head) is None and not formats.promises_picture(path):
                 return status, None  # of a film, the first bytes are enough
             return status, head + stream.read()
     except MemoryError:

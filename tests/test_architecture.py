@@ -14,7 +14,7 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path i
 
 FLOORS = [
     {"errors", "types"},
-    {"plugins", "database", "cache", "backbones"},
+    {"plugins", "database", "cache", "backbones", "reading", "formats"},
     {"metadata", "migrations", "vectors", "folders", "images", "weights", "recipe"},
     {"runtimes", "ranking", "cutoff", "losses"},
     {"store", "pipeline", "compiled", "learning", "checkpoints"},

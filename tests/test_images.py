@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 
-from retrieval import images
+from retrieval import formats, images
 from retrieval.errors import UnreadableImage
 from tests.fakes import put
 
@@ -220,17 +220,17 @@ BRANDS = {
 @pytest.mark.parametrize("name", COLOURED)
 def test_a_picture_is_known_by_its_first_bytes(name: str) -> None:
     kind, make = COLOURED[name]
-    assert images.identify(make()[:64]) == kind
+    assert formats.identify(make()[:64]) == kind
 
 
 @pytest.mark.parametrize("head", BRANDS)
 def test_the_relatives_of_heic_are_told_apart_by_their_brands(head: bytes) -> None:
-    assert images.identify(head) == BRANDS[head]
+    assert formats.identify(head) == BRANDS[head]
 
 
 @pytest.mark.parametrize("data", NO_PICTURES, ids=repr)
 def test_what_is_no_picture_is_not_taken_for_one(data: bytes) -> None:
-    assert images.identify(data[:64]) is None
+    assert formats.identify(data[:64]) is None
     with pytest.raises(UnreadableImage, match="not a picture in a known format" if data else "empty file"):
         images.decode(data, (8, 8))
 
@@ -247,7 +247,7 @@ def test_what_is_no_picture_is_not_taken_for_one(data: bytes) -> None:
     ],
 )
 def test_some_names_promise_a_picture(path: bytes, promise: bool) -> None:
-    assert images.promises_picture(path) is promise
+    assert formats.promises_picture(path) is promise
 
 
 # -- decode -----------------------------------------------------------------------------------------------------------
@@ -440,22 +440,22 @@ def test_a_date_that_is_none_is_not_kept(tags: dict[str, object], taken: str | N
 @pytest.fixture
 def no_heif(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    images.heif_available.cache_clear()
+    formats.heif_available.cache_clear()
     yield
-    images.heif_available.cache_clear()
+    formats.heif_available.cache_clear()
 
 
 @pytest.mark.usefixtures("no_heif")
 def test_without_the_extra_heic_is_unreadable_and_says_how_to_change_that() -> None:
     with pytest.raises(UnreadableImage) as caught:
         images.decode(next(iter(BRANDS)), (8, 8))
-    assert str(caught.value) == images.HEIF_MISSING
-    assert "pip install" in images.HEIF_MISSING
+    assert str(caught.value) == formats.HEIF_MISSING
+    assert "pip install" in formats.HEIF_MISSING
 
 
 def test_the_reader_changes_with_the_extra(request: pytest.FixtureRequest) -> None:
     pytest.importorskip("pillow_heif", reason="the extra `heif` is not installed")
-    images.heif_available.cache_clear()
+    formats.heif_available.cache_clear()
     before = images.reader()
     request.getfixturevalue("no_heif")
     assert images.reader() != before

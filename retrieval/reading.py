@@ -1,0 +1,79 @@
+"""Paths and streams -> bytes: regular files alone, and never more bytes than the caller allows.
+
+A FIFO never ends, a device may give bytes for ever or do something when it is opened, and a sparse file of 40 GB takes
+no room on the disk. Whatever a path names, a caller here gets bytes or an error, at once.
+"""
+
+import errno
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from retrieval.errors import UnreadableImage
+
+PICTURE = 2**30
+"""Most bytes of a file that is read as a picture, 1 GiB: so many take the pixels of the largest picture that is decoded
+(`images.MAX_PIXELS`), uncompressed, with three channels of 16 bits."""
+TABLE = 2**28
+"""Most bytes of a file of text that is read: 256 MiB, a CSV with a million paths of 255 bytes."""
+PIECE = 2**20
+"""Bytes that are read from a stream at a time."""
+
+NO_FILE = "it is not a regular file but a pipe, a socket or a device"
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+@contextmanager
+def opened(path: bytes | str) -> Iterator[tuple[os.stat_result, BinaryIO]]:
+    """Open a regular file, or a link to one, and give what the system says of it; close it afterwards.
+
+    `OSError` where the system does not open it, `UnreadableImage` for what is no regular file.
+    """
+    _demand_regular(os.stat(path))  # some devices act as soon as they are opened
+    with open(os.open(path, _FLAGS), "rb") as file:
+        status = os.fstat(file.fileno())
+        _demand_regular(status)  # it may be another file by now
+        yield status, file
+
+
+def _demand_regular(status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableImage(NO_FILE)
+
+
+def whole(file: BinaryIO, status: os.stat_result, most: int) -> bytes:
+    """Return all bytes of an `opened` file; `UnreadableImage` where these are more than `most`.
+
+    As many as the system says it has: a file that grows meanwhile is read as it was, and one of those in /proc that
+    never end counts as empty.
+    """
+    if status.st_size > most:
+        raise UnreadableImage(too_large(most))
+    file.seek(0)
+    return file.read(status.st_size)
+
+
+def read_regular(path: bytes | str, most: int = PICTURE) -> bytes:
+    """Return the bytes of the regular file at `path`; `OSError`, and `UnreadableImage` as `opened` and `whole` say."""
+    with opened(path) as (status, file):
+        return whole(file, status, most)
+
+
+def read_stream(stream: BinaryIO, most: int = PICTURE) -> bytes:
+    """Return all that comes from `stream`; `UnreadableImage` where that is more than `most` bytes."""
+    kept = io.BytesIO()
+    while piece := stream.read(PIECE):
+        kept.write(piece)
+        if kept.tell() > most:
+            raise UnreadableImage(too_large(most))
+    return kept.getvalue()
+
+
+def too_large(most: int) -> str:
+    """Return the sentence for what has more than `most` bytes."""
+    return f"it has more than {most / 2**20:,.0f} MiB"
