@@ -4,6 +4,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from retrieval import model, plugins
+from retrieval.arguments import integer
 from retrieval.backbones import AUTO
 from retrieval.errors import BadInput
 from retrieval.runtimes import Execution
@@ -56,11 +57,10 @@ class Classifier:
         Their scores are the probabilities that the head gives, 0 to 1, adding up to 1 over all classes. Raises
         `UnreadableImage`, and `BadInput` for a `k` below 1.
         """
-        from retrieval import query  # with numpy and Pillow
+        from retrieval import asked  # with numpy and Pillow
 
-        if k < 1:
-            raise BadInput(f"k must be at least 1, not {k}")
-        roots = self._encoder.images(query.pixels(picture, self._encoder.size))[0]
+        k = integer(k, "k", 1)
+        roots = self._encoder.images(asked.pixels(picture, self._encoder.size))[0]
         chances = (roots * roots).tolist()  # as `backbones.TOP` says
         best = sorted(range(len(chances)), key=lambda at: (-chances[at], at))[:k]
         return tuple(Scored(self._names[at], chances[at]) for at in best)

@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 
 from retrieval import cache, plugins
 from retrieval.backbones import IMAGENET, RANDOM, Backbone
-from retrieval.images import DECODE_RULE
 from retrieval.runtimes import AUTO, Encoder, Execution
-from retrieval.types import Pixels, Vectors
+from retrieval.types import DECODE_RULE, Pixels, Vectors
 from retrieval.vectors.exact import sha256_of, write_durably
 from retrieval.weights import cached as cached_file
 
@@ -93,10 +92,10 @@ def paths(folder: Path, facts: Mapping[str, Any]) -> list[Path]:
 # -- in the user's cache ------------------------------------------------------------------------------------------
 
 
-def key(backbone: Backbone, weights: str) -> str | None:
+def key(backbone: Backbone, weights: str, rule: int = DECODE_RULE) -> str | None:
     """Return what tells a conversion from others, without loading anything; None where the weights are to be fetched.
 
-    `weights` is what `weights.locate_weights` gives.
+    `weights` is what `weights.locate_weights` gives; `rule` is the decode rule, which the fingerprint contains.
     """
     if weights == IMAGENET:
         weights = str(cached_file(backbone))
@@ -110,7 +109,7 @@ def key(backbone: Backbone, weights: str) -> str | None:
         backbone.as_json(),
         digest,
         weights == RANDOM,
-        DECODE_RULE,
+        rule,
         version("openvino"),
         version("keras"),
     )
@@ -153,7 +152,7 @@ def convert(reference: Any, *, half: bool = True) -> Graph:  # noqa: ANN401 - a 
         "files": list(map(_digest, files)),
         "fingerprint": reference.fingerprint,
         "digest": reference.digest,
-        "rule": DECODE_RULE,
+        "rule": reference.rule,
         "backbone": reference.backbone.as_json(),
         "dim": reference.dim,
         "parity": None,

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from retrieval.errors import IndexBusy, IndexDamaged, RetrievalError, StorageError
 from retrieval.types import displayed
+from retrieval.writers import seen_writing
 
 REPAIR = "see what can be saved with: retrieval verify --repair"
 WAIT = 30
@@ -257,24 +258,25 @@ def signed_table(schema: sql.MetaData, name: str, *columns: Any) -> sql.Table:  
 
 def signed(table: sql.Table, row: Mapping[str, Any]) -> dict[str, Any]:
     """Return `row`, which names every column but a fresh `id`, with its digest."""
-    return {**row, "digest": _digest(tuple(row[name] for name in table.info["signed"]))}
+    return {**row, "digest": digest_of(tuple(row[name] for name in table.info["signed"]))}
 
 
 def is_sound(table: sql.Table, row: tuple[Any, ...]) -> bool:
     """Tell whether `row`, all columns of `table` in order, is what was written."""
-    return bool(row[-1] == _digest(row[-1 - len(table.info["signed"]) : -1]))
+    return bool(row[-1] == digest_of(row[-1 - len(table.info["signed"]) : -1]))
 
 
 def sound(table: sql.Table, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
     """Yield `rows`, all columns of `table` in order; `IndexDamaged` at one that is not what was written."""
     first = -1 - len(table.info["signed"])
     for row in rows:
-        if row[-1] != _digest(row[first:-1]):
+        if row[-1] != digest_of(row[first:-1]):
             raise IndexDamaged(f"a row of the table {table.name} is not what was written", hint=REPAIR)
         yield row
 
 
-def _digest(values: tuple[Any, ...]) -> bytes:
+def digest_of(values: tuple[Any, ...]) -> bytes:
+    """Return the digest of the columns of a row, those that `signed_table` puts under one."""
     return blake2b(ascii(values).encode(), digest_size=8).digest()
 
 
@@ -312,7 +314,8 @@ def held(lock: FileLock, folder: Path) -> Iterator[None]:
     except OSError as error:
         raise _storage_error(error) from error
     try:
-        yield
+        with seen_writing(Path(lock.lock_file)):
+            yield
     finally:
         lock.release()
 

@@ -3,6 +3,7 @@
     RetrievalError
     ├── BadInput           a value that cannot be used: an option, a folder, a query
     ├── UnreadableImage    a picture cannot be read or decoded; the message is the reason
+    ├── ShortMemory        there is too little memory to read a picture now; it is an UnreadableImage
     ├── IndexNotFound      no index at that place
     ├── IndexExists        an index is there already
     ├── IndexBusy          another process is writing
@@ -36,6 +37,10 @@ class BadInput(RetrievalError, ValueError):
 
 class UnreadableImage(RetrievalError, ValueError):
     """A picture cannot be read or decoded; the message is the reason."""
+
+
+class ShortMemory(UnreadableImage):
+    """There is too little memory to read a picture now. The picture may be whole, and a later try may succeed."""
 
 
 class IndexNotFound(RetrievalError, FileNotFoundError):
@@ -76,6 +81,10 @@ class BadWeights(RetrievalError, ValueError):
 
 class ModelMismatch(RetrievalError, ValueError):
     """Vectors of two different models would be compared."""
+
+
+SHORT = "there was too little memory to read it"
+"""What `ShortMemory` says of a file; never a number, so that such files have one reason."""
 
 
 def reason_of(error: OSError) -> str:

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
 from retrieval import images, labels
+from retrieval.asked import Query
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.index import Index
-from retrieval.query import Query
 from retrieval.ranking import AUTO
 from retrieval.types import EXACT, Ids, Vectors, displayed, image_id
 

@@ -18,12 +18,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError, _imaging
 
 from retrieval import formats
-from retrieval.errors import UnreadableImage
-
-DECODE_RULE = 2
-"""Version of what `decode` does to pixels: the whole picture, upright, over white, squashed with an antialiased
-bilinear filter; a large JPEG is scaled down by 2, 4 or 8 while it is decoded, others by whole numbers first. Part of
-every fingerprint: a change of the rule is a new number."""
+from retrieval.errors import SHORT, ShortMemory, UnreadableImage
+from retrieval.types import DECODE_RULE
 
 GAP = 3.0
 """Pictures that are to shrink by more than twice that are averaged over whole pixels first, to this many times the
@@ -56,7 +52,7 @@ class Decoded:
     taken: str | None
 
 
-def decode(data: bytes, size: tuple[int, int]) -> Decoded:
+def decode(data: bytes, size: tuple[int, int], rule: int = DECODE_RULE) -> Decoded:
     """Return the picture in `data`, upright, over white, squashed to `size` (height, width); else `UnreadableImage`.
 
     Of an animation, the first frame. More than 8 bits a channel are scaled down; floats, and integers that 16 bits
@@ -75,11 +71,11 @@ def decode(data: bytes, size: tuple[int, int]) -> Decoded:
             taken = _taken(image)
             whole = upright(image)
             width, height = full or whole.size
-            return Decoded(fit(whole, size), width, height, kind, taken)
+            return Decoded(fit(whole, size, rule), width, height, kind, taken)
     except Image.DecompressionBombError:
         raise UnreadableImage(f"over the limit of {MAX_PIXELS // 1_000_000} megapixels") from None
     except MemoryError:
-        raise UnreadableImage("too large for this machine's memory") from None
+        raise ShortMemory(SHORT) from None
     except Exception as error:  # decoders that meet a damaged file raise nearly anything
         raise UnreadableImage(f"damaged {kind}: {_sentence(error)}") from error
 
@@ -100,7 +96,7 @@ def _check_size(image: Image.Image) -> None:
         raise Image.DecompressionBombError
 
 
-def fit(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
+def fit(image: Image.Image, size: tuple[int, int], rule: int = DECODE_RULE) -> NDArray[np.uint8]:
     """Return an upright `image` of any mode as (height, width, 3) RGB of `size` (height, width)."""
     height, width = size
     return np.asarray(_rgb(image).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=GAP))

@@ -11,31 +11,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from retrieval import backbones, folders, metadata, model, roots, tags
+from retrieval import backbones, facts, metadata, model, roots, tags
+from retrieval.arguments import MOST, integer, iterable, path_of
 from retrieval.errors import BadInput, IndexDamaged, RetrievalError
 from retrieval.model import Model
 from retrieval.runtimes import AUTO, Encoder, Execution
-from retrieval.store import RANKING, SEARCH, Change, Store
-from retrieval.types import (
-    Coverage,
-    Failure,
-    Info,
-    Match,
-    Progress,
-    Report,
-    RootInfo,
-    Timing,
-    added_up,
-    displayed,
-)
+from retrieval.store import SEARCH, Change, Store, View
+from retrieval.types import Answers, Coverage, Failure, Info, Match, Progress, Report, RootInfo, Timing, displayed
 from retrieval.update import Settings, Update
 from retrieval.vectors import Form
 from retrieval.weights import choose
 
 if TYPE_CHECKING:
-    from retrieval.query import Neighbours, Query, SearchOptions
+    from retrieval.asked import Query, Unusable
+    from retrieval.query import Neighbours, SearchOptions
     from retrieval.verify import Verification
-
 
 log = logging.getLogger("retrieval")
 
@@ -185,6 +175,7 @@ class Index:
                     spot,
                     Settings(tuple(exclude), prune, retry_failed),
                     size=self._model.size,
+                    rule=self._model.rule,
                     encoder=partial(self._model.encoder, many=True),
                     threads=self._execution.workers,
                     progress=progress,
@@ -265,8 +256,8 @@ class Index:
         """Return the pictures most similar to `query`, nearest first: `k` of them where there are that many.
 
         The first `offset` are left out, and those whose score is under `min_score`. Equal scores stand in ascending
-        order of id. The query's own picture, told by its SHA-256 where it is a path, bytes or in the index, is no
-        result unless `include_self`. Where `info` names a search structure, that finds nearly all of them, to the
+        order of id. Unless `include_self`, the file at a path is no result (its copies are, with score 1), nor is
+        the image of an id or a match. Where `info` names a search structure, that finds nearly all of them, to the
         recall it tells; `exact` looks at every vector. `ranking` is "none", "expansion" (then the rank follows
         `relevance`, `score` stays the cosine), or "auto" for what `tune` has set, none before that. With `judge`, a
         match is told its `probability` (see `cutoff`); with `auto` too, and those under 0.5 are left out. With `views`
@@ -276,7 +267,10 @@ class Index:
         """
         how: SearchOptions = {"offset": offset, "min_score": min_score, "include_self": include_self, "exact": exact}
         how |= {"ranking": ranking, "judge": judge, "auto": auto, "views": views}
-        return self.search_many([query], k, timing=timing, **how)[0]
+        (found,) = self.search_many([query], k, timing=timing, **how)
+        if isinstance(found, RetrievalError):
+            raise found
+        return found
 
     def search_many(
         self,
@@ -285,23 +279,41 @@ class Index:
         *,
         timing: Timing | None = None,
         **options: "Unpack[SearchOptions]",
-    ) -> list[list[Match]]:
+    ) -> "list[list[Match] | Unusable]":
         """Return what `search` returns for each query, in order, from one state of the index, embedding in batches.
 
-        It takes the same options.
+        It takes the same options. In place of the answer to a query that cannot be used stands its `UnreadableImage` or
+        `BadInput`.
         """
-        from retrieval import query  # which needs numpy and Pillow, as an update without news does not
-
-        how = query.Options(**options)
-        if k < 1 or how.offset < 0:
-            raise BadInput(f"k must be at least 1 and offset at least 0, not {k} and {how.offset}")
-        results, spent = [], Timing() if timing is None else timing
         self._model.ready()
         with self._store.reading() as view:
-            for found in query.answers(self._store, view, queries, how.offset + k, self._model, how, spent):
-                with spent.of("look up"):
-                    results += query.matches(self._store, view, found, how.offset)
-        return results
+            return list(itertools.chain.from_iterable(self._results(view, queries, k, timing, options)))
+
+    def answers(
+        self,
+        queries: "Iterable[Query]",
+        k: int = 10,
+        *,
+        timing: Timing | None = None,
+        **options: "Unpack[SearchOptions]",
+    ) -> Answers:
+        """Return what `search_many` returns, and how much it could draw on: both from one state of the index."""
+        self._model.ready()
+        with self._store.reading() as view:
+            results = list(itertools.chain.from_iterable(self._results(view, queries, k, timing, options)))
+            return Answers(results, facts.coverage(self._store, view.connection))
+
+    def _results(
+        self, view: View, queries: "Iterable[Query]", k: int, timing: Timing | None, options: "SearchOptions"
+    ) -> "Iterator[list[list[Match] | Unusable]]":
+        from retrieval import asked, query  # which needs numpy and Pillow, as an update without news does not
+
+        how, k, spent = query.Options(**options), integer(k, "k", 1), Timing() if timing is None else timing
+        several = iterable(queries, "queries", "queries")
+        reader = asked.Reader(self._store, view, self._model.size, self._model.rule, how.views, how.own)
+        for found in query.answers(reader, several, how.offset + k, self._model, how, spent):
+            with spent.of("look up"):
+                yield query.with_matches(reader, found, how.offset)
 
     def tagged(self, words: str, k: int = 10, *, offset: int = 0) -> list[Match]:
         """Return the pictures tagged with a class that has all the `words` in its name, best first, with their tags.
@@ -309,13 +321,14 @@ class Index:
         `score` is that of the tag. A word may have another ending. Raises `BadInput` where there is no such class, or
         no tag at all: tags come from weights that have their classifier on top (see `tags`).
         """
-        from retrieval import query
+        from retrieval import asked, query
 
+        k, offset = integer(k, "k", 1), integer(offset, "offset", 0)
         with self._store.reading() as view:
             found = tags.search(self._store, words)
             there = (pair for pair in found if metadata.sha256_of_id(view.connection, pair[0]) is not None)
-            near = query.Neighbours.of(list(itertools.islice(there, offset + k)))
-            return self.with_tags(query.matches(self._store, view, [near], offset)[0])
+            near = query.Neighbours.of(list(itertools.islice(there, min(offset + k, MOST))))
+            return self.with_tags(query.matches(self._store, view, [(asked.Asked(), near)], offset)[0])
 
     def with_tags(self, matches: Sequence[Match]) -> list[Match]:
         """Return `matches` with their `tags`, where the index has some."""
@@ -329,55 +342,46 @@ class Index:
 
         A copy of the query is no neighbour. All are asked of one state of the index. Raises what `search` raises.
         """
-        from retrieval import query
+        from retrieval import asked, query
 
-        if k < 1:
-            raise BadInput(f"k must be at least 1, not {k}")
+        options, k = query.Options(exact=exact, ranking=ranking), integer(k, "k", 1)
+        several = iterable(queries, "queries", "queries")
         self._model.ready()
-        options = query.Options(exact=exact, ranking=ranking)
         with self._store.reading() as view:
-            for found in query.answers(self._store, view, queries, k, self._model, options, Timing()):
-                yield from found
+            reader = asked.Reader(self._store, view, self._model.size, self._model.rule, own="content")
+            for found in query.answers(reader, several, k, self._model, options, Timing()):
+                for one in found:
+                    if isinstance(one, RetrievalError):
+                        raise one
+                    yield one[1]
 
-    def tune(self, ranking: str, **facts: Any) -> None:  # noqa: ANN401 - what JSON holds
-        """Make `ranking`, "none" or "expansion", what searches use from now on, and keep `facts` about that choice.
+    def matches(self, near: "Neighbours") -> list[Match]:
+        """Return what `neighbours` found with the places of the pictures, the best first."""
+        from retrieval import asked, query
+
+        with self._store.reading() as view:
+            return query.matches(self._store, view, [(asked.Asked(), near)], 0)[0]
+
+    def tune(self, ranking: str, **measured: Any) -> None:  # noqa: ANN401 - what JSON holds
+        """Make `ranking`, "none" or "expansion", what searches use from now on, and keep what was `measured` for it.
 
         Raises `BadInput` for an empty index, `IndexBusy`, `StorageError`.
         """
         from retrieval import derived
 
         with self._store.writing():
-            derived.keep(self._store, ranking, facts)
+            derived.keep(self._store, ranking, measured)
 
     # -- facts ----------------------------------------------------------------------------------------------------
 
     def coverage(self) -> Coverage:
         """Return how much of what was found an answer can draw on."""
         with self._store.connection() as connection:
-            images = metadata.latest(connection).images
-            return Coverage(images, metadata.count_unreadable(connection), metadata.count_offline(connection))
+            return facts.coverage(self._store, connection)
 
     def info(self) -> Info:
         """Return the facts that `retrieval info` prints."""
-        coverage = self.coverage()
-        with self._store.connection() as connection:
-            generation = metadata.latest(connection)
-            forms = self._store.vectors.forms(generation.segments)
-            ranking = metadata.setting(connection, RANKING)
-        return Info(
-            images=generation.images,
-            vectors=generation.vectors,
-            generation=generation.number,
-            backbone=str(self._model),
-            dim=self._model.row["dim"],
-            roots=self.folders(),
-            search=added_up(forms),
-            ranking=ranking,
-            parity=(model.stored_facts(self._store) or {}).get("parity"),
-            offline=coverage.offline,
-            failures=coverage.unreadable,
-            bytes=folders.size(self._store.folder),
-        )
+        return facts.info(self._store, self._model)
 
     def folders(self) -> tuple[RootInfo, ...]:
         """Return the folders that were indexed."""
@@ -388,32 +392,22 @@ class Index:
 
         Of copies, which are one picture, each place. Raises `BadInput` where the index knows nothing there.
         """
-        with self._store.connection() as connection:
-            at = roots.places(self._store, connection)
-            spots = (
-                dict.fromkeys(at, b"") if folder is None else roots.within(self._store, connection, os.fsencode(folder))
-            )
-            for root, below in spots.items():
-                for image, path in metadata.images_below(connection, root, below):
-                    yield image, roots.path_of(at[root], path)
+        return facts.images(self._store, None if folder is None else path_of(folder, "the folder"))
 
     def id_of(self, path: str | os.PathLike[str]) -> int | None:
         """Return the id of the picture at `path`, by its bytes or, where they cannot be read, by its place.
 
         None where the index does not have it.
         """
-        from retrieval import query
+        from retrieval import asked
 
         with self._store.reading() as view:
-            return query.known(self._store, view, os.fsencode(path))
+            return asked.known(self._store, view, path_of(path))
 
     def failures(self) -> Iterator[Failure]:
         """Yield the files that could not be read, in byte order of their paths, with the reasons."""
-        with self._store.connection() as connection:
-            at = roots.places(self._store, connection)
-            for row in metadata.unreadable_files(connection):
-                yield Failure(roots.path_of(at[row.root], row.path), row.reason or "")
+        return facts.failures(self._store)
 
 
 def _text(path: str | os.PathLike[str] | None) -> str | None:
-    return None if path is None else os.fspath(path)
+    return None if path is None else os.fsdecode(path_of(path, "the path of the weights"))

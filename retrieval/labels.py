@@ -10,12 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retrieval.arguments import integer
 from retrieval.errors import BadInput, reason_of
 from retrieval.index import Index
 from retrieval.types import Scored, displayed
 
 if TYPE_CHECKING:
-    from retrieval.query import Neighbours, Query
+    from retrieval.asked import Query
+    from retrieval.query import Neighbours
 
 NEIGHBOURS = 10
 """Labelled neighbours that vote, at most."""
@@ -171,13 +173,12 @@ def classify(index: Index, labels: Labels, query: "Query", k: int = NEIGHBOURS) 
     A vote weighs exp(score / `TEMPERATURE`), so near ones decide. Raises what `Index.search` raises, and `BadInput` for
     a `k` below 1.
     """
-    if k < 1:
-        raise BadInput(f"k must be at least 1, not {k}")
+    k = integer(k, "k", 1)
     depth = min(k + FURTHER, MOST)
     while True:
-        found = index.search(query, depth, ranking="none")
-        voters = [match for match in found if match.id in labels.of][:k]
-        if len(voters) == k or len(found) < depth or depth == MOST:
+        near = next(index.neighbours([query], depth, ranking="none"))
+        voters = [match for match in index.matches(near) if match.id in labels.of][:k]
+        if len(voters) == k or len(near.ids) < depth or depth == MOST:
             break
         depth = min(10 * depth, MOST)
     classes = _counted([(match.id, match.score) for match in voters], labels)

@@ -34,6 +34,7 @@ encoders = _table(  # what made the vectors
     sql.Column("dim", INTEGER, nullable=False),
     sql.Column("height", INTEGER, nullable=False),
     sql.Column("width", INTEGER, nullable=False),
+    sql.Column("rule", INTEGER, nullable=False),  # the decode rule that all its pictures are read by
 )
 generations = _table(  # one row a commit; the current and the previous are kept
     "generations",

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import sqlalchemy as sql
 
-from retrieval.database import REPAIR
+from retrieval.database import REPAIR, digest_of
 from retrieval.errors import IndexDamaged, IndexTooNew
 
 _FORMAT_1 = """
@@ -35,14 +36,40 @@ CREATE TABLE settings (name TEXT NOT NULL, value TEXT NOT NULL, digest BLOB NOT 
 """
 
 
+_FORMAT_3 = """
+CREATE TABLE encoders (fingerprint TEXT NOT NULL, backbone TEXT NOT NULL, weights BLOB NOT NULL, dim INTEGER NOT
+    NULL, height INTEGER NOT NULL, width INTEGER NOT NULL, rule INTEGER NOT NULL, digest BLOB NOT NULL,
+    PRIMARY KEY (fingerprint));
+"""
+
+
 def _execute(connection: sql.Connection, *, statements: str) -> None:
     for statement in statements.split(";")[:-1]:
         connection.exec_driver_sql(statement)
 
 
+def _widen(connection: sql.Connection, *, table: str, statement: str, values: tuple[Any, ...]) -> None:
+    """Make `table` anew by `statement`, which has more columns before the digest, and give them these `values`.
+
+    A row that is not what was written keeps its digest, and so stays one that is not.
+    """
+    rows = [tuple(row) for row in connection.exec_driver_sql(f"SELECT * FROM {table}")]  # noqa: S608 - a name of ours
+    names = [row[1] for row in connection.exec_driver_sql(f"PRAGMA table_info({table})")]
+    first = int("id" in names)  # which is under no digest
+    connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
+    connection.exec_driver_sql(f"DROP TABLE {table}")
+    _execute(connection, statements=statement)
+    for *columns, digest in rows:
+        new = (*columns, *values)
+        signed = digest_of(new[first:]) if digest == digest_of(tuple(columns[first:])) else digest
+        places = ", ".join("?" * (len(new) + 1))
+        connection.exec_driver_sql(f"INSERT INTO {table} VALUES ({places})", (*new, signed))  # noqa: S608 - likewise
+
+
 STEPS: list[Callable[[sql.Connection], None]] = [
     partial(_execute, statements=_FORMAT_1),
     partial(_execute, statements=_FORMAT_2),
+    partial(_widen, table="encoders", statement=_FORMAT_3, values=(2,)),  # what every index was made with until then
 ]
 """Step i takes a database from format i to i + 1; a new index goes through all of them."""
 

@@ -15,6 +15,7 @@ from retrieval.database import disk_errors
 from retrieval.errors import BadInput, IndexDamaged, ModelMismatch, RetrievalError
 from retrieval.runtimes import AUTO, Encoder, Execution
 from retrieval.store import GRACE, Store
+from retrieval.types import DECODE_RULE
 from retrieval.weights import locate_weights
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ GPU = "/dev/nvidia0"
 """Where Linux shows a GPU of NVIDIA's. Whether TensorFlow can use it, it tells itself; to ask takes its import."""
 DEFAULTS = Execution()
 _HINT = "vectors of two models cannot be compared: use the index's own, or make another index with --index DIR"
+FIRST_RULE = 2
+"""The oldest decode rule that is still known."""
+_OLDER_RULE = (
+    "the index goes on with decode rule %s, by which its pictures were read: colour profiles are ignored, for example; "
+    "to have the newer rule, index the pictures into another folder with --index DIR"
+)
 _OTHER_VERSION = "mini is another in this version of retrieval: make another index with --index DIR, or go back"
 
 log = logging.getLogger("retrieval")
@@ -53,6 +60,7 @@ class Model:
         self.size: tuple[int, int] = (row["height"], row["width"])
         self._given = weights
         self._loading = threading.Lock()
+        self._said = False
         self._own = None if encoder is None else self._checked(encoder, "the encoder that was given")
         self._encoders = {} if loaded is None else {runs_on_keras(execution, many=False): loaded}
 
@@ -60,6 +68,11 @@ class Model:
     def backbone(self) -> Backbone | None:
         """The backbone and its options; None where the index was made with an encoder of its creator's own."""
         return None if self.row["backbone"] == OWN_ENCODER else Backbone.from_json(self.row["backbone"])
+
+    @property
+    def rule(self) -> int:
+        """The decode rule that the index was made with: all its pictures, and its queries, are read by it."""
+        return int(self.row["rule"])
 
     def __str__(self) -> str:
         """Name what made the vectors, for a person."""
@@ -92,6 +105,10 @@ class Model:
 
         `ModelMismatch` where its weights are not the index's.
         """
+        self._demand_rule(self.rule)
+        if many and self.rule < DECODE_RULE and not self._said:
+            self._said = True
+            log.warning(_OLDER_RULE, self.rule)
         if self._own is not None:
             return self._own
         with self._loading:
@@ -102,7 +119,6 @@ class Model:
 
     def _loaded(self, *, on_keras: bool) -> Encoder:
         from retrieval.compiled import CompiledEncoder
-        from retrieval.images import DECODE_RULE
 
         backbone = self.backbone
         if backbone is None:
@@ -112,8 +128,8 @@ class Model:
             self._demand_rule(graph.facts["rule"])
             return CompiledEncoder(graph, self._execution, lambda: self._reference(backbone))
         weights = self._weights(backbone)
-        encoder = load(backbone, weights, self._execution, on_keras=on_keras)
-        for rule in range(1, DECODE_RULE):
+        encoder = load(backbone, weights, self._execution, on_keras=on_keras, rule=self.rule)
+        for rule in range(1, FIRST_RULE):
             if encoder.backbone.fingerprint(encoder.digest, rule) == self.row["fingerprint"]:
                 self._demand_rule(rule)
         self.row["weights"] = os.fsencode(weights)
@@ -121,20 +137,18 @@ class Model:
 
     @staticmethod
     def _demand_rule(rule: int) -> None:
-        from retrieval.images import DECODE_RULE
-
-        if rule != DECODE_RULE:
+        if not FIRST_RULE <= rule <= DECODE_RULE:
             raise ModelMismatch(
-                f"the index was made by a version of retrieval that decodes pictures differently (rule {rule}, "
-                f"now {DECODE_RULE})",
-                hint="make another index with --index DIR, or go back to that version",
+                f"the index was made by a version of retrieval that decodes pictures differently (rule {rule}; this "
+                f"version knows {FIRST_RULE} to {DECODE_RULE})",
+                hint="make another index with --index DIR, or use that version",
             )
 
     def _weights(self, backbone: Backbone) -> str:
         return locate_weights(backbone, self._given, os.fsdecode(self.row["weights"]))
 
     def _reference(self, backbone: Backbone) -> Encoder:
-        made = plugins.load("runtime:keras")(backbone, self._weights(backbone), accelerated=False)
+        made = plugins.load("runtime:keras")(backbone, self._weights(backbone), accelerated=False, rule=self.rule)
         return self._checked(made, str(backbone))
 
     @property
@@ -157,19 +171,29 @@ class Model:
         return encoder
 
 
-def load(backbone: Backbone, weights: str, execution: Execution = DEFAULTS, *, on_keras: bool | None = None) -> Any:  # noqa: ANN401 - encoders that must not be imported here
-    """Return the encoder of `backbone` with `weights`, as `weights.locate_weights` gives them."""
+def load(
+    backbone: Backbone,
+    weights: str,
+    execution: Execution = DEFAULTS,
+    *,
+    on_keras: bool | None = None,
+    rule: int = DECODE_RULE,
+) -> Any:  # noqa: ANN401 - encoders that must not be imported here
+    """Return the encoder of `backbone` with `weights`, as `weights.locate_weights` gives them.
+
+    `rule` is the decode rule of the pictures that it will see.
+    """
     if weights == RANDOM:
         log.warning("the weights are random: good for trying things out, useless for finding similar pictures")
     if runs_on_keras(execution, many=False) if on_keras is None else on_keras:
-        return plugins.load("runtime:keras")(backbone, weights)
+        return plugins.load("runtime:keras")(backbone, weights, rule=rule)
     from retrieval import compiled  # with numpy, as everything that is compiled
 
     @cache
     def reference() -> Any:  # noqa: ANN401 - likewise
-        return plugins.load("runtime:keras")(backbone, weights, accelerated=False)
+        return plugins.load("runtime:keras")(backbone, weights, accelerated=False, rule=rule)
 
-    graph = compiled.cached(compiled.key(backbone, weights))
+    graph = compiled.cached(compiled.key(backbone, weights, rule))
     if graph is None:
         try:
             graph = compiled.convert(reference())
@@ -179,8 +203,8 @@ def load(backbone: Backbone, weights: str, execution: Execution = DEFAULTS, *, o
             sentence = " ".join(str(error).split())[:200]
             log.warning("the network cannot be compiled and runs on Keras, more slowly (%s)", sentence)
             return reference()
-        compiled.remember(compiled.key(backbone, weights), graph)
-    name = compiled.key(backbone, weights)  # Keras may have downloaded them meanwhile
+        compiled.remember(compiled.key(backbone, weights, rule), graph)
+    name = compiled.key(backbone, weights, rule)  # Keras may have downloaded them meanwhile
     return compiled.CompiledEncoder(graph, execution, reference, partial(compiled.remember, name))
 
 
@@ -245,4 +269,5 @@ def described(encoder: Encoder, backbone: Backbone | None, weights: str) -> dict
         "dim": encoder.dim,
         "height": encoder.size[0],
         "width": encoder.size[1],
+        "rule": DECODE_RULE,
     }

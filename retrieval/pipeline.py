@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import formats, images
-from retrieval.errors import UnreadableImage, reason_of
+from retrieval.errors import SHORT, ShortMemory, UnreadableImage, reason_of
 from retrieval.runtimes import Encoder
 from retrieval.types import Found, Picture, Pixels, Timing, Vectors, image_id
 
@@ -88,6 +88,7 @@ def embed(
     files: Iterable[Found],
     root: bytes,
     size: tuple[int, int],
+    rule: int,
     encoder: Callable[[], Encoder],
     known: Callable[[bytes], bool],
     threads: int,
@@ -95,14 +96,14 @@ def embed(
 ) -> Iterator[list[Outcome]]:
     """Yield what the `files` of `root` hold, in their order, in lists of at most `BATCH`.
 
-    `size` is what the encoder wants; `encoder` is called when the first picture has to be embedded, never if none has.
-    `known` tells whether content with a SHA-256 is in the index; it is called from all `threads` that read and decode.
-    Adds to `timing` as `Report.timing` says.
+    `size` is what the encoder wants, `rule` the decode rule of the index. `encoder` is called when the first picture
+    has to be embedded, never if none has. `known` tells whether content with a SHA-256 is in the index; all `threads`
+    that read and decode call it. Adds to `timing` as `Report.timing` says.
     """
 
     def read(file: Found) -> Outcome | _Decoded:
         with timing.of("read"):
-            return _read(file, root=root, size=size, known=known)
+            return _read(file, root=root, size=size, rule=rule, known=known)
 
     source = in_order(read, files, threads)
     while True:
@@ -128,23 +129,27 @@ def in_order(read: Callable[[Item], Result], files: Iterable[Item], threads: int
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _read(file: Found, *, root: bytes, size: tuple[int, int], known: Callable[[bytes], bool]) -> Outcome | _Decoded:
+def _read(
+    file: Found, *, root: bytes, size: tuple[int, int], rule: int, known: Callable[[bytes], bool]
+) -> Outcome | _Decoded:
     try:
         status, data = contents(root, file.path)
     except FileNotFoundError:
         return Vanished(file)
     except OSError as error:
         return Failed(file, reason_of(error), unread=True)
+    except ShortMemory as error:
+        return Failed(file, str(error), unread=True)
     except UnreadableImage as error:
         return Failed(file, str(error))
     file = Found(file.path, status.st_size, status.st_mtime_ns)  # of what was read, not of what the scan saw
-    return NoPicture(file) if data is None else _decoded(file, data, size, known)
+    return NoPicture(file) if data is None else _decoded(file, data, size, rule, known)
 
 
 def contents(root: bytes, path: bytes) -> tuple[os.stat_result, bytes | None]:
     """Return the bytes of a file, and what the system says of it; None for what is no picture, nor is called one.
 
-    `OSError` where the system does not give them, `UnreadableImage` where memory is short.
+    `OSError` where the system does not give them, `ShortMemory`.
     """
     try:
         with open(os.path.join(root, path), "rb") as stream:
@@ -153,15 +158,19 @@ def contents(root: bytes, path: bytes) -> tuple[os.stat_result, bytes | None]:
                 return status, None  # of a film, the first bytes are enough
             return status, head + stream.read()
     except MemoryError:
-        raise UnreadableImage("too large for this machine's memory") from None
+        raise ShortMemory(SHORT) from None
 
 
-def _decoded(file: Found, data: bytes, size: tuple[int, int], known: Callable[[bytes], bool]) -> Outcome | _Decoded:
+def _decoded(
+    file: Found, data: bytes, size: tuple[int, int], rule: int, known: Callable[[bytes], bool]
+) -> Outcome | _Decoded:
     sha256 = hashlib.sha256(data).digest()
     if known(sha256):
         return Known(file, image_id(sha256))
     try:
-        decoded = images.decode(data, size)
+        decoded = images.decode(data, size, rule)
+    except ShortMemory as error:
+        return Failed(file, str(error), unread=True)
     except UnreadableImage as error:
         return Failed(file, str(error))
     return _Decoded(file, Picture(sha256, decoded.width, decoded.height, decoded.format, decoded.taken), decoded.pixels)

@@ -5,6 +5,7 @@ What is found there comes first, so that a library can move together with its in
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,13 +46,24 @@ def folders_of(store: Store) -> tuple[RootInfo, ...]:
 
 def locate(store: Store, connection: sql.Connection, path: bytes) -> Spot | None:
     """Return the spot of `path`, which need not exist, in the innermost root; None where no root holds it."""
+    return next(iter(spots(places(store, connection), path)), None)
+
+
+def spots(known: Mapping[int, bytes], path: bytes) -> list[Spot]:
+    """Return where `path`, which need not exist, is in the roots that are `known`: as it is named, then its target.
+
+    Each in the innermost root that holds it, if one does; a link below a root is a place, and what it leads to another.
+    """
     folder, name = os.path.split(os.path.abspath(path))
-    known = sorted(places(store, connection).items(), key=lambda item: -len(item[1]))
-    for real in (os.path.join(os.path.realpath(folder), name), os.path.realpath(path)):
-        for root, place in known:
-            below = relative(place, real)
-            if below is not None:
-                return Spot(root, place, below)
+    reals = dict.fromkeys((os.path.join(os.path.realpath(folder), name), os.path.realpath(path)))
+    return [spot for spot in (_innermost(known, real) for real in reals) if spot is not None]
+
+
+def _innermost(known: Mapping[int, bytes], path: bytes) -> Spot | None:
+    for root, place in sorted(known.items(), key=lambda item: -len(item[1])):
+        below = relative(place, path)
+        if below is not None:
+            return Spot(root, place, below)
     return None
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # whoever looks into no picture does not wait for numpy
     import numpy as np
     from numpy.typing import NDArray
 
+    from retrieval.errors import BadInput, UnreadableImage
+
     Pixels = NDArray[np.uint8]
     """(n, height, width, 3), RGB, 0-255, upright."""
     Vectors = NDArray[np.float32]
@@ -24,6 +26,10 @@ if TYPE_CHECKING:  # whoever looks into no picture does not wait for numpy
     """(n,), >= 0; -1 means "no neighbour"."""
 else:
     Pixels = Vectors = Ids = Any
+
+
+DECODE_RULE = 3
+"""Version of what `images.decode` does to pixels. An index is read with the rule that it was made with, from 2 on."""
 
 
 def image_id(sha256: bytes) -> int:
@@ -129,6 +135,8 @@ class Match:
     height: int
     copies: tuple[Path, ...]
     """The same bytes at other places, in byte order."""
+    offline: bool = False
+    """Whether none of these places could be looked at by the latest update."""
     relevance: float | None = None
     """What the rank follows, -1 to 1, if it is not the score: see `ranking.relevance`. None behind what was ranked."""
     false_matches: float | None = None
@@ -234,6 +242,18 @@ class Coverage:
     """Files that could not be read or decoded."""
     offline: int
     """Images, among all, of which no place could be looked at by the latest update."""
+    updating: bool = False
+    """Whether somebody is writing to the index now, so that there may soon be more; never seen but on Linux."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What was found for some queries, all in one state of the index."""
+
+    results: "list[list[Match] | BadInput | UnreadableImage]"
+    """One for each query, in their order: matches, the best first, or the error that says why this query has none."""
+    coverage: Coverage
+    """What the same state holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +315,8 @@ class Info:
     parity: float | None = None
     """Least cosine between the vectors of the compiled network and Keras', of the pictures that it was held against;
     None where the index has no compiled network."""
+    rule: int = DECODE_RULE
+    """The decode rule: how the pictures of the index, and its queries, are turned into pixels."""
     ranking: dict[str, Any] | None = None
     """How neighbours are ranked, `name`, and what `retrieval tune` measured for that; None where it was never run."""
 

@@ -78,6 +78,7 @@ class Update:
         settings: Settings,
         *,
         size: tuple[int, int],
+        rule: int,
         encoder: Callable[[], Encoder],
         threads: int,
         progress: Callable[[Progress], None] | None,
@@ -85,7 +86,8 @@ class Update:
         """Prepare a run over the folder at `spot`, a root or one below it."""
         self.store, self.root, self.place, self.settings = store, spot.root, spot.place, settings
         self.below = spot.below + b"/" if spot.below else b""
-        self.size, self.encoder, self.threads, self.progress = size, encoder, threads, progress
+        self.size, self.rule, self.encoder = size, rule, encoder
+        self.threads, self.progress = threads, progress
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.linked: Counter[int] = Counter()
@@ -207,7 +209,8 @@ class Update:
     def _embedded(self, files: Iterable[Found]) -> "Iterator[list[Outcome]]":
         from retrieval import pipeline  # with numpy and Pillow, for which nobody waits whose files are as they were
 
-        return pipeline.embed(files, self.place, self.size, self.encoder, self._known, self.threads, self.timing)
+        how = self.size, self.rule, self.encoder, self._known, self.threads, self.timing
+        return pipeline.embed(files, self.place, *how)
 
     def _take(self, outcome: "Outcome") -> None:
         from retrieval.pipeline import Embedded, Failed, Known, NoPicture, Vanished
@@ -231,7 +234,10 @@ class Update:
                 self._put_file(file, picture.id)
             case Failed(file, reason, unread):
                 self._count_unreadable(file.path, reason)
-                self._put_file(file, row.image if row is not None and unread else None, reason)
+                if unread:  # what no program said of the file is asked anew by the next run
+                    self._put_file(file, row.image if row is not None else None, reason, reader="")
+                else:
+                    self._put_file(file, None, reason, reader=self.reader)
             case NoPicture(file):
                 self.counts["changed"] += row is not None and row.image is not None
                 self._put_file(file, None)
@@ -247,19 +253,8 @@ class Update:
             self.counts["unchanged" if row.image == image else "changed"] += 1
         self._put_file(file, image)
 
-    def _put_file(self, file: Found, image: int | None, reason: str | None = None) -> None:
-        self._put(
-            FileRow(
-                self.root,
-                file.path,
-                file.size,
-                file.mtime_ns,
-                image,
-                0,
-                reason,
-                None if reason is None else self.reader,
-            )
-        )
+    def _put_file(self, file: Found, image: int | None, reason: str | None = None, reader: str | None = None) -> None:
+        self._put(FileRow(self.root, file.path, file.size, file.mtime_ns, image, 0, reason, reader))
 
     def _put(self, row: FileRow) -> None:
         self.pending.files.append(row)

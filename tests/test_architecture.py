@@ -14,12 +14,13 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path i
 
 FLOORS = [
     {"errors", "types"},
-    {"plugins", "database", "cache", "backbones", "reading", "formats"},
+    {"plugins", "arguments", "writers", "formats"},
+    {"database", "cache", "backbones", "reading"},
     {"metadata", "migrations", "vectors", "folders", "images", "weights", "recipe"},
     {"runtimes", "ranking", "cutoff", "losses"},
     {"store", "pipeline", "compiled", "learning", "checkpoints"},
     {"roots", "model", "verify", "tags"},
-    {"update", "derived"},
+    {"update", "derived", "asked", "facts"},
     {"query"},
     {"index", "classes"},
     {"labels"},

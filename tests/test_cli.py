@@ -91,7 +91,7 @@ def test_the_table_has_rank_score_path_and_copies(home: Path) -> None:
 def test_json_lines_have_the_documented_keys(home: Path) -> None:
     result = run("query", home / "photos" / "03.png", "-k", "20", "--json", "-i", home / "index")
     rows = [json.loads(line) for line in lines(result.stdout)]
-    keys = ["rank", "score", "path", "id", "width", "height", "copies", "false_matches", "probability"]
+    keys = ["rank", "score", "path", "id", "width", "height", "copies", "offline", "false_matches", "probability"]
     assert [list(row) for row in rows] == [keys] * 12
     assert [row["rank"] for row in rows] == list(range(1, 13))
     assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
@@ -129,12 +129,13 @@ def test_csv_paths_and_nul_hold_the_raw_bytes(home: Path) -> None:
     )
 
 
-def test_the_query_itself_is_left_out_unless_asked_for(home: Path) -> None:
-    data = (home / "photos" / "03.png").read_bytes()
-    for arguments in (("-",), (home / "photos" / "03.png",)):
-        query = ("query", *arguments, "--paths", "-k", "20", "-i", home / "index")
-        assert b"/03.png" not in run(*query, stdin=data).stdout
-        assert lines(run(*query, "--include-self", "-k", "1", stdin=data).stdout) == [f"{home}/photos/03.png"]
+def test_the_file_that_is_asked_about_is_left_out_unless_asked_for(home: Path) -> None:
+    path = home / "photos" / "03.png"
+    query = ("query", path, "--paths", "-k", "20", "-i", home / "index")
+    assert b"/03.png" not in run(*query).stdout
+    assert lines(run(*query, "--include-self", "-k", "1").stdout) == [os.fspath(path)]
+    from_stdin = run("query", "-", "--paths", "-k", "1", "-i", home / "index", stdin=path.read_bytes())
+    assert lines(from_stdin.stdout) == [os.fspath(path)]  # these bytes are no file: where they are is what is asked
 
 
 def test_offset_and_min_score(home: Path) -> None:
@@ -201,6 +202,7 @@ def test_info_is_for_people_and_for_programs(home: Path) -> None:
         "bytes",
         "search",
         "parity",
+        "rule",
         "ranking",
     ]
     assert list(facts) == keys

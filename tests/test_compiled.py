@@ -1,6 +1,7 @@
 """The compiled runtime: the same vectors as the reference, from a copy that needs neither weights nor TensorFlow."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -19,12 +20,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import BadInput, Index, ModelMismatch, cache, compiled, model
+from retrieval import BadInput, Index, ModelMismatch, cache, compiled, images, metadata, model
 from retrieval.backbones import ARCHITECTURES, RANDOM, Backbone
 from retrieval.compiled import PARITY, SAMPLE, CompiledEncoder, Graph, parity
 from retrieval.runtimes import Encoder, Execution
 from retrieval.runtimes.keras import KerasEncoder
 from retrieval.runtimes.openvino import OpenVinoEncoder
+from retrieval.store import Store
 from retrieval.types import Pixels, Vectors
 from tests.contracts.encoder import EncoderTests
 from tests.fakes import put
@@ -302,18 +304,76 @@ def test_facts_that_are_not_what_was_written_are_none(
     assert compiled.cached("name") is None
 
 
-def test_an_index_of_another_decode_rule_takes_no_more_pictures_and_says_why(
-    gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def made_with_rule(gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Path]:
+    """Make an index of the gallery as a version of that decode rule did."""
+
+    def make(rule: int) -> Path:
+        options: dict[str, Any] = {"backbone": "mobilenet", "alpha": 0.25, "input_size": 64, "weights": "random"}
+        described = model.described
+
+        def as_then(encoder: Any, *rest: Any) -> dict[str, Any]:
+            return described(encoder, *rest) | {"rule": max(rule, 2)}  # there was no such column when it was 1
+
+        with monkeypatch.context() as patch:
+            patch.setattr(model, "load", functools.partial(model.load, rule=rule))
+            patch.setattr(model, "described", as_then)
+            with Index.create(tmp_path / "index", **options) as index:
+                index.add(gallery)
+        return tmp_path / "index"
+
+    return make
+
+
+def test_an_older_index_goes_on_with_its_own_decode_rule_and_says_so_once(
+    made_with_rule: Callable[[int], Path],
+    gallery: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    options: dict[str, Any] = {"backbone": "mobilenet", "alpha": 0.25, "input_size": 64, "weights": "random"}
-    with Index.create(tmp_path / "index", **options) as index:
-        index.add(gallery)
-    for module in ("images", "compiled", "runtimes.keras"):
-        monkeypatch.setattr(f"retrieval.{module}.DECODE_RULE", 3)
+    folder, rules = made_with_rule(2), set()
+    decode = images.decode
+
+    def noted(data: bytes, size: tuple[int, int], rule: int) -> images.Decoded:
+        rules.add(rule)
+        return decode(data, size, rule)
+
+    monkeypatch.setattr(images, "decode", noted)
+    caplog.clear()
+    for number in range(2):
+        shutil.copy(tmp_path / "query.png", gallery / f"{number}.png")
+        with (gallery / f"{number}.png").open("ab") as file:
+            file.write(bytes(number))  # other content, the same picture
+        with Index.open(folder) as index:
+            assert index.info().rule == 2
+            assert index.add(gallery).added == 1
+            (first, *_) = index.search(tmp_path / "query.png", include_self=True)
+            assert first.score == pytest.approx(1)
+            assert index.add(gallery).added == 0
+        assert sum("decode rule 2" in message for message in caplog.messages) == 1
+        caplog.clear()
+        shutil.rmtree(folder / "encoder")  # the second time the network is made from its weights
+    assert rules == {2}
+
+
+@pytest.mark.parametrize("rule", [1, 4])
+def test_an_index_of_an_unknown_decode_rule_takes_no_more_pictures_and_says_why(
+    made_with_rule: Callable[[int], Path], tmp_path: Path, rule: int
+) -> None:
+    made_with_rule(2 if rule == 4 else rule)
+    if rule == 4:
+        store = Store(tmp_path / "index")
+        with store.writing(), store.connection() as connection:
+            row = metadata.encoder(connection, metadata.latest(connection).fingerprint)
+        store.edit(metadata.put_encoder, row | {"rule": 4})
+        store.close()
     for _ in range(2):
         with (
             Index.open(tmp_path / "index") as index,
-            pytest.raises(ModelMismatch, match=r"decodes pictures differently \(rule 2, now 3\)"),
+            pytest.raises(
+                ModelMismatch, match=rf"decodes pictures differently \(rule {rule}; this version knows 2 to 3\)"
+            ),
         ):
             index.search(tmp_path / "query.png")
         shutil.rmtree(tmp_path / "index" / "encoder", ignore_errors=True)  # the second time told by the fingerprint

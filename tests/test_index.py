@@ -56,6 +56,7 @@ def test_a_match_says_what_it_is(filled: Index, photos: Path) -> None:
         "width": 40,
         "height": 10,
         "copies": [],
+        "offline": False,
     }
 
 
@@ -92,10 +93,13 @@ def test_an_index_opened_anew_answers_about_its_pictures_without_an_encoder(fill
 
 def test_the_own_picture_is_left_out_of_results(filled: Index, photos: Path) -> None:
     shutil.copy(photos / "05.png", photos.parent / "same bytes.png")
-    for query in (photos / "05.png", photos.parent / "same bytes.png", (photos / "05.png").read_bytes()):
+    (own,) = filled.search(photos / "05.png", k=1, include_self=True)
+    for query in (photos / "05.png", own.id, own):
         assert numbers(filled.search(query, k=12)) == expected(5)[1:]
         assert numbers(filled.search(query, k=12, include_self=True)) == expected(5)
-    assert numbers(filled.search(Image.open(photos / "05.png"), k=12)) == expected(5)
+    others = photos.parent / "same bytes.png", (photos / "05.png").read_bytes(), Image.open(photos / "05.png")
+    for query in others:  # pictures that happen to be in the index too: "do I have this already?"
+        assert numbers(filled.search(query, k=12)) == expected(5)
 
 
 def test_k_offset_and_min_score(filled: Index, photos: Path) -> None:
@@ -108,10 +112,10 @@ def test_k_offset_and_min_score(filled: Index, photos: Path) -> None:
     assert filled.search(query, k=3, offset=10) == whole[10:]
     assert filled.search(query, k=3, offset=11) == []
     assert filled.search(query, k=100, min_score=whole[4].score) == whole[:5]
-    assert filled.search(query, min_score=1.1) == []
-    for wrong in ({"k": 0}, {"k": -1}, {"offset": -1}):
-        with pytest.raises(BadInput, match="k must be at least 1"):
-            filled.search(query, **wrong)
+    assert filled.search(query, k=12, min_score=1, include_self=True) == filled.search(query, k=1, include_self=True)
+    for name, wrong in (("k", 0), ("k", -1), ("offset", -1)):
+        with pytest.raises(BadInput, match=f"{name} must be at least {int(name == 'k')}, not {wrong}"):
+            filled.search(query, **{name: wrong})
 
 
 def test_equal_scores_stand_in_ascending_order_of_id(index: Index, photos: Path) -> None:
@@ -207,7 +211,7 @@ def test_info_counts(filled: Index, photos: Path) -> None:
     filled.add(photos)
     facts = filled.info().as_dict()
     keys = ("images", "vectors", "generation", "backbone", "dim", "roots", "offline", "failures", "bytes")
-    assert tuple(facts) == (*keys, "search", "parity", "ranking")
+    assert tuple(facts) == (*keys, "search", "parity", "rule", "ranking")
     assert (facts["images"], facts["vectors"], facts["dim"], facts["offline"], facts["failures"]) == (12, 12, 13, 0, 1)
     assert facts["roots"] == [{"path": str(photos), "images": 12, "reachable": True}]
     assert facts["search"] == [{"form": "exact", "vectors": 12, "recall": 1.0, "target": 1.0}]

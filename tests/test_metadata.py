@@ -17,7 +17,7 @@ from retrieval.errors import IndexDamaged
 from retrieval.metadata import FileRow, Root
 from retrieval.types import Picture
 
-ENCODER = {"fingerprint": "f", "backbone": "{}", "weights": b"", "dim": 3, "height": 8, "width": 8}
+ENCODER = {"fingerprint": "f", "backbone": "{}", "weights": b"", "dim": 3, "height": 8, "width": 8, "rule": 3}
 NAMES = [
     b"a",
     b"a/\xff",
@@ -311,6 +311,25 @@ def test_a_format_is_the_one_that_is_written_down(number: int, digest: str) -> N
         rows = connection.exec_driver_sql("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
         text = "\n".join("".join(row[0].split()) for row in rows)
     assert hashlib.sha256(text.encode()).hexdigest() == digest
+
+
+def test_older_encoders_have_rule_2_and_damage_stays_damage() -> None:
+    columns = "f", "{}", b"", 3, 8, 8
+    with database.in_memory() as connection:
+        for step in migrations.STEPS[:2]:
+            step(connection)
+        connection.exec_driver_sql("INSERT INTO format VALUES (2)")
+        for name, digest in (("f", database.digest_of(columns)), ("g", b"flipped!")):
+            values = (name, *columns[1:], digest)
+            connection.exec_driver_sql("INSERT INTO encoders VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        connection.exec_driver_sql("INSERT INTO generations VALUES (1, 'f', 0, 0, 0, x'00')")
+        migrations.migrate(connection)
+        assert not connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+        assert metadata.encoder(connection, "f") == {**dict(zip(ENCODER, columns, strict=False)), "rule": 2} | {
+            "digest": database.digest_of((*columns, 2))
+        }
+        with pytest.raises(IndexDamaged):
+            metadata.encoder(connection, "g")
 
 
 def test_the_tables_are_those_of_the_newest_format(connection: sql.Connection) -> None:

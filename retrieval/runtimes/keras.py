@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 
 from retrieval.backbones import DEVIATIONS, IMAGENET, MINI, RANDOM, Backbone, Scaling
 from retrieval.errors import BadInput, BadWeights, WeightsNotFound
-from retrieval.images import DECODE_RULE
 from retrieval.runtimes import mini
-from retrieval.types import Pixels, Vectors
+from retrieval.types import DECODE_RULE, Pixels, Vectors
 from retrieval.weights import REINSTALL, SHIPPED, TABLE, cached, cached_table
 
 AT_ONCE = 32
@@ -35,10 +34,13 @@ Network = Any
 class KerasEncoder:
     """A backbone with its weights, as one graph: uint8 -> scaling -> backbone -> average pool -> L2."""
 
-    def __init__(self, backbone: Backbone, weights: str, *, accelerated: bool | None = None) -> None:
+    def __init__(
+        self, backbone: Backbone, weights: str, *, accelerated: bool | None = None, rule: int = DECODE_RULE
+    ) -> None:
         """Build `backbone` with `weights`, a path, `RANDOM` or `IMAGENET` as `weights.locate_weights` gives them.
 
         `accelerated` compiles it, in bfloat16 where that loses nothing; by itself where there is a GPU that has it.
+        `rule` is the decode rule of the pictures it will see, a part of its fingerprint.
         `BadWeights` for a file that does not fit, `WeightsNotFound` where a download fails, `BadInput` for options with
         which the network cannot be built.
         """
@@ -54,7 +56,8 @@ class KerasEncoder:
         self._most = AT_ONCE
         self.size = self.backbone.input_size
         self.dim = int(self._graph.output_shape[-1])
-        self.fingerprint = self.backbone.fingerprint(self.digest, DECODE_RULE)
+        self.rule = rule
+        self.fingerprint = self.backbone.fingerprint(self.digest, rule)
 
     def images(self, batch: Pixels) -> Vectors:
         """Return one row of length 1 a picture."""

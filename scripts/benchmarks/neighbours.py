@@ -200,7 +200,7 @@ def ranked(folder: str, parts: Sequence[str], asked: str) -> list[float]:
     mean = vectors_[0].mean(axis=0)
 
     def ask(vector: Vectors, about: Vectors | None) -> None:
-        query.neighbours(view, [query.Asked(vector=vector)], K, query.Options(), about, None)
+        query.neighbours(view, [asked.Asked(vector=vector)], K, query.Options(), about, None)
 
     return [
         1000 * statistics.median(seconds_of(partial(ask, vector, about)) for vector in queries)

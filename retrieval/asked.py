@@ -1,0 +1,259 @@
+"""What is asked: a query of any kind -> a vector, stored or to be computed, and what of it is no answer to itself."""
+
+import hashlib
+import itertools
+import math
+import operator
+import os
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeVar, TypeVarTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from retrieval import images, metadata, pipeline, roots
+from retrieval.arguments import MOST, path_of
+from retrieval.errors import BadInput, UnreadableImage, reason_of
+from retrieval.runtimes import Encoder
+from retrieval.store import Store, View
+from retrieval.types import DECODE_RULE, Match, Pixels, Timing, displayed, image_id
+
+Query = str | bytes | os.PathLike[str] | Image.Image | NDArray[np.uint8] | int | Match
+"""A path; the bytes of a picture file; a PIL image; an RGB array (height, width, 3) of uint8; the id of an indexed
+image, or a match."""
+Unusable = BadInput | UnreadableImage
+"""What stands in place of an answer to a query that has none."""
+VIEWS = ("mirror", "multiscale")
+"""What a picture is looked at as besides: mirrored; and its middle, of half the area."""
+Made = TypeVar("Made")
+Given = TypeVarTuple("Given")
+Own = Literal["file", "content", "nothing"]
+"""What of a query is no answer to itself: of a path, that file alone, and of an id, that image; the content, wherever
+it is; or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query on its way to a vector: it has one, or pixels."""
+
+    id: int | None = None
+    """The content that it is; None for a PIL image or an array, which have no bytes."""
+    vector: NDArray[np.float32] | None = None
+    pixels: Pixels | None = None
+    """The views of a picture, (n, height, width, 3); their mean becomes its vector."""
+    left_out: frozenset[int] = frozenset()
+    """The images that are no answer."""
+    hidden: frozenset[tuple[int, bytes]] = frozenset()
+    """The places, root and path, at which no answer is: those of the file that was asked about."""
+
+    def without_itself(self) -> "Asked":
+        """Return it as one whose own content is no answer."""
+        return self if self.id is None else replace(self, left_out=frozenset({self.id}))
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What queries are understood by."""
+
+    store: Store
+    view: View
+    size: tuple[int, int]
+    """Height and width that the network wants."""
+    rule: int
+    """The decode rule of the index."""
+    views: Sequence[str] = ()
+    own: Own = "nothing"
+
+    def tried(self, query: Query) -> Asked | Unusable:
+        """Return what `understood` returns, or what it raises of this query; without the bytes that it was made of."""
+        try:
+            return self.understood(query)
+        except (BadInput, UnreadableImage) as error:
+            met: BaseException | None = error
+            while met is not None:
+                traceback.clear_frames(met.__traceback__)
+                met = met.__cause__ or met.__context__
+            return error
+
+    def understood(self, query: Query) -> Asked:
+        """Return `query` with its stored vector if the index has it and no views are asked for, else with pixels."""
+        match query:
+            case str() | os.PathLike():
+                return self._file(path_of(query, "the path of a query"))
+            case bytes():
+                found = self._content(query)
+            case np.ndarray() | Image.Image():
+                return Asked(pixels=self._viewed(_picture(query)))
+            case Match():
+                found = self._image(query.id)
+            case _:
+                found = self._image(query)
+        asked_about = self.own == "content" or (self.own == "file" and not isinstance(query, bytes))
+        return found.without_itself() if asked_about else found
+
+    @cached_property
+    def _roots(self) -> dict[int, bytes]:
+        return roots.places(self.store, self.view.connection)
+
+    def _file(self, path: bytes) -> Asked:
+        spots = {(spot.root, spot.below): self._at(spot) for spot in roots.spots(self._roots, path)}
+        there = [image for image in spots.values() if image is not None]
+        found = self._read(path, there)
+        if self.own == "content":
+            return found.without_itself()
+        if self.own == "nothing" or not there:
+            return found
+        elsewhere = {
+            place.image
+            for place in metadata.places(self.view.connection, there, self._roots)
+            if (place.root, place.path) not in spots
+        }
+        return replace(found, left_out=frozenset(there) - elsewhere, hidden=frozenset(spots))
+
+    def _at(self, spot: roots.Spot) -> int | None:
+        return metadata.image_at(self.view.connection, spot.root, spot.below)
+
+    def _read(self, path: bytes, there: Sequence[int]) -> Asked:
+        """Return what the file at `path` is, or, where it cannot be read, what the index knows to be `there`."""
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+        except OSError as error:
+            if not there:
+                raise UnreadableImage(f"{displayed(path)} cannot be read: {reason_of(error)}") from error
+            return self._image(there[0])
+        try:
+            return self._content(data)
+        except UnreadableImage as error:
+            raise UnreadableImage(f"{displayed(path)} cannot be used: {error}") from error
+
+    def _image(self, given: Any) -> Asked:  # noqa: ANN401 - whatever was handed in as a query
+        """Return the image of the index with an id, a whole number of Python's or numpy's."""
+        try:
+            id_ = None if isinstance(given, bool) else operator.index(given)
+        except TypeError:
+            id_ = None
+        if id_ is None:
+            kinds = "a path, bytes, a PIL image, an RGB array, an id or a Match"
+            raise BadInput(f"a query is {kinds}, not a value of type {type(given).__name__}")
+        if not 0 <= id_ <= MOST or metadata.sha256_of_id(self.view.connection, id_) is None:
+            raise BadInput(f"no image of the index has the id {id_}")
+        return Asked(id_, self.view.vector(id_)[0])
+
+    def _content(self, data: bytes) -> Asked:
+        sha256 = hashlib.sha256(data).digest()
+        id_ = image_id(sha256)
+        if not self.views and metadata.sha256_of_id(self.view.connection, id_) == sha256:
+            return self._image(id_)
+        pixels = images.decode(data, self.size, self.rule).pixels[None]
+        if self.views:
+            pixels = self._viewed(Image.fromarray(images.decode(data, self._larger(), self.rule).pixels), pixels)
+        return Asked(id_, pixels=pixels)
+
+    def _viewed(self, picture: Image.Image, whole: Pixels | None = None) -> Pixels:
+        """Return the views of a picture, itself first, which may be there as `whole`."""
+        found = [_fitted(picture, self.size, self.rule) if whole is None else whole[0]]
+        if "mirror" in self.views:
+            found.append(found[0][:, ::-1])
+        if "multiscale" in self.views:
+            found.append(_fitted(picture.crop(_middle(*picture.size)), self.size, self.rule))
+        return np.stack(found)
+
+    def _larger(self) -> tuple[int, int]:
+        """Return the size of which the middle is as large as the network wants it."""
+        return math.ceil(self.size[0] * math.sqrt(2)), math.ceil(self.size[1] * math.sqrt(2))
+
+
+def _middle(width: int, height: int) -> tuple[int, int, int, int]:
+    """Return the box of half the area in the middle of a picture: left, upper, right, lower."""
+    left, upper = (round(side * (1 - math.sqrt(0.5)) / 2) for side in (width, height))
+    return left, upper, max(left + 1, width - left), max(upper + 1, height - upper)
+
+
+def embedded(
+    asked: Sequence[Asked | Unusable], encoder: Callable[[], Encoder], timing: Timing
+) -> list[Asked | Unusable]:
+    """Return `asked` with a vector each, embedding those together that have none; in place of one, what is wrong."""
+    fresh = [one.pixels for one in asked if isinstance(one, Asked) and one.pixels is not None]
+    if not fresh:
+        return list(asked)
+    with timing.of("load"):
+        ready = encoder()
+    with timing.of("encode"):
+        found = iter(pipeline.vectors_of(ready, np.concatenate(fresh)))
+    return [
+        one
+        if not isinstance(one, Asked) or one.pixels is None
+        else _with_mean(one, itertools.islice(found, len(one.pixels)))
+        for one in asked
+    ]
+
+
+def _with_mean(one: Asked, found: "itertools.islice[NDArray[np.float32] | None]") -> Asked | UnreadableImage:
+    """Return a query with the mean of the vectors of its views."""
+    vectors = [vector for vector in found if vector is not None]
+    if not vectors:
+        return UnreadableImage(f"the query cannot be used: {pipeline.NO_VECTOR}")
+    mean = np.mean(vectors, axis=0)
+    return replace(one, vector=vectors[0] if len(vectors) == 1 else mean / np.linalg.norm(mean))
+
+
+def known(store: Store, view: View, path: bytes) -> int | None:
+    """Return the indexed content of the file at `path`, or what was there where it cannot be read; None for neither."""
+    try:
+        with open(path, "rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        spots = roots.spots(roots.places(store, view.connection), path)
+        there = (metadata.image_at(view.connection, spot.root, spot.below) for spot in spots)
+        return next((image for image in there if image is not None), None)
+    id_ = image_id(sha256)
+    return id_ if metadata.sha256_of_id(view.connection, id_) == sha256 else None
+
+
+def pixels(picture: str | bytes | os.PathLike[str] | Image.Image | NDArray[np.uint8], size: tuple[int, int]) -> Pixels:
+    """Return a picture as a network of that input size sees it, (1, height, width, 3).
+
+    Raises `UnreadableImage`, and `BadInput` for what is no picture.
+    """
+    if isinstance(picture, np.ndarray | Image.Image):
+        return _fitted(_picture(picture), size)[None]
+    if isinstance(picture, bytes):
+        return images.decode(picture, size).pixels[None]
+    path = path_of(picture, "the path of a picture")
+    try:
+        return images.decode(Path(os.fsdecode(path)).read_bytes(), size).pixels[None]
+    except OSError as error:
+        raise UnreadableImage(f"{displayed(path)} cannot be read: {reason_of(error)}") from error
+    except UnreadableImage as error:
+        raise UnreadableImage(f"{displayed(path)} cannot be used: {error}") from error
+
+
+def _picture(given: Image.Image | NDArray[np.uint8]) -> Image.Image:
+    """Return a picture that is in memory, upright; `BadInput` for an array that is none, or one without pixels."""
+    if isinstance(given, Image.Image):
+        if not all(given.size):
+            raise BadInput(f"the picture has no pixels: its size is {given.width}x{given.height}")
+        return _made(images.upright, given)
+    array = given
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:  # noqa: PLR2004
+        raise BadInput(f"an RGB array is (height, width, 3) of uint8, not {array.shape} of {array.dtype}")
+    return Image.fromarray(array)
+
+
+def _fitted(picture: Image.Image, size: tuple[int, int], rule: int = DECODE_RULE) -> NDArray[np.uint8]:
+    return _made(images.fit, picture, size, rule)
+
+
+def _made(make: Callable[[*Given], Made], *given: *Given) -> Made:
+    """Return what Pillow makes of a picture of the caller's, which may be closed, truncated or of a strange mode."""
+    try:
+        return make(*given)
+    except Exception as error:
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UnreadableImage(f"the picture that was given cannot be used: {why}") from error

@@ -1,0 +1,59 @@
+"""What an index knows about itself: how much there is, where, and what could not be read."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import sqlalchemy as sql
+
+from retrieval import folders, metadata, model, roots
+from retrieval.model import Model
+from retrieval.store import LOCK, RANKING, Store
+from retrieval.types import Coverage, Failure, Info, added_up
+from retrieval.writers import is_writing
+
+
+def coverage(store: Store, connection: sql.Connection) -> Coverage:
+    """Return how much an answer can draw on that comes from the same transaction."""
+    images = metadata.latest(connection).images
+    unreadable, offline = metadata.count_unreadable(connection), metadata.count_offline(connection)
+    return Coverage(images, unreadable, offline, updating=is_writing(store.folder / LOCK))
+
+
+def info(store: Store, made_with: Model) -> Info:
+    """Return the facts that `retrieval info` prints."""
+    with store.connection() as connection:
+        generation = metadata.latest(connection)
+        forms = store.vectors.forms(generation.segments)
+        return Info(
+            images=generation.images,
+            vectors=generation.vectors,
+            generation=generation.number,
+            backbone=str(made_with),
+            dim=made_with.row["dim"],
+            rule=made_with.rule,
+            roots=roots.folders_of(store),
+            search=added_up(forms),
+            ranking=metadata.setting(connection, RANKING),
+            parity=(model.stored_facts(store) or {}).get("parity"),
+            offline=metadata.count_offline(connection),
+            failures=metadata.count_unreadable(connection),
+            bytes=folders.size(store.folder),
+        )
+
+
+def images(store: Store, folder: bytes | None) -> Iterator[tuple[int, Path]]:
+    """Yield the id and the path of every place of a picture, of those below `folder` if given."""
+    with store.connection() as connection:
+        at = roots.places(store, connection)
+        spots = dict.fromkeys(at, b"") if folder is None else roots.within(store, connection, folder)
+        for root, below in spots.items():
+            for image, path in metadata.images_below(connection, root, below):
+                yield image, roots.path_of(at[root], path)
+
+
+def failures(store: Store) -> Iterator[Failure]:
+    """Yield the files that could not be read."""
+    with store.connection() as connection:
+        at = roots.places(store, connection)
+        for row in metadata.unreadable_files(connection):
+            yield Failure(roots.path_of(at[row.root], row.path), row.reason or "")
