@@ -8,19 +8,19 @@ import os
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
+from functools import cached_property, partial
 from typing import Any, Literal, TypeVar, TypeVarTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrieval import images, metadata, pipeline, roots
+from retrieval import images, metadata, pipeline, reading, roots
 from retrieval.arguments import MOST, path_of
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.runtimes import Encoder
 from retrieval.store import Store, View
+from retrieval.threads import aside
 from retrieval.types import DECODE_RULE, Match, Pixels, Timing, displayed, image_id
 
 Query = str | bytes | os.PathLike[str] | Image.Image | NDArray[np.uint8] | int | Match
@@ -121,8 +121,9 @@ class Reader:
     def _read(self, path: bytes, there: Sequence[int]) -> Asked:
         """Return what the file at `path` is, or, where it cannot be read, what the index knows to be `there`."""
         try:
-            with open(path, "rb") as file:
-                data = file.read()
+            data = reading.read_regular(path)
+        except UnreadableImage as error:
+            raise UnreadableImage(f"{displayed(path)} cannot be read: {error}", hint=error.hint) from error
         except OSError as error:
             if not there:
                 raise UnreadableImage(f"{displayed(path)} cannot be read: {reason_of(error)}") from error
@@ -206,8 +207,9 @@ def _with_mean(one: Asked, found: "itertools.islice[NDArray[np.float32] | None]"
 def known(store: Store, view: View, path: bytes) -> int | None:
     """Return the indexed content of the file at `path`, or what was there where it cannot be read; None for neither."""
     try:
-        with open(path, "rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").digest()
+        sha256 = hashlib.sha256(reading.read_regular(path)).digest()
+    except UnreadableImage:
+        return None
     except OSError:
         spots = roots.spots(roots.places(store, view.connection), path)
         there = (metadata.image_at(view.connection, spot.root, spot.below) for spot in spots)
@@ -227,7 +229,7 @@ def pixels(picture: str | bytes | os.PathLike[str] | Image.Image | NDArray[np.ui
         return images.decode(picture, size).pixels[None]
     path = path_of(picture, "the path of a picture")
     try:
-        return images.decode(Path(os.fsdecode(path)).read_bytes(), size).pixels[None]
+        return images.decode(reading.read_regular(path), size).pixels[None]
     except OSError as error:
         raise UnreadableImage(f"{displayed(path)} cannot be read: {reason_of(error)}") from error
     except UnreadableImage as error:
@@ -253,7 +255,7 @@ def _fitted(picture: Image.Image, size: tuple[int, int], rule: int = DECODE_RULE
 def _made(make: Callable[[*Given], Made], *given: *Given) -> Made:
     """Return what Pillow makes of a picture of the caller's, which may be closed, truncated or of a strange mode."""
     try:
-        return make(*given)
+        return aside(partial(make, *given))
     except Exception as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise UnreadableImage(f"the picture that was given cannot be used: {why}") from error

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval import backbones, evaluate
+from retrieval import backbones, evaluate, reading
 from retrieval.errors import BadInput, UnknownBackbone
 from retrieval.evaluate import Evaluation, Truth
 from retrieval.index import Index
@@ -156,7 +156,7 @@ def _indexed(index: Index, folder: Path) -> float:
 
 def _query_ms(index: Index, **how: Any) -> float:  # noqa: ANN401 - as `Index.search` takes it
     def timed(path: Path) -> float:
-        picture = evaluate.picture(path.read_bytes())
+        picture = evaluate.picture(reading.read_regular(path))
         start = time.perf_counter()
         index.search(picture, **how)
         return time.perf_counter() - start

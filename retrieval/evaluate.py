@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
-from retrieval import images, labels
+from retrieval import images, labels, reading
 from retrieval.asked import Query
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.index import Index
@@ -240,7 +240,7 @@ def by_table(index: Index, table: str | os.PathLike[str]) -> Truth:
             relevant[Path(os.path.realpath(home / query)) if own is None else own].add(image)
     for path in [query for query in relevant if isinstance(query, Path)]:
         try:
-            images.decode(path.read_bytes(), (1, 1))
+            images.decode(reading.read_regular(path), (1, 1))
         except (OSError, UnreadableImage) as error:
             left_out.append(_unusable(path, error))
             del relevant[path]
@@ -284,7 +284,7 @@ def _read(image: int, places: Sequence[Path], left_out: list[str]) -> Image.Imag
     """Return an indexed picture from the first place that still has it; else say why not."""
     for path in places:
         try:
-            data = path.read_bytes()
+            data = reading.read_regular(path)
             if image_id(hashlib.sha256(data).digest()) == image:
                 return picture(data)
             left_out.append(f"{displayed(os.fsencode(path))} has changed since it was indexed")

@@ -1,31 +1,27 @@
 """Folders on disk -> the files in them: in byte order, without what is hidden, left behind by systems or excluded."""
 
 import errno
+import io
 import os
-import re
 import stat
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from retrieval.errors import BadInput, reason_of
+from retrieval import patterns, reading
+from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.types import Found, Unlisted
-
-if TYPE_CHECKING:
-    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern as Pattern
 
 IGNORE_FILE = ".retrievalignore"
 """Patterns in the syntax of .gitignore, valid from its folder downwards."""
+PATTERNS = 2**18
+"""Most bytes of such a file, 256 KiB: each pattern is held against each path."""
 
 RUBBISH = frozenset(
     {b"@eaDir", b"#recycle", b"#snapshot", b"$RECYCLE.BIN", b"System Volume Information", b"lost+found", b"__MACOSX"}
 )
 """Folders that systems, NAS boxes and archivers leave behind; names with a leading dot are skipped as well."""
-
-warnings.filterwarnings("ignore", module=r"pathspec\.")
 
 
 def find(root: bytes, below: bytes = b"", exclude: Sequence[str] = (), skip: bytes = b"") -> Iterator[Found | Unlisted]:
@@ -105,30 +101,27 @@ def _seen(place: bytes, path: bytes) -> Found | Unlisted | None:
 class _Rules:
     """Patterns in force in a folder, with the folders they count from; the last that names a path decides."""
 
-    sources: tuple[tuple[bytes, "tuple[Pattern, ...]"], ...]
+    sources: tuple[tuple[bytes, tuple[patterns.Pattern, ...]], ...]
 
     def __bool__(self) -> bool:
-        return any(patterns for _, patterns in self.sources)
+        return any(some for _, some in self.sources)
 
     def extended(self, root: bytes, folder: bytes) -> "_Rules":
         """Return them with those that a file in `folder` adds, before the last; OSError where it cannot be read."""
         path = os.path.join(root, folder, os.fsencode(IGNORE_FILE))
         if not os.path.isfile(path):  # a FIFO would never end, nor /dev/zero
             return self
-        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
-            patterns = _patterns(file)
-        return _Rules((*self.sources[:-1], (folder, patterns), self.sources[-1]))
+        try:
+            text = reading.read_regular(path, PATTERNS).decode("utf-8-sig", "surrogateescape")
+        except UnreadableImage as error:
+            raise OSError(errno.EFBIG, str(error)) from error
+        return _Rules((*self.sources[:-1], (folder, _patterns(io.StringIO(text, newline=None))), self.sources[-1]))
 
     def exclude(self, path: bytes) -> bool:
         """Tell whether they leave out `path`, a folder's ending in `/`, whose parents they did not leave out."""
-        for folder, patterns in reversed(self.sources):
-            if not patterns:
-                continue
-            # A path holds no NUL and a pattern no newline, but pathspec's `*` and `**` stop at a newline.
-            name = os.fsdecode(path[len(folder) :]).replace("\n", "\0")
-            for pattern in reversed(patterns):
-                if pattern.regex and pattern.regex.fullmatch(name):
-                    return bool(pattern.include)
+        for folder, some in reversed(self.sources):
+            if some and (told := patterns.verdict(some, path[len(folder) :])) is not None:
+                return told
         return False
 
 
@@ -144,27 +137,17 @@ def _rules_above(root: bytes, below: bytes, exclude: Sequence[str]) -> _Rules | 
     return rules
 
 
-def _patterns(lines: Iterable[str], *, strict: bool = False) -> "tuple[Pattern, ...]":
-    """Compile the patterns in `lines`; what is none is passed over, as git does, or `BadInput` where `strict`."""
-    patterns = []
+def _patterns(lines: Iterable[str], *, strict: bool = False) -> tuple[patterns.Pattern, ...]:
+    """Return the patterns in `lines`; what is none is passed over, as git does, or `BadInput` where `strict`."""
+    found = []
     for line in lines:
-        from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern as Pattern  # few folders have any
-
         try:
-            patterns.append(Pattern(_LAST_STARS.sub(_spelled_out, line)))
-        except (ValueError, re.error) as error:
+            found.append(patterns.parsed(line))
+        except ValueError as error:
             if strict:
-                raise BadInput(f"{line!r} is not a pattern", hint="patterns are written as in .gitignore") from error
-    return tuple(patterns)
-
-
-# pathspec, made for lists of files, abridges a last `*` or `**` so that the whole path is not matched any more, and its
-# own judgement of folders is not git's: after `*` and `!*/` it would not enter any.
-_LAST_STARS = re.compile(r"(^!?|/)(\*?)\*(/?\s*)$")
-
-
-def _spelled_out(stars: re.Match[str]) -> str:
-    return stars[1] + ("**/" if stars[2] else "") + "?*" + stars[3]
+                hint = f"patterns are written as in .gitignore; {error}"
+                raise BadInput(f"{line!r} is not a pattern", hint=hint) from error
+    return tuple(pattern for pattern in found if pattern is not None)
 
 
 def hidden(name: bytes) -> bool:

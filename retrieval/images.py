@@ -5,28 +5,25 @@ A file is a picture by its bytes, whatever its name. Everything here may meet ho
 """
 
 import ctypes
-import io
 import logging
 import warnings
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError, _imaging
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, _imaging
 
-from retrieval import formats
+from retrieval import animation, bare, budget, formats, incomplete, limits, opening
 from retrieval.errors import SHORT, ShortMemory, UnreadableImage
+from retrieval.fitting import PLAIN_RULE
+from retrieval.fitting import fit as fit  # noqa: PLC0414 - for those who have pictures already
+from retrieval.threads import aside
 from retrieval.types import DECODE_RULE
-
-GAP = 3.0
-"""Pictures that are to shrink by more than twice that are averaged over whole pixels first, to this many times the
-size: three times as fast at 12 megapixels, cosine 0.9993 and more to the plain filter (MobileNetV2, 60 photographs)."""
-
-MAX_PIXELS = 178_956_970
-"""Largest picture that is decoded: the limit at which Pillow itself refuses (twice `PIL.Image.MAX_IMAGE_PIXELS`)."""
 
 # What Pillow and its libtiff remark on a damaged file goes to stderr, where nobody can tell which file was meant; here
 # it ends in a reason, or (corrupt EXIF, a picture over half the limit) it does not matter. All three switches are
@@ -50,34 +47,112 @@ class Decoded:
     height: int
     format: str
     taken: str | None
+    note: str = ""
+    """What is to be known of how it was read."""
 
 
 def decode(data: bytes, size: tuple[int, int], rule: int = DECODE_RULE) -> Decoded:
     """Return the picture in `data`, upright, over white, squashed to `size` (height, width); else `UnreadableImage`.
 
-    Of an animation, the first frame. More than 8 bits a channel are scaled down; floats, and integers that 16 bits
-    cannot hold, are stretched from least to largest.
+    `rule` is the version of what is done to the pixels. All: more than 8 bits a channel are scaled down; floats, and
+    integers that 16 bits cannot hold, are stretched from least to largest; a large JPEG is scaled down by 2, 4 or 8
+    while it is decoded, others by whole numbers first; then comes an antialiased bilinear filter. Rule 2 takes colours
+    as they are stored, and the first frame or page. Rule 3 takes colours to sRGB, as the picture's profile says (see
+    `colour`); shows over black what is blank over white; of an animation whose first frame is blank, takes the first
+    that is not (see `animation`); of a TIFF, the largest page that shows what the first does (see `tiff`).
+
+    Raises `ShortMemory` where the trouble is no property of the picture.
     """
     kind = formats.identify(data[: formats.HEAD])
     if kind is None:
         raise UnreadableImage("empty file" if not data else "not a picture in a known format")
+    limits.check(data, kind)
     if kind == "HEIF":
         formats.register_heif()
+    return aside(partial(_tried, data, _Wanted(kind, size, rule)))
+
+
+def _tried(data: bytes, wanted: "_Wanted") -> Decoded:
+    """Return the picture in `data`; where that fails, without its metadata."""
+    with _reasons(wanted.kind):
+        try:
+            return _decoded(data, wanted)
+        except (UnreadableImage, MemoryError):
+            raise
+        except Exception:
+            without = bare.bare(data, wanted.kind)  # metadata that nobody can read hinders no picture
+            if without is None:
+                raise
+            profile = bare.profile_of_png(data) if wanted.kind == "PNG" else None
+            return _decoded(without, wanted, profile)
+
+
+@contextmanager
+def _reasons(kind: str) -> Iterator[None]:
+    """Raise what a decoder raises as `UnreadableImage`, with a reason for a person."""
     try:
-        with Image.open(io.BytesIO(data), formats=[kind]) as image:
-            _check_size(image)
-            full = _reduced(image, size) if kind == "JPEG" else None
-            image.load()
-            taken = _taken(image)
-            whole = upright(image)
-            width, height = full or whole.size
-            return Decoded(fit(whole, size, rule), width, height, kind, taken)
+        yield
+    except UnreadableImage:
+        raise
     except Image.DecompressionBombError:
-        raise UnreadableImage(f"over the limit of {MAX_PIXELS // 1_000_000} megapixels") from None
+        raise UnreadableImage(opening.TOO_MANY_PIXELS) from None
     except MemoryError:
         raise ShortMemory(SHORT) from None
     except Exception as error:  # decoders that meet a damaged file raise nearly anything
+        if "out of memory" in str(error):  # as Pillow says of its decoders
+            raise ShortMemory(SHORT) from None
         raise UnreadableImage(f"damaged {kind}: {_sentence(error)}") from error
+
+
+def _decoded(data: bytes, wanted: "_Wanted", profile: bytes | None = None) -> Decoded:
+    """Return the picture in `data`, with a `profile` that Pillow has not found; any error."""
+    try:
+        image, full = wanted.opened(data)
+        with image, budget.shared().room(opening.cost(image)):
+            image.load()
+            return _shown(image, full, wanted, profile)
+    except OSError as error:
+        if not incomplete.is_short(error):
+            raise
+    image, full = wanted.opened(data)
+    with image, budget.shared().room(incomplete.COPIES * opening.cost(image)):
+        whole = incomplete.shown(data, lambda some: wanted.opened(some)[0])
+        if whole is None:
+            raise UnreadableImage(f"damaged {wanted.kind}: image file is truncated")
+        return replace(_shown(whole, full, wanted, profile), note=incomplete.NOTE)
+
+
+def _shown(
+    image: ImageFile.ImageFile, full: tuple[int, int] | None, wanted: "_Wanted", profile: bytes | None
+) -> Decoded:
+    """Return a picture that is loaded; `full` is its width and height where it was loaded smaller."""
+    if profile is not None:
+        image.info["icc_profile"] = profile
+    taken = _taken(image)
+    whole = upright(image)
+    width, height = full or whole.size
+    pixels = fit(whole, wanted.size, wanted.rule)
+    if wanted.rule > PLAIN_RULE:
+        pixels = animation.later(image, pixels, wanted.fitted)
+    return Decoded(pixels, width, height, wanted.kind, taken)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """How a picture is to be decoded."""
+
+    kind: str
+    size: tuple[int, int]
+    rule: int
+
+    def opened(self, data: bytes) -> tuple[ImageFile.ImageFile, tuple[int, int] | None]:
+        """Open `data`; a JPEG is to be loaded no larger than is needed, and comes with its full width and height."""
+        image = opening.opened(data, self.kind)
+        return image, _reduced(image, self.size) if self.kind == "JPEG" else None
+
+    def fitted(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Return what is loaded, upright, as a network sees it."""
+        return fit(upright(image), self.size, self.rule)
 
 
 def _reduced(image: Image.Image, size: tuple[int, int]) -> tuple[int, int]:
@@ -89,17 +164,6 @@ def _reduced(image: Image.Image, size: tuple[int, int]) -> tuple[int, int]:
     full = image.size[::-1] if sideways else image.size
     image.draft(None, size if sideways else size[::-1])
     return full
-
-
-def _check_size(image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:  # Pillow checks too, unless a caller has told it not to
-        raise Image.DecompressionBombError
-
-
-def fit(image: Image.Image, size: tuple[int, int], rule: int = DECODE_RULE) -> NDArray[np.uint8]:
-    """Return an upright `image` of any mode as (height, width, 3) RGB of `size` (height, width)."""
-    height, width = size
-    return np.asarray(_rgb(image).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=GAP))
 
 
 def reader() -> str:
@@ -148,41 +212,3 @@ def _taken(image: Image.Image) -> str | None:
         text = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
         return datetime.strptime(str(text).strip("\0 "), "%Y:%m:%d %H:%M:%S").isoformat()  # noqa: DTZ007 - cameras note no zone
     return None
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):
-        image = Image.fromarray(_eight_bits(image))
-    if image.mode == "La":  # which Pillow converts to nothing else
-        image = image.convert("LA")
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
-    """Return the grey values of a picture with one deep channel as bytes; what it declares transparent is white."""
-    values = np.array(image, dtype=np.float32)
-    clear = values == image.info.get("transparency", np.nan)
-    black, white = _ends(image, values)
-    with np.errstate(all="ignore"):  # a file may hold any float: what overflows is black or white too
-        values -= black
-        values *= 255 / (white - black or 1)
-        np.nan_to_num(values, copy=False, posinf=255, neginf=0)
-    grey = np.clip(np.rint(values, out=values), 0, 255, out=values).astype(np.uint8)
-    grey[clear] = 255
-    return grey
-
-
-def _ends(image: Image.Image, values: NDArray[np.float32]) -> tuple[float, float]:
-    """Return which of the `values` are black and white."""
-    finite = np.isfinite(values)
-    low, high = (
-        float(end(values, where=finite, initial=first)) for end, first in ((np.min, np.inf), (np.max, -np.inf))
-    )
-    tags = getattr(image, "tag_v2", {})
-    if image.mode != "F" and low >= 0 and high <= 65535:  # noqa: PLR2004
-        low, high = 0, 4095 if tags.get(TiffImagePlugin.BITSPERSAMPLE) == (12,) else 65535
-    # Pillow turns round the greys of a TIFF in which white is 0, if they have at most 8 bits.
-    return (high, low) if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0 else (low, high)

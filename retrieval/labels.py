@@ -1,6 +1,7 @@
 """What pictures are called: labels from folders or a table, and the label of a picture by its nearest neighbours."""
 
 import csv
+import io
 import itertools
 import math
 import os
@@ -10,8 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retrieval import reading
 from retrieval.arguments import integer
-from retrieval.errors import BadInput, reason_of
+from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.index import Index
 from retrieval.types import Scored, displayed
 
@@ -80,7 +82,8 @@ class Verdict:
 
 def read(index: Index, source: str | os.PathLike[str]) -> Labels:
     """Return the labels that `source` gives: a folder, whose subfolders are labels, or a CSV of `path` and `label`."""
-    return by_table(index, source) if os.path.isfile(source) else by_folders(index, source)
+    table = os.path.exists(source) and not os.path.isdir(source)
+    return by_table(index, source) if table else by_folders(index, source)
 
 
 def classes_of(index: Index, folder: str | os.PathLike[str]) -> dict[str, set[int]]:
@@ -136,8 +139,9 @@ def rows(table: Path, columns: Sequence[str], hint: str) -> Iterator[tuple[str, 
     """Yield what a CSV has in these `columns`; `BadInput`, with the `hint`, where it is no such table."""
     shown = displayed(os.fsencode(table))
     try:
-        with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            lines = csv.DictReader(file)
+        file = io.BytesIO(reading.read_regular(table, reading.TABLE))
+        with io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+            lines = csv.DictReader(text)
             if not set(columns) <= set(lines.fieldnames or ()):
                 raise BadInput(f"{shown} has no columns {' and '.join(columns)}", hint=hint)
             for line in lines:
@@ -150,6 +154,8 @@ def rows(table: Path, columns: Sequence[str], hint: str) -> Iterator[tuple[str, 
                 yield found
     except OSError as error:
         raise BadInput(f"{shown} cannot be read: {reason_of(error)}", hint=hint) from error
+    except UnreadableImage as error:
+        raise BadInput(f"{shown} cannot be read: {error}", hint=hint) from error
     except csv.Error as error:
         raise BadInput(f"{shown} is no CSV: {error}", hint=hint) from error
 

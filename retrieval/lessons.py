@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrieval import folders, images
+from retrieval import folders, images, reading
 from retrieval.checkpoints import PARTIAL, PICTURES, PIXELS
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.labels import TABLE
 from retrieval.labels import rows as rows_of
-from retrieval.pipeline import BATCH, contents, in_order
+from retrieval.pipeline import BATCH, LOOK_AHEAD, contents
+from retrieval.threads import in_order
 from retrieval.types import Found, Ids, Pixels, displayed
 
 NONE = -1
@@ -79,7 +80,7 @@ class Lessons:
 
     def _decoded(self, row: int, size: tuple[int, int]) -> NDArray[np.uint8]:
         with suppress(OSError, UnreadableImage):  # what was decoded before is nearly as good
-            data = Path(os.fsdecode(os.path.join(self.folder, self.paths[row]))).read_bytes()
+            data = reading.read_regular(os.path.join(self.folder, self.paths[row]))
             return images.decode(data, size).pixels
         return images.fit(Image.fromarray(self.stored[self.at[row]]), size)
 
@@ -187,7 +188,7 @@ def prepare(
     rows: list[tuple[str, str | None]] = []
     left_out, seen = list(found.left_out), dict[bytes, int]()
     with (work / PIXELS).open("wb") as out:
-        source = in_order(partial(_read, root=found.folder, size=size), found.files, threads)
+        source = in_order(partial(_read, root=found.folder, size=size), found.files, threads, LOOK_AHEAD * BATCH)
         for done, one in enumerate(source, 1):
             progress(done)
             if one.pixels is None:

@@ -11,22 +11,21 @@ pixels at the network's size are held, and of those at most `LOOK_AHEAD` batches
 import hashlib
 import itertools
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import formats, images
-from retrieval.errors import SHORT, ShortMemory, UnreadableImage, reason_of
+from retrieval import formats, images, reading
+from retrieval.errors import ShortMemory, UnreadableImage, reason_of
 from retrieval.runtimes import Encoder
+from retrieval.threads import Item, in_order
 from retrieval.types import Found, Picture, Pixels, Timing, Vectors, image_id
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 BATCH = 32
 LOOK_AHEAD = 2
 """Batches being read while one is encoded."""
@@ -93,40 +92,35 @@ def embed(
     known: Callable[[bytes], bool],
     threads: int,
     timing: Timing,
-) -> Iterator[list[Outcome]]:
+) -> Generator[list[Outcome], None, None]:
     """Yield what the `files` of `root` hold, in their order, in lists of at most `BATCH`.
 
     `size` is what the encoder wants, `rule` the decode rule of the index. `encoder` is called when the first picture
     has to be embedded, never if none has. `known` tells whether content with a SHA-256 is in the index; all `threads`
     that read and decode call it. Adds to `timing` as `Report.timing` says.
     """
+    over = threading.Event()
+
+    def looked_up(sha256: bytes) -> bool:
+        if over.is_set():  # a thread that was left behind, whose index may be closed by now
+            raise CancelledError
+        return known(sha256)
 
     def read(file: Found) -> Outcome | _Decoded:
         with timing.of("read"):
-            return _read(file, root=root, size=size, rule=rule, known=known)
+            return _read(file, root=root, size=size, rule=rule, known=looked_up)
 
-    source = in_order(read, files, threads)
-    while True:
-        with timing.of("wait"):
-            batch = list(itertools.islice(source, BATCH))
-        if not batch:
-            return
-        yield _encoded(batch, encoder, known, timing)
+    with closing(in_order(read, files, threads, LOOK_AHEAD * BATCH)) as source:
+        try:
+            while batch := _waited(source, timing):
+                yield _encoded(batch, encoder, known, timing)
+        finally:
+            over.set()
 
 
-def in_order(read: Callable[[Item], Result], files: Iterable[Item], threads: int) -> Iterator[Result]:
-    """Yield `read(file)` for each file in order, reading ahead in threads."""
-    source = iter(files)
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-    try:
-        waiting: deque[Future[Result]] = deque(
-            pool.submit(read, file) for file in itertools.islice(source, LOOK_AHEAD * BATCH)
-        )
-        while waiting:
-            yield waiting.popleft().result()
-            waiting.extend(pool.submit(read, file) for file in itertools.islice(source, 1))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def _waited(source: Iterator[Item], timing: Timing) -> list[Item]:
+    with timing.of("wait"):
+        return list(itertools.islice(source, BATCH))
 
 
 def _read(
@@ -149,16 +143,14 @@ def _read(
 def contents(root: bytes, path: bytes) -> tuple[os.stat_result, bytes | None]:
     """Return the bytes of a file, and what the system says of it; None for what is no picture, nor is called one.
 
-    `OSError` where the system does not give them, `ShortMemory`.
+    Of what is called a picture and is none, the first bytes alone. `OSError` where the system does not give them,
+    `UnreadableImage` for a file that is too large, or not regular any more, and `ShortMemory`.
     """
-    try:
-        with open(os.path.join(root, path), "rb") as stream:
-            status, head = os.fstat(stream.fileno()), stream.read(formats.HEAD)
-            if formats.identify(head) is None and not formats.promises_picture(path):
-                return status, None  # of a film, the first bytes are enough
-            return status, head + stream.read()
-    except MemoryError:
-        raise ShortMemory(SHORT) from None
+    with reading.opened(os.path.join(root, path)) as (status, file):
+        head = file.read(formats.HEAD)
+        if formats.identify(head) is None:  # of a film, the first bytes are enough
+            return status, head if formats.promises_picture(path) else None
+        return status, reading.whole(file, status, reading.PICTURE)
 
 
 def _decoded(

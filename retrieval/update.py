@@ -16,7 +16,8 @@ import time
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -200,13 +201,14 @@ class Update:
             self.ids = metadata.image_ids(connection)  # 8 bytes an image; those that lose their last place may stay
         if self.progress is not None:
             self.total = sum(isinstance(seen, Found) for seen in self._scan())
-        for outcomes in self._embedded(files):
-            for outcome in outcomes:
-                self._take(outcome)
-            self._report_progress()
-            self._commit_if_due()
+        with closing(self._embedded(files)) as batches:  # its threads end before the index is closed
+            for outcomes in batches:
+                for outcome in outcomes:
+                    self._take(outcome)
+                self._report_progress()
+                self._commit_if_due()
 
-    def _embedded(self, files: Iterable[Found]) -> "Iterator[list[Outcome]]":
+    def _embedded(self, files: Iterable[Found]) -> "Generator[list[Outcome], None, None]":
         from retrieval import pipeline  # with numpy and Pillow, for which nobody waits whose files are as they were
 
         how = self.size, self.rule, self.encoder, self._known, self.threads, self.timing

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from retrieval import reading
 from retrieval.backbones import AUTO, DEFAULT, IMAGENET, MINI, OPTIONS, RANDOM, TOP, Backbone
 from retrieval.errors import BadInput, WeightsNotFound
 
@@ -141,7 +142,7 @@ def cached_table(environment: Mapping[str, str] = os.environ) -> Path:
 def class_names(table: Path) -> list[str]:
     """Return the names of the classes in their order, as `golden retriever`; `BadInput` for a broken table."""
     try:
-        listed = json.loads(table.read_text("utf-8"))
+        listed = json.loads(reading.read_regular(table, reading.TABLE))
         return [str(listed[str(number)][1]).replace("_", " ") for number in range(len(listed))]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise BadInput(f"{table} is no table of classes", hint="delete it, and Keras downloads it again") from error

@@ -14,10 +14,11 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path i
 
 FLOORS = [
     {"errors", "types"},
-    {"plugins", "arguments", "writers", "formats"},
-    {"database", "cache", "backbones", "reading"},
-    {"metadata", "migrations", "vectors", "folders", "images", "weights", "recipe"},
-    {"runtimes", "ranking", "cutoff", "losses"},
+    {"plugins", "arguments", "writers", "formats", "limits", "threads", "patterns"},
+    {"database", "cache", "backbones", "reading", "budget", "colour", "opening", "incomplete"},
+    {"metadata", "migrations", "vectors", "folders", "weights", "recipe", "bare", "fitting"},
+    {"animation"},
+    {"images", "runtimes", "ranking", "cutoff", "losses"},
     {"store", "pipeline", "compiled", "learning", "checkpoints"},
     {"roots", "model", "verify", "tags"},
     {"update", "derived", "asked", "facts"},

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 
-from retrieval import formats, images
+from retrieval import fitting, formats, images
 from retrieval.errors import UnreadableImage
 from tests.fakes import put
 
@@ -297,7 +297,7 @@ def test_the_whole_picture_is_squashed_with_an_antialiased_filter() -> None:
     stripes = Image.fromarray(np.tile(np.uint8([[[0] * 3, [255] * 3]]), (64, 64, 1)))
     pixels = images.decode(saved(stripes, "PNG"), (4, 4)).pixels
     assert np.abs(pixels.astype(int) - 128).max() <= 2
-    plain = stripes.resize((4, 4), Image.Resampling.BILINEAR, reducing_gap=images.GAP)
+    plain = stripes.resize((4, 4), Image.Resampling.BILINEAR, reducing_gap=fitting.GAP)
     assert np.array_equal(pixels, np.asarray(plain))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval import plugins
+from retrieval import plugins, reading
 from retrieval.backbones import AUTO
 from retrieval.cli.options import (
     DEFAULT_FOLDER,
@@ -90,7 +90,7 @@ def _each(images: Sequence[str], told: Callable[[str | bytes], dict[str, Any]], 
     unread = 0
     for image in images:
         try:
-            facts = told(sys.stdin.buffer.read() if image == STDIN else image)
+            facts = told(reading.read_stream(sys.stdin.buffer) if image == STDIN else image)
         except UnreadableImage as error:
             sentence = str(error)
             complain("error", f"{STDIN}: {sentence}" if image == STDIN else sentence)

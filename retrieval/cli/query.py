@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from retrieval import plugins
+from retrieval import plugins, reading
 from retrieval.cli.options import (
     DEFAULT_FOLDER,
     Backbone,
@@ -76,7 +76,7 @@ def query(
     with spent.of("open"):
         opened = plugins.load("api:Index").open(index, **options)
     with opened:
-        asked = sys.stdin.buffer.read() if image == "-" else image or ""
+        asked = reading.read_stream(sys.stdin.buffer) if image == "-" else image or ""
         how: dict[str, Any] = {"offset": offset, "min_score": min_score, "include_self": include_self}
         how |= {"ranking": ranking, "auto": auto, "views": [view.strip() for view in views.split(",") if view]}
         if tag is not None:
