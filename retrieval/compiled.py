@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import cache, plugins
+from retrieval import cache, forks, plugins
 from retrieval.backbones import IMAGENET, RANDOM, Backbone
 from retrieval.runtimes import AUTO, Encoder, Execution
 from retrieval.types import DECODE_RULE, Pixels, Vectors
@@ -185,6 +185,10 @@ class CompiledEncoder:
         self._execution, self._changed = execution, changed
         self._reference: Callable[[], Encoder] | None = reference
         self._chosen: Encoder | None = None
+        self._after_fork()
+        forks.in_child(self._after_fork)
+
+    def _after_fork(self) -> None:
         self._choosing = threading.Lock()
 
     def images(self, batch: Pixels) -> Vectors:

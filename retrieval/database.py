@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from urllib.parse import quote_from_bytes
 import sqlalchemy as sql
 from filelock import FileLock, Timeout
 
+from retrieval import forks
 from retrieval.errors import IndexBusy, IndexDamaged, RetrievalError, StorageError
 from retrieval.types import displayed
 from retrieval.writers import seen_writing
@@ -49,9 +51,25 @@ class Database:
         self._log = path.with_name(path.name + "-wal")
         self.writable = create or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
         mode = "rwc" if create else "rw" if self.writable else "ro"
-        self._engine = _engine(path, f"mode={mode}", _DURABLY if self.writable else ())
+        self._make = partial(_engine, path, f"mode={mode}", _DURABLY if self.writable else ())
+        self._engine = self._make()
         self._mutex = threading.Lock()
         self._lockless: tuple[_Stamp | None, sql.Engine] | None = None
+        forks.before(self._before_fork)
+        forks.in_child(self._after_fork)
+
+    def _before_fork(self) -> None:
+        """Close what nobody uses: SQLite keeps its locks by process, so a child must inherit no open database."""
+        pool: Any = self._engine.pool
+        if not pool.checkedout():  # else the child is told
+            self._engine.dispose()
+
+    def _after_fork(self) -> None:
+        pool: Any = self._engine.pool
+        if pool.checkedin() or pool.checkedout():
+            _in_use_at_fork.add(self.path)
+        forks.leave(self._engine, self._lockless)
+        self._engine, self._mutex, self._lockless = self._make(), threading.Lock(), None
 
     def close(self) -> None:
         """Let go of the file; the last to do so folds SQLite's log into it. It is opened again when it is needed."""
@@ -128,6 +146,8 @@ class Database:
             raise IndexBusy("the index was written to while it was read", hint="ask again")
 
 
+_in_use_at_fork: set[Path] = set()
+"""Files of which this process, a forked one, has inherited open connections with the parent's locks."""
 _DURABLY = ("journal_mode=WAL", "synchronous=FULL")
 _Stamp = tuple[int, int, int]
 """What changes whenever a file is written to."""
@@ -150,6 +170,9 @@ def _engine(path: Path, parameters: str, pragmas: tuple[str, ...]) -> sql.Engine
     uri = f"file:{quote_from_bytes(os.fsencode(path.absolute()))}?{parameters}"
 
     def connect() -> sqlite3.Connection:
+        if path in _in_use_at_fork:
+            sentence = f"{path} was in use when this process was forked, and SQLite cannot share it with the parent"
+            raise RetrievalError(sentence, hint=forks.SPAWN)
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=WAIT)
         connection.text_factory = _text
         try:

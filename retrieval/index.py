@@ -168,7 +168,6 @@ class Index:
         self._model.ready()
         with self._store.writing():
             spot = roots.claim(self._store, os.fsencode(folder))
-            known = dict(self._model.row)
             try:
                 report = Update(
                     self._store,
@@ -182,9 +181,9 @@ class Index:
                 ).run()
             except BaseException:
                 with suppress(RetrievalError):  # what went wrong first is what is told
-                    self._remember_model(known)
+                    self._remember_model()
                 raise
-            self._remember_model(known)
+            self._remember_model()
             self._store.settle()
             if prune and not spot.below and not os.path.isdir(spot.place):
                 self._store.edit(metadata.delete_root, spot.root)
@@ -199,9 +198,11 @@ class Index:
         except RetrievalError as error:
             log.warning("the pictures could not be tagged: %s", error)
 
-    def _remember_model(self, known: dict[str, Any]) -> None:
-        """Keep what is new about the model since its row was `known`: where its weights are, how it was compiled."""
-        if self._model.row != known:
+    def _remember_model(self) -> None:
+        """Keep what is new about the model: where its weights are, how it was compiled."""
+        with self._store.connection() as connection:
+            known = metadata.encoder(connection, self._model.row["fingerprint"])
+        if self._model.row["weights"] != known["weights"]:
             self._store.edit(metadata.put_encoder, self._model.row)
         if self._model.graph is not None:
             model.store_graph(self._store, self._model.graph)

@@ -74,6 +74,7 @@ class Twice(layers.Layer):  # type: ignore[misc]
 class Learner:
     """A backbone with a head, in training."""
 
+    @runtime.tensorflow()
     def __init__(self, recipe: Recipe, *, accelerated: bool | None = None) -> None:
         """Build it; raises what building and loading the backbone raise, and `BadInput` for too long vectors.
 
@@ -96,12 +97,14 @@ class Learner:
             finally:
                 np.random.set_state(before)  # noqa: NPY002
 
+    @runtime.tensorflow()
     def prepare(self, classes: int, steps: int) -> None:
         """Add what only learning needs, for so many classes and epochs of so many steps."""
         self._steps = steps
         with self._seeded(), runtime.dtype_policy(self._policy):
             self._model = _learning(self._recipe, self._parts, classes)
 
+    @runtime.tensorflow()
     def begin(self, pixels: Iterable[Pixels], labels: Ids) -> None:
         """Make a head that is good from the first step on, of what the backbone finds in pictures with these labels.
 
@@ -116,6 +119,7 @@ class Learner:
             means = np.stack([vectors[labels == label].mean(axis=0) for label in range(labels.max() + 1)], axis=1)
             self._model.get_layer("centres").set_weights([means.astype(np.float32)])
 
+    @runtime.tensorflow()
     def enter(self, epoch: int) -> None:
         """Let learn what learns in that epoch; where that is more than in the one before, at a rate of its own."""
         recipe = self._recipe
@@ -131,11 +135,13 @@ class Learner:
         self._model.compile(optimizer, losses.LOSSES[recipe.loss](), jit_compile=False)
         optimizer.build(self._model.trainable_variables)
 
+    @runtime.tensorflow()
     def learn(self, pixels: Pixels, labels: Ids) -> float:
         """Take one step, and return its loss."""
         self._model.reset_metrics()
         return float(self._model.train_on_batch(pixels, labels.astype(np.int32)))
 
+    @runtime.tensorflow()
     def vectors(self, pixels: Iterable[Pixels]) -> Vectors:
         """Return the vectors of pictures that come in batches, (n, dim)."""
         found = [np.asarray(self._parts.embedder.predict_on_batch(some)) for some in pixels]
@@ -146,6 +152,7 @@ class Learner:
         """All numbers that learning goes on from, in the epoch that was entered."""
         return [variable.numpy() for variable in self._variables()]
 
+    @runtime.tensorflow()
     def restore(self, state: State) -> None:
         """Go on from a `state` of the same epoch."""
         for variable, value in zip(self._variables(), state, strict=True):
@@ -159,10 +166,12 @@ class Learner:
         """The numbers of the network that is to be saved."""
         return list(self._parts.embedder.get_weights())
 
+    @runtime.tensorflow()
     def take(self, weights: State) -> None:
         """Give the network that is to be saved these numbers."""
         self._parts.embedder.set_weights(weights)
 
+    @runtime.tensorflow()
     def finish(self, weights: State) -> None:
         """Take these numbers, in float32, for the end: nothing is learnt after that."""
         if self._accelerated:
@@ -170,6 +179,7 @@ class Learner:
                 self._parts = _Parts(self._recipe)
         self.take(weights)
 
+    @runtime.tensorflow()
     def save(self, path: Path) -> None:
         """Write the network as a `.keras` file: RGB from 0 to 255 -> vectors of length 1."""
         self._parts.embedder.save(path)

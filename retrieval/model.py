@@ -9,14 +9,14 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from retrieval import backbones, metadata, plugins
+from retrieval import backbones, forks, metadata, plugins
 from retrieval.backbones import DEFAULT, MINI, RANDOM, Backbone
 from retrieval.database import disk_errors
-from retrieval.errors import BadInput, IndexDamaged, ModelMismatch, RetrievalError
+from retrieval.errors import BadInput, BadWeights, IndexDamaged, ModelMismatch, RetrievalError
 from retrieval.runtimes import AUTO, Encoder, Execution
 from retrieval.store import GRACE, Store
 from retrieval.types import DECODE_RULE
-from retrieval.weights import locate_weights
+from retrieval.weights import all_weights
 
 if TYPE_CHECKING:
     from retrieval.compiled import Graph
@@ -59,10 +59,14 @@ class Model:
         self._graph, self._execution = graph, execution
         self.size: tuple[int, int] = (row["height"], row["width"])
         self._given = weights
-        self._loading = threading.Lock()
+        self._after_fork()
+        forks.in_child(self._after_fork)
         self._said = False
         self._own = None if encoder is None else self._checked(encoder, "the encoder that was given")
         self._encoders = {} if loaded is None else {runs_on_keras(execution, many=False): loaded}
+
+    def _after_fork(self) -> None:
+        self._loading = threading.Lock()
 
     @property
     def backbone(self) -> Backbone | None:
@@ -127,13 +131,32 @@ class Model:
         if graph is not None and graph.facts["fingerprint"] == self.row["fingerprint"]:
             self._demand_rule(graph.facts["rule"])
             return CompiledEncoder(graph, self._execution, lambda: self._reference(backbone))
-        weights = self._weights(backbone)
-        encoder = load(backbone, weights, self._execution, on_keras=on_keras, rule=self.rule)
-        for rule in range(1, FIRST_RULE):
-            if encoder.backbone.fingerprint(encoder.digest, rule) == self.row["fingerprint"]:
-                self._demand_rule(rule)
-        self.row["weights"] = os.fsencode(weights)
-        return self._checked(encoder, f"{backbone} with the weights {weights}")
+        return self._first(backbone, partial(load, execution=self._execution, on_keras=on_keras, rule=self.rule))
+
+    def _first(self, backbone: Backbone, made: Callable[[Backbone, str], Any]) -> Encoder:
+        """Return what is `made` of the first weights that prove to be the index's, and remember where they are.
+
+        `ModelMismatch` or `BadWeights` where there are none, which says what was found instead.
+        """
+        wrong: list[RetrievalError] = []
+        for weights in all_weights(backbone, self._given, os.fsdecode(self.row["weights"])):
+            try:
+                encoder = made(backbone, weights)
+                fingerprint = encoder.backbone.fingerprint
+                for rule in range(1, FIRST_RULE):
+                    if fingerprint(encoder.digest, rule) == self.row["fingerprint"]:
+                        self._demand_rule(rule)
+                checked = self._checked(encoder, f"{backbone} with the weights {weights}")
+            except (BadWeights, ModelMismatch) as error:
+                wrong.append(error)
+                continue
+            self.row["weights"] = os.fsencode(weights)
+            for passed_over in wrong:
+                log.warning("%s; the right weights are %s", passed_over, weights)
+            return checked
+        if len(wrong) == 1:
+            raise wrong[0]
+        raise ModelMismatch("; ".join(map(str, wrong)), hint=f"give the right file with --weights FILE; {_HINT}")
 
     @staticmethod
     def _demand_rule(rule: int) -> None:
@@ -144,12 +167,8 @@ class Model:
                 hint="make another index with --index DIR, or use that version",
             )
 
-    def _weights(self, backbone: Backbone) -> str:
-        return locate_weights(backbone, self._given, os.fsdecode(self.row["weights"]))
-
     def _reference(self, backbone: Backbone) -> Encoder:
-        made = plugins.load("runtime:keras")(backbone, self._weights(backbone), accelerated=False, rule=self.rule)
-        return self._checked(made, str(backbone))
+        return self._first(backbone, partial(plugins.load("runtime:keras"), accelerated=False, rule=self.rule))
 
     @property
     def graph(self) -> "Graph | None":

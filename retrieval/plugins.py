@@ -1,6 +1,8 @@
 """Name -> object on demand: the only place that imports by name. What is slow to import waits for its first use."""
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 PLUGINS = {
@@ -21,8 +23,20 @@ PLUGINS = {
     "api:Report": "retrieval.types:Report",
 }
 
+TALKATIVE = frozenset({"retrieval.runtimes.keras", "retrieval.learning"})
+"""Modules that import TensorFlow."""
+
 
 def load(name: str) -> Any:  # noqa: ANN401 - what a name stands for is its caller's knowledge
     """Return the object registered as `name`, importing its module if need be; `KeyError` for a name that is not."""
     module, _, attribute = PLUGINS[name].partition(":")
-    return getattr(import_module(module), attribute)
+    return getattr(sys.modules.get(module) or _imported(module), attribute)
+
+
+def _imported(module: str) -> ModuleType:
+    if module not in TALKATIVE:
+        return import_module(module)
+    from retrieval.quiet import hushed
+
+    with hushed():
+        return import_module(module)

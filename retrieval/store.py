@@ -28,7 +28,7 @@ from typing import Any
 import sqlalchemy as sql
 from filelock import FileLock
 
-from retrieval import metadata, migrations, plugins
+from retrieval import forks, metadata, migrations, plugins
 from retrieval.database import REPAIR, Database, disk_errors, held, network_file_system
 from retrieval.errors import BadInput, IndexBusy, IndexDamaged, IndexExists, IndexNotFound, IndexTooNew, StorageError
 from retrieval.metadata import FileRow, Generation
@@ -98,9 +98,8 @@ class Store:
             raise _not_found(folder)
         self.folder = folder = folder.absolute()  # whatever becomes the working folder later
         self._database = Database(folder / DATABASE)
-        self._lock = FileLock(folder / LOCK, timeout=0)
-        self._mutex = threading.Lock()
-        self._opened: tuple[tuple[str, ...], VectorSnapshot] | None = None
+        self._begin()
+        forks.in_child(self._begin)
         self._healed: tuple[str, ...] = ()  # the segments whose structures were last tried to be rebuilt
         self._unmergeable = False  # damaged vectors were met, which stay as they are, and were said
         self._kept: tuple[int, dict[str, Any]] = (0, {})
@@ -113,6 +112,11 @@ class Store:
             log.warning(
                 "the index is on a network file system (%s), where a crash or a second machine can damage it", kind
             )
+
+    def _begin(self) -> None:
+        self._lock, self._mutex = FileLock(self.folder / LOCK, timeout=0), threading.Lock()
+        self._opened: tuple[tuple[str, ...], VectorSnapshot] | None = None
+        self.__dict__.pop("vectors", None)
 
     @cached_property
     def vectors(self) -> VectorStore:
@@ -394,10 +398,8 @@ class Store:
 
     def sweep(self, older_than: timedelta) -> int:
         """Delete vector files that no kept generation names and that are older than that; within `writing`."""
-        with self.connection() as connection:
-            keep = metadata.kept_refs(connection)
-        with disk_errors():
-            return self.vectors.sweep(keep, older_than)
+        with self.connection() as connection, disk_errors():
+            return self.vectors.sweep(metadata.kept_refs(connection), older_than)
 
     def vacuum(self) -> None:
         """Write the database anew, which puts right what is wrong with it between its rows; within `writing`."""

@@ -26,30 +26,49 @@ def locate_weights(
     remembered: str | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> str:
-    """Return the weights to use: a path, `RANDOM` or `IMAGENET`.
+    """Return the first of `all_weights`."""
+    return all_weights(backbone, given, remembered, environment)[0]
 
-    In this order: what was `given`, what the index `remembered`, a file in the folder that RETRIEVAL_WEIGHTS names,
-    Keras' own; for `MINI`, what ships. An own model is its own weights: its path is what is given or remembered.
-    `WeightsNotFound` where a file that was given is missing, or an own model's, or what should have been shipped.
+
+def all_weights(
+    backbone: Backbone,
+    given: str | None = None,
+    remembered: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> list[str]:
+    """Return what may be the weights to use, likeliest first, each an absolute path, `RANDOM` or `IMAGENET`.
+
+    In this order: what was `given`, and then nothing else; what the index `remembered`, files in the folder that
+    RETRIEVAL_WEIGHTS names, Keras' own; for `MINI`, what ships. Keras' are downloaded only where there is nothing else.
+    An own model is its own weights: its path is what is given or remembered. `WeightsNotFound` where a file that was
+    given is missing, or an own model's, or what should have been shipped.
     """
     if given in {RANDOM, IMAGENET}:
         if backbone.is_model:
             raise BadInput("a model of your own has its own weights", hint="give its .keras file")
         if backbone.name == MINI and given == IMAGENET:
             raise BadInput("mini knows no ImageNet", hint="leave its weights away, or take another --backbone")
-        return str(given)
+        return [str(given)]
     if given is not None:
         if not Path(given).is_file():
             kinds = SHIPPED.name if backbone.name == MINI else ".weights.h5, .h5 or .keras file"
             raise WeightsNotFound(f"there is no file {given}", hint=f"give a {kinds}")
-        return str(Path(given).absolute())
-    if remembered == RANDOM or (remembered and Path(remembered).is_file()):
-        return remembered
+        return [str(Path(given).absolute())]
+    found = [remembered] if remembered == RANDOM or (remembered and _is_file(remembered)) else []
     if backbone.is_model:
-        raise WeightsNotFound(
-            f"the model {remembered} is not there any more", hint="give its new place with --weights FILE"
-        )
-    return next((str(path) for path in _in_folder(backbone, environment) if path.is_file()), _own(backbone))
+        if not found:
+            sentence = f"the model {remembered} is not there any more"
+            raise WeightsNotFound(sentence, hint="give its new place with --weights FILE")
+        return found
+    found += [str(path) for path in _in_folder(backbone, environment) if path.is_file()]
+    if not found or backbone.name == MINI or cached(backbone, environment).is_file():
+        found.append(_own(backbone))
+    return list(dict.fromkeys(found))
+
+
+def _is_file(weights: str) -> bool:
+    """Tell whether weights are a file: `imagenet` is none, whatever lies in the working folder."""
+    return os.path.isabs(weights) and os.path.isfile(weights)
 
 
 def choose(
@@ -130,7 +149,8 @@ def cached(backbone: Backbone, environment: Mapping[str, str] = os.environ) -> P
 
 def class_table(weights: str, environment: Mapping[str, str] = os.environ) -> Path | None:
     """Return where `TABLE` is: beside a file of weights, or in Keras' cache; None where it is in neither."""
-    places = (Path(weights).with_name(TABLE), cached_table(environment))
+    beside = [Path(weights).with_name(TABLE)] if _is_file(weights) else []
+    places = (*beside, cached_table(environment))
     return next((path for path in places if path.is_file()), None)
 
 

@@ -17,8 +17,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval import forks
 from retrieval.backbones import DEVIATIONS, IMAGENET, MINI, RANDOM, Backbone, Scaling
 from retrieval.errors import BadInput, BadWeights, WeightsNotFound
+from retrieval.quiet import hushed
 from retrieval.runtimes import mini
 from retrieval.types import DECODE_RULE, Pixels, Vectors
 from retrieval.weights import REINSTALL, SHIPPED, TABLE, cached, cached_table
@@ -31,9 +33,18 @@ Network = Any
 """A Keras model: Keras has no types."""
 
 
+@contextlib.contextmanager
+def tensorflow() -> Iterator[None]:
+    """Use TensorFlow: it tells nothing of itself, and not in a process where it would wait for ever."""
+    forks.demand_tensorflow()
+    with hushed():
+        yield
+
+
 class KerasEncoder:
     """A backbone with its weights, as one graph: uint8 -> scaling -> backbone -> average pool -> L2."""
 
+    @tensorflow()
     def __init__(
         self, backbone: Backbone, weights: str, *, accelerated: bool | None = None, rule: int = DECODE_RULE
     ) -> None:
@@ -59,6 +70,7 @@ class KerasEncoder:
         self.rule = rule
         self.fingerprint = self.backbone.fingerprint(self.digest, rule)
 
+    @tensorflow()
     def images(self, batch: Pixels) -> Vectors:
         """Return one row of length 1 a picture."""
         if not self._accelerated:
@@ -83,6 +95,7 @@ class KerasEncoder:
                     raise
                 self._most //= 2
 
+    @tensorflow()
     def frozen(self) -> bytes:
         """Return the graph with its weights as TensorFlow's GraphDef, which other runtimes read; needs that backend."""
         import tensorflow as tf
@@ -121,6 +134,7 @@ def dtype_policy(policy: Any) -> Iterator[None]:  # noqa: ANN401 - a name or one
         keras.config.set_dtype_policy(before)
 
 
+@tensorflow()
 def class_table() -> Path:
     """Have Keras download its table of the classes of ImageNet, and return where it is; `WeightsNotFound`."""
     try:
@@ -134,6 +148,7 @@ def class_table() -> Path:
         ) from error
 
 
+@tensorflow()
 def has_gpu() -> bool:
     """Tell whether TensorFlow has a GPU that calculates in bfloat16: NVIDIA's, from compute capability 8.0."""
     if keras.backend.backend() != "tensorflow":

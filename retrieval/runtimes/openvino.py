@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval import cache
+from retrieval import cache, forks
 from retrieval.runtimes import Execution
 from retrieval.types import Pixels, Vectors
 
@@ -84,8 +84,16 @@ class OpenVinoEncoder:
         """Take the two files of `converted`, and what is known of them."""
         self.size, self.dim, self.fingerprint = size, dim, fingerprint
         self._network, self._execution = network, execution
-        self._core = openvino.Core()
-        self._lock = threading.Lock()
+        self._begin()
+        forks.in_child(self._after_fork)
+
+    def _begin(self) -> None:
+        self._core, self._lock = openvino.Core(), threading.Lock()
+
+    def _after_fork(self) -> None:
+        """Compile it anew: the threads of the queues are the parent's, and to clean up would wait for them."""
+        forks.leave(self._core, *(self.__dict__.pop(name, None) for name in ("_many", "_one")))
+        self._begin()
 
     def images(self, batch: Pixels) -> Vectors:
         """Return one row of length 1 a picture."""

@@ -12,6 +12,7 @@ inner product does not mind that a principal component analysis moves the origin
 """
 
 import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ from retrieval.vectors.structures import Facts
 faiss: Any = _faiss
 """Without its types, which do not know what its Python layer accepts (arrays, keywords)."""
 FaissIndex = Any
+if hasattr(os, "register_at_fork"):  # OpenMP's threads stay in the parent, and to wait for them has no end
+    os.register_at_fork(after_in_child=lambda: faiss.omp_set_num_threads(1))
 
 GRAPH = "HNSW32,SQ8"
 COMPONENTS = (64, 96, 128, 192, 256, 384, 512)
