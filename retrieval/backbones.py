@@ -5,6 +5,7 @@ No Keras in here: what a backbone is can be said without loading one.
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
@@ -203,12 +204,27 @@ def architecture(name: str) -> Architecture:
     """Return the architecture called `name`, in snake case or as Keras spells it; `UnknownBackbone` for any other."""
     found = _SPELLINGS.get(name.replace("_", "").replace("-", "").lower())
     if found is None:
+        _demand_no_file(name)
         close = get_close_matches(name.lower(), ARCHITECTURES, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(close)}? " if close else ""
         raise UnknownBackbone(
             f"there is no backbone named {name!r}", hint=hint + "see them all with: retrieval backbones"
         )
     return found
+
+
+def _demand_no_file(name: str) -> None:
+    """Raise `UnknownBackbone` for the path of something else than a `.keras` file."""
+    suffix = os.path.splitext(name)[1].lower()
+    if not (os.sep in name or re.fullmatch(r"\.[a-z]\w*", suffix) or os.path.exists(name)):
+        return
+    hint = "a model of your own is one file that ends in .keras; write it with: model.save('name.keras')"
+    if suffix == ".keras":
+        hint = "rename it: Keras wants small letters"
+    elif suffix in {".h5", ".hdf5"}:
+        hint = f"give weights with --weights FILE and the name of their --backbone; {hint}"
+    what = "a folder, and no .keras file" if os.path.isdir(name) else "the name of no .keras file"
+    raise UnknownBackbone(f"{name} is {what}", hint=hint)
 
 
 def _whole(weights_file: str) -> str:

@@ -87,15 +87,19 @@ class Work:
             raise BadInput(f"{shown} cannot be written: something else is there", hint="give another --out")
         if out.exists() and not force:
             raise BadInput(f"{shown} is there already", hint="give another --out, or overwrite it: --force")
-        begun = (self.folder / SETTINGS).exists()
-        if begun and resume:
+        if self.begun and resume:
             self._demand_same(settings)
         elif any((self.folder / name).exists() for name in OWN) and not (force or resume):
             raise BadInput(
                 f"{displayed(self.folder)} holds what a training of {shown} has left",
                 hint="go on with the same and --resume, or begin anew with --force",
             )
-        return begun and resume
+        return self.begun and resume
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is something to go on from."""
+        return (self.folder / SETTINGS).exists()
 
     def _demand_same(self, settings: Mapping[str, Any]) -> None:
         try:

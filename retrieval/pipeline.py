@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import os
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import formats, images, reading
+from retrieval import folders, formats, images, reading
 from retrieval.errors import ShortMemory, UnreadableImage, reason_of
 from retrieval.runtimes import Encoder
 from retrieval.threads import Item, in_order
@@ -151,6 +151,17 @@ def contents(root: bytes, path: bytes) -> tuple[os.stat_result, bytes | None]:
         if formats.identify(head) is None:  # of a film, the first bytes are enough
             return status, head if formats.promises_picture(path) else None
         return status, reading.whole(file, status, reading.PICTURE)
+
+
+def holds_pictures(folder: bytes, exclude: Sequence[str] = ()) -> bool:
+    """Tell whether `folder` has a picture, or what is called one; also where something of it cannot be looked at."""
+    for seen in folders.find(folder, exclude=exclude):
+        try:
+            if not isinstance(seen, Found) or contents(folder, seen.path)[1] is not None:
+                return True
+        except (OSError, UnreadableImage):
+            return True
+    return False
 
 
 def _decoded(

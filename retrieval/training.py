@@ -90,6 +90,9 @@ def train(
     resumed = run.work.demand(run.settings, resume=resume, force=force)
     try:
         return run.whole(resumed=resumed)
+    except KeyboardInterrupt:
+        log.warning("%s", run.left)
+        raise
     except OSError as error:
         if isinstance(error, RetrievalError):
             raise
@@ -122,6 +125,14 @@ class _Run:
         table = None if self.table is None else os.path.realpath(self.table)
         return {"folder": os.path.realpath(self.folder), "labels": table} | self.recipe.as_dict()
 
+    @property
+    def left(self) -> str:
+        """What an interruption leaves, and how to go on."""
+        if not self.work.begun:
+            return "learning had not begun, so nothing is kept"
+        kept = f"epoch {self.saved} is kept" if self.saved else "what was prepared is kept, no epoch was finished"
+        return f"{kept}; go on with the same and --resume"
+
     def whole(self, *, resumed: bool) -> Trained:
         """Do what is not done yet."""
         found = None if resumed else self._gathered()
@@ -139,9 +150,6 @@ class _Run:
             try:
                 while not self._over():
                     self._epoch(learner, known, split)
-            except KeyboardInterrupt:
-                log.warning("epoch %s is kept; go on with the same and --resume", self.saved)
-                raise
             finally:
                 plotted(self.kept.rows, self.work.folder / PLOT)
             return self._finished(learner, known, split)

@@ -43,7 +43,7 @@ def displayed(path: bytes | str | os.PathLike[str]) -> str:
     Control characters and bytes that are not UTF-8 are escaped: `\n`, `\xff`.
     """
     text = os.fsdecode(path)
-    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
 def _escaped(character: str) -> str:
@@ -222,7 +222,7 @@ class Report:
     removed: int = 0
     """Places forgotten on request: `remove`, or excluded."""
     reasons: dict[str, int] = field(default_factory=dict)
-    """Of this run's unreadable files: reason -> files."""
+    """Of the unreadable files that this run read, others failed before: reason -> files."""
     timing: dict[str, float] = field(default_factory=dict, compare=False)
     """Seconds: `total`, and of these `load` (the network), `encode` (compiling and comparing it included), `commit` and
     `wait` (for pictures that are being read); meanwhile `read` (and decode) by all threads together."""

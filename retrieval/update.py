@@ -161,7 +161,7 @@ class Update:
         if row.offline:
             self._put(row._replace(offline=0))
         if row.reason is not None:
-            self._count_unreadable(row.path, row.reason)
+            self.counts["unreadable"] += 1  # its reason was told when it was read
         elif row.image is not None:
             self.counts["unchanged"] += 1
         return True

@@ -91,7 +91,19 @@ def test_the_table_has_rank_score_path_and_copies(home: Path) -> None:
 def test_json_lines_have_the_documented_keys(home: Path) -> None:
     result = run("query", home / "photos" / "03.png", "-k", "20", "--json", "-i", home / "index")
     rows = [json.loads(line) for line in lines(result.stdout)]
-    keys = ["rank", "score", "path", "id", "width", "height", "copies", "offline", "false_matches", "probability"]
+    keys = [
+        "query",
+        "rank",
+        "score",
+        "path",
+        "id",
+        "width",
+        "height",
+        "copies",
+        "offline",
+        "false_matches",
+        "probability",
+    ]
     assert [list(row) for row in rows] == [keys] * 12
     assert [row["rank"] for row in rows] == list(range(1, 13))
     assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
@@ -361,7 +373,8 @@ def test_closed_streams_are_no_error(home: Path) -> None:
         capture_output=True,
         check=False,
     )
-    assert closed.stderr == nothing.stderr == b"error: empty file\n"
+    assert closed.stderr == nothing.stderr
+    assert lines(nothing.stderr)[0] == "error: standard input is empty"
 
 
 def test_version_and_help() -> None:
@@ -621,7 +634,7 @@ class TestTags:
     @pytest.mark.parametrize("arguments", [(), ("x.png", "--tag", "dog")])
     def test_either_a_picture_or_a_tag(self, home: Path, arguments: tuple[str, ...]) -> None:
         result = run("query", *arguments, "-i", home / "index")
-        assert lines(result.stderr) == ["error: give either an IMAGE or --tag WORDS"]
+        assert lines(result.stderr)[0] == "error: give either an IMAGE or --tag WORDS"
 
     @pytest.mark.parametrize("option", [("--auto",), ("--views", "mirror"), ("--min-score", "0.5"), ("--exact",)])
     def test_what_does_not_go_with_it_is_refused(self, home: Path, option: tuple[str, ...]) -> None:

@@ -9,8 +9,8 @@ import logging
 import os
 import signal
 import sys
-import traceback
 import warnings
+from collections.abc import Sequence
 
 import typer
 from typer.exceptions import TyperException
@@ -30,12 +30,20 @@ from retrieval.cli import (
     verify,
 )
 from retrieval.cli.options import Quiet, Verbose, Version
-from retrieval.cli.output import ReaderGoneError, complain, log
-from retrieval.errors import RetrievalError
+from retrieval.cli.output import (
+    InterruptedRunError,
+    ReaderGoneError,
+    abandon_stdout,
+    complain,
+    log,
+    open_streams,
+    show_traceback,
+)
+from retrieval.cli.usage import Command, explained
+from retrieval.errors import RetrievalError, StorageError
 
 app = typer.Typer(
     name="retrieval",
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -55,7 +63,7 @@ for command in (
     remove.remove,
     compact.compact,
 ):
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
 @app.callback()
@@ -66,53 +74,49 @@ def _retrieval(version: Version = False, verbose: Verbose = False, quiet: Quiet 
 def main() -> None:
     """Run the command line and exit."""
     gc.set_threshold(200_000, 50, 50)  # imports make no garbage; to look for some costs a tenth of a short command
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # closed by whoever started us
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    _hush_native_code()
+    logging.raiseExceptions = False  # a note that cannot be written is no reason for a traceback
+    open_streams()
     warnings.simplefilter("ignore")  # the libraries' own; -v brings them back
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("note: %(message)s"))
-    log.addHandler(handler)
-    log.propagate = False
-    code = _run()
+    code = _run(sys.argv[1:] or ["--help"])
     gc.freeze()  # all goes with the process; to look through it for cycles first takes a tenth of a second
     sys.exit(code)
 
 
-def _hush_native_code() -> None:
-    """Keep stderr for Python: TensorFlow's C++ side reports its start-up there, whatever log level it is given."""
-    own = os.dup(sys.stderr.fileno())
-    sys.stderr = os.fdopen(own, "w", buffering=1, encoding=sys.stderr.encoding, errors=sys.stderr.errors)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-
-
-def _run() -> int:
+def _run(arguments: Sequence[str]) -> int:
+    """Run one command line to the end of its output; return the exit code."""
     try:
-        code = typer.main.get_command(app).main(prog_name="retrieval", standalone_mode=False)
+        code = typer.main.get_command(app).main(arguments, prog_name="retrieval", standalone_mode=False)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        code = INTERRUPTED  # as Typer makes of it
-    except (ReaderGoneError, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit needs somewhere to go
+    except ReaderGoneError:
+        abandon_stdout()
         return 128 + signal.SIGPIPE
+    except InterruptedRunError as error:
+        complain("note", f"interrupted; {error}")
+        code = INTERRUPTED
     except TyperException as error:
-        return _fail(error, "see: retrieval --help", error.exit_code)
+        return _fail(error, *explained(error, arguments), error.exit_code)
     except RetrievalError as error:
-        return _fail(error, error.hint, error.exit_code)
+        return _fail(error, str(error), error.hint, error.exit_code)
     except Exception as error:  # noqa: BLE001 - nobody is shown a traceback who did not ask for one
-        return _fail(error, f"this is a bug ({type(error).__name__}); -v shows where it happened", 2)
-    if code == INTERRUPTED:
-        complain("note", "interrupted; what was done is kept")
+        hint = f"this is a bug ({type(error).__name__}); -v shows where it happened"
+        return _fail(error, str(error), hint, 2)
+    else:
+        if code == INTERRUPTED:  # as Typer makes of it
+            complain("note", "interrupted")
     return code if isinstance(code, int) else 0
 
 
-def _fail(error: Exception, hint: str, code: int) -> int:
+def _fail(error: Exception, sentence: str, hint: str, code: int) -> int:
+    """Tell what went wrong, after all results that there are."""
+    try:
+        sys.stdout.flush()
+    except (ReaderGoneError, StorageError):
+        abandon_stdout()
     if log.isEnabledFor(logging.DEBUG):
-        traceback.print_exception(error)
-    complain("error", str(error) or type(error).__name__)
+        show_traceback(error)
+    complain("error", sentence or type(error).__name__)
     if hint:
         complain("hint", hint)
     return code

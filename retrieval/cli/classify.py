@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval import plugins, reading
+from retrieval import reading
 from retrieval.backbones import AUTO
+from retrieval.cli.index_folder import open_index
 from retrieval.cli.options import (
-    DEFAULT_FOLDER,
     Alpha,
     Backbone,
     Folder,
@@ -24,7 +24,7 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
-from retrieval.cli.output import complain, note, put
+from retrieval.cli.output import complain, note_each, put
 from retrieval.errors import BadInput, UnreadableImage
 from retrieval.types import Scored, displayed
 
@@ -43,7 +43,7 @@ def classify(
     ] = None,
     neighbours: Annotated[int, typer.Option(metavar="N", min=1, help="Labelled neighbours that vote.")] = 10,
     json_lines: Json = False,
-    index: Folder = DEFAULT_FOLDER,
+    index: Folder = None,
     backbone: Backbone = None,
     weights: Weights = None,
     input_size: InputSize = None,
@@ -70,10 +70,9 @@ def classify(
     else:
         from retrieval import labels as named
 
-        with plugins.load("api:Index").open(index, **given) as opened:
+        with open_index(index, **given) as opened:
             known = named.read(opened, labels)
-            for sentence in known.left_out:
-                note(sentence)
+            note_each(known.left_out)
 
             def vote(picture: str | bytes) -> dict[str, Any]:
                 return _of_verdict(named.classify(opened, known, picture, neighbours), k)

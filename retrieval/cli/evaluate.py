@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval import plugins
+from retrieval.cli.index_folder import open_index
 from retrieval.cli.options import (
-    DEFAULT_FOLDER,
     Classes,
     Folder,
     GroundTruth,
@@ -23,7 +22,7 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
-from retrieval.cli.output import counting, note, put
+from retrieval.cli.output import counting, note, note_each, put
 from retrieval.errors import BadInput
 from retrieval.types import EXACT
 
@@ -38,8 +37,6 @@ HOLIDAYS = "holidays"
 NAMES = {"map": "mAP", "p@1": "P@1", "p@10": "P@10", "recall@1": "recall@1", "recall@10": "recall@10",
          "recall@100": "recall@100", "ndcg@10": "NDCG@10"}  # fmt: skip
 """As papers write them."""
-MOST_LEFT_OUT = 5
-"""Files that are named which cannot be used."""
 
 
 def evaluate(
@@ -56,7 +53,7 @@ def evaluate(
     exact: Annotated[bool, typer.Option("--exact", help="Look at every vector.")] = False,
     ranking: Ranking = "auto",
     json_lines: Json = False,
-    index: Folder = DEFAULT_FOLDER,
+    index: Folder = None,
     weights: Weights = None,
     runtime: Runtime = "auto",
     precision: Precision = "auto",
@@ -76,7 +73,7 @@ def evaluate(
     if compare is not None and folder is not None:
         _compare(folder, compare, truth, json_lines=json_lines, exact=exact, ranking=ranking, **given, weights=weights)
         return
-    with plugins.load("api:Index").open(index, **given, weights=weights) as opened:
+    with open_index(index, **given, weights=weights) as opened:
         from retrieval import evaluate as quality  # which needs numpy and Pillow
 
         asked = truth(opened)
@@ -114,10 +111,7 @@ def truth_of(folder: Path | None, ground_truth: str | None, queries: int, opened
         found = quality.by_table(opened, ground_truth).sampled(queries)
     else:
         found = quality.by_folders(opened, folder or "").sampled(queries)
-    for sentence in found.left_out[:MOST_LEFT_OUT]:
-        note(sentence)
-    if len(found.left_out) > MOST_LEFT_OUT:
-        note(f"and {len(found.left_out) - MOST_LEFT_OUT} more")
+    note_each(found.left_out)
     return found
 
 

@@ -1,7 +1,9 @@
 """`retrieval index`: make an index, or bring it up to date."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,8 +11,8 @@ import typer
 
 from retrieval import plugins
 from retrieval.backbones import AUTO, architecture
+from retrieval.cli.index_folder import to_update
 from retrieval.cli.options import (
-    DEFAULT_FOLDER,
     Alpha,
     Backbone,
     Folder,
@@ -25,7 +27,8 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
-from retrieval.cli.output import bar, note, note_timing, put_report
+from retrieval.cli.output import bar, interruptible, note, note_timing
+from retrieval.cli.reports import put_report
 from retrieval.errors import BadInput, IndexNotFound
 from retrieval.types import EXACT, Progress, displayed
 from retrieval.weights import AT_HAND
@@ -38,7 +41,7 @@ def index(
     folders: Annotated[
         list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="Folders of pictures; none: all that are known.")
     ] = None,
-    index: Folder = DEFAULT_FOLDER,
+    index: Folder = None,
     backbone: Backbone = None,
     weights: Weights = None,
     input_size: InputSize = None,
@@ -77,14 +80,14 @@ def index(
         "threads": threads,
     }
     options |= {"faiss": faiss, "recall": recall}
-    unreadable = 0
-    with _opened_or_made(index, folders or (), options, float16=float16) as opened:
-        for folder in folders or [root.path for root in opened.folders()]:
-            with _progress_bar(folder) as progress:
-                report = opened.add(
-                    folder, exclude=exclude or (), prune=prune, retry_failed=retry_failed, progress=progress
-                )
-            put_report(report)
+    run: dict[str, Any] = {"exclude": exclude or (), "prune": prune, "retry_failed": retry_failed}
+    where, unreadable = to_update(index, folders or ()), 0
+    with _opened_or_made(where, folders or (), run["exclude"], options, float16=float16) as opened:
+        several = folders or [root.path for root in opened.folders()]
+        for folder in several:
+            with _progress_bar(folder) as progress, interruptible(partial(_kept, opened)):
+                report = opened.add(folder, **run, progress=progress)
+            put_report(report, displayed(folder) if len(several) > 1 else "")
             if timing:
                 note_timing(report.timing)
             unreadable += report.unreadable
@@ -94,9 +97,14 @@ def index(
         raise typer.Exit(1)
 
 
+def _kept(opened: "Index") -> str:
+    images = opened.coverage().images
+    return f"what was done is kept ({images} pictures are in the index), and the same command goes on from there"
+
+
 @contextmanager
 def _opened_or_made(
-    where: Path, folders: Sequence[Path], options: dict[str, Any], *, float16: bool
+    where: Path, folders: Sequence[Path], exclude: Sequence[str], options: dict[str, Any], *, float16: bool
 ) -> Iterator["Index"]:
     kind = plugins.load("api:Index")
     try:
@@ -106,16 +114,26 @@ def _opened_or_made(
     except IndexNotFound as error:
         if not folders:
             raise
-        for folder in folders:
-            if not folder.is_dir():
-                what = "is not a folder" if folder.exists() else "does not exist"
-                raise BadInput(f"{displayed(folder)} {what}", hint="give a folder that holds pictures") from error
+        _demand_pictures(folders, exclude, error)
         given = {key: value for key, value in options.items() if value is not None}
         opened = kind.create(where, **given, float16=float16)
         name = opened.info().backbone
         note(f"made a new index in {displayed(where)} with {name}{_better(name, options['backbone'])}")
     with opened:
         yield opened
+
+
+def _demand_pictures(folders: Sequence[Path], exclude: Sequence[str], error: IndexNotFound) -> None:
+    """Make sure that there is something to make an index of."""
+    for folder in folders:
+        if not folder.is_dir():
+            what = "is not a folder" if folder.exists() else "does not exist"
+            raise BadInput(f"{displayed(folder)} {what}", hint="give a folder that holds pictures") from error
+    from retrieval import pipeline  # with numpy and Pillow
+
+    if not any(pipeline.holds_pictures(os.fsencode(folder), exclude) for folder in folders):
+        note(f"no pictures were found in {', '.join(map(displayed, folders))}; no index was made")
+        raise typer.Exit(1)
 
 
 def _better(backbone: str, asked: str | None) -> str:
@@ -131,7 +149,7 @@ def _better(backbone: str, asked: str | None) -> str:
 @contextmanager
 def _progress_bar(folder: Path) -> Iterator[Callable[[Progress], None] | None]:
     """Give a callback that draws on stderr; None where nobody looks."""
-    with bar("{task.fields[rate]}", "[red]{task.fields[failures]}") as drawn:
+    with bar("{task.fields[rate]}", "{task.fields[failures]}") as drawn:
         if drawn is None:
             yield None
             return

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from retrieval import plugins
-from retrieval.cli.options import DEFAULT_FOLDER, Folder, Json, Quiet, Verbose
+from retrieval.cli.index_folder import open_index
+from retrieval.cli.options import Folder, Json, Quiet, Verbose
 from retrieval.cli.output import put
 from retrieval.types import EXACT, Info, SearchForm, displayed
 
@@ -14,12 +14,12 @@ from retrieval.types import EXACT, Info, SearchForm, displayed
 def info(
     json_lines: Json = False,
     failures: Annotated[bool, typer.Option("--failures", help="List the unreadable files, with reasons.")] = False,
-    index: Folder = DEFAULT_FOLDER,
+    index: Folder = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
     """Print what the index holds."""
-    with plugins.load("api:Index").open(index) as opened:
+    with open_index(index) as opened:
         if failures:
             for failure in opened.failures():
                 row = {"path": str(failure.path), "reason": failure.reason}
@@ -32,19 +32,27 @@ def info(
 
 def _put_info(facts: Info) -> None:
     put(f"images      {facts.images}")
-    put(f"vectors     {facts.vectors} of {facts.dim} numbers, by {facts.backbone}")
-    put(f"generation  {facts.generation}")
-    put(f"size        {facts.bytes / 1e6:.1f} MB on disk")
-    if facts.parity is not None:
-        put(f"compiled    with cosine {facts.parity:.5f} to Keras")
-    if facts.search:
-        put(f"search      {', '.join(map(_form, facts.search))}")
+    put(f"network     {facts.backbone}; a vector has {facts.dim} numbers")
+    put(f"vectors     {_vectors(facts)}")
+    put(f"search      {', '.join(map(_form, facts.search)) or EXACT}")
     if facts.ranking:
         put(f"ranking     {_ranking(**facts.ranking)}")
-    put(f"offline     {facts.offline}")
-    put(f"unreadable  {facts.failures}" + ("  (see --failures)" if facts.failures else ""))
+    if facts.parity is not None:
+        put(f"compiled    gives Keras' vectors with a cosine of {facts.parity:.5f} or more")
+    put(f"size        {facts.bytes / 1e6:.1f} MB on disk")
+    put(f"generation  {facts.generation}, the number of the latest change")
+    put(f"offline     {facts.offline}" + (" images, which cannot be looked at now" if facts.offline else ""))
+    put(f"unreadable  {facts.failures}" + (" files; list them with: --failures" if facts.failures else ""))
     for root in facts.roots:
         put(f"folder      {displayed(root.path)}: {root.images}" + ("" if root.reachable else "  (not there now)"))
+
+
+def _vectors(facts: Info) -> str:
+    """Return how many are stored, and why that may be more than there are images."""
+    removed = facts.vectors - facts.images
+    if removed <= 0:
+        return str(facts.vectors)
+    return f"{facts.vectors}, of which {removed} are of removed images; give back their space with: retrieval compact"
 
 
 def _ranking(name: str, by: str = "", plain: float = 0, ranked: float = 0, **_: object) -> str:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval import plugins
-from retrieval.cli.options import DEFAULT_FOLDER, Folder, Json, Quiet, Verbose
-from retrieval.cli.output import counting, note, put
+from retrieval.cli.index_folder import open_index
+from retrieval.cli.options import Folder, Json, Quiet, Verbose
+from retrieval.cli.output import counting, note_each, put
 from retrieval.types import displayed
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def labels(
     neighbours: Annotated[int, typer.Option(metavar="N", min=1, help="Labelled neighbours that vote.")] = 10,
     most: Annotated[int, typer.Option("-k", "--top", min=0, help="How many suspicious pictures are shown.")] = 20,
     json_lines: Json = False,
-    index: Folder = DEFAULT_FOLDER,
+    index: Folder = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
@@ -30,12 +30,11 @@ def labels(
 
     Shows how well each label is told, what is taken for what, and the pictures whose label is most likely wrong.
     """
-    with plugins.load("api:Index").open(index) as opened:
+    with open_index(index) as opened:
         from retrieval import labels as named
 
         known = named.read(opened, source)
-        for sentence in known.left_out:
-            note(sentence)
+        note_each(known.left_out)
         with counting("looking", len(known.of)) as progress:
             found = named.examine(opened, known, neighbours, progress)
     if json_lines:

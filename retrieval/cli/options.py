@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 
 from retrieval import __version__
+from retrieval.cli.index_folder import NAME, VARIABLE
 from retrieval.cli.output import log, put
-
-DEFAULT_FOLDER = Path("index_data")
 
 
 def _verbose(value: bool) -> bool:
@@ -49,8 +48,12 @@ Version = Annotated[
     bool, typer.Option("--version", callback=_version, help="Print the version; with -v, all versions.")
 ]
 Folder = Annotated[
-    Path, typer.Option("--index", "-i", envvar="RETRIEVAL_INDEX", metavar="DIR", help="Folder of the index.")
-]
+    Path | None,
+    typer.Option(
+        "--index", "-i", envvar=VARIABLE, metavar="DIR",
+        help=f"Folder of the index; otherwise {NAME}, here or in a folder above.",
+    ),
+]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Backbone = Annotated[
     str | None,
@@ -65,7 +68,7 @@ Minimalistic = Annotated[bool | None, typer.Option("--minimalistic", help="The p
 Pooling = Annotated[str | None, typer.Option(metavar="NAME", help="avg, max or gem, of a new index or network.")]
 Runtime = Annotated[str, typer.Option(metavar="NAME", help="openvino or keras; auto: keras on a GPU.")]
 Precision = Annotated[str, typer.Option(metavar="NAME", help="f32, bf16 or f16; auto: the fastest that is as good.")]
-Threads = Annotated[int, typer.Option(metavar="N", min=0, help="How many; 0: one a core.")]
+Threads = Annotated[int, typer.Option(metavar="N", min=0, max=1024, help="How many; 0: one a core.")]
 Timed = Annotated[bool, typer.Option("--timing", help="Say where the time went.")]
 Ranking = Annotated[str, typer.Option(metavar="NAME", help="none or expansion; auto: what `retrieval tune` chose.")]
 Classes = Annotated[Path | None, typer.Argument(metavar="[FOLDER]", help="Indexed pictures, in a subfolder a class.")]

@@ -1,18 +1,16 @@
-"""`retrieval query`: the pictures most similar to one."""
+"""`retrieval query`: the pictures most similar to others."""
 
-import csv
-import io
-import json
+import logging
 import os
-import sys
 import time
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval import plugins, reading
+from retrieval.cli.answers import Answer, put_csv, put_json, put_lines, put_nul, put_tables
+from retrieval.cli.index_folder import open_index
 from retrieval.cli.options import (
-    DEFAULT_FOLDER,
     Backbone,
     Folder,
     Json,
@@ -25,16 +23,28 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
-from retrieval.cli.output import note, note_timing, put, write
-from retrieval.errors import BadInput
-from retrieval.types import EXACT, LIKELY, Coverage, Match, Timing, displayed
+from retrieval.cli.output import complain, log, note, note_each, note_timing, show_traceback
+from retrieval.cli.queries import Asked, asked, refused
+from retrieval.errors import BadInput, RetrievalError
+from retrieval.types import EXACT, Coverage, Timing, displayed
+
+if TYPE_CHECKING:
+    from retrieval.index import Index
 
 
 def query(
-    image: Annotated[str | None, typer.Argument(metavar="[IMAGE]", help="A picture, or - for one on stdin.")] = None,
+    images: Annotated[
+        list[str] | None, typer.Argument(metavar="[IMAGE]...", help="Pictures, answered in order; - for one on stdin.")
+    ] = None,
+    files_from: Annotated[
+        str | None, typer.Option("--files-from", metavar="FILE|-", help="A list of more pictures, one a line.")
+    ] = None,
+    from0: Annotated[
+        bool, typer.Option("--from0", help="In that list, a NUL is after each: find ... -print0.")
+    ] = False,
     k: Annotated[int, typer.Option("-k", "--top", min=1, help="How many.")] = 10,
     offset: Annotated[int, typer.Option(min=0, help="Leave out that many of the first.")] = 0,
-    min_score: Annotated[float | None, typer.Option(help="Leave out what scores less (-1 to 1).")] = None,
+    min_score: Annotated[float | None, typer.Option(min=-1, max=1, help="Leave out what scores less.")] = None,
     json_lines: Json = False,
     csv_rows: Annotated[bool, typer.Option("--csv", help="Comma-separated, with a header.")] = False,
     paths: Annotated[bool, typer.Option("--paths", help="Paths alone, raw, one a line.")] = False,
@@ -47,7 +57,7 @@ def query(
         str, typer.Option(metavar="A,B", help="Look at IMAGE in more ways: mirror, multiscale, or both.")
     ] = "",
     auto: Annotated[bool, typer.Option("--auto", help="Only likely matches; exit with 1 where there is none.")] = False,
-    index: Folder = DEFAULT_FOLDER,
+    index: Folder = None,
     backbone: Backbone = None,
     weights: Weights = None,
     runtime: Runtime = "auto",
@@ -57,16 +67,18 @@ def query(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Print the pictures most similar to IMAGE, which need not be in the index; exit with 1 where there is none.
+    """Print the pictures most similar to each IMAGE.
 
-    With --tag "golden retriever", those that the network takes for one, if its weights tell classes.
+    IMAGE need not be in the index. Exits with 1 where nothing was found, and with 2 where an IMAGE cannot be read; the
+    others are answered. With --tag "golden retriever", the pictures that the network takes for one, if its weights tell
+    classes.
     """
-    forms = {_put_json: json_lines, _put_csv: csv_rows, _put_lines: paths and not nul, _put_nul: nul}
+    forms = {put_json: json_lines, put_csv: csv_rows, put_lines: paths and not nul, put_nul: nul}
     chosen = [form for form, wanted in forms.items() if wanted]
     if len(chosen) > 1:
         raise BadInput("only one of --json, --csv, --paths and -0 can be given")
-    if (image is None) == (tag is None):
-        raise BadInput("give either an IMAGE or --tag WORDS")
+    if (not images and files_from is None) == (tag is None):
+        raise BadInput("give either an IMAGE or --tag WORDS", hint="see: retrieval query --help")
     if tag is not None and (auto or exact or views or min_score is not None or include_self or ranking != "auto"):
         raise BadInput("only -k and --offset go with --tag")
     options: dict[str, Any] = {"backbone": backbone, "weights": weights}
@@ -74,33 +86,73 @@ def query(
     spent = Timing()
     spent.add("start", since_start())
     with spent.of("open"):
-        opened = plugins.load("api:Index").open(index, **options)
+        opened = open_index(index, **options)
     with opened:
-        asked = reading.read_stream(sys.stdin.buffer) if image == "-" else image or ""
-        how: dict[str, Any] = {"offset": offset, "min_score": min_score, "include_self": include_self}
-        how |= {"ranking": ranking, "auto": auto, "views": [view.strip() for view in views.split(",") if view]}
         if tag is not None:
-            matches = opened.tagged(tag, k, offset=offset)
+            found, coverage = [Answer(tag, opened.tagged(tag, k, offset=offset))], opened.coverage()
+            unread = 0
         else:
-            matches = opened.with_tags(opened.search(asked, k, **how, exact=exact, judge=True, timing=spent))
-        if exact and tag is None and any(part.form != EXACT for part in opened.info().search):
-            how |= {"ranking": "none", "auto": False}
-            _note_recall(opened.search(asked, k, **how, exact=True), opened.search(asked, k, **how))
-        coverage = opened.coverage()
-    (chosen or [_put_table])[0](matches)
-    _note_coverage(coverage)
+            how: dict[str, Any] = {"offset": offset, "min_score": min_score, "exact": exact, "auto": auto}
+            how |= {"ranking": ranking, "include_self": include_self}
+            how |= {"views": [view.strip() for view in views.split(",") if view]}
+            queries = asked(images or (), files_from, nul=from0)
+            found, coverage = _answered(opened, queries, k, how, spent)
+            unread = len(queries) - len(found)
+    (chosen or [put_tables])[0](found)
+    if found:
+        _note_coverage(coverage)
     if timing:
         spent.add("total", since_start())
         note_timing(spent)
-    if not matches:
-        note(_nothing(coverage, auto=auto))
-        raise typer.Exit(1)
+    _note_nothing(found, coverage, auto=auto)
+    if unread or not any(answer.matches for answer in found):
+        raise typer.Exit(2 if unread else 1)
 
 
-def _nothing(coverage: Coverage, *, auto: bool) -> str:
-    if not coverage.images:
-        return "the index is empty"
-    return "nothing likely found; without --auto, the nearest are shown" if auto else "nothing found"
+def _answered(
+    opened: "Index", queries: Sequence[Asked], k: int, how: dict[str, Any], spent: Timing
+) -> tuple[list[Answer], Coverage]:
+    """Ask, and complain of what could not be read."""
+    pictures = [one.picture for one in queries]
+    answers = opened.answers(pictures, k, **how, judge=True, timing=spent)
+    found = []
+    for one, result in zip(queries, answers.results, strict=True):
+        if isinstance(result, RetrievalError):
+            _complain(one, result)
+        else:
+            found.append(Answer(one.name, opened.with_tags(result)))
+    if how["exact"] and any(part.form != EXACT for part in opened.info().search):
+        plain = how | {"ranking": "none", "auto": False}
+        both = [opened.answers(pictures, k, **plain | {"exact": exact}).results for exact in (True, False)]
+        _note_recall(*both)
+    return found, answers.coverage
+
+
+def _complain(query: Asked, error: RetrievalError) -> None:
+    sentence, hint = refused(query, error)
+    if log.isEnabledFor(logging.DEBUG):
+        show_traceback(error)
+    complain("error", sentence)
+    if hint:
+        complain("hint", hint)
+
+
+def _note_recall(exact: Sequence[Any], plain: Sequence[Any]) -> None:
+    pairs = [pair for pair in zip(exact, plain, strict=True) if not any(isinstance(one, Exception) for one in pair)]
+    right = sum(len({match.id for match in all_} & {match.id for match in some}) for all_, some in pairs)
+    note(f"without --exact the index finds {right} of these {sum(len(all_) for all_, _ in pairs)}")
+
+
+def _note_nothing(found: Sequence[Answer], coverage: Coverage, *, auto: bool) -> None:
+    """Say of which queries nothing was found."""
+    nothing = "nothing likely found; without --auto, the nearest are shown" if auto else "nothing found"
+    without = [answer for answer in found if not answer.matches]
+    if without and not coverage.images:
+        note("the index is empty")
+    elif len(without) == len(found) and without:
+        note(nothing)
+    else:
+        note_each([f"{displayed(answer.query)}: {nothing}" for answer in without])
 
 
 def since_start() -> float:
@@ -113,63 +165,11 @@ def since_start() -> float:
         return 0.0
 
 
-def _note_recall(matches: list[Match], found: list[Match]) -> None:
-    right = len({match.id for match in matches} & {match.id for match in found})
-    note(f"without --exact the index finds {right} of these {len(matches)}")
-
-
 def _note_coverage(coverage: Coverage) -> None:
     files = "1 file" if coverage.unreadable == 1 else f"{coverage.unreadable} files"
     missing = [f"{files} could not be read"] * bool(coverage.unreadable)
     missing += [f"{coverage.offline} of them are offline"] * bool(coverage.offline)
-    if missing:
+    if coverage.updating:
+        note("; ".join([f"an update is running: {coverage.images} pictures so far", *missing]))
+    elif missing:
         note(f"searched {coverage.images} pictures; {' and '.join(missing)}")
-
-
-def _put_table(matches: list[Match]) -> None:
-    ranked = any(match.relevance is not None for match in matches)
-    judged = any(match.probability is not None for match in matches)
-    width = max((len(match.tags[0].name) for match in matches if match.tags), default=0)
-    if matches:
-        tags = f"{'tag':<{width}}  " * bool(width)
-        put("rank   score  " + "relevance  " * ranked + "likely  " * judged + f"{tags}path")
-    likely = True
-    for match in matches:
-        if likely and match.probability is not None and match.probability < LIKELY:
-            likely = False
-            put(f"{'':->6}{' below, no match is likely ':-<48}")
-        columns = f"{match.rank:>4}  {match.score:>6.4f}  "
-        columns += f"{'' if match.relevance is None else format(match.relevance, '.4f'):>9}  " * ranked
-        columns += f"{'' if match.probability is None else format(match.probability, '.0%'):>6}  " * judged
-        columns += f"{match.tags[0].name if match.tags else '':<{width}}  " * bool(width)
-        put(f"{columns}{displayed(match.path)}")
-        for copy in match.copies:
-            put(f"{'':>{len(columns)}}also {displayed(copy)}")
-
-
-def _put_json(matches: list[Match]) -> None:
-    for match in matches:
-        put(json.dumps(match.as_dict()))
-
-
-def _put_csv(matches: list[Match]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    columns = ["rank", "score", "path", "id", "width", "height", "copies"]
-    told = ("relevance", "false_matches", "probability")
-    columns += [name for name in told if any(getattr(match, name) is not None for match in matches)]
-    columns += ["tags"] * any(match.tags for match in matches)
-    writer.writerow(columns)
-    for match in matches:
-        row = match.as_dict()
-        row |= {name: json.dumps(row[name]) for name in ("copies", "tags") if name in row}
-        writer.writerow(row.get(column, "") for column in columns)
-    write(text.getvalue().encode("utf-8", "surrogateescape"))
-
-
-def _put_lines(matches: list[Match]) -> None:
-    write(b"".join(os.fsencode(match.path) + b"\n" for match in matches))
-
-
-def _put_nul(matches: list[Match]) -> None:
-    write(b"".join(os.fsencode(match.path) + b"\0" for match in matches))

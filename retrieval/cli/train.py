@@ -101,13 +101,11 @@ def train(
     if json_lines:
         put(json.dumps(found.as_dict()))
     else:
-        _put(found)
+        _put(found, fresh=recipe.fresh)
 
 
-def _put(found: "Trained") -> None:
-    put(
-        f"{found.queries} queries among pictures that were held out; epoch {found.best_epoch} of {found.epochs} is kept"
-    )
+def _put(found: "Trained", *, fresh: bool) -> None:
+    put(f"{found.queries} queries among pictures that were held out; {_kept(found, fresh=fresh)}")
     rows = [*found.before, found.after]
     width = max(len(one.name) for one in rows)
     put(f"{'':<{width}}     P@1  95 % interval        mAP  95 % interval")
@@ -119,6 +117,14 @@ def _put(found: "Trained") -> None:
         put(f"{one.name:<{width}}  {'   '.join(columns)}")
     put(found.sentence)
     put(f"use it with: retrieval index FOLDER --backbone {displayed(found.path)} --index DIR")
+
+
+def _kept(found: "Trained", *, fresh: bool) -> str:
+    kept = f"epoch {found.best_epoch} of {found.epochs} is kept"
+    if found.best_epoch:
+        return kept
+    beginning = "random numbers" if fresh else "whitening head"
+    return f"{kept}, the {beginning} that training begins with: no later epoch was surely better"
 
 
 @contextmanager

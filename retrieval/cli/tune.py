@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval import plugins
 from retrieval.cli.evaluate import demand_one, truth_of
+from retrieval.cli.index_folder import open_index
 from retrieval.cli.options import (
-    DEFAULT_FOLDER,
     Classes,
     Folder,
     GroundTruth,
@@ -34,7 +33,7 @@ def tune(
     queries: Queries = 1000,
     off: Annotated[bool, typer.Option("--off", help="Rank by score alone again.")] = False,
     json_lines: Json = False,
-    index: Folder = DEFAULT_FOLDER,
+    index: Folder = None,
     weights: Weights = None,
     runtime: Runtime = "auto",
     precision: Precision = "auto",
@@ -50,9 +49,7 @@ def tune(
         raise BadInput("--off needs no ground truth", hint="leave the rest away")
     labelled = folder is not None or ground_truth is not None
     demand_one(folder, ground_truth, None, itself=not labelled)
-    with plugins.load("api:Index").open(
-        index, weights=weights, runtime=runtime, precision=precision, threads=threads
-    ) as opened:
+    with open_index(index, weights=weights, runtime=runtime, precision=precision, threads=threads) as opened:
         from retrieval.ranking import NONE
 
         if off:

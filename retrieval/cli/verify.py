@@ -4,19 +4,19 @@ from typing import Annotated
 
 import typer
 
-from retrieval import plugins
-from retrieval.cli.options import DEFAULT_FOLDER, Folder, Quiet, Verbose
+from retrieval.cli.index_folder import open_index
+from retrieval.cli.options import Folder, Quiet, Verbose
 from retrieval.cli.output import note, put
 
 
 def verify(
     repair: Annotated[bool, typer.Option("--repair", help="Rebuild what can be, forget what cannot.")] = False,
-    index: Folder = DEFAULT_FOLDER,
+    index: Folder = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
     """Read every byte of the index and say what is damaged; exit with 0 where it is whole, 1 where it is not."""
-    with plugins.load("api:Index").open(index) as opened:
+    with open_index(index) as opened:
         result = opened.verify(repair=repair)
     for sentence in result.lost:
         put(f"lost: {sentence}")
