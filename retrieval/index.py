@@ -261,7 +261,8 @@ class Index:
         the image of an id or a match. Where `info` names a search structure, that finds nearly all of them, to the
         recall it tells; `exact` looks at every vector. `ranking` is "none", "expansion" (then the rank follows
         `relevance`, `score` stays the cosine), or "auto" for what `tune` has set, none before that. With `judge`, a
-        match is told its `probability` (see `cutoff`); with `auto` too, and those under 0.5 are left out. With `views`
+        match that is likely related is told its `probability`, 0.5 to 1, and the others None, as it cannot be told (see
+        `cutoff`); with `auto` too, and only likely matches are returned, none where nothing can be told. With `views`
         ("mirror", "multiscale"), the vector of a picture whose bytes are at hand is the mean of its own and of theirs.
         `timing` is told the seconds spent on `read` (and decode), `load` (the network), `encode`, `search` and
         `look up` (paths). Raises `BadInput`, `UnreadableImage`, and what loading the network raises.

@@ -52,6 +52,11 @@ class Options:
     auto: bool = False
     views: Sequence[str] = ()
 
+    @property
+    def judged(self) -> bool:
+        """Whether it is to be told which neighbours are likely."""
+        return self.judge or self.auto
+
     def __post_init__(self) -> None:
         """Take what a caller gave as what it is used as; `BadInput` for what cannot be."""
         take = partial(object.__setattr__, self)
@@ -80,9 +85,9 @@ class Neighbours(NamedTuple):
     relevance: NDArray[np.float32] | None = None
     """What they are ordered by, if it is not the score; NaN behind those that were ranked."""
     false: NDArray[np.float64] | None = None
-    """The false matches to expect, where that was asked for and can be told: see `cutoff`."""
+    """The false matches to expect, where that was asked for; NaN where it cannot be told: see `cutoff`."""
     probability: NDArray[np.float64] | None = None
-    """How likely the match at each rank is related; there where `false` is."""
+    """How likely the match at each rank is related, `LIKELY` or more; NaN where it cannot be told."""
 
     @classmethod
     def of(cls, found: Sequence[tuple[int, float]]) -> "Neighbours":
@@ -111,7 +116,7 @@ def answers(
             asked = [reader.tried(one) for one in some]
         asked = embedded(asked, model.encoder, timing)
         with timing.of("search"):
-            background = derived.background_for(view) if options.judge or options.auto else None
+            background = derived.background_for(view) if options.judged else None
             usable = [one for one in asked if isinstance(one, Asked)]
             found = iter(neighbours(view, usable, k, options, mean, background))
         yield [(one, next(found)) if isinstance(one, Asked) else one for one in asked]
@@ -127,7 +132,8 @@ def neighbours(
 ) -> list[Neighbours]:
     """Return the `k` best of each query that are good enough, without the images that it leaves out.
 
-    They are ranked by expansion, about the `mean` of the corpus, where there is one, and judged by the `background`.
+    They are ranked by expansion, about the `mean` of the corpus, where there is one, and judged by the `background` if
+    that is asked for.
     """
     if not asked:
         return []
@@ -142,35 +148,42 @@ def neighbours(
         near = Neighbours(ids[kept], scores[kept])
         if mean is not None and len(near.ids):
             near = _ranked(view, vector, near, count, mean)
-        if background is not None:
+        if options.judged:
             near = _judged(view, vector, near, near.ids != one.id, background)
         found.append(near.at(_good(near, options)[:k]))
     return found
 
 
 def _good(near: Neighbours, options: Options) -> NDArray[np.int64]:
-    """Return the places of what scores enough, and with `auto` of what is likely, if that can be told."""
+    """Return the places of what scores enough, and with `auto` of what is likely."""
     good = np.ones(len(near.ids), dtype=bool)
     if options.min_score is not None:
         good &= near.scores >= options.min_score
     if options.auto and near.probability is not None:
-        good &= near.probability >= LIKELY
+        good &= ~np.isnan(near.probability)
     return np.flatnonzero(good)
 
 
 def _judged(
-    view: View, vector: NDArray[np.float32], near: Neighbours, others: NDArray[np.bool_], background: Background
+    view: View, vector: NDArray[np.float32], near: Neighbours, others: NDArray[np.bool_], background: Background | None
 ) -> Neighbours:
-    """Return neighbours with what is to be thought of them; those that are not `others` are the query itself.
+    """Return neighbours with what can be told of them, NaN where nothing can; not `others` is the query itself.
 
-    What shows the same picture is no false match. Of a better order than by score, the probability is that of the rank:
-    as many are right among the first, or more.
+    What shows the same picture is certain, also where there is no background. Of a better order than by score, the
+    probability is that of the rank: as many are right among the first, or more.
     """
     false, probability = np.zeros(len(near.ids)), np.ones(len(near.ids))
-    false[others] = background.false_matches(vector, view.snapshot.get(near.ids[others]))
-    false[near.scores >= ranking.COPY] = 0
-    probability[others] = cutoff.probabilities(false[others])
-    return near._replace(false=false, probability=probability)
+    copies = ~others | (near.scores >= ranking.COPY)
+    if background is None:
+        probability[~copies] = 0
+    else:
+        false[others] = background.false_matches(vector, view.snapshot.get(near.ids[others]))
+        false[copies] = 0
+        probability[others] = cutoff.probabilities(false[others])
+        probability[copies] = 1
+    untold = probability < LIKELY
+    false[untold] = probability[untold] = np.nan
+    return near._replace(false=np.minimum(false, view.generation.images), probability=probability)
 
 
 def _ranked(

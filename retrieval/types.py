@@ -117,7 +117,7 @@ class Scored:
 
 
 LIKELY = 0.5
-"""Probability from which a match is a likely one."""
+"""Probability from which a match is a likely one. Below, it cannot be told whether it is related: see `cutoff`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +140,10 @@ class Match:
     relevance: float | None = None
     """What the rank follows, -1 to 1, if it is not the score: see `ranking.relevance`. None behind what was ranked."""
     false_matches: float | None = None
-    """Unrelated pictures of the index that are to be expected to come as near; None where that was not asked for, or
-    the index has too few pictures to tell: see `cutoff`."""
+    """Number of unrelated pictures of the index that are to be expected as near; None as for `probability`."""
     probability: float | None = None
-    """How likely the match at this rank is related, 0 to 1; from 0.5 on it is a likely one. None as for that."""
+    """How likely the match at this rank is related, 0.5 to 1; 1 for a copy. None where that was not asked for or cannot
+    be told: the index has too few pictures, or the match does not stand out from the others (see `cutoff`)."""
     tags: tuple[Tag, ...] = ()
     """What it was found to be, best first; where that was asked for, and the network tells classes."""
 

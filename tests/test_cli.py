@@ -80,7 +80,7 @@ def test_the_table_has_rank_score_path_and_copies(home: Path) -> None:
     result = run("query", home / "photos" / "03.png", "-k", "13", "-i", home / "index")
     rows = lines(result.stdout)
     assert result.returncode == 0
-    assert rows[0] == "rank   score  likely  path"
+    assert rows[0] == "rank   score  path", "of so few pictures, what is likely cannot be told"
     ranks = [row.split()[0] for row in rows[1:] if "also" not in row and "---" not in row]
     assert ranks == [str(rank) for rank in range(1, 13)]
     assert f"also {home}/photos/copy of 07.png" in result.stdout.decode()
@@ -91,19 +91,7 @@ def test_the_table_has_rank_score_path_and_copies(home: Path) -> None:
 def test_json_lines_have_the_documented_keys(home: Path) -> None:
     result = run("query", home / "photos" / "03.png", "-k", "20", "--json", "-i", home / "index")
     rows = [json.loads(line) for line in lines(result.stdout)]
-    keys = [
-        "query",
-        "rank",
-        "score",
-        "path",
-        "id",
-        "width",
-        "height",
-        "copies",
-        "offline",
-        "false_matches",
-        "probability",
-    ]
+    keys = ["query", "rank", "score", "path", "id", "width", "height", "copies", "offline"]
     assert [list(row) for row in rows] == [keys] * 12
     assert [row["rank"] for row in rows] == list(range(1, 13))
     assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
@@ -113,18 +101,52 @@ def test_json_lines_have_the_documented_keys(home: Path) -> None:
     assert os.fsencode(odd) == os.fsencode(home) + b"/photos/odd\n\xff.png"  # surrogate escapes keep the bytes
 
 
-def test_a_line_is_drawn_where_likely_matches_end_and_auto_ends_there(home: Path) -> None:
-    query = ("query", home / "photos" / "03.png", "-k", "20", "-i", home / "index")
-    likely = sum(json.loads(line)["probability"] >= 0.5 for line in lines(run(*query, "--json").stdout))
-    assert 0 < likely < 12
-    rows = [row for row in lines(run(*query).stdout)[1:] if "also" not in row]
-    assert ["---" in row for row in rows] == [number == likely for number in range(13)]
-    found = run(*query, "--auto", "--paths")
-    assert len(lines(found.stdout)) == likely
-    assert found.returncode == (0 if likely else 1)
+@pytest.fixture(scope="module")
+def shades(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `photos`, 40 reds, greens and blues each, and `index`, made by a fake encoder."""
+    folder, chance = tmp_path_factory.mktemp("shades"), np.random.default_rng(0)
+    for number in range(40):
+        for name, shade in (("red", (200, 40, 40)), ("green", (40, 200, 40)), ("blue", (40, 40, 200))):
+            colours = np.clip(chance.normal(shade, 12), 0, 255).astype(int).tolist()
+            put(folder / f"photos/{name}/{number}.png", picture(tuple(colours)))
+    with Index.create(folder / "index", encoder=ColourEncoder()) as index:
+        index.add(folder / "photos")
+    return folder
+
+
+def test_a_line_is_drawn_where_likely_matches_end_and_auto_ends_there(shades: Path) -> None:
+    query = ("query", shades / "photos/red/3.png", "-k", "60", "-i", shades / "index")
+    found = [json.loads(line) for line in lines(run(*query, "--json").stdout)]
+    likely = sum("probability" in row for row in found)
+    assert 20 <= likely < 60
+    assert all(row["probability"] >= 0.5 and "/red/" in row["path"] for row in found[:likely])
+    assert all({"probability", "false_matches"}.isdisjoint(row) for row in found[likely:])
+    header, *rows = lines(run(*query).stdout)
+    assert header == "rank   score  likely  path"
+    assert [" below, the index cannot tell " in row for row in rows] == [number == likely for number in range(61)]
+    assert [row.split()[2].endswith("%") for row in rows] == [number < likely for number in range(61)]
+    auto = run(*query, "--auto", "--paths")
+    assert (len(lines(auto.stdout)), auto.returncode) == (likely, 0)
     none = run(*query, "--auto", "--offset", str(likely))
     assert (none.returncode, none.stdout) == (1, b"")
-    assert "note: nothing likely found; without --auto, the nearest are shown" in lines(none.stderr)
+    what = "note: it cannot be told which matches are likely; without --auto, the nearest are shown"
+    assert lines(none.stderr) == [what]
+
+
+def test_where_nothing_can_be_told_there_is_no_column_and_no_line(shades: Path, home: Path) -> None:
+    """Below what is likely; and where an index has too few pictures, unless one is a copy: that is certain."""
+    beyond = run("query", shades / "photos/red/3.png", "--offset", "50", "-i", shades / "index")
+    few = ("query", home / "photos/03.png", "-i", home / "index")
+    for result in (beyond, run(*few)):
+        header, *rows = lines(result.stdout)
+        assert header == "rank   score  path"
+        assert len(rows) >= 10
+        assert not any("---" in row or "%" in row for row in rows)
+    none = run(*few, "--auto")
+    assert (none.returncode, none.stdout) == (1, b"")
+    what = "it cannot be told which matches are likely: that takes 50 pictures in the index"
+    assert lines(none.stderr)[-1] == f"note: {what}; without --auto, the nearest are shown"
+    assert lines(run(*few, "--auto", "--include-self", "--paths").stdout) == [f"{home}/photos/03.png"]
 
 
 def test_csv_paths_and_nul_hold_the_raw_bytes(home: Path) -> None:

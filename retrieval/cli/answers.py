@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from retrieval.cli.output import put, put_data
-from retrieval.types import LIKELY, Match, displayed
+from retrieval.types import Match, displayed
 
 COLUMNS = ("query", *(item.name for item in fields(Match)))
 """Of a CSV, whatever was found: what is not known is empty."""
@@ -43,9 +43,9 @@ def _put_table(matches: Sequence[Match]) -> None:
         put("rank   score  " + "relevance  " * ranked + "likely  " * judged + f"{tags}path")
     likely = True
     for match in matches:
-        if likely and match.probability is not None and match.probability < LIKELY:
+        if judged and likely and match.probability is None:
             likely = False
-            put(f"{'':->6}{' below, no match is likely ':-<48}")
+            put(f"{'':->6}{' below, the index cannot tell ':-<48}")
         columns = f"{match.rank:>4}  {match.score:>6.4f}  "
         columns += f"{'' if match.relevance is None else format(match.relevance, '.4f'):>9}  " * ranked
         columns += f"{'' if match.probability is None else format(match.probability, '.0%'):>6}  " * judged

@@ -56,7 +56,9 @@ def query(
     views: Annotated[
         str, typer.Option(metavar="A,B", help="Look at IMAGE in more ways: mirror, multiscale, or both.")
     ] = "",
-    auto: Annotated[bool, typer.Option("--auto", help="Only likely matches; exit with 1 where there is none.")] = False,
+    auto: Annotated[
+        bool, typer.Option("--auto", help="Only likely matches; exit with 1 where none can be told.")
+    ] = False,
     index: Folder = None,
     backbone: Backbone = None,
     weights: Weights = None,
@@ -145,7 +147,7 @@ def _note_recall(exact: Sequence[Any], plain: Sequence[Any]) -> None:
 
 def _note_nothing(found: Sequence[Answer], coverage: Coverage, *, auto: bool) -> None:
     """Say of which queries nothing was found."""
-    nothing = "nothing likely found; without --auto, the nearest are shown" if auto else "nothing found"
+    nothing = _cannot_tell(coverage) if auto else "nothing found"
     without = [answer for answer in found if not answer.matches]
     if without and not coverage.images:
         note("the index is empty")
@@ -153,6 +155,13 @@ def _note_nothing(found: Sequence[Answer], coverage: Coverage, *, auto: bool) ->
         note(nothing)
     else:
         note_each([f"{displayed(answer.query)}: {nothing}" for answer in without])
+
+
+def _cannot_tell(coverage: Coverage) -> str:
+    from retrieval.cutoff import FEWEST
+
+    why = f": that takes {FEWEST} pictures in the index" if coverage.images < FEWEST else ""
+    return f"it cannot be told which matches are likely{why}; without --auto, the nearest are shown"
 
 
 def since_start() -> float:
