@@ -5,12 +5,14 @@ No Keras in here: what a backbone is can be said without loading one.
 
 import hashlib
 import json
+import math
 import os
 import re
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
+from retrieval import capacity
 from retrieval.errors import BadInput, UnknownBackbone
 
 DEFAULT = "mobilenet_v2"
@@ -279,8 +281,12 @@ class Backbone:
         if option not in self.options:
             families = [family for family, options in OPTIONS.items() if option in options]
             raise BadInput(f"{self} has no option {option}", hint=f"it belongs to: {', '.join(families)}")
-        if option == "alpha" and value <= 0:
+        if option == "alpha" and not 0 < value < math.inf:
             raise BadInput(f"alpha must be more than 0, not {value:g}")
+        if option == "alpha":  # channels grow with it, and weights with their square
+            capacity.demand(
+                f"{self.name} with alpha {value:g}", self.architecture.bytes * value**2, "take a smaller --alpha"
+            )
         return replace(self, **{option: value})
 
     def pooled(self, pooling: str) -> "Backbone":
@@ -314,11 +320,12 @@ class Backbone:
         return float(self.pooling.removeprefix("gem")) if self.pooling.startswith("gem") else None
 
     def sized(self, input_size: tuple[int, int]) -> "Backbone":
-        """Return the same with another input size; `BadInput` where that is too small."""
+        """Return the same with another input size; `BadInput` where that is too small, or too large for the memory."""
         least = 1 if self.is_model else SMALLEST.get(self.architecture.family, 32)
         height, width = input_size
         if min(input_size) < least:
             raise BadInput(f"{self} takes pictures of at least {least}x{least} pixels, not {height}x{width}")
+        capacity.demand_size(input_size)
         return replace(self, input_size=input_size)
 
     @property

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from retrieval import backbones, forks, metadata, plugins
+from retrieval import backbones, capacity, forks, metadata, plugins
 from retrieval.backbones import DEFAULT, MINI, RANDOM, Backbone
 from retrieval.database import disk_errors
 from retrieval.errors import BadInput, BadWeights, IndexDamaged, ModelMismatch, RetrievalError
@@ -58,6 +58,7 @@ class Model:
         self.row = dict(row)
         self._graph, self._execution = graph, execution
         self.size: tuple[int, int] = (row["height"], row["width"])
+        capacity.demand_size(self.size)
         self._given = weights
         self._after_fork()
         forks.in_child(self._after_fork)
@@ -280,7 +281,11 @@ def store_graph(store: Store, graph: "Graph") -> None:
 
 
 def described(encoder: Encoder, backbone: Backbone | None, weights: str) -> dict[str, Any]:
-    """Return the row of the table `encoders` for a new index; no backbone stands for an encoder of the caller's own."""
+    """Return the row of the table `encoders` for a new index; no backbone stands for an encoder of the caller's own.
+
+    `BadInput` for an encoder that takes pictures which are too large for the memory.
+    """
+    capacity.demand_size(encoder.size)
     return {
         "fingerprint": encoder.fingerprint,
         "backbone": OWN_ENCODER if backbone is None else backbone.as_json(),

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import folders, formats, images, reading
+from retrieval.capacity import together
 from retrieval.errors import ShortMemory, UnreadableImage, reason_of
 from retrieval.runtimes import Encoder
 from retrieval.threads import Item, in_order
@@ -110,17 +111,18 @@ def embed(
         with timing.of("read"):
             return _read(file, root=root, size=size, rule=rule, known=looked_up)
 
-    with closing(in_order(read, files, threads, LOOK_AHEAD * BATCH)) as source:
+    count = together(size, BATCH)
+    with closing(in_order(read, files, threads, LOOK_AHEAD * count)) as source:
         try:
-            while batch := _waited(source, timing):
+            while batch := _waited(source, count, timing):
                 yield _encoded(batch, encoder, known, timing)
         finally:
             over.set()
 
 
-def _waited(source: Iterator[Item], timing: Timing) -> list[Item]:
+def _waited(source: Iterator[Item], count: int, timing: Timing) -> list[Item]:
     with timing.of("wait"):
-        return list(itertools.islice(source, BATCH))
+        return list(itertools.islice(source, count))
 
 
 def _read(
@@ -209,7 +211,8 @@ NO_VECTOR = "the network finds nothing in it (its features are zero or not numbe
 
 
 def vectors_of(encoder: Encoder, pixels: Pixels) -> list[NDArray[np.float32] | None]:
-    """Return the vector of each picture, None for one that has no direction."""
-    vectors: Vectors = encoder.images(pixels)
+    """Return the vector of each picture, None for one that has no direction. Large pictures go through in parts."""
+    step = together((pixels.shape[1], pixels.shape[2]), len(pixels))
+    vectors: Vectors = np.concatenate([encoder.images(pixels[at : at + step]) for at in range(0, len(pixels), step)])
     lengths = np.linalg.norm(vectors, axis=1)
     return [vector if abs(length - 1) < 1e-3 else None for vector, length in zip(vectors, lengths, strict=True)]  # noqa: PLR2004

@@ -16,7 +16,6 @@ FLOORS = [
     {"cache", "colour", "errors", "incomplete", "losses", "patterns", "threads", "types", "writers"},
     {
         "arguments",
-        "backbones",
         "bare",
         "budget",
         "cutoff",
@@ -27,6 +26,8 @@ FLOORS = [
         "ranking",
         "reading",
     },
+    {"capacity"},
+    {"backbones"},
     {"animation", "database", "folders", "opening", "quiet", "recipe", "weights"},
     {"images", "metadata", "migrations", "plugins", "runtimes"},
     {"__init__", "learning", "pipeline", "vectors"},

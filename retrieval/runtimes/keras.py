@@ -21,7 +21,7 @@ from retrieval import forks
 from retrieval.backbones import DEVIATIONS, IMAGENET, MINI, RANDOM, Backbone, Scaling
 from retrieval.errors import BadInput, BadWeights, WeightsNotFound
 from retrieval.quiet import hushed
-from retrieval.runtimes import mini
+from retrieval.runtimes import bombs, mini
 from retrieval.types import DECODE_RULE, Pixels, Vectors
 from retrieval.weights import REINSTALL, SHIPPED, TABLE, cached, cached_table
 
@@ -285,6 +285,7 @@ def _opens(path: Path) -> bool:
 
 def _load(network: Network, backbone: Backbone, path: Path) -> None:
     """Load `path` into `network`; where the file has a classifier on top, all but that."""
+    bombs.check(path)
     try:
         _fill(network, path)
     except Exception as first:  # noqa: BLE001 - Keras and h5py raise of all kinds
@@ -331,6 +332,7 @@ def _randomise(network: Network) -> None:
 def _own_model(path: Path) -> tuple[Network, str]:
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):  # others had ways around safe_mode (CVE-2025-9905)
         raise BadWeights(f"{path} is not a .keras file", hint="write one with: model.save('name.keras')")
+    bombs.check_model(path)
     try:
         model = keras.saving.load_model(path, compile=False)  # safe_mode stays on: a model file must not run code
         taken, given = ([tuple(tensor.shape) for tensor in tensors] for tensors in (model.inputs, model.outputs))

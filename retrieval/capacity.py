@@ -1,0 +1,33 @@
+"""What a network may ask of this machine's memory: refused in a sentence before a runtime is asked and crashes."""
+
+from retrieval import budget
+from retrieval.errors import BadInput
+
+PER_PIXEL = 480
+"""Bytes of memory that a network takes per pixel of its input, about: 12 GB for one picture of 5000x5000 (measured)."""
+UNASKED = 1024 * 1024
+"""Pixels of an input that any machine has room for, so that it is not asked; networks have 600x600 at most."""
+TOGETHER = 32 * 600 * 600
+"""Most pixels that go through a network at once: a full batch for the largest networks' own input size."""
+GB = 1e9
+
+
+def demand_size(size: tuple[int, int]) -> None:
+    """Refuse an input size (height, width) for which a network takes more than half the memory; `BadInput`."""
+    height, width = size
+    if height * width > UNASKED:
+        demand(f"a picture of {height}x{width} pixels", height * width * PER_PIXEL, "take a smaller --input-size")
+
+
+def demand(what: str, needed: float, hint: str) -> None:
+    """Refuse what takes more than half the memory, in bytes; `BadInput`."""
+    memory = budget.memory()
+    if needed > memory // 2:
+        has = f"this machine has {memory / GB:,.1f} GB"
+        raise BadInput(f"{what} would take about {needed / GB:,.1f} GB of memory; {has}", hint=hint)
+
+
+def together(size: tuple[int, int], most: int) -> int:
+    """Return how many pictures of an input size go through a network at once: `most`, or fewer of large ones."""
+    height, width = size
+    return max(1, min(most, TOGETHER // (height * width)))
