@@ -33,6 +33,11 @@ def path_of(value: Any, name: str = "the path") -> bytes:  # noqa: ANN401 - what
     return path
 
 
+def text_path(value: Any, name: str = "the path") -> str:  # noqa: ANN401 - likewise
+    """Return what `path_of` does, as text."""
+    return os.fsdecode(path_of(value, name))
+
+
 def strings(value: Any, name: str) -> tuple[str, ...]:  # noqa: ANN401 - likewise
     """Return several strings; one alone is refused, since its letters would be taken for them."""
     found = several(value, name, "strings")
@@ -91,11 +96,20 @@ def flag(value: Any, name: str) -> bool:  # noqa: ANN401 - likewise
 
 
 def word(value: Any, name: str) -> str:  # noqa: ANN401 - likewise
-    """Return a string that is not empty."""
+    """Return a string that is not empty and can be printed."""
     if not isinstance(value, str):
         raise BadInput(f"{name} must be a string, not {_shown(value)}")
     if not value:
         raise BadInput(f"{name} is empty")
+    if not value.isprintable():
+        raise BadInput(f"{name} has characters that cannot be printed: {displayed(value)[:SHOWN]}")
+    return value
+
+
+def call(value: Any, name: str) -> Any:  # noqa: ANN401 - likewise
+    """Return what can be called, or None."""
+    if value is not None and not callable(value):
+        raise BadInput(f"{name} must be a function, not {_shown(value)}")
     return value
 
 

@@ -129,7 +129,7 @@ class Reader:
                 raise UnreadableImage(f"{displayed(path)} cannot be read: {reason_of(error)}") from error
             return self._image(there[0])
         try:
-            return self._content(data)
+            return self._content(data, path)
         except UnreadableImage as error:
             raise UnreadableImage(f"{displayed(path)} cannot be used: {error}") from error
 
@@ -146,14 +146,15 @@ class Reader:
             raise BadInput(f"no image of the index has the id {id_}")
         return Asked(id_, self.view.vector(id_)[0])
 
-    def _content(self, data: bytes) -> Asked:
+    def _content(self, data: bytes, path: bytes | None = None) -> Asked:
         sha256 = hashlib.sha256(data).digest()
         id_ = image_id(sha256)
         if not self.views and metadata.sha256_of_id(self.view.connection, id_) == sha256:
             return self._image(id_)
-        pixels = images.decode(data, self.size, self.rule).pixels[None]
+        pixels = images.decode(data, self.size, self.rule, path=path).pixels[None]
         if self.views:
-            pixels = self._viewed(Image.fromarray(images.decode(data, self._larger(), self.rule).pixels), pixels)
+            larger = images.decode(data, self._larger(), self.rule, path=path)
+            pixels = self._viewed(Image.fromarray(larger.pixels), pixels)
         return Asked(id_, pixels=pixels)
 
     def _viewed(self, picture: Image.Image, whole: Pixels | None = None) -> Pixels:
@@ -229,7 +230,7 @@ def pixels(picture: str | bytes | os.PathLike[str] | Image.Image | NDArray[np.ui
         return images.decode(picture, size).pixels[None]
     path = path_of(picture, "the path of a picture")
     try:
-        return images.decode(reading.read_regular(path), size).pixels[None]
+        return images.decode(reading.read_regular(path), size, path=path).pixels[None]
     except OSError as error:
         raise UnreadableImage(f"{displayed(path)} cannot be read: {reason_of(error)}") from error
     except UnreadableImage as error:

@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from retrieval import capacity
+from retrieval.arguments import flag, integer, number, text_path, word
 from retrieval.errors import BadInput, UnknownBackbone
 
 DEFAULT = "mobilenet_v2"
@@ -104,6 +105,8 @@ PUBLISHED_ALPHAS = {
 }
 """Family -> alphas for which Keras has weights; a minimalistic MobileNetV3 has them for 1.0 only."""
 
+MOST_ALPHA = 100.0
+"""Times the channels that a MobileNet may have at most: far more than any machine has memory for."""
 MOST_GEM = 10
 """Largest exponent of a generalised mean: it is nearly the maximum by then, and powers overflow beyond."""
 
@@ -263,18 +266,21 @@ class Backbone:
 
         `UnknownBackbone`, or `BadInput` for an option that its family does not have or a size that it cannot take.
         """
+        name = text_path(name, "the backbone")
         if name.endswith(".keras"):
             chosen = cls(MODEL, (224, 224))
         else:
             found = architecture(name)
             chosen = cls(found.name, (found.size, found.size), **OPTIONS.get(found.family, {}))
         if alpha is not None:
-            chosen = chosen.having("alpha", float(alpha))  # a float, for 1 and 1.0 are one fingerprint
+            chosen = chosen.having(
+                "alpha", number(alpha, "alpha", -MOST_ALPHA, MOST_ALPHA)
+            )  # a float, for 1 and 1.0 are one fingerprint
         if minimalistic is not None:
-            chosen = chosen.having("minimalistic", minimalistic)
+            chosen = chosen.having("minimalistic", flag(minimalistic, "minimalistic"))
         if pooling is not None:
-            chosen = chosen.pooled(pooling)
-        return chosen if input_size is None else chosen.sized((input_size, input_size))
+            chosen = chosen.pooled(word(pooling, "pooling"))
+        return chosen if input_size is None else chosen.sized((integer(input_size, "input_size", 1),) * 2)
 
     def having(self, option: str, value: Any) -> "Backbone":  # noqa: ANN401 - each option has a type of its own
         """Return the same with another value of an option; `BadInput` where there is none or it makes no sense."""

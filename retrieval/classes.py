@@ -4,7 +4,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from retrieval import model, plugins
-from retrieval.arguments import integer
+from retrieval.arguments import integer, text_path
 from retrieval.backbones import AUTO
 from retrieval.errors import BadInput
 from retrieval.runtimes import Execution
@@ -41,7 +41,7 @@ class Classifier:
         missing table of classes is too, and `BadWeights` for a file without a head.
         """
         options: dict[str, Any] = {"input_size": input_size, "alpha": alpha, "minimalistic": minimalistic}
-        given = None if weights is None else os.fspath(weights)
+        given = None if weights is None else text_path(weights, "the path of the weights")
         self.backbone, where = choose_classifier(backbone, given, **options)
         self._encoder = model.load(self.backbone, where, Execution.of(runtime, precision, threads))
         table = class_table(where) or plugins.load("keras:class_table")()

@@ -45,7 +45,10 @@ class Variant:
         """Understand `BACKBONE[@PIXELS][+POOLING][:RANKING][/FAISS]`, as in `mobilenet_v2@160+gem`; `BadInput`."""
         found = FORM.fullmatch(text.strip())
         if found is None:
-            raise BadInput(f"{text} is no way to index", hint="as in mobilenet_v2@160+gem:expansion/HNSW32,SQ8")
+            raise BadInput(
+                f"{text.strip() or 'nothing'} is no way to index",
+                hint="as in mobilenet_v2@160+gem:expansion/HNSW32,SQ8",
+            )
         given = found.groupdict()
         size = None if given["size"] is None else int(given["size"])
         if given["ranking"] is not None:

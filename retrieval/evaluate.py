@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
 from retrieval import images, labels, reading
+from retrieval.arguments import call, integer, text_path
 from retrieval.asked import Query
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.index import Index
@@ -171,7 +172,7 @@ class Truth:
 
     def sampled(self, count: int) -> "Truth":
         """Return `count` of the questions, drawn without replacement, always the same; all where there are fewer."""
-        if len(self.questions) <= count:
+        if len(self.questions) <= integer(count, "count", 1):
             return self
         drawn = np.sort(np.random.default_rng(0).choice(len(self.questions), count, replace=False))
         return Truth([self.questions[at] for at in drawn], self.left_out)
@@ -228,6 +229,7 @@ def by_table(index: Index, table: str | os.PathLike[str]) -> Truth:
     A query need not be in the index, what is relevant has to be. Raises `BadInput` for a file that is no such table, or
     of which nothing can be asked.
     """
+    table = text_path(table, "the table")
     home = Path(table).absolute().parent
     pairs, left_out = list(labels.rows(Path(table), ("query", "relevant"), _TABLE)), []
     ids = {name: index.id_of(home / name) for name in {name for pair in pairs for name in pair}}
@@ -240,7 +242,7 @@ def by_table(index: Index, table: str | os.PathLike[str]) -> Truth:
             relevant[Path(os.path.realpath(home / query)) if own is None else own].add(image)
     for path in [query for query in relevant if isinstance(query, Path)]:
         try:
-            images.decode(reading.read_regular(path), (1, 1))
+            images.decode(reading.read_regular(path), (1, 1), path=os.fsencode(path))
         except (OSError, UnreadableImage) as error:
             left_out.append(_unusable(path, error))
             del relevant[path]
@@ -263,6 +265,7 @@ def of_itself(index: Index, folder: str | os.PathLike[str] | None = None, count:
 
     Raises `BadInput` where none of them can be read.
     """
+    count = integer(count, "count", 1)
     ids = np.unique(np.fromiter((image for image, _ in index.images(folder)), dtype=np.int64))
     drawn = np.random.default_rng(0).permutation(ids)[: TRIED * count].tolist()
     places: dict[int, list[Path]] = {image: [] for image in drawn}
@@ -362,6 +365,7 @@ def evaluate(
     What a search structure leaves out of the first 10 and 100 answers, mean average precision counts where it stands
     among all: behind those. Raises what `Index.search` raises.
     """
+    call(progress, "progress")
     answers = _answers(index, truth, exact=exact, ranking=ranking)
     groups: dict[str, list[list[Judged]]] = defaultdict(list)
     pictures: dict[frozenset[int], list[Judged]] = defaultdict(list)

@@ -14,16 +14,18 @@ from datetime import datetime
 from functools import partial
 
 import numpy as np
-import PIL
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, _imaging
 
-from retrieval import animation, bare, budget, formats, incomplete, limits, opening
+from retrieval import animation, bare, budget, incomplete, limits, opening, quirks
 from retrieval.errors import SHORT, ShortMemory, UnreadableImage
 from retrieval.fitting import PLAIN_RULE
 from retrieval.fitting import fit as fit  # noqa: PLC0414 - for those who have pictures already
+from retrieval.formats import Format
 from retrieval.threads import aside
-from retrieval.types import DECODE_RULE
+from retrieval.types import DECODE_RULE, displayed
+
+log = logging.getLogger("retrieval")
 
 # What Pillow and its libtiff remark on a damaged file goes to stderr, where nobody can tell which file was meant; here
 # it ends in a reason, or (corrupt EXIF, a picture over half the limit) it does not matter. All three switches are
@@ -51,7 +53,7 @@ class Decoded:
     """What is to be known of how it was read."""
 
 
-def decode(data: bytes, size: tuple[int, int], rule: int = DECODE_RULE) -> Decoded:
+def decode(data: bytes, size: tuple[int, int], rule: int = DECODE_RULE, *, path: bytes | None = None) -> Decoded:
     """Return the picture in `data`, upright, over white, squashed to `size` (height, width); else `UnreadableImage`.
 
     `rule` is the version of what is done to the pixels. All: more than 8 bits a channel are scaled down; floats, and
@@ -61,34 +63,32 @@ def decode(data: bytes, size: tuple[int, int], rule: int = DECODE_RULE) -> Decod
     `colour`); shows over black what is blank over white; of an animation whose first frame is blank, takes the first
     that is not (see `animation`); of a TIFF, the largest page that shows what the first does (see `tiff`).
 
+    The name in `path`, if there is one, helps where the bytes do not tell the format: see `formats`.
+
     Raises `ShortMemory` where the trouble is no property of the picture.
     """
-    kind = formats.identify(data[: formats.HEAD])
-    if kind is None:
-        raise UnreadableImage("empty file" if not data else "not a picture in a known format")
-    limits.check(data, kind)
-    if kind == "HEIF":
-        formats.register_heif()
-    return aside(partial(_tried, data, _Wanted(kind, size, rule)))
+    form = quirks.format_of(data, path)
+    limits.check(data, form.id)
+    return aside(partial(_tried, data, _Wanted(form, size, rule)))
 
 
 def _tried(data: bytes, wanted: "_Wanted") -> Decoded:
     """Return the picture in `data`; where that fails, without its metadata."""
-    with _reasons(wanted.kind):
+    with _reasons(wanted.form):
         try:
             return _decoded(data, wanted)
         except (UnreadableImage, MemoryError):
             raise
         except Exception:
-            without = bare.bare(data, wanted.kind)  # metadata that nobody can read hinders no picture
+            without = bare.bare(data, wanted.form.id)  # metadata that nobody can read hinders no picture
             if without is None:
                 raise
-            profile = bare.profile_of_png(data) if wanted.kind == "PNG" else None
+            profile = bare.profile_of_png(data) if wanted.form.reader == "PNG" else None
             return _decoded(without, wanted, profile)
 
 
 @contextmanager
-def _reasons(kind: str) -> Iterator[None]:
+def _reasons(form: Format) -> Iterator[None]:
     """Raise what a decoder raises as `UnreadableImage`, with a reason for a person."""
     try:
         yield
@@ -101,7 +101,7 @@ def _reasons(kind: str) -> Iterator[None]:
     except Exception as error:  # decoders that meet a damaged file raise nearly anything
         if "out of memory" in str(error):  # as Pillow says of its decoders
             raise ShortMemory(SHORT) from None
-        raise UnreadableImage(f"damaged {kind}: {_sentence(error)}") from error
+        raise UnreadableImage(_trouble(form.name, error)) from error
 
 
 def _decoded(data: bytes, wanted: "_Wanted", profile: bytes | None = None) -> Decoded:
@@ -118,7 +118,7 @@ def _decoded(data: bytes, wanted: "_Wanted", profile: bytes | None = None) -> De
     with image, budget.shared().room(incomplete.COPIES * opening.cost(image)):
         whole = incomplete.shown(data, lambda some: wanted.opened(some)[0])
         if whole is None:
-            raise UnreadableImage(f"damaged {wanted.kind}: image file is truncated")
+            raise UnreadableImage(_too_short(wanted.form.name))
         return replace(_shown(whole, full, wanted, profile), note=incomplete.NOTE)
 
 
@@ -134,21 +134,24 @@ def _shown(
     pixels = fit(whole, wanted.size, wanted.rule)
     if wanted.rule > PLAIN_RULE:
         pixels = animation.later(image, pixels, wanted.fitted)
-    return Decoded(pixels, width, height, wanted.kind, taken)
+    return Decoded(pixels, width, height, wanted.form.id, taken)
 
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     """How a picture is to be decoded."""
 
-    kind: str
+    form: Format
     size: tuple[int, int]
     rule: int
 
     def opened(self, data: bytes) -> tuple[ImageFile.ImageFile, tuple[int, int] | None]:
         """Open `data`; a JPEG is to be loaded no larger than is needed, and comes with its full width and height."""
-        image = opening.opened(data, self.kind)
-        return image, _reduced(image, self.size) if self.kind == "JPEG" else None
+        image, full = quirks.opened(self.form, data, self.size)
+        if image.format != "JPEG":
+            return image, full
+        reduced = _reduced(image, self.size)
+        return image, full or reduced
 
     def fitted(self, image: Image.Image) -> NDArray[np.uint8]:
         """Return what is loaded, upright, as a network sees it."""
@@ -166,16 +169,28 @@ def _reduced(image: Image.Image, size: tuple[int, int]) -> tuple[int, int]:
     return full
 
 
-def reader() -> str:
-    """Name what decides whether a file can be read, so that a failure is tried again when it changes."""
-    return f"rule {DECODE_RULE}, Pillow {PIL.__version__}, {formats.extras()}"
+def _trouble(kind: str, error: Exception) -> str:
+    """Return what is wrong with a picture, in one of four sentences for a kind, so that files can be counted by them.
 
-
-def _sentence(error: Exception) -> str:
-    """Return what is wrong, without counts and places in brackets: files with the same trouble have the same reason."""
+    What Pillow says of it may hold numbers, places and bytes of the file: that goes to the log alone.
+    """
+    said = str(error).lower()
+    log.debug("a picture was not decoded: %s: %s", type(error).__name__, displayed(said))
+    if isinstance(error, EOFError) or any(word in said for word in _TOO_SHORT):
+        return _too_short(kind)
+    if isinstance(error, NotImplementedError | KeyError) or any(word in said for word in _TOO_RARE):
+        return f"of a kind that is not read: {kind} with a rare feature"
     if isinstance(error, UnidentifiedImageError):
-        return "its header cannot be read"
-    return " ".join(str(error).split()).partition(" (")[0][:200] or type(error).__name__
+        return f"damaged {kind}: its header cannot be read"
+    return f"damaged {kind}: its data cannot be decoded"
+
+
+def _too_short(kind: str) -> str:
+    return f"damaged {kind}: it ends too early"
+
+
+_TOO_SHORT = ("truncated", "incomplete", "not enough", "end of file", "end-of-file", "unexpected end", "eof")
+_TOO_RARE = ("unsupported", "not supported", "unknown", "cannot handle", "not available", "not implemented")
 
 
 _TURNS = {

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import os
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -12,11 +13,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from retrieval import backbones, facts, metadata, model, roots, tags
-from retrieval.arguments import MOST, integer, iterable, path_of
+from retrieval.arguments import MOST, call, flag, integer, iterable, path_of, strings, text_path, word
 from retrieval.errors import BadInput, IndexDamaged, RetrievalError
 from retrieval.model import Model
-from retrieval.runtimes import AUTO, Encoder, Execution
-from retrieval.store import SEARCH, Change, Store, View
+from retrieval.runtimes import AUTO, Encoder, Execution, demand_encoder
+from retrieval.store import SEARCH, Change, Store
 from retrieval.types import Answers, Coverage, Failure, Info, Match, Progress, Report, RootInfo, Timing, displayed
 from retrieval.update import Settings, Update
 from retrieval.vectors import Form
@@ -41,6 +42,16 @@ class Index:
         """Use `Index.open` or `Index.create` instead."""
         self._store, self._execution = store, execution
         self._given = given
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be pickled by the place: whoever loads it opens the index there, with what was given to this one."""
+        given = {name: self._given.get(name) for name in ("encoder", "weights")}
+        try:
+            pickle.dumps(given)
+        except Exception as error:  # what an encoder's own `__reduce__` raises
+            sentence = "an index can be pickled with an encoder of one's own only if that can be"
+            raise BadInput(sentence, hint="open it where it is needed: Index.open(..., encoder=...)") from error
+        return _opened, (type(self), self._store.folder, self._execution, given)
 
     @cached_property
     def _model(self) -> Model:
@@ -79,15 +90,17 @@ class Index:
         Raises `IndexExists`, `UnknownBackbone`, `BadInput`, `WeightsNotFound`, `BadWeights`, and as `add` does.
         """
         execution = Execution.of(runtime, precision, threads)
-        Store.refuse_existing(Path(path))
-        settings = {"float16": float16 or None, SEARCH: Form.given(faiss, recall) or None}
+        folder = Path(text_path(path, "the path of the index"))
+        Store.refuse_existing(folder)
+        settings = {"float16": flag(float16, "float16") or None, SEARCH: Form.given(faiss, recall) or None}
         if encoder is not None:
-            made = Store.create(Path(path), model.described(encoder, None, ""), settings)
+            demand_encoder(encoder)
+            made = Store.create(folder, model.described(encoder, None, ""), settings)
             return cls(made, execution, encoder=encoder)
         options: dict[str, Any] = {"alpha": alpha, "minimalistic": minimalistic, "pooling": pooling}
         chosen, where = choose(backbone, _text(weights), input_size=input_size, **options)
         loaded = model.load(chosen, where, execution)
-        made = Store.create(Path(path), model.described(loaded, loaded.backbone, where), settings)
+        made = Store.create(folder, model.described(loaded, loaded.backbone, where), settings)
         return cls(made, execution, loaded=loaded)
 
     @classmethod
@@ -118,13 +131,18 @@ class Index:
         `UnknownBackbone`, `BadInput`.
         """
         execution = Execution.of(runtime, precision, threads)
-        index = cls(Store(Path(path)), execution, encoder=encoder, weights=_text(weights))
+        if encoder is not None:
+            demand_encoder(encoder)
+        given = Form.given(faiss, recall)
+        index = cls(
+            Store(Path(text_path(path, "the path of the index"))), execution, encoder=encoder, weights=_text(weights)
+        )
         with suppress(IndexDamaged):  # raised again by whatever needs the model; `verify` does not
             network = {"input_size": input_size, "alpha": alpha, "minimalistic": minimalistic, "pooling": pooling}
             index._model.demand(backbone, network)
         try:
-            index._demand(float16=float16)
-            index._store.choose(**Form.given(faiss, recall))
+            index._demand(float16=flag(float16, "float16"))
+            index._store.choose(**given)
         except BaseException:
             index.close()
             raise
@@ -165,14 +183,17 @@ class Index:
         unreadable files again though they have not changed. Work is committed every few seconds, and on an interruption
         too. Raises `BadInput`, `IndexBusy`, `StorageError`, and what loading the network raises.
         """
+        place, patterns = path_of(folder, "the folder"), strings(exclude, "exclude")
+        settings = Settings(patterns, flag(prune, "prune"), flag(retry_failed, "retry_failed"))
+        call(progress, "progress")
         self._model.ready()
         with self._store.writing():
-            spot = roots.claim(self._store, os.fsencode(folder))
+            spot = roots.claim(self._store, place)
             try:
                 report = Update(
                     self._store,
                     spot,
-                    Settings(tuple(exclude), prune, retry_failed),
+                    settings,
                     size=self._model.size,
                     rule=self._model.rule,
                     encoder=partial(self._model.encoder, many=True),
@@ -181,31 +202,14 @@ class Index:
                 ).run()
             except BaseException:
                 with suppress(RetrievalError):  # what went wrong first is what is told
-                    self._remember_model()
+                    model.remember(self._store, self._model)
                 raise
-            self._remember_model()
+            model.remember(self._store, self._model)
             self._store.settle()
             if prune and not spot.below and not os.path.isdir(spot.place):
                 self._store.edit(metadata.delete_root, spot.root)
-            self._tag()
+            tags.catch_up(self._store, self._model.row)
         return report
-
-    def _tag(self) -> None:
-        """Tag what is new, if the weights have a classifier, which nothing else depends on."""
-        try:
-            if tags.behind(self._store):
-                tags.update(self._store, partial(tags.classifier_of, self._model.row))
-        except RetrievalError as error:
-            log.warning("the pictures could not be tagged: %s", error)
-
-    def _remember_model(self) -> None:
-        """Keep what is new about the model: where its weights are, how it was compiled."""
-        with self._store.connection() as connection:
-            known = metadata.encoder(connection, self._model.row["fingerprint"])
-        if self._model.row["weights"] != known["weights"]:
-            self._store.edit(metadata.put_encoder, self._model.row)
-        if self._model.graph is not None:
-            model.store_graph(self._store, self._model.graph)
 
     def remove(self, path: str | os.PathLike[str]) -> Report:
         """Forget the file, folder or root at `path`, which need not exist; the files themselves are left alone.
@@ -213,18 +217,19 @@ class Index:
         A later `add` of its folder finds it again, unless it is excluded. Raises `BadInput` where the index knows
         nothing there, `IndexBusy`, `StorageError`.
         """
+        place = path_of(path)
         with self._store.writing():
             with self._store.connection() as connection:
-                spot = roots.locate(self._store, connection, os.fsencode(path))
+                spot = roots.locate(self._store, connection, place)
                 forget = [] if spot is None else metadata.file_ids_at(connection, spot.root, spot.below)
             if spot is None or (spot.below and not forget):
-                sentence = f"nothing at {displayed(os.fsencode(path))} is in the index"
+                sentence = f"nothing at {displayed(place)} is in the index"
                 raise BadInput(sentence, hint="see the indexed folders with: retrieval info")
             self._store.commit(Change(forget=forget))
             self._store.settle()  # most may be gone, and with them the structure that they were in
             if not spot.below:
                 self._store.edit(metadata.delete_root, spot.root)
-            self._tag()
+            tags.catch_up(self._store, self._model.row)
         return Report(removed=len(forget))
 
     def compact(self) -> None:
@@ -235,7 +240,7 @@ class Index:
         """Read every byte that counts and say what is not as it was written; with `repair`, put right what can be."""
         from retrieval import verify
 
-        return verify.repair(self._store) if repair else verify.verify(self._store)
+        return verify.repair(self._store) if flag(repair, "repair") else verify.verify(self._store)
 
     # -- asking it ------------------------------------------------------------------------------------------------
 
@@ -287,9 +292,11 @@ class Index:
         It takes the same options. In place of the answer to a query that cannot be used stands its `UnreadableImage` or
         `BadInput`.
         """
+        from retrieval import query  # which needs numpy and Pillow, as an update without news does not
+
         self._model.ready()
         with self._store.reading() as view:
-            return list(itertools.chain.from_iterable(self._results(view, queries, k, timing, options)))
+            return query.results(self._store, view, self._model, queries, k, timing, options)
 
     def answers(
         self,
@@ -300,22 +307,12 @@ class Index:
         **options: "Unpack[SearchOptions]",
     ) -> Answers:
         """Return what `search_many` returns, and how much it could draw on: both from one state of the index."""
+        from retrieval import query
+
         self._model.ready()
         with self._store.reading() as view:
-            results = list(itertools.chain.from_iterable(self._results(view, queries, k, timing, options)))
+            results = query.results(self._store, view, self._model, queries, k, timing, options)
             return Answers(results, facts.coverage(self._store, view.connection))
-
-    def _results(
-        self, view: View, queries: "Iterable[Query]", k: int, timing: Timing | None, options: "SearchOptions"
-    ) -> "Iterator[list[list[Match] | Unusable]]":
-        from retrieval import asked, query  # which needs numpy and Pillow, as an update without news does not
-
-        how, k, spent = query.Options(**options), integer(k, "k", 1), Timing() if timing is None else timing
-        several = iterable(queries, "queries", "queries")
-        reader = asked.Reader(self._store, view, self._model.size, self._model.rule, how.views, how.own)
-        for found in query.answers(reader, several, how.offset + k, self._model, how, spent):
-            with spent.of("look up"):
-                yield query.with_matches(reader, found, how.offset)
 
     def tagged(self, words: str, k: int = 10, *, offset: int = 0) -> list[Match]:
         """Return the pictures tagged with a class that has all the `words` in its name, best first, with their tags.
@@ -325,7 +322,7 @@ class Index:
         """
         from retrieval import asked, query
 
-        k, offset = integer(k, "k", 1), integer(offset, "offset", 0)
+        words, k, offset = word(words, "words"), integer(k, "k", 1), integer(offset, "offset", 0)
         with self._store.reading() as view:
             found = tags.search(self._store, words)
             there = (pair for pair in found if metadata.sha256_of_id(view.connection, pair[0]) is not None)
@@ -344,18 +341,13 @@ class Index:
 
         A copy of the query is no neighbour. All are asked of one state of the index. Raises what `search` raises.
         """
-        from retrieval import asked, query
+        from retrieval import query
 
         options, k = query.Options(exact=exact, ranking=ranking), integer(k, "k", 1)
         several = iterable(queries, "queries", "queries")
         self._model.ready()
         with self._store.reading() as view:
-            reader = asked.Reader(self._store, view, self._model.size, self._model.rule, own="content")
-            for found in query.answers(reader, several, k, self._model, options, Timing()):
-                for one in found:
-                    if isinstance(one, RetrievalError):
-                        raise one
-                    yield one[1]
+            yield from query.nearest(self._store, view, self._model, several, k, options)
 
     def matches(self, near: "Neighbours") -> list[Match]:
         """Return what `neighbours` found with the places of the pictures, the best first."""
@@ -372,7 +364,7 @@ class Index:
         from retrieval import derived
 
         with self._store.writing():
-            derived.keep(self._store, ranking, measured)
+            derived.keep(self._store, word(ranking, "ranking"), measured)
 
     # -- facts ----------------------------------------------------------------------------------------------------
 
@@ -411,5 +403,9 @@ class Index:
         return facts.failures(self._store)
 
 
+def _opened(kind: type[Index], folder: Path, execution: Execution, given: dict[str, Any]) -> Index:
+    return kind(Store(folder), execution, **given)
+
+
 def _text(path: str | os.PathLike[str] | None) -> str | None:
-    return None if path is None else os.fsdecode(path_of(path, "the path of the weights"))
+    return None if path is None else text_path(path, "the path of the weights")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retrieval import reading
-from retrieval.arguments import integer
+from retrieval.arguments import call, integer, text_path
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.index import Index
 from retrieval.types import Scored, displayed
@@ -82,13 +82,14 @@ class Verdict:
 
 def read(index: Index, source: str | os.PathLike[str]) -> Labels:
     """Return the labels that `source` gives: a folder, whose subfolders are labels, or a CSV of `path` and `label`."""
+    source = text_path(source, "the source of labels")
     table = os.path.exists(source) and not os.path.isdir(source)
     return by_table(index, source) if table else by_folders(index, source)
 
 
 def classes_of(index: Index, folder: str | os.PathLike[str]) -> dict[str, set[int]]:
     """Return the indexed pictures in each subfolder of `folder`, at any depth; `BadInput` where nothing is indexed."""
-    depth = len(Path(os.path.realpath(folder)).parts)
+    depth = len(Path(os.path.realpath(text_path(folder, "the folder"))).parts)
     classes: dict[str, set[int]] = defaultdict(set)
     for image, path in index.images(folder):
         if len(path.parts) > depth + 1:
@@ -112,6 +113,7 @@ _FOLDER = "a label is a subfolder; or give a CSV with path,label"
 
 def by_table(index: Index, table: str | os.PathLike[str]) -> Labels:
     """Label what a CSV with `path` and `label` names; `BadInput` where it is none, or nothing of it is indexed."""
+    table = text_path(table, "the table")
     home, found, left_out = Path(table).absolute().parent, defaultdict(set), []
     for path, label in rows(Path(table), ("path", "label"), TABLE):
         image = index.id_of(home / path)
@@ -254,6 +256,8 @@ def examine(
 
     Raises `BadInput` where all have one label, and what `classify` raises.
     """
+    k = integer(k, "k", 1, MOST)
+    call(progress, "progress")
     if len(set(labels.of.values())) <= 1:
         raise BadInput("all labelled pictures have one label", hint="there must be two to tell apart")
     images, confusion, doubtful = sorted(labels.of), _empty(labels), []

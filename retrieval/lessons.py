@@ -81,7 +81,7 @@ class Lessons:
     def _decoded(self, row: int, size: tuple[int, int]) -> NDArray[np.uint8]:
         with suppress(OSError, UnreadableImage):  # what was decoded before is nearly as good
             data = reading.read_regular(os.path.join(self.folder, self.paths[row]))
-            return images.decode(data, size).pixels
+            return images.decode(data, size, path=self.paths[row]).pixels
         return images.fit(Image.fromarray(self.stored[self.at[row]]), size)
 
 
@@ -228,7 +228,7 @@ def _read(item: tuple[Found, str | None], *, root: bytes, size: tuple[int, int])
         _, data = contents(root, file.path)
         if data is None:
             return _Read(file, label)
-        return _Read(file, label, hashlib.sha256(data).digest(), images.decode(data, size).pixels)
+        return _Read(file, label, hashlib.sha256(data).digest(), images.decode(data, size, path=file.path).pixels)
     except OSError as error:
         return _Read(file, label, reason=reason_of(error))
     except UnreadableImage as error:

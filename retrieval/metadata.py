@@ -76,7 +76,7 @@ files = _table(  # one row a place
     sql.Column("image", INTEGER, sql.ForeignKey(images.c.id)),  # NULL: no picture, or never read
     sql.Column("offline", INTEGER, nullable=False),  # 1: could not be looked at by the latest run
     sql.Column("reason", sql.Text),  # why it is unreadable
-    sql.Column("reader", sql.Text),  # `images.reader()` that found it unreadable
+    sql.Column("reader", sql.Text),  # `formats.reader()` that found it unreadable; of no picture, `formats.table()`
     sql.UniqueConstraint("root", "path"),
 )
 sql.Index("files_image", files.c.image, files.c.offline)

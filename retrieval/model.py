@@ -10,6 +10,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from retrieval import backbones, capacity, forks, metadata, plugins
+from retrieval.arguments import text_path
 from retrieval.backbones import DEFAULT, MINI, RANDOM, Backbone
 from retrieval.database import disk_errors
 from retrieval.errors import BadInput, BadWeights, IndexDamaged, ModelMismatch, RetrievalError
@@ -85,6 +86,7 @@ class Model:
 
     def demand(self, name: str | None, options: Mapping[str, Any]) -> None:
         """Refuse another backbone than the index's, or other options; None and "auto" stand for what the index has."""
+        name = None if name is None else text_path(name, "the backbone")
         name = None if name is not None and name.lower() == backbones.AUTO else name
         given = {key: value for key, value in options.items() if value is not None}
         if name is None and not given:
@@ -280,6 +282,16 @@ def store_graph(store: Store, graph: "Graph") -> None:
             sweep(store.folder / ENCODER, names, GRACE)
 
 
+def remember(store: Store, used: Model) -> None:
+    """Keep what is new about a model: where its weights are, how it was compiled; within `store.writing()`."""
+    with store.connection() as connection:
+        known = metadata.encoder(connection, used.row["fingerprint"])
+    if used.row["weights"] != known["weights"]:
+        store.edit(metadata.put_encoder, used.row)
+    if used.graph is not None:
+        store_graph(store, used.graph)
+
+
 def described(encoder: Encoder, backbone: Backbone | None, weights: str) -> dict[str, Any]:
     """Return the row of the table `encoders` for a new index; no backbone stands for an encoder of the caller's own.
 
@@ -290,8 +302,8 @@ def described(encoder: Encoder, backbone: Backbone | None, weights: str) -> dict
         "fingerprint": encoder.fingerprint,
         "backbone": OWN_ENCODER if backbone is None else backbone.as_json(),
         "weights": os.fsencode(weights),
-        "dim": encoder.dim,
-        "height": encoder.size[0],
-        "width": encoder.size[1],
+        "dim": int(encoder.dim),
+        "height": int(encoder.size[0]),
+        "width": int(encoder.size[1]),
         "rule": DECODE_RULE,
     }

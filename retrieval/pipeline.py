@@ -16,13 +16,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import folders, formats, images, reading
 from retrieval.capacity import together
-from retrieval.errors import ShortMemory, UnreadableImage, reason_of
+from retrieval.errors import BadInput, ShortMemory, UnreadableImage, reason_of
 from retrieval.runtimes import Encoder
 from retrieval.threads import Item, in_order
 from retrieval.types import Found, Picture, Pixels, Timing, Vectors, image_id
@@ -145,13 +146,13 @@ def _read(
 def contents(root: bytes, path: bytes) -> tuple[os.stat_result, bytes | None]:
     """Return the bytes of a file, and what the system says of it; None for what is no picture, nor is called one.
 
-    Of what is called a picture and is none, the first bytes alone. `OSError` where the system does not give them,
-    `UnreadableImage` for a file that is too large, or not regular any more, and `ShortMemory`.
+    `OSError` where the system does not give them; `UnreadableImage` for a picture of a kind that is not read, for what
+    is called a picture and is none, and for a file that is too large, or not regular any more; `ShortMemory`.
     """
     with reading.opened(os.path.join(root, path)) as (status, file):
         head = file.read(formats.HEAD)
-        if formats.identify(head) is None:  # of a film, the first bytes are enough
-            return status, head if formats.promises_picture(path) else None
+        if formats.announced(head, path) is None:
+            return status, None  # of a film, the first bytes are enough
         return status, reading.whole(file, status, reading.PICTURE)
 
 
@@ -173,7 +174,7 @@ def _decoded(
     if known(sha256):
         return Known(file, image_id(sha256))
     try:
-        decoded = images.decode(data, size, rule)
+        decoded = images.decode(data, size, rule, path=file.path)
     except ShortMemory as error:
         return Failed(file, str(error), unread=True)
     except UnreadableImage as error:
@@ -213,6 +214,22 @@ NO_VECTOR = "the network finds nothing in it (its features are zero or not numbe
 def vectors_of(encoder: Encoder, pixels: Pixels) -> list[NDArray[np.float32] | None]:
     """Return the vector of each picture, None for one that has no direction. Large pictures go through in parts."""
     step = together((pixels.shape[1], pixels.shape[2]), len(pixels))
-    vectors: Vectors = np.concatenate([encoder.images(pixels[at : at + step]) for at in range(0, len(pixels), step)])
-    lengths = np.linalg.norm(vectors, axis=1)
+    parts = [pixels[at : at + step] for at in range(0, len(pixels), step)]
+    vectors = np.concatenate([_checked(encoder.images(part), len(part), encoder.dim) for part in parts])
+    with np.errstate(all="ignore"):
+        lengths = np.linalg.norm(vectors, axis=1)
+    if (lengths[np.isfinite(lengths)] > 1.001).any():  # noqa: PLR2004 - 1, but for rounding
+        longest = lengths[np.isfinite(lengths)].max()
+        raise BadInput(f"the encoder gives vectors of length {longest:.4g}, not 1", hint="divide each by its length")
     return [vector if abs(length - 1) < 1e-3 else None for vector, length in zip(vectors, lengths, strict=True)]  # noqa: PLR2004
+
+
+def _checked(found: Any, count: int, dim: int) -> Vectors:  # noqa: ANN401 - whatever an own encoder gives
+    """Return the rows that an encoder gave, as float32; `BadInput` for what are none."""
+    vectors = np.asarray(found)
+    if vectors.shape != (count, dim) or vectors.dtype.kind != "f":
+        raise BadInput(
+            f"the encoder gives an array {vectors.shape} of {vectors.dtype}, not ({count}, {dim}) of float32",
+            hint="retrieval.runtimes.Encoder says what an encoder gives",
+        )
+    return vectors.astype(np.float32, copy=False)

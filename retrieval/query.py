@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import cutoff, derived, metadata, pipeline, ranking, roots
-from retrieval.arguments import flag, integer, number, strings, word
+from retrieval.arguments import flag, integer, iterable, number, strings, word
 from retrieval.asked import VIEWS, Asked, Own, Query, Reader, Unusable, embedded
 from retrieval.cutoff import Background
-from retrieval.errors import BadInput
+from retrieval.errors import BadInput, UnreadableImage
 from retrieval.metadata import Place
 from retrieval.model import Model
 from retrieval.store import Store, View
@@ -120,6 +120,40 @@ def answers(
             usable = [one for one in asked if isinstance(one, Asked)]
             found = iter(neighbours(view, usable, k, options, mean, background))
         yield [(one, next(found)) if isinstance(one, Asked) else one for one in asked]
+
+
+def results(
+    store: Store,
+    view: View,
+    model: Model,
+    queries: Iterable[Query],
+    k: int,
+    timing: Timing | None,
+    options: SearchOptions,
+) -> list[list[Match] | Unusable]:
+    """Return the matches of each query, or what is wrong with it; `BadInput` for options that make no sense."""
+    how, k, spent = Options(**options), integer(k, "k", 1), Timing() if timing is None else timing
+    if not isinstance(spent, Timing):
+        raise BadInput("timing must be a Timing of retrieval.types")
+    several = iterable(queries, "queries", "queries")
+    reader = Reader(store, view, model.size, model.rule, how.views, how.own)
+    found: list[list[Match] | Unusable] = []
+    for some in answers(reader, several, how.offset + k, model, how, spent):
+        with spent.of("look up"):
+            found += with_matches(reader, some, how.offset)
+    return found
+
+
+def nearest(
+    store: Store, view: View, model: Model, queries: Iterable[Query], k: int, options: Options
+) -> Iterator[Neighbours]:
+    """Yield the `k` best of each query, of which no copy is a neighbour; raise what is wrong with one."""
+    reader = Reader(store, view, model.size, model.rule, own="content")
+    for some in answers(reader, queries, k, model, options, Timing()):
+        for one in some:
+            if isinstance(one, BadInput | UnreadableImage):
+                raise one
+            yield one[1]
 
 
 def neighbours(

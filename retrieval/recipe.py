@@ -3,11 +3,14 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from retrieval.arguments import integer, number, word
 from retrieval.backbones import RANDOM, Backbone
 from retrieval.errors import BadInput
 
 ARCFACE, SUPCON, VICREG = LOSSES = ("arcface", "supcon", "vicreg")
 PICTURES, CLASSES = SPLITS = ("pictures", "classes")
+MOST = 2**31 - 1
+"""Largest of its counts: TensorFlow takes them as 32 bits."""
 EACH = 4
 """Pictures of a class in a balanced batch, as in Hermans et al. 2017 (In defense of the triplet loss), section 4.2."""
 
@@ -48,16 +51,14 @@ class Recipe:
     def check(self) -> None:
         """Raise `BadInput` for what makes no sense."""
         for name, known in (("loss", LOSSES), ("split", SPLITS)):
-            if getattr(self, name) not in known:
+            if word(getattr(self, name), name) not in known:
                 raise BadInput(f"there is no {name} {getattr(self, name)!r}", hint=f"there are: {', '.join(known)}")
         for name, least in (("dim", 1), ("epochs", 1), ("batch", 2 * EACH)):
-            if (value := getattr(self, name)) is not None and value < least:
-                raise BadInput(f"{name} must be at least {least}, not {value}")
-        if not 0 <= self.seed < 2**32:
-            raise BadInput(f"seed must be from 0 to {2**32 - 1}, not {self.seed}")
-        if not 0 <= self.unfreeze <= 1:
-            raise BadInput(f"unfreeze is a share of the layers, 0 to 1, not {self.unfreeze:g}")
-        if not 0 < self.held_out < 1:
+            if (value := getattr(self, name)) is not None:
+                integer(value, name, least, MOST)
+        integer(self.seed, "seed", 0, 2**32 - 1)
+        number(self.unfreeze, "unfreeze, a share of the layers,", 0, 1)
+        if not 0 < number(self.held_out, "what is held out, a share,", 0, 1) < 1:
             raise BadInput(f"what is held out is a share, more than 0 and less than 1, not {self.held_out:g}")
 
     @property

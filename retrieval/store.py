@@ -32,7 +32,7 @@ from retrieval import forks, metadata, migrations, plugins
 from retrieval.database import REPAIR, Database, disk_errors, held, network_file_system
 from retrieval.errors import BadInput, IndexBusy, IndexDamaged, IndexExists, IndexNotFound, IndexTooNew, StorageError
 from retrieval.metadata import FileRow, Generation
-from retrieval.types import Hits, Ids, Picture, Vectors
+from retrieval.types import Hits, Ids, Picture, Vectors, displayed
 from retrieval.vectors import AUTO, FLAT, Form, VectorSnapshot, VectorStore, structured, tiers
 
 DATABASE = "index.db"
@@ -417,4 +417,4 @@ def _has_database(folder: Path) -> bool:
 
 
 def _not_found(folder: Path) -> IndexNotFound:
-    return IndexNotFound(f"there is no index in {folder}", hint="make one with: retrieval index FOLDER")
+    return IndexNotFound(f"there is no index in {displayed(folder)}", hint="make one with: retrieval index FOLDER")

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import sqlalchemy as sql
 
 from retrieval import metadata
 from retrieval.database import REPAIR, Database
-from retrieval.errors import BadInput, IndexBusy, IndexDamaged, StorageError
+from retrieval.errors import BadInput, IndexBusy, IndexDamaged, RetrievalError, StorageError
 from retrieval.store import Store, View
 from retrieval.types import Ids, Tag, Vectors
 from retrieval.weights import TABLE, class_names, class_table
@@ -125,6 +126,15 @@ def update(store: Store, classes: Callable[[], Classifier | None]) -> None:
         for end in ("", "-wal", "-shm"):  # what can be made again is not repaired
             Path(f"{store.folder / DATABASE}{end}").unlink(missing_ok=True)
         _update(store, classes)
+
+
+def catch_up(store: Store, encoder: Mapping[str, Any]) -> None:
+    """Tag what is new, if the weights have a classifier, which nothing else depends on; within `writing`."""
+    try:
+        if behind(store):
+            update(store, partial(classifier_of, encoder))
+    except RetrievalError as error:
+        log.warning("the pictures could not be tagged: %s", error)
 
 
 def _update(store: Store, classes: Callable[[], Classifier | None]) -> None:

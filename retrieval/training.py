@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from retrieval import __version__, compiled, lessons, model, plugins, splits, weights
+from retrieval.arguments import call, flag, text_path
 from retrieval.backbones import RANDOM, Backbone
 from retrieval.checkpoints import LOG, PLOT, RESULT, SETTINGS, Kept, Numbers, Work
 from retrieval.errors import BadWeights, RetrievalError, StorageError, reason_of
@@ -86,8 +87,11 @@ def train(
     what an interrupted run has left, is overwritten. `threads` decode, 0 for one a core. Raises `BadInput`,
     `StorageError`, and what building and loading the backbone raises.
     """
-    run = _Run(Path(folder), Path(out), recipe, table, Execution.of(AUTO, AUTO, threads).workers, progress)
-    resumed = run.work.demand(run.settings, resume=resume, force=force)
+    folder, out = Path(text_path(folder, "the folder")), Path(text_path(out, "the file to write"))
+    table = None if table is None else text_path(table, "the table")
+    recipe.check()
+    run = _Run(folder, out, recipe, table, Execution.of(AUTO, AUTO, threads).workers, call(progress, "progress"))
+    resumed = run.work.demand(run.settings, resume=flag(resume, "resume"), force=flag(force, "force"))
     try:
         return run.whole(resumed=resumed)
     except KeyboardInterrupt:

@@ -185,6 +185,10 @@ class Timing(dict[str, float]):
         super().__init__()
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it be pickled and copied, but for its lock."""
+        return Timing, (), None, None, iter(self.items())
+
     @contextmanager
     def of(self, what: str) -> Iterator[None]:
         """Count what is done inside under `what`."""

@@ -106,9 +106,16 @@ class Update:
     @cached_property
     def reader(self) -> str:
         """What decides whether a file can be read."""
-        from retrieval import images
+        from retrieval import formats
 
-        return images.reader()
+        return formats.reader()
+
+    @cached_property
+    def table(self) -> str:
+        """What decides whether a file is a picture at all."""
+        from retrieval import formats
+
+        return formats.table()
 
     def run(self) -> Report:
         """Do it. What is done is committed every few seconds, and on the way out, whatever happens."""
@@ -158,6 +165,8 @@ class Update:
             return False
         if row.reason is not None and (self.settings.retry_failed or row.reader != self.reader):
             return False
+        if row.reason is None and row.image is None and row.reader != self.table:
+            return False  # what was no picture may be one for a later version
         if row.offline:
             self._put(row._replace(offline=0))
         if row.reason is not None:
@@ -242,7 +251,7 @@ class Update:
                     self._put_file(file, None, reason, reader=self.reader)
             case NoPicture(file):
                 self.counts["changed"] += row is not None and row.image is not None
-                self._put_file(file, None)
+                self._put_file(file, None, reader=self.table)
             case Vanished():
                 if row is not None:
                     self._miss(row)

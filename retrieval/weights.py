@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from retrieval import reading
+from retrieval.arguments import text_path
 from retrieval.backbones import AUTO, DEFAULT, IMAGENET, MINI, OPTIONS, RANDOM, TOP, Backbone
 from retrieval.errors import BadInput, WeightsNotFound
+from retrieval.types import displayed
 
 AT_HAND = ("mobilenet_v2", "mobilenet")
 """What is taken for a new index if its weights are on the machine: the best first, as measured in README."""
@@ -50,9 +52,11 @@ def all_weights(
             raise BadInput("mini knows no ImageNet", hint="leave its weights away, or take another --backbone")
         return [str(given)]
     if given is not None:
-        if not Path(given).is_file():
+        if not os.path.isfile(given):
             kinds = SHIPPED.name if backbone.name == MINI else ".weights.h5, .h5 or .keras file"
-            raise WeightsNotFound(f"there is no file {given}", hint=f"give a {kinds}")
+            shown = displayed(given)
+            what = f"{shown} is a folder" if os.path.isdir(given) else f"there is no file {shown}"
+            raise WeightsNotFound(what, hint=f"give a {kinds}")
         return [str(Path(given).absolute())]
     found = [remembered] if remembered == RANDOM or (remembered and _is_file(remembered)) else []
     if backbone.is_model:
@@ -85,6 +89,7 @@ def choose(
     `AUTO` is what is at hand, of weights that are given what they are of. Raises what `Backbone.choose` and
     `locate_weights` raise, and `BadInput` for options of a backbone that was not named.
     """
+    name = text_path(name, "the backbone")
     if name.lower() == AUTO:
         if given is None:
             if alpha is not None or minimalistic is not None:
@@ -121,6 +126,7 @@ def choose_classifier(
     `AUTO` is the first of `AT_HAND` that has such weights on this machine, and of weights that are given what they are
     of. Raises what `choose` raises, and `WeightsNotFound` where `AUTO` finds none.
     """
+    name = text_path(name, "the backbone")
     if name.lower() != AUTO or given is not None:
         chosen = Backbone.choose(DEFAULT if name.lower() == AUTO else name, **options).topped()
         return chosen, locate_weights(chosen, given, environment=environment)

@@ -289,7 +289,7 @@ def test_the_form_of_structures_is_checked_before_any_work(copy: Path) -> None:
         (("--faiss", "nonsense"), "error: FAISS makes nothing of nonsense for 13 dimensions"),
         (("--faiss", "IVF4000000,SQ8"), "error: IVF4000000,SQ8 needs 4000000 vectors to learn from, there are 1923076"),
         (("--float16",), "error: the index keeps vectors of float32"),
-        (("--recall", "2"), "error: a recall is over 0 and at most 1, not 2.0"),
+        (("--recall", "2"), "error: recall must be a number from 0 to 1, not 2.0"),
     ):
         result = run("index", copy / "photos", "-i", copy / "index", *options)
         assert (result.returncode, lines(result.stderr)[0]) == (2, sentence)

@@ -259,9 +259,9 @@ class TestRefusals:
             ({"dim": 0}, "dim must be at least 1"),
             ({"epochs": 0}, "epochs must be at least 1"),
             ({"batch": 4}, "batch must be at least 8"),
-            ({"unfreeze": 1.5}, "unfreeze is a share"),
+            ({"unfreeze": 1.5}, "unfreeze, a share of the layers, must be a number from 0 to 1"),
             ({"held_out": 1.0}, "held out is a share"),
-            ({"seed": -1}, "seed must be from 0"),
+            ({"seed": -1}, "seed must be at least 0"),
         ],
     )
     def test_settings(self, given: dict[str, object], what: str) -> None:

@@ -242,7 +242,7 @@ def test_a_failure_is_tried_again_when_the_decoder_is_another(
     put(photos / "bad.png", good)  # of the same size and time, as if it had been a later decoder that reads it
     os.utime(photos / "bad.png", ns=(7, 7))
     assert index.add(photos).unreadable == 1
-    monkeypatch.setattr("retrieval.images.reader", lambda: "a later version")
+    monkeypatch.setattr("retrieval.formats.reader", lambda: "a later version")
     assert counts(index.add(photos)) == {"added": 1, "unchanged": 12}
 
 

@@ -1,13 +1,11 @@
 """`retrieval classify`: what pictures show."""
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval import reading
 from retrieval.backbones import AUTO
 from retrieval.cli.index_folder import open_index
 from retrieval.cli.options import (
@@ -24,14 +22,13 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
-from retrieval.cli.output import complain, note_each, put
-from retrieval.errors import BadInput, UnreadableImage
+from retrieval.cli.output import note_each, put
+from retrieval.cli.queries import asked, complain_of
+from retrieval.errors import UnreadableImage
 from retrieval.types import Scored, displayed
 
 if TYPE_CHECKING:
     from retrieval.labels import Verdict
-
-STDIN = "-"
 
 
 def classify(
@@ -84,21 +81,18 @@ def classify(
 
 def _each(images: Sequence[str], told: Callable[[str | bytes], dict[str, Any]], *, json_lines: bool) -> int:
     """Print what is `told` of each picture, and return how many could not be read."""
-    if images.count(STDIN) > 1:
-        raise BadInput("only one picture can come on stdin")
     unread = 0
-    for image in images:
+    for one in asked(images, None, nul=False):
         try:
-            facts = told(reading.read_stream(sys.stdin.buffer) if image == STDIN else image)
+            facts = told(one.picture)
         except UnreadableImage as error:
-            sentence = str(error)
-            complain("error", f"{STDIN}: {sentence}" if image == STDIN else sentence)
+            complain_of(one, error)
             unread += 1
             continue
         if json_lines:
-            put(json.dumps({"path": image} | facts))
+            put(json.dumps({"path": one.name} | facts))
         else:
-            _put_table(image, facts)
+            _put_table(one.name, facts)
     return unread
 
 

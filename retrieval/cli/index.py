@@ -57,7 +57,9 @@ def index(
         str | None,
         typer.Option("--faiss", metavar="FACTORY", help="Form of search structures: auto, flat, or of FAISS."),
     ] = None,
-    recall: Annotated[float | None, typer.Option(metavar="SHARE", help="Of the nearest ten, what they find.")] = None,
+    recall: Annotated[
+        float | None, typer.Option(metavar="SHARE", min=0, max=1, help="Of the nearest ten, what they find.")
+    ] = None,
     float16: Annotated[bool, typer.Option("--float16", help="Make an index of vectors of half the bytes.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where files are unreadable.")] = False,
     runtime: Runtime = "auto",

@@ -7,7 +7,7 @@ import typer
 
 from retrieval.cli.index_folder import open_index
 from retrieval.cli.options import Folder, Json, Quiet, Verbose
-from retrieval.cli.output import put
+from retrieval.cli.output import counted, put
 from retrieval.types import EXACT, Info, SearchForm, displayed
 
 
@@ -42,17 +42,16 @@ def _put_info(facts: Info) -> None:
     put(f"size        {facts.bytes / 1e6:.1f} MB on disk")
     put(f"generation  {facts.generation}, the number of the latest change")
     put(f"offline     {facts.offline}" + (" images, which cannot be looked at now" if facts.offline else ""))
-    put(f"unreadable  {facts.failures}" + (" files; list them with: --failures" if facts.failures else ""))
+    put("unreadable  " + (f"{counted(facts.failures, 'file')}; see which with: --failures" if facts.failures else "0"))
     for root in facts.roots:
         put(f"folder      {displayed(root.path)}: {root.images}" + ("" if root.reachable else "  (not there now)"))
 
 
 def _vectors(facts: Info) -> str:
     """Return how many are stored, and why that may be more than there are images."""
-    removed = facts.vectors - facts.images
-    if removed <= 0:
+    if facts.vectors <= facts.images:
         return str(facts.vectors)
-    return f"{facts.vectors}, of which {removed} are of removed images; give back their space with: retrieval compact"
+    return f"{facts.vectors}, more than images, as some were removed; give back their space with: retrieval compact"
 
 
 def _ranking(name: str, by: str = "", plain: float = 0, ranked: float = 0, **_: object) -> str:

@@ -90,7 +90,7 @@ def open_streams() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     sys.stderr = _text(_Remarks(own, "w"), like=sys.stderr)
     handler = logging.StreamHandler()
-    handler.setFormatter(_Notes("note: %(message)s"))
+    handler.setFormatter(Notes("note: %(message)s"))
     log.addHandler(handler)
     log.propagate = False
 
@@ -133,18 +133,25 @@ def put_data(records: Iterable[bytes], end: bytes) -> None:
 # -- notes and complaints -----------------------------------------------------------------------------------------
 
 
-class _Notes(logging.Formatter):
+class Notes(logging.Formatter):
     """A note is one printable line; with -v, a traceback may follow."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the line."""
         return displayed(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802 - likewise
+        """Return the traceback, each of its lines printable."""
         return _lines(super().formatException(ei))
 
 
 def _lines(text: str) -> str:
     return "\n".join(map(displayed, text.split("\n")))
+
+
+def counted(number: int, what: str) -> str:
+    """Return `1 file`, `2 files`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def note(text: str) -> None:

@@ -1,5 +1,6 @@
 """What a person asks about: pictures that are named, listed in a file, or come on stdin; and advice where it fails."""
 
+import logging
 import os
 import re
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from retrieval import reading
+from retrieval.cli.output import complain, log, show_traceback
 from retrieval.errors import BadInput, RetrievalError, UnreadableImage, reason_of
 from retrieval.types import displayed
 
@@ -66,7 +68,7 @@ def _table(source: str) -> bytes:
     return reading.read_regular(source, reading.TABLE)
 
 
-def refused(query: Asked, error: RetrievalError) -> tuple[str, str]:
+def _refused(query: Asked, error: RetrievalError) -> tuple[str, str]:
     """Return why a query has no answer, and what may help."""
     name = query.name
     shown = displayed(name)
@@ -81,3 +83,13 @@ def refused(query: Asked, error: RetrievalError) -> tuple[str, str]:
     if WORD.fullmatch(name) and not os.path.lexists(name):
         return f"there is no file {shown}", f"to find pictures by what they show: retrieval query --tag '{shown}'"
     return str(error), error.hint
+
+
+def complain_of(query: Asked, error: RetrievalError) -> None:
+    """Say why a query has no answer, and what may help."""
+    sentence, hint = _refused(query, error)
+    if log.isEnabledFor(logging.DEBUG):
+        show_traceback(error)
+    complain("error", sentence)
+    if hint:
+        complain("hint", hint)

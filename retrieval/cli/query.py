@@ -1,6 +1,5 @@
 """`retrieval query`: the pictures most similar to others."""
 
-import logging
 import os
 import time
 from collections.abc import Sequence
@@ -23,8 +22,8 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
-from retrieval.cli.output import complain, log, note, note_each, note_timing, show_traceback
-from retrieval.cli.queries import Asked, asked, refused
+from retrieval.cli.output import counted, note, note_each, note_timing
+from retrieval.cli.queries import Asked, asked, complain_of
 from retrieval.errors import BadInput, RetrievalError
 from retrieval.types import EXACT, Coverage, Timing, displayed
 
@@ -120,7 +119,7 @@ def _answered(
     found = []
     for one, result in zip(queries, answers.results, strict=True):
         if isinstance(result, RetrievalError):
-            _complain(one, result)
+            complain_of(one, result)
         else:
             found.append(Answer(one.name, opened.with_tags(result)))
     if how["exact"] and any(part.form != EXACT for part in opened.info().search):
@@ -128,15 +127,6 @@ def _answered(
         both = [opened.answers(pictures, k, **plain | {"exact": exact}).results for exact in (True, False)]
         _note_recall(*both)
     return found, answers.coverage
-
-
-def _complain(query: Asked, error: RetrievalError) -> None:
-    sentence, hint = refused(query, error)
-    if log.isEnabledFor(logging.DEBUG):
-        show_traceback(error)
-    complain("error", sentence)
-    if hint:
-        complain("hint", hint)
 
 
 def _note_recall(exact: Sequence[Any], plain: Sequence[Any]) -> None:
@@ -175,8 +165,7 @@ def since_start() -> float:
 
 
 def _note_coverage(coverage: Coverage) -> None:
-    files = "1 file" if coverage.unreadable == 1 else f"{coverage.unreadable} files"
-    missing = [f"{files} could not be read"] * bool(coverage.unreadable)
+    missing = [f"{counted(coverage.unreadable, 'file')} could not be read"] * bool(coverage.unreadable)
     missing += [f"{coverage.offline} of them are offline"] * bool(coverage.offline)
     if coverage.updating:
         note("; ".join([f"an update is running: {coverage.images} pictures so far", *missing]))

@@ -1,6 +1,6 @@
 """What a run over a folder did, in words: its counts, what could not be read, what is away."""
 
-from retrieval.cli.output import note, put, talkative
+from retrieval.cli.output import counted, note, put, talkative
 from retrieval.types import Report
 
 MOST_REASONS = 5
@@ -23,10 +23,10 @@ def _remarks(report: Report) -> list[str]:
         said.append(f"{sum(count for _, count in reasons[MOST_REASONS:])} unreadable for other reasons")
     before = report.unreadable - sum(report.reasons.values())
     if before > 0:
-        files = "1 file is" if before == 1 else f"{before} files are"
-        said.append(f"{files} unreadable as before; see which with: retrieval info --failures")
+        said.append(f"{counted(before, 'file')} unreadable as before; see which with: retrieval info --failures")
     elif reasons:
         said.append("see which with: retrieval info --failures")
     if report.offline:
-        said.append(f"{report.offline} pictures cannot be found or reached and stay in the index; --prune forgets them")
+        away = counted(report.offline, "picture")
+        said.append(f"{away} cannot be found or reached and stay in the index; --prune forgets them")
     return said

@@ -22,7 +22,7 @@ from retrieval.cli.options import (
 )
 from retrieval.cli.output import bar, put
 from retrieval.errors import BadInput
-from retrieval.recipe import LOSSES, SPLITS, Recipe
+from retrieval.recipe import EACH, LOSSES, SPLITS, Recipe
 from retrieval.types import displayed
 from retrieval.weights import choose
 
@@ -45,19 +45,24 @@ def train(
     loss: Annotated[
         str | None, typer.Option(metavar="|".join(LOSSES), help="What to learn by; vicreg needs no labels.")
     ] = None,
-    dim: Annotated[int | None, typer.Option(metavar="N", help="Length of the vectors; 256, or what there is.")] = None,
+    dim: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Length of the vectors; 256, or what there is.")
+    ] = None,
     epochs: Annotated[
-        int | None, typer.Option(metavar="N", help="Passes over the pictures, at most; 20, or 60.")
+        int | None, typer.Option(metavar="N", min=1, help="Passes over the pictures, at most; 20, or 60.")
     ] = None,
     unfreeze: Annotated[
-        float | None, typer.Option(metavar="SHARE", help="Of the layers, from the top, that learn: 0 to 1.")
+        float | None,
+        typer.Option(metavar="SHARE", min=0, max=1, help="Of the layers, from the top, that learn."),
     ] = None,
     split: Annotated[
         str | None, typer.Option(metavar="|".join(SPLITS), help="Hold out pictures of all classes, or whole classes.")
     ] = None,
-    held_out: Annotated[float | None, typer.Option(metavar="SHARE", help="How much of them; 0.2.")] = None,
-    batch: Annotated[int | None, typer.Option(metavar="N", help="Pictures a step; 64.")] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Another draw of all that is random.")] = None,
+    held_out: Annotated[
+        float | None, typer.Option(metavar="SHARE", min=0, max=1, help="How much of them; 0.2.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(metavar="N", min=2 * EACH, help="Pictures a step; 64.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", min=0, help="Another draw of all that is random.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a training was stopped.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
     json_lines: Json = False,

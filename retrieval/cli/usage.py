@@ -39,6 +39,8 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Option -> what it is called by others, or guessed at."""
 DUPLICATES = frozenset({"dedup", "dedupe", "duplicates", "dupes", "dups"})
+MOST = 2**32 - 1
+"""No option counts further; the seed of a training goes so far."""
 NUMBERS = {"int": "a whole number", "float": "a number"}
 
 
@@ -58,6 +60,8 @@ class Command(TyperCommand):
             value = ctx.params.get(parameter.name)
             if isinstance(value, float) and value - value != 0:  # infinite, or not a number
                 raise BadInput(f"{_name(parameter, args)} must be {_wanted(parameter)}, not {value:g}")
+            if isinstance(value, int) and value > MOST:
+                raise BadInput(f"{_name(parameter, args)} must be at most {MOST}, not {value}")
         return list(rest)
 
 

@@ -6,7 +6,7 @@ import typer
 
 from retrieval.cli.index_folder import open_index
 from retrieval.cli.options import Folder, Quiet, Verbose
-from retrieval.cli.output import note, put
+from retrieval.cli.output import counted, note, put
 
 
 def verify(
@@ -23,7 +23,7 @@ def verify(
     for sentence in result.damage:
         put(f"damaged: {sentence}")
     if result.orphans:
-        note(f"{result.orphans} files belong to no commit; a later run sweeps them away")
+        note(f"{counted(result.orphans, 'file')} of no commit, merged or left over; a later run deletes them")
     if not result.whole:
         if not repair:
             note("put right what can be with: retrieval verify --repair")

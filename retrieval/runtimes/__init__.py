@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Protocol
 
+from retrieval.arguments import integer, word
 from retrieval.errors import BadInput
 from retrieval.types import Pixels, Vectors
 
@@ -44,6 +45,28 @@ class Encoder(Protocol):
 AUTO = "auto"
 RUNTIMES = (AUTO, "openvino", "keras")
 PRECISIONS = (AUTO, "f32", "bf16", "f16")
+MOST_THREADS = 4096
+"""More than any machine has cores."""
+MOST_DIM = 2**20
+"""Most numbers of a vector: Keras' networks give up to 4096."""
+MOST_SIDE = 2**14
+"""Most pixels of a side of what an encoder sees."""
+
+
+def demand_encoder(encoder: Encoder) -> None:
+    """Raise `BadInput` for an encoder of the caller's own that is not what `Encoder` says."""
+    hint = "retrieval.runtimes.Encoder says what an encoder has"
+    for name in ("dim", "size", "fingerprint", "images"):
+        if not hasattr(encoder, name):
+            raise BadInput(f"the encoder has no {name}", hint=hint)
+    integer(encoder.dim, "the encoder's dim", 1, MOST_DIM)
+    word(encoder.fingerprint, "the encoder's fingerprint")
+    if not isinstance(encoder.size, tuple | list) or len(encoder.size) != 2:  # noqa: PLR2004 - height, width
+        raise BadInput(f"the encoder's size must be (height, width), not {str(encoder.size)[:60]}", hint=hint)
+    for side in encoder.size:
+        integer(side, "each side of the encoder's size", 1, MOST_SIDE)
+    if not callable(encoder.images):
+        raise BadInput("the encoder's images must be a method", hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +83,10 @@ class Execution:
     @classmethod
     def of(cls, runtime: str, precision: str, threads: int) -> "Execution":
         """Return these settings; `BadInput` for what is none."""
+        threads = integer(threads, "threads", 0, MOST_THREADS)
         for name, given, known in (("runtime", runtime, RUNTIMES), ("precision", precision, PRECISIONS)):
-            if given not in known:
+            if word(given, name) not in known:
                 raise BadInput(f"there is no {name} {given!r}", hint=f"there are: {', '.join(known)}")
-        if threads < 0:
-            raise BadInput(f"threads must not be negative, as {threads} is")
         if runtime == "keras" and precision != AUTO:
             raise BadInput("a precision can be chosen for OpenVINO only", hint="leave out --runtime or --precision")
         return cls(runtime, precision, threads)

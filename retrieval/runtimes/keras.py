@@ -341,6 +341,12 @@ def _own_model(path: Path) -> tuple[Network, str]:
             f"{path} cannot be loaded as a Keras model: {_sentence(error)}",
             hint="a model holds no code of its own: no Lambda layer, no class that Keras does not know",
         ) from error
+    if isinstance(getattr(model, "input", None), dict):
+        names = ", ".join(map(str, model.input))
+        raise BadWeights(
+            f"{path} takes its input by name, as a dict with {names}",
+            hint="a model of your own takes the pictures themselves: keras.Input((height, width, 3))",
+        )
     if not (len(taken) == len(given) == 1 and _is_picture(taken[0]) and _is_vector(given[0])):
         raise BadWeights(
             f"{path} does not take one RGB picture and give one vector: it takes {taken} and gives {given}"

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any, Protocol, Self
 
 from retrieval import plugins
+from retrieval.arguments import number, word
 from retrieval.errors import BadInput
 from retrieval.types import EXACT, Hits, Ids, SearchForm, Vectors
 
@@ -41,7 +42,10 @@ class Form:
     @staticmethod
     def given(factory: str | None, recall: float | None) -> dict[str, Any]:
         """Return what of a form was given; `BadInput` for a recall that is none."""
-        if recall is not None and not 0 < recall <= 1:
+        if factory is not None:
+            factory = word(factory, "faiss")
+        recall = None if recall is None else number(recall, "recall", 0, 1)
+        if recall == 0:
             raise BadInput(f"a recall is over 0 and at most 1, not {recall}")
         return {name: value for name, value in (("factory", factory), ("recall", recall)) if value is not None}
 

@@ -1,0 +1,106 @@
+"""Which index a command uses, and when one is made."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from retrieval import Index
+from tests.commands import called, lines
+from tests.fakes import ColourEncoder, colour, picture, put
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """A folder with `index_data` of `photos`, made by a fake encoder, and `photos/deep/1.png`."""
+    put(tmp_path / "photos" / "deep" / "1.png", picture(colour(1)))
+    put(tmp_path / "photos" / "2.png", picture(colour(2)))
+    with Index.create(tmp_path / "index_data", encoder=ColourEncoder()) as index:
+        index.add(tmp_path / "photos")
+    return tmp_path
+
+
+def test_the_index_of_a_folder_above_is_used_and_named(library: Path) -> None:
+    deep = library / "photos" / "deep"
+    for arguments in (("info",), ("query", "1.png"), ("verify",), ("index",), ("compact",)):
+        told = called(*arguments, cwd=deep)
+        assert told.returncode == 0, told.stderr
+        assert "note: using the index in ../../index_data" in lines(told.stderr)
+    assert b"using" not in called("info", cwd=library).stderr
+    assert b"using" not in called("info", "--index", "../../index_data", cwd=deep).stderr
+
+
+def test_a_folder_that_the_index_above_knows_is_updated_there(library: Path) -> None:
+    told = called("index", ".", cwd=library / "photos" / "deep")
+    assert (told.returncode, told.stdout) == (0, b"1 unchanged\n")
+    assert not (library / "photos" / "deep" / "index_data").exists()
+
+
+def test_a_folder_that_the_index_above_does_not_know_comes_not_into_it(library: Path) -> None:
+    """Nothing is added to an index that was not named; a wrong option keeps a network from being loaded here."""
+    put(library / "work" / "new" / "3.png", picture(colour(3)))
+    told = called("index", "new", "--backbone", "nonsense", cwd=library / "work")
+    note, complaint, _ = lines(told.stderr)
+    assert note == "note: the index in ../index_data does not know new; to add to that one: --index ../index_data"
+    assert complaint == "error: there is no backbone named 'nonsense'"
+    assert b"photos/deep" not in called("info", cwd=library).stdout
+
+
+def test_the_places_that_were_looked_at_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for arguments in (("info",), ("query", "x/1.png"), ("index",), ("remove", "x"), ("labels", "x"), ("tune",)):
+        complaint, hint = lines(called(*arguments, cwd=tmp_path / "a" / "b").stderr)
+        assert complaint.startswith(f"error: there is no index here: no index_data in {tmp_path}/a/b, {tmp_path}/a, ")
+        assert complaint.endswith(", /")
+        assert hint.index("--index") < hint.index("RETRIEVAL_INDEX") < hint.index("make one")
+
+
+def test_an_index_that_is_named_is_not_looked_for_elsewhere(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    complaint, hint = lines(called("info", "-i", "other", cwd=library).stderr)
+    assert complaint == "error: there is no index in other"
+    assert "--index other" in hint
+    monkeypatch.setenv("RETRIEVAL_INDEX", os.fspath(library / "other"))
+    complaint, _ = lines(called("info", cwd=library).stderr)
+    assert complaint == f"error: there is no index in {library}/other, which RETRIEVAL_INDEX names"
+    monkeypatch.setenv("RETRIEVAL_INDEX", "")  # as good as unset
+    assert called("info", cwd=library).returncode == 0
+
+
+def test_an_index_of_another_user_is_used_only_where_it_is_named(
+    library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = (library / "index_data").stat().st_uid
+    if not owner:
+        os.chown(library / "index_data", 4711, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: 4712)
+    told = called("info", cwd=library / "photos")
+    assert lines(told.stderr)[0].startswith("error: there is no index here")
+
+
+@pytest.mark.parametrize("files", [[], ["notes.txt"], [".hidden.png"], ["index_data/README.md"]])
+def test_a_folder_without_pictures_makes_no_index(tmp_path: Path, files: list[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in files:
+        put(tmp_path / "empty" / name, b"words")
+    before = sorted(os.walk(tmp_path))
+    told = called("index", "empty", cwd=tmp_path)
+    assert (told.returncode, told.stdout) == (1, b"")
+    assert lines(told.stderr) == ["note: no pictures were found in empty; no index was made"]
+    assert sorted(os.walk(tmp_path)) == before
+
+
+def test_an_index_that_is_there_survives_a_folder_without_pictures(library: Path) -> None:
+    (library / "empty").mkdir()
+    called("index", "empty", cwd=library)
+    assert lines(called("index", cwd=library).stdout)[-1].endswith("2 unchanged")
+
+
+def test_several_folders_are_told_apart(library: Path) -> None:
+    put(library / "others" / "torn.png", picture((1, 1, 1))[:40])
+    put(library / "others" / "3.png", picture((2, 1, 1))[:40])
+    with Index.open(library / "index_data", encoder=ColourEncoder()) as index:
+        index.add(library / "others")
+    told = called("index", cwd=library)
+    assert lines(told.stdout) == [f"{library}/others: 2 unreadable", f"{library}/photos: 2 unchanged"]
+    note = f"note: {library}/others: 2 files unreadable as before; see which with: retrieval info --failures"
+    assert lines(told.stderr) == [note]
