@@ -85,6 +85,8 @@ class ModelMismatch(RetrievalError, ValueError):
 
 SHORT = "there was too little memory to read it"
 """What `ShortMemory` says of a file; never a number, so that such files have one reason."""
+UNFORESEEN = "an error that was not foreseen; -v says which when the file is read again with --retry-failed"
+"""The reason of a failure that none of the others describes."""
 
 
 def reason_of(error: OSError) -> str:

@@ -4,7 +4,7 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from retrieval.types import Found, Unlisted
 
 IGNORE_FILE = ".retrievalignore"
 """Patterns in the syntax of .gitignore, valid from its folder downwards."""
+_IGNORE_NAME = os.fsencode(IGNORE_FILE)
 PATTERNS = 2**18
 """Most bytes of such a file, 256 KiB: each pattern is held against each path."""
 
@@ -24,14 +25,21 @@ RUBBISH = frozenset(
 """Folders that systems, NAS boxes and archivers leave behind; names with a leading dot are skipped as well."""
 
 
-def find(root: bytes, below: bytes = b"", exclude: Sequence[str] = (), skip: bytes = b"") -> Iterator[Found | Unlisted]:
+def find(
+    root: bytes,
+    below: bytes = b"",
+    exclude: Sequence[str] = (),
+    skip: bytes = b"",
+    mounts: set[bytes] | None = None,
+) -> Iterator[Found | Unlisted]:
     """Yield the regular files of `root`, in byte order of their paths relative to it.
 
     `below` (empty, or a subfolder that ends in `/`) restricts that to the files under it. Links to files are followed,
-    links to folders are not, so there are no loops. Hidden and rubbish names, the absolute folder `skip`, and what
-    `exclude` or a `.retrievalignore` names are left out; `exclude` has the last word, then the innermost file. A folder
-    or file that the system will not show is yielded as `Unlisted`; one that vanishes meanwhile is not. Holds one
-    folder's names in memory at a time, and those of its parents. `BadInput` for an `exclude` that is no pattern.
+    links to folders are not, so there are no loops; a link to nothing is passed over. Hidden and rubbish names, the
+    absolute folder `skip`, and what `exclude` or a `.retrievalignore` names are left out; `exclude` has the last word,
+    then the innermost file. A folder or file that the system will not show is yielded as `Unlisted`; one that vanishes
+    meanwhile is not. Holds one folder's names in memory at a time, and those of its parents. Adds to `mounts` the
+    folders, ending in `/`, on which another device is mounted. `BadInput` for an `exclude` that is no pattern.
     """
     if not os.path.isdir(root):
         yield Unlisted(b"", "the folder cannot be reached")
@@ -41,7 +49,8 @@ def find(root: bytes, below: bytes = b"", exclude: Sequence[str] = (), skip: byt
     except OSError as error:
         yield Unlisted(below, reason_of(error))
         return
-    pending = [] if rules is None else [_Folder(root, below, rules)]
+    mounts = set() if mounts is None else mounts
+    pending = [] if rules is None else [_Folder(root, below, rules, _device(os.path.join(root, below, b"..")), mounts)]
     while pending:
         folder = pending[-1]
         yield from folder.files()
@@ -50,28 +59,43 @@ def find(root: bytes, below: bytes = b"", exclude: Sequence[str] = (), skip: byt
             continue
         path = folder.path + folder.names.pop()
         if os.path.join(root, path[:-1]) != skip and not folder.rules.exclude(path):
-            pending.append(_Folder(root, path, folder.rules))
+            pending.append(_Folder(root, path, folder.rules, folder.device, mounts))
 
 
 class _Folder:
     """Names of one folder still to visit, last first; those of folders end in `/`, so the walk goes in byte order."""
 
-    def __init__(self, root: bytes, path: bytes, rules: "_Rules") -> None:
+    def __init__(self, root: bytes, path: bytes, rules: "_Rules", outer: int | None, mounts: set[bytes]) -> None:
         self.path = path
         self.place = os.path.join(root, path)
+        self.device = outer
         self.error: str | None = None
         self.names: list[bytes] = []
         self.rules = rules
         try:
             with os.scandir(self.place) as entries:
-                shown = (entry for entry in entries if not hidden(entry.name))
-                self.names = [e.name + b"/" if e.is_dir(follow_symlinks=False) else e.name for e in shown]
-            self.names.sort(reverse=True)
-            self.rules = rules.extended(root, path)
+                has_patterns = self._list(entries)
+            self.device = os.stat(self.place).st_dev
+            if outer is not None and self.device != outer:
+                mounts.add(path)
+            if has_patterns:
+                self.rules = rules.extended(root, path)
         except OSError as error:
             self.names = []
             if not (path and isinstance(error, FileNotFoundError | NotADirectoryError)):  # vanished: nothing to say
                 self.error = reason_of(error)
+
+    def _list(self, entries: "Iterator[os.DirEntry[bytes]]") -> bool:
+        """Take the names that are not hidden; tell whether a file of patterns is among the others."""
+        names, has_patterns = self.names, False
+        for entry in entries:
+            name = entry.name
+            if not hidden(name):
+                names.append(name + b"/" if entry.is_dir(follow_symlinks=False) else name)
+            elif name == _IGNORE_NAME:
+                has_patterns = True
+        names.sort(reverse=True)
+        return has_patterns
 
     def files(self) -> Iterator[Found | Unlisted]:
         """Yield the files up to the next subfolder, which is the last of `names` then."""
@@ -92,9 +116,36 @@ def _seen(place: bytes, path: bytes) -> Found | Unlisted | None:
     try:
         status = os.stat(place)
     except OSError as error:
-        harmless = error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
-        return None if harmless else Unlisted(path, reason_of(error))
-    return Found(path, status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+        return None if error.errno in {errno.ENOENT, errno.ENOTDIR} else Unlisted(path, reason_of(error))
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return Found(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _device(folder: bytes) -> int | None:
+    """Return the device that `folder` is on, None where there is no telling."""
+    try:
+        return os.stat(folder).st_dev
+    except OSError:
+        return None
+
+
+def identity(folder: bytes) -> str | None:
+    """Return what tells `folder` from a copy of it, None where it is not there."""
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    return f"{status.st_dev}:{status.st_ino}"
+
+
+def is_bare(folder: bytes) -> bool:
+    """Tell whether nothing is in `folder`, or nothing of it can be seen."""
+    try:
+        with os.scandir(folder) as entries:
+            return next(iter(entries), None) is None
+    except OSError:
+        return True
 
 
 @dataclass(frozen=True)
@@ -108,13 +159,17 @@ class _Rules:
 
     def extended(self, root: bytes, folder: bytes) -> "_Rules":
         """Return them with those that a file in `folder` adds, before the last; OSError where it cannot be read."""
-        path = os.path.join(root, folder, os.fsencode(IGNORE_FILE))
-        if not os.path.isfile(path):  # a FIFO would never end, nor /dev/zero
-            return self
+        path = os.path.join(root, folder, _IGNORE_NAME)
         try:
+            if not stat.S_ISREG(os.stat(path).st_mode):  # a FIFO would never end, nor /dev/zero
+                return self
             text = reading.read_regular(path, PATTERNS).decode("utf-8-sig", "surrogateescape")
         except UnreadableImage as error:
-            raise OSError(errno.EFBIG, str(error)) from error
+            raise OSError(errno.EFBIG, f"its {IGNORE_FILE} cannot be read: {error}") from error
+        except OSError as error:
+            if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}:
+                return self
+            raise OSError(error.errno, f"its {IGNORE_FILE} cannot be read: {reason_of(error)}") from error
         return _Rules((*self.sources[:-1], (folder, _patterns(io.StringIO(text, newline=None))), self.sources[-1]))
 
     def exclude(self, path: bytes) -> bool:
@@ -135,6 +190,17 @@ def _rules_above(root: bytes, below: bytes, exclude: Sequence[str]) -> _Rules | 
         if hidden(name) or rules.exclude(folder):
             return None
     return rules
+
+
+def leaves_out(exclude: Sequence[str]) -> Callable[[bytes], bool]:
+    """Return what tells whether `exclude` leaves out a path or a folder above it; `BadInput` for what is no pattern."""
+    rules = _Rules(((b"", _patterns(exclude, strict=True)),))
+
+    def is_left_out(path: bytes) -> bool:
+        ends = [place + 1 for place, byte in enumerate(path) if byte == ord("/")]
+        return any(rules.exclude(path[:end]) for end in (*ends, len(path)))
+
+    return is_left_out if rules else lambda _: False
 
 
 def _patterns(lines: Iterable[str], *, strict: bool = False) -> tuple[patterns.Pattern, ...]:

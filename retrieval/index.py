@@ -12,13 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from retrieval import backbones, facts, metadata, model, roots, tags
+from retrieval import backbones, facts, metadata, model, root_table, roots, tags
 from retrieval.arguments import MOST, call, flag, integer, iterable, path_of, strings, text_path, word
 from retrieval.errors import BadInput, IndexDamaged, RetrievalError
 from retrieval.model import Model
 from retrieval.runtimes import AUTO, Encoder, Execution, demand_encoder
 from retrieval.store import SEARCH, Change, Store
-from retrieval.types import Answers, Coverage, Failure, Info, Match, Progress, Report, RootInfo, Timing, displayed
+from retrieval.types import Answers, Coverage, Failure, Info, Match, Progress, Report, RootInfo, Timing
 from retrieval.update import Settings, Update
 from retrieval.vectors import Form
 from retrieval.weights import choose
@@ -171,24 +171,29 @@ class Index:
         folder: str | os.PathLike[str],
         *,
         exclude: Iterable[str] = (),
+        no_exclude: Iterable[str] = (),
         prune: bool = False,
         retry_failed: bool = False,
+        rehash: bool = False,
         progress: Callable[[Progress], None] | None = None,
     ) -> Report:
         """Bring the index up to date with all pictures below `folder`, and say what that meant.
 
-        Unchanged files are recognised by size and time and not opened; others by their SHA-256. A folder below one that
-        is indexed already is updated alone. `exclude` has patterns in the syntax of .gitignore, from the root
-        downwards; `prune` forgets what vanished even if it is most of a root or the root itself; `retry_failed` reads
-        unreadable files again though they have not changed. Work is committed every few seconds, and on an interruption
-        too. Raises `BadInput`, `IndexBusy`, `StorageError`, and what loading the network raises.
+        Unchanged files are recognised by size and times and not opened; others by their SHA-256. A folder below one
+        that is indexed already is updated alone. `exclude` has patterns in the syntax of .gitignore, from `folder`
+        downwards: pictures that they name are forgotten and stay so at later runs, until `no_exclude` takes the pattern
+        back. `prune` forgets what vanished even if it is most of a root or the root itself; `retry_failed` reads
+        unreadable files again though they have not changed, `rehash` reads every file again. Work is committed every
+        few seconds, and on an interruption too. Raises `BadInput`, `IndexBusy`, `StorageError`, and what loading the
+        network raises.
         """
-        place, patterns = path_of(folder, "the folder"), strings(exclude, "exclude")
-        settings = Settings(patterns, flag(prune, "prune"), flag(retry_failed, "retry_failed"))
+        place = path_of(folder, "the folder")
+        more, less = strings(exclude, "exclude"), strings(no_exclude, "no_exclude")
+        settings = Settings(flag(prune, "prune"), flag(retry_failed, "retry_failed"), flag(rehash, "rehash"))
         call(progress, "progress")
         self._model.ready()
         with self._store.writing():
-            spot = roots.claim(self._store, place)
+            spot = roots.claim(self._store, place, more, less)
             try:
                 report = Update(
                     self._store,
@@ -207,7 +212,7 @@ class Index:
             model.remember(self._store, self._model)
             self._store.settle()
             if prune and not spot.below and not os.path.isdir(spot.place):
-                self._store.edit(metadata.delete_root, spot.root)
+                self._store.edit(root_table.delete_root, spot.root)
             tags.catch_up(self._store, self._model.row)
         return report
 
@@ -219,18 +224,13 @@ class Index:
         """
         place = path_of(path)
         with self._store.writing():
-            with self._store.connection() as connection:
-                spot = roots.locate(self._store, connection, place)
-                forget = [] if spot is None else metadata.file_ids_at(connection, spot.root, spot.below)
-            if spot is None or (spot.below and not forget):
-                sentence = f"nothing at {displayed(place)} is in the index"
-                raise BadInput(sentence, hint="see the indexed folders with: retrieval info")
-            self._store.commit(Change(forget=forget))
+            spot, forget = roots.known_at(self._store, place)
+            self._store.commit(Change(forget=[*forget]))
             self._store.settle()  # most may be gone, and with them the structure that they were in
             if not spot.below:
-                self._store.edit(metadata.delete_root, spot.root)
+                self._store.edit(root_table.delete_root, spot.root)
             tags.catch_up(self._store, self._model.row)
-        return Report(removed=len(forget))
+        return Report(removed=sum(image is not None for image in forget.values()))
 
     def compact(self) -> None:
         """Give back the space of removed pictures and of superseded states. Raises `IndexBusy`, `StorageError`."""
@@ -399,7 +399,7 @@ class Index:
             return asked.known(self._store, view, path_of(path))
 
     def failures(self) -> Iterator[Failure]:
-        """Yield the files that could not be read, in byte order of their paths, with the reasons."""
+        """Yield the files and folders that could not be looked at, read or decoded, in byte order of their paths."""
         return facts.failures(self._store)
 
 

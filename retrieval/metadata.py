@@ -65,6 +65,9 @@ roots = _table(  # one row an indexed folder
     sql.Column("id", INTEGER, primary_key=True),
     sql.Column("path", BYTES, nullable=False, unique=True),  # absolute
     sql.Column("beside", BYTES),  # from the folder that holds the index, where the root is below that
+    sql.Column("exclude", sql.Text),  # patterns of what is left out, in JSON
+    sql.Column("mounts", BYTES),  # folders in it that were mount points, with a NUL between them
+    sql.Column("identity", sql.Text),  # device and inode of the folder at its latest whole update
 )
 files = _table(  # one row a place
     "files",
@@ -76,7 +79,9 @@ files = _table(  # one row a place
     sql.Column("image", INTEGER, sql.ForeignKey(images.c.id)),  # NULL: no picture, or never read
     sql.Column("offline", INTEGER, nullable=False),  # 1: could not be looked at by the latest run
     sql.Column("reason", sql.Text),  # why it is unreadable
-    sql.Column("reader", sql.Text),  # `formats.reader()` that found it unreadable; of no picture, `formats.table()`
+    sql.Column("reader", sql.Text),  # `formats.reader()` that found it unreadable, "" where the system did not give its
+    # bytes; of no picture, `formats.table()`
+    sql.Column("ctime_ns", INTEGER),  # NULL: not known
     sql.UniqueConstraint("root", "path"),
 )
 sql.Index("files_image", files.c.image, files.c.offline)
@@ -100,16 +105,8 @@ class FileRow(NamedTuple):  # of which a run over a folder makes one for each fi
     offline: int = 0
     reason: str | None = None
     reader: str | None = None
+    ctime_ns: int | None = None
     id: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Root:
-    """An indexed folder."""
-
-    id: int
-    path: bytes
-    beside: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +147,6 @@ def _sound(
 _NEWEST = sql.select(generations).order_by(generations.c.number.desc()).limit(1)
 _SEGMENTS = sql.select(segments).where(segments.c.generation == sql.bindparam("one")).order_by(segments.c.position)
 _SHA256 = sql.select(images.c.sha256).where(images.c.id == sql.bindparam("one"))
-_ROOTS = sql.select(roots)
 _SETTING = sql.select(settings).where(settings.c.name == sql.bindparam("one"))
 _PLACES = sql.select(images, files).where(
     files.c.image == images.c.id, images.c.id.in_(sql.text("SELECT value FROM json_each(:some)"))
@@ -221,42 +217,7 @@ def put_setting(connection: sql.Connection, name: str, value: Any) -> None:  # n
         connection.execute(sql.insert(settings), signed(settings, row))
 
 
-# -- roots and files ----------------------------------------------------------------------------------------------
-
-
-def all_roots(connection: sql.Connection) -> list[Root]:
-    """Return the roots in byte order of their paths."""
-    return sorted((Root(*row[:-1]) for row in _sound(connection, roots, _ROOTS)), key=lambda root: root.path)
-
-
-def put_root(connection: sql.Connection, path: bytes, beside: bytes | None, id_: int | None = None) -> int:
-    """Insert a root, or give root `id_` another place; return its id."""
-    row = signed(roots, {"path": path, "beside": beside})
-    if id_ is not None:
-        connection.execute(sql.update(roots).where(roots.c.id == id_), row)
-        return id_
-    return int(connection.execute(sql.insert(roots).returning(roots.c.id), row).scalar_one())
-
-
-def delete_root(connection: sql.Connection, id_: int) -> None:
-    """Forget a root that has no files."""
-    connection.execute(sql.delete(roots).where(roots.c.id == id_))
-
-
-def put_root_over(connection: sql.Connection, path: bytes, beside: bytes | None, inner: Mapping[int, bytes]) -> int:
-    """Insert a root that takes over the roots `inner`, id -> its folder below `path`; return its id."""
-    made = put_root(connection, path, beside)
-    for root, prefix in inner.items():
-        absorb_root(connection, root, made, prefix)
-    return made
-
-
-def absorb_root(connection: sql.Connection, inner: int, outer: int, prefix: bytes) -> None:
-    """Make the files of root `inner` files of `outer`, below its folder `prefix`, and forget `inner`."""
-    while rows := files_below(connection, inner, b"", None, limit=PART):
-        delete_files(connection, [row.id for row in rows if row.id is not None])
-        put_files(connection, [row._replace(root=outer, path=prefix + row.path) for row in rows])
-    delete_root(connection, inner)
+# -- files ----------------------------------------------------------------------------------------------------------
 
 
 def _file_rows(connection: sql.Connection, chosen: sql.Select[Any], **values: object) -> Iterator[FileRow]:
@@ -289,16 +250,22 @@ def images_below(connection: sql.Connection, root: int, folder: bytes) -> Iterat
     return ((row.image, row.path) for row in _file_rows(connection, chosen) if row.image is not None)
 
 
-def count_below(connection: sql.Connection, root: int, folder: bytes = b"") -> int:
-    """Return how many places of images are known in `root` below `folder`."""
+def count_below(connection: sql.Connection, root: int, folder: bytes = b"", *, offline: bool = True) -> int:
+    """Return how many places of images are known in `root` below `folder`, with those that are `offline` or without."""
     chosen = sql.select(sql.func.count()).select_from(files).where(_below(root, folder), files.c.image.is_not(None))
-    return connection.scalar(chosen) or 0
+    return connection.scalar(chosen if offline else chosen.where(files.c.offline == 0)) or 0
 
 
-def file_ids_at(connection: sql.Connection, root: int, path: bytes) -> list[int]:
-    """Return the ids of the file at `path` of `root` and of those below it; "" stands for the root."""
+def any_offline(connection: sql.Connection, root: int, folder: bytes) -> bool:
+    """Tell whether a place in `root` below `folder` is offline."""
+    chosen = sql.select(files.c.id).where(_below(root, folder), files.c.offline == 1).limit(1)
+    return connection.scalar(chosen) is not None
+
+
+def files_at(connection: sql.Connection, root: int, path: bytes) -> list[tuple[int, int | None]]:
+    """Return id and image of the file at `path` of `root` and of those below it; "" stands for the root."""
     chosen = _below(root, path) | _below(root, path + b"/") if path else _below(root, path)
-    return list(connection.scalars(sql.select(files.c.id).where(chosen)))
+    return [(row.id, row.image) for row in connection.execute(sql.select(files.c.id, files.c.image).where(chosen))]
 
 
 def image_at(connection: sql.Connection, root: int, path: bytes) -> int | None:
@@ -400,14 +367,13 @@ def places(connection: sql.Connection, ids: Sequence[int], among: Iterable[int])
 
 
 def unreadable_files(connection: sql.Connection) -> Iterator[FileRow]:
-    """Yield the files that could not be read, in byte order of root and path."""
-    for root in all_roots(connection):
-        chosen = sql.select(files).where(files.c.root == root.id, files.c.reason.is_not(None))
-        yield from _file_rows(connection, chosen.order_by(files.c.path))
+    """Yield the files and folders that could not be read, in byte order of root and path; a folder's ends in `/`."""
+    chosen = sql.select(files).where(files.c.root == roots.c.id, files.c.reason.is_not(None))
+    return _file_rows(connection, chosen.order_by(roots.c.path, files.c.path))
 
 
 def count_unreadable(connection: sql.Connection) -> int:
-    """Return how many files could not be read."""
+    """Return how many files and folders could not be read."""
     return connection.scalar(sql.select(sql.func.count()).select_from(files).where(files.c.reason.is_not(None))) or 0
 
 

@@ -34,13 +34,26 @@ CREATE INDEX files_offline ON files (image) WHERE offline = 1;
 _FORMAT_2 = """
 CREATE TABLE settings (name TEXT NOT NULL, value TEXT NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (name));
 """
-
-
 _FORMAT_3 = """
 CREATE TABLE encoders (fingerprint TEXT NOT NULL, backbone TEXT NOT NULL, weights BLOB NOT NULL, dim INTEGER NOT
     NULL, height INTEGER NOT NULL, width INTEGER NOT NULL, rule INTEGER NOT NULL, digest BLOB NOT NULL,
     PRIMARY KEY (fingerprint));
 """
+_FORMAT_4_ROOTS = """
+CREATE TABLE roots (id INTEGER NOT NULL, path BLOB NOT NULL, beside BLOB, exclude TEXT, mounts BLOB, identity TEXT,
+    digest BLOB NOT NULL, PRIMARY KEY (id), UNIQUE (path));
+"""
+_FORMAT_4_FILES = """
+CREATE TABLE files (id INTEGER NOT NULL, root INTEGER NOT NULL, path BLOB NOT NULL, size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL, image INTEGER, offline INTEGER NOT NULL, reason TEXT, reader TEXT, ctime_ns INTEGER,
+    digest BLOB NOT NULL, PRIMARY KEY (id), UNIQUE (root, path), FOREIGN KEY(root) REFERENCES roots (id), FOREIGN
+    KEY(image) REFERENCES images (id));
+CREATE INDEX files_image ON files (image, offline);
+CREATE INDEX files_unreadable ON files (root, path) WHERE reason IS NOT NULL;
+CREATE INDEX files_offline ON files (image) WHERE offline = 1;
+"""
+PART = 10_000
+"""Rows that are written at a time."""
 
 
 def _execute(connection: sql.Connection, *, statements: str) -> None:
@@ -48,28 +61,50 @@ def _execute(connection: sql.Connection, *, statements: str) -> None:
         connection.exec_driver_sql(statement)
 
 
-def _widen(connection: sql.Connection, *, table: str, statement: str, values: tuple[Any, ...]) -> None:
-    """Make `table` anew by `statement`, which has more columns before the digest, and give them these `values`.
+def _widen(connection: sql.Connection, *, table: str, statements: str, values: tuple[Any, ...]) -> None:
+    """Make `table` anew by `statements`, with more columns before the digest, and give its rows these `values` there.
 
     A row that is not what was written keeps its digest, and so stays one that is not.
     """
-    rows = [tuple(row) for row in connection.exec_driver_sql(f"SELECT * FROM {table}")]  # noqa: S608 - a name of ours
+    made, *indexes = statements.split(";")[:-1]
+    connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
+    connection.exec_driver_sql(f"CREATE TEMP TABLE before AS SELECT * FROM {table}")  # noqa: S608 - a name of ours
+    connection.exec_driver_sql(f"DROP TABLE {table}")
+    connection.exec_driver_sql(made)
     names = [row[1] for row in connection.exec_driver_sql(f"PRAGMA table_info({table})")]
     first = int("id" in names)  # which is under no digest
-    connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
-    connection.exec_driver_sql(f"DROP TABLE {table}")
-    _execute(connection, statements=statement)
-    for *columns, digest in rows:
-        new = (*columns, *values)
-        signed = digest_of(new[first:]) if digest == digest_of(tuple(columns[first:])) else digest
-        places = ", ".join("?" * (len(new) + 1))
-        connection.exec_driver_sql(f"INSERT INTO {table} VALUES ({places})", (*new, signed))  # noqa: S608 - likewise
+    insert = f"INSERT INTO {table} VALUES ({', '.join('?' * len(names))})"  # noqa: S608 - likewise
+    for some in connection.exec_driver_sql("SELECT * FROM temp.before").partitions(PART):
+        connection.exec_driver_sql(insert, [_widened(tuple(row), values, first) for row in some])
+    connection.exec_driver_sql("DROP TABLE temp.before")
+    for statement in indexes:
+        connection.exec_driver_sql(statement)
+
+
+def _widened(row: tuple[Any, ...], values: tuple[Any, ...], first: int) -> tuple[Any, ...]:
+    *columns, digest = row
+    new = (*columns, *values)
+    if digest == digest_of(tuple(columns[first:])):
+        return (*new, digest_of(new[first:]))
+    return (*map(_storable, new), digest)
+
+
+def _storable(value: Any) -> Any:  # noqa: ANN401 - what SQLite stores
+    """Return `value`; as bytes where it is text that a flipped bit made invalid, which SQLite does not take."""
+    is_garbled = isinstance(value, str) and any(0xDC80 <= ord(character) <= 0xDCFF for character in value)  # noqa: PLR2004
+    return value.encode("utf-8", "surrogateescape") if is_garbled else value
+
+
+def _to_format_4(connection: sql.Connection) -> None:
+    _widen(connection, table="roots", statements=_FORMAT_4_ROOTS, values=(None, None, None))
+    _widen(connection, table="files", statements=_FORMAT_4_FILES, values=(None,))
 
 
 STEPS: list[Callable[[sql.Connection], None]] = [
     partial(_execute, statements=_FORMAT_1),
     partial(_execute, statements=_FORMAT_2),
-    partial(_widen, table="encoders", statement=_FORMAT_3, values=(2,)),  # what every index was made with until then
+    partial(_widen, table="encoders", statements=_FORMAT_3, values=(2,)),  # what every index was made with until then
+    _to_format_4,
 ]
 """Step i takes a database from format i to i + 1; a new index goes through all of them."""
 

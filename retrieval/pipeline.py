@@ -10,12 +10,14 @@ pixels at the network's size are held, and of those at most `LOOK_AHEAD` batches
 
 import hashlib
 import itertools
+import logging
 import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,10 +25,12 @@ from numpy.typing import NDArray
 
 from retrieval import folders, formats, images, reading
 from retrieval.capacity import together
-from retrieval.errors import BadInput, ShortMemory, UnreadableImage, reason_of
+from retrieval.errors import SHORT, UNFORESEEN, BadInput, RetrievalError, ShortMemory, UnreadableImage, reason_of
 from retrieval.runtimes import Encoder
 from retrieval.threads import Item, in_order
-from retrieval.types import Found, Picture, Pixels, Timing, Vectors, image_id
+from retrieval.types import Found, Picture, Pixels, Timing, Vectors, displayed, image_id
+
+log = logging.getLogger("retrieval")
 
 BATCH = 32
 LOOK_AHEAD = 2
@@ -110,7 +114,7 @@ def embed(
 
     def read(file: Found) -> Outcome | _Decoded:
         with timing.of("read"):
-            return _read(file, root=root, size=size, rule=rule, known=looked_up)
+            return _or_failed(file, partial(_read, file, root=root, size=size, rule=rule, known=looked_up))
 
     count = together(size, BATCH)
     with closing(in_order(read, files, threads, LOOK_AHEAD * count)) as source:
@@ -126,6 +130,25 @@ def _waited(source: Iterator[Item], count: int, timing: Timing) -> list[Item]:
         return list(itertools.islice(source, count))
 
 
+def _or_failed(file: Found, read: Callable[[], "Outcome | _Decoded"]) -> "Outcome | _Decoded":
+    """Return `read()`; whatever goes wrong with one file is a failure of that file and stops no run."""
+    try:
+        return read()
+    except (RetrievalError, CancelledError):  # of the index, such as a database that cannot be asked; of the run
+        raise
+    except Exception as error:  # noqa: BLE001 - what nobody foresaw
+        return _failed(file, error)
+
+
+def _failed(file: Found, error: Exception) -> "Failed":
+    if isinstance(error, MemoryError):
+        return Failed(file, SHORT, unread=True)
+    if isinstance(error, OSError) and error.errno is not None:  # the system is busy, or a drive is away
+        return Failed(file, reason_of(error), unread=True)
+    log.debug("%s: %s", displayed(file.path), UNFORESEEN, exc_info=error)
+    return Failed(file, UNFORESEEN)
+
+
 def _read(
     file: Found, *, root: bytes, size: tuple[int, int], rule: int, known: Callable[[bytes], bool]
 ) -> Outcome | _Decoded:
@@ -139,7 +162,8 @@ def _read(
         return Failed(file, str(error), unread=True)
     except UnreadableImage as error:
         return Failed(file, str(error))
-    file = Found(file.path, status.st_size, status.st_mtime_ns)  # of what was read, not of what the scan saw
+    # Of what was read, not of what the scan saw.
+    file = Found(file.path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     return NoPicture(file) if data is None else _decoded(file, data, size, rule, known)
 
 
@@ -188,20 +212,22 @@ def _encoded(
     """Replace what is decoded in `batch` by what is embedded; no content goes through the network twice."""
     decoded = {item.picture.sha256: item.pixels for item in batch if isinstance(item, _Decoded)}
     fresh = {sha256: pixels for sha256, pixels in decoded.items() if not known(sha256)}
-    vectors: dict[bytes, NDArray[np.float32] | None] = {}
+    vectors: dict[bytes, _Vector] = {}
     if fresh:
         with timing.of("load"):
             ready = encoder()
         with timing.of("encode"):
-            vectors = dict(zip(fresh, vectors_of(ready, np.stack(list(fresh.values()))), strict=True))
+            vectors = dict(zip(fresh, _vectors(ready, np.stack(list(fresh.values()))), strict=True))
     return [_outcome(item, vectors) if isinstance(item, _Decoded) else item for item in batch]
 
 
-def _outcome(item: _Decoded, vectors: dict[bytes, NDArray[np.float32] | None]) -> Outcome:
+def _outcome(item: _Decoded, vectors: "dict[bytes, _Vector]") -> Outcome:
     """Return what became of `item`, taking its vector out of `vectors`: what comes again is known by then."""
     if item.picture.sha256 not in vectors:
         return Known(item.file, item.picture.id)
     vector = vectors[item.picture.sha256]
+    if isinstance(vector, Exception):
+        return _failed(item.file, vector)
     if vector is None:
         return Failed(item.file, NO_VECTOR)
     del vectors[item.picture.sha256]
@@ -233,3 +259,33 @@ def _checked(found: Any, count: int, dim: int) -> Vectors:  # noqa: ANN401 - wha
             hint="retrieval.runtimes.Encoder says what an encoder gives",
         )
     return vectors.astype(np.float32, copy=False)
+
+
+_Vector = NDArray[np.float32] | None | Exception
+"""What became of a picture in the network: see `vectors_of`, or what it raised."""
+
+
+def _vectors(encoder: Encoder, pixels: Pixels) -> list[_Vector]:
+    """Return what `vectors_of` returns; where that raises, what each picture alone gives or raises.
+
+    An error is a picture's only where the network takes another one after it: else it is raised.
+    """
+    try:
+        return list(vectors_of(encoder, pixels))
+    except RetrievalError:
+        raise
+    except Exception:
+        found = [_alone(encoder, picture) for picture in pixels]
+        good = [picture for picture, vector in zip(pixels, found, strict=True) if not isinstance(vector, Exception)]
+        if len(good) < len(found) and isinstance(_alone(encoder, (*good, np.full_like(pixels[0], 128))[0]), Exception):
+            raise
+        return found
+
+
+def _alone(encoder: Encoder, picture: NDArray[np.uint8]) -> _Vector:
+    try:
+        return vectors_of(encoder, picture[None])[0]
+    except RetrievalError:
+        raise
+    except Exception as error:  # noqa: BLE001 - an encoder may raise anything
+        return error

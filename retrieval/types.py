@@ -58,6 +58,18 @@ class Found(NamedTuple):  # of which a scan makes one for each file: no other cl
     """Relative to the root, `/` between folders."""
     size: int
     mtime_ns: int
+    """Since 1970."""
+    ctime_ns: int
+    """When the system last noted a change of the file, since 1970. On Windows, when the file was made."""
+
+    def storable(self) -> "Found":
+        """Return it with times that a database can keep: the nearest, where its own are before 1677 or after 2262."""
+        mtime_ns, ctime_ns = (max(-LATEST, min(time_ns, LATEST)) for time_ns in (self.mtime_ns, self.ctime_ns))
+        return self._replace(mtime_ns=mtime_ns, ctime_ns=ctime_ns)
+
+
+LATEST = 2**63 - 1
+"""Nanoseconds since 1970 that a database can keep, in 64 bits: until the year 2262."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +170,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A file that is known and could not be read, and why."""
+    """A file or folder that could not be looked at, read or decoded, and why."""
 
     path: Path
     reason: str
@@ -206,7 +218,7 @@ class Timing(dict[str, float]):
 
 @dataclass(frozen=True)
 class Report:
-    """What a run did, counted in files."""
+    """What a run did, counted in places of pictures; other files count nowhere, but for what is `unreadable`."""
 
     added: int = 0
     """New content."""
@@ -220,13 +232,15 @@ class Report:
     gone: int = 0
     """Places that no longer exist; forgotten."""
     offline: int = 0
-    """Places that cannot be looked at now, or that vanished with more than half of their root; kept and marked."""
+    """Places that cannot be looked at now, or that vanished with more than half of their root; kept and marked. They
+    stay so until they are seen again or forgotten on request."""
     unreadable: int = 0
-    """Files that could not be read or decoded, now or at an earlier run without having changed since."""
+    """Files and folders that could not be looked at, read or decoded, now or at an earlier run without having changed
+    since."""
     removed: int = 0
     """Places forgotten on request: `remove`, or excluded."""
     reasons: dict[str, int] = field(default_factory=dict)
-    """Of the unreadable files that this run read, others failed before: reason -> files."""
+    """Of what was unreadable and that this run tried, other things failed before: reason -> files and folders."""
     timing: dict[str, float] = field(default_factory=dict, compare=False)
     """Seconds: `total`, and of these `load` (the network), `encode` (compiling and comparing it included), `commit` and
     `wait` (for pictures that are being read); meanwhile `read` (and decode) by all threads together."""
@@ -243,7 +257,7 @@ class Coverage:
 
     images: int
     unreadable: int
-    """Files that could not be read or decoded."""
+    """Files and folders that could not be looked at, read or decoded."""
     offline: int
     """Images, among all, of which no place could be looked at by the latest update."""
     updating: bool = False
@@ -269,6 +283,9 @@ class RootInfo:
     """Places of images below it."""
     reachable: bool
     """Whether the folder is there now."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of what is left out, in the syntax of .gitignore and from the folder downwards; the last that fits
+    decides."""
 
 
 EXACT = "exact"
@@ -311,7 +328,7 @@ class Info:
     offline: int
     """Images of which no place could be looked at by the latest update."""
     failures: int
-    """Files that could not be read."""
+    """Files and folders that could not be looked at, read or decoded."""
     bytes: int
     """On disk, everything included."""
     search: tuple[SearchForm, ...] = ()
@@ -326,6 +343,6 @@ class Info:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the facts as JSON knows them."""
-        roots = [{"path": str(root.path), "images": root.images, "reachable": root.reachable} for root in self.roots]
+        roots = [asdict(root) | {"path": str(root.path), "exclude": list(root.exclude)} for root in self.roots]
         search = [asdict(form) for form in self.search]
         return {item.name: getattr(self, item.name) for item in fields(self)} | {"roots": roots, "search": search}

@@ -11,23 +11,24 @@ there, and only once the whole run has looked.
 
 import itertools
 import os
-import stat
 import time
-from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from retrieval import folders, metadata
+from retrieval import folders, metadata, root_table
+from retrieval.errors import UNFORESEEN
 from retrieval.metadata import FileRow
+from retrieval.missing import Missing
+from retrieval.pending import Pending
 from retrieval.roots import Spot
 from retrieval.runtimes import Encoder
-from retrieval.store import Change, Store
-from retrieval.types import Found, Ids, Picture, Progress, Report, Timing, Unlisted, Vectors, displayed, image_id
+from retrieval.store import Store
+from retrieval.types import Found, Ids, Progress, Report, Timing, Unlisted, displayed, image_id
 
 if TYPE_CHECKING:
     from retrieval.pipeline import Outcome
@@ -36,37 +37,21 @@ COMMIT_SECONDS = 5.0
 """Work that a crash can lose, at most, together with the batch in hand."""
 COMMIT_ROWS = 2000
 PAGE = 5000
-"""Rows read, or changed, at a time."""
+"""Rows read at a time."""
+NOT_GIVEN = ""
+"""What stands for the reader of a file whose bytes the system did not give: it is tried again at each run."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """How one run goes about its work."""
 
-    exclude: tuple[str, ...] = ()
-    """Patterns in the syntax of .gitignore, from the root downwards."""
     prune: bool = False
     """Forget what vanished even if it is most of a root, or the root itself."""
     retry_failed: bool = False
     """Read unreadable files again though they have not changed."""
-
-
-@dataclass
-class Pending:
-    """What the next commit will hold."""
-
-    files: list[FileRow] = field(default_factory=list)
-    pictures: list[Picture] = field(default_factory=list)
-    vectors: list[Vectors] = field(default_factory=list)
-    sha256: dict[int, bytes] = field(default_factory=dict)
-
-    def change(self) -> Change:
-        """Return it as a commit wants it."""
-        if not self.pictures:
-            return Change(self.files)
-        import numpy as np
-
-        return Change(self.files, self.pictures, np.stack(self.vectors))
+    rehash: bool = False
+    """Read every file again, whatever the system says of it."""
 
 
 class Update:
@@ -85,7 +70,7 @@ class Update:
         progress: Callable[[Progress], None] | None,
     ) -> None:
         """Prepare a run over the folder at `spot`, a root or one below it."""
-        self.store, self.root, self.place, self.settings = store, spot.root, spot.place, settings
+        self.store, self.place, self.settings = store, spot.place, settings
         self.below = spot.below + b"/" if spot.below else b""
         self.size, self.rule, self.encoder = size, rule, encoder
         self.threads, self.progress = threads, progress
@@ -93,7 +78,7 @@ class Update:
         self.reasons: Counter[str] = Counter()
         self.linked: Counter[int] = Counter()
         self.before: dict[bytes, FileRow | None] = {}
-        self.gone, self.removed, self.offline = array("q"), array("q"), array("q")
+        self.mounts: set[bytes] = set()
         self.pending = Pending()
         self.timing = Timing()
         self.ids: Ids | None = None
@@ -101,7 +86,9 @@ class Update:
         self.seen = self.embedded = self.total = 0
         self.latest_failure = ""
         with store.connection() as connection:
-            self.known = metadata.count_below(connection, self.root)
+            self.root = next(root for root in root_table.all_roots(connection) if root.id == spot.root)
+        self.missing = Missing(store, self.root, self.place)
+        self.identity = folders.identity(self.place)
 
     @cached_property
     def reader(self) -> str:
@@ -124,7 +111,9 @@ class Update:
                 candidates = self._candidates()
                 if (first := next(candidates, None)) is not None:
                     self._read(itertools.chain([first], candidates))
-                self._settle_missing()
+                self._commit()
+                self.missing.settle(self.linked, self.counts, prune=self.settings.prune)
+                self._remember_folder()
         finally:
             self._commit()
         self._report_progress()
@@ -134,13 +123,13 @@ class Update:
 
     def _scan(self) -> Iterator[Found | Unlisted]:
         own = os.path.realpath(os.fsencode(self.store.folder))
-        return folders.find(self.place, self.below, self.settings.exclude, skip=own)
+        return folders.find(self.place, self.below, self.root.exclude, skip=own, mounts=self.mounts)
 
     def _rows(self) -> Iterator[FileRow]:
         after = None
         while True:
             with self.store.connection() as connection:
-                page = metadata.files_below(connection, self.root, self.below, after, PAGE)
+                page = metadata.files_below(connection, self.root.id, self.below, after, PAGE)
             if not page:
                 return
             yield from page
@@ -154,38 +143,56 @@ class Update:
                 if row is None or not self._is_settled(seen, row):
                     self.before[seen.path] = row
                     yield seen
-            elif row is not None and seen is None:
-                self._miss(row)
-            elif row is not None and row.id is not None:
-                self.offline.append(row.id)
+            elif isinstance(seen, Unlisted) and (row is None or row.path == seen.path):
+                self._take_unlisted(seen, row)
+            elif row is not None:
+                self.missing.add(row, seen)
 
     def _is_settled(self, seen: Found, row: FileRow) -> bool:
         """Tell whether the file is as it was; if so, count it, and bring it back where it was offline."""
-        if seen.size != row.size or seen.mtime_ns != row.mtime_ns:
-            return False
+        if seen[1:] != (row.size, row.mtime_ns, row.ctime_ns) or self.settings.rehash:
+            seen = seen.storable()
+            if seen.size != row.size or seen.mtime_ns != row.mtime_ns or self.settings.rehash:
+                return False
+            if seen.ctime_ns != row.ctime_ns and row.ctime_ns is not None and self._is_same_folder:
+                return False
         if row.reason is not None and (self.settings.retry_failed or row.reader != self.reader):
             return False
         if row.reason is None and row.image is None and row.reader != self.table:
             return False  # what was no picture may be one for a later version
-        if row.offline:
-            self._put(row._replace(offline=0))
+        if row.offline or seen.ctime_ns != row.ctime_ns:
+            self.pending.files.append(row._replace(offline=0, ctime_ns=seen.ctime_ns))
+            self._commit_if_due()
         if row.reason is not None:
             self.counts["unreadable"] += 1  # its reason was told when it was read
         elif row.image is not None:
             self.counts["unchanged"] += 1
         return True
 
-    def _miss(self, row: FileRow) -> None:
-        """Find out why the scan did not see a place that is known."""
-        assert row.id is not None  # noqa: S101 - it comes from the table
-        try:
-            status = os.stat(os.path.join(self.place, row.path))
-        except (FileNotFoundError, NotADirectoryError):
-            self.gone.append(row.id)
-        except OSError:
-            self.offline.append(row.id)
+    @cached_property
+    def _is_same_folder(self) -> bool:
+        """Whether the root is where it was, and no copy of it: each file of a copy was changed when it was made."""
+        return self.root.identity is not None and self.root.identity == self.identity
+
+    def _take_unlisted(self, seen: Unlisted, row: FileRow | None) -> None:
+        """Keep as a failure what could not be looked at; a picture that is known there is offline."""
+        if self.identity is None:  # the root is away, and so is all that is in it
+            if row is not None:
+                self.missing.add(row, seen)
+            return
+        if row is not None and row.reason == seen.reason:
+            self.counts["unreadable"] += 1  # its reason was told before
         else:
-            (self.removed if stat.S_ISREG(status.st_mode) else self.gone).append(row.id)
+            self._count_unreadable(seen.path, seen.reason)
+        failed = (row or FileRow(self.root.id, seen.path, -1, -1))._replace(reason=seen.reason, reader=NOT_GIVEN)
+        if failed.image is not None and self.settings.prune:
+            failed = failed._replace(image=None)
+            self.counts["gone"] += 1
+        elif failed.image is not None:
+            failed = failed._replace(offline=1)
+            self.counts["offline"] += 1
+        if failed != row:
+            self.pending.files.append(failed)
 
     # -- what the files hold --------------------------------------------------------------------------------------
 
@@ -238,95 +245,64 @@ class Update:
                 self._take_known(file, image, row)
             case Embedded(file, picture, vector):
                 self.embedded += 1
-                self.counts["changed" if row is not None and row.image is not None else "added"] += 1
-                self.pending.pictures.append(picture)
-                self.pending.vectors.append(vector)
-                self.pending.sha256[picture.id] = picture.sha256
-                self._put_file(file, picture.id)
-            case Failed(file, reason, unread):
+                counted = "changed" if row is not None and row.image is not None else "added"
+                self.counts[counted] += 1
+                self.pending.put_picture(picture, vector, file.path, counted)
+                self._put_file(file, row, picture.id)
+            case Failed(file, reason, unread=True):
                 self._count_unreadable(file.path, reason)
-                if unread:  # what no program said of the file is asked anew by the next run
-                    self._put_file(file, row.image if row is not None else None, reason, reader="")
-                else:
-                    self._put_file(file, None, reason, reader=self.reader)
+                self._put_file(file, row, None if row is None else row.image, reason, NOT_GIVEN)
+            case Failed(file, reason):
+                self._count_unreadable(file.path, reason)
+                self._put_file(file, row, None, reason, self.reader)
             case NoPicture(file):
                 self.counts["changed"] += row is not None and row.image is not None
-                self._put_file(file, None, reader=self.table)
+                self._put_file(file, row, None, reader=self.table)
             case Vanished():
                 if row is not None:
-                    self._miss(row)
+                    self.missing.add(row)
 
     def _take_known(self, file: Found, image: int, row: FileRow | None) -> None:
         if row is None or row.image is None:
-            self.counts["copied"] += 1
+            counted = "copied"
             self.linked[image] += 1
         else:
-            self.counts["unchanged" if row.image == image else "changed"] += 1
-        self._put_file(file, image)
+            counted = "unchanged" if row.image == image else "changed"
+        self.counts[counted] += 1
+        self.pending.counted[file.path] = counted
+        self._put_file(file, row, image)
 
-    def _put_file(self, file: Found, image: int | None, reason: str | None = None, reader: str | None = None) -> None:
-        self._put(FileRow(self.root, file.path, file.size, file.mtime_ns, image, 0, reason, reader))
-
-    def _put(self, row: FileRow) -> None:
-        self.pending.files.append(row)
+    def _put_file(
+        self, file: Found, row: FileRow | None, image: int | None, reason: str | None = None, reader: str | None = None
+    ) -> None:
+        """Keep what is known of `file` now, if that is not what `row` says."""
+        file = file.storable()
+        facts = (image, 0, reason, reader, file.ctime_ns, None if row is None else row.id)
+        renewed = FileRow(self.root.id, file.path, file.size, file.mtime_ns, *facts)
+        if renewed != row:
+            self.pending.files.append(renewed)
 
     def _count_unreadable(self, path: bytes, reason: str) -> None:
         self.counts["unreadable"] += 1
         self.reasons[reason] += 1
         self.latest_failure = f"{displayed(path)}: {reason}"
 
-    # -- what is missing ------------------------------------------------------------------------------------------
+    # -- what the next run has to know ----------------------------------------------------------------------------
 
-    def _settle_missing(self) -> None:
-        """Decide, now that all is seen and committed, what moved, what is gone and what is only away."""
-        self._commit()
-        self.counts["removed"] += len(self.removed)
-        forget, gone, images_gone = self.removed, array("q"), 0
-        for row in self._by_id(self.gone):
-            if row.image is not None and self.linked[row.image] > 0:
-                self.linked[row.image] -= 1
-                self.counts["moved"] += 1
-                self.counts["copied"] -= 1
-                forget.append(row.id or 0)
-            else:
-                images_gone += row.image is not None
-                gone.append(row.id or 0)
-        if not self.settings.prune and self._is_away(images_gone):
-            self.offline.extend(gone)
-        else:
-            self.counts["gone"] += images_gone
-            forget.extend(gone)
-        if self.settings.prune:
-            self.counts["gone"] += sum(row.image is not None for row in self._by_id(self.offline))
-            forget.extend(self.offline)
-        else:
-            self._mark_offline()
-        for some in _pages(forget):
-            self.store.commit(Change(forget=some))
-
-    def _mark_offline(self) -> None:
-        for some in _pages(self.offline):
-            rows = list(self._by_id(some))
-            self.counts["offline"] += sum(row.image is not None for row in rows)
-            if marked := [row._replace(offline=1) for row in rows if not row.offline]:
-                self.store.commit(Change(marked))
-
-    def _is_away(self, gone: int) -> bool:
-        """Tell whether what is gone is too much to believe: more than half of the root, or all that can be seen."""
-        if not gone:
-            return False
-        try:
-            with os.scandir(self.place) as entries:
-                empty = next(iter(entries), None) is None
-        except OSError:
-            empty = True
-        return empty or 2 * gone > self.known
-
-    def _by_id(self, ids: "array[int]") -> Iterator[FileRow]:
-        for some in _pages(ids):
-            with self.store.connection() as connection:
-                rows = list(metadata.files_by_id(connection, some))
-            yield from rows
+    def _remember_folder(self) -> None:
+        """Keep which folders are mount points, and which folder the root is."""
+        if self.identity is None:
+            return
+        with self.store.connection() as connection:
+            away = {
+                mount
+                for mount in {*self.root.mounts} - self.mounts
+                if not mount.startswith(self.below) or metadata.any_offline(connection, self.root.id, mount)
+            }
+        identity = self.root.identity if self.below else self.identity
+        now = replace(self.root, mounts=tuple(sorted(self.mounts | away)), identity=identity)
+        if now != self.root:
+            self.store.edit(root_table.put_root, now)
 
     # -- commits and progress -------------------------------------------------------------------------------------
 
@@ -339,8 +315,11 @@ class Update:
         pending, self.pending = self.pending, Pending()
         if pending.files:
             with self.timing.of("commit"):
-                self.store.commit(pending.change())
-            if self.ids is not None and pending.pictures:
+                refused = pending.commit(self.store, lambda: self.reader)
+            for row in refused:
+                self.counts[pending.counted[row.path]] -= 1
+                self._count_unreadable(row.path, UNFORESEEN)
+            if self.ids is not None and pending.sha256:
                 import numpy as np
 
                 self.ids = np.union1d(self.ids, np.array([*pending.sha256]))
@@ -360,18 +339,12 @@ def contains(ids: Ids, id_: int) -> bool:
     return place < len(ids) and bool(ids[place] == id_)
 
 
-def _pages(ids: "array[int]") -> Iterator["array[int]"]:
-    """Cut `ids` into parts, so that a library of a million files is not held in memory when it vanishes."""
-    for start in range(0, len(ids), PAGE):
-        yield ids[start : start + PAGE]
-
-
 def merged(
     scan: Iterable[Found | Unlisted], rows: Iterator[FileRow]
 ) -> Iterator[tuple[Found | Unlisted | None, FileRow | None]]:
     """Pair what is on disk with what is known, both in byte order of path; None for what the other side does not have.
 
-    A folder that could not be listed is paired with every row below it, or with None.
+    A folder that could not be listed is paired with its own row or None, then with every row below it.
     """
     row = next(rows, None)
     for seen in scan:
@@ -379,6 +352,8 @@ def merged(
             yield None, row
             row = next(rows, None)
         if isinstance(seen, Unlisted):
+            if row is None or row.path != seen.path:
+                yield seen, None
             while row is not None and covers(seen, row.path):
                 yield seen, row
                 row = next(rows, None)

@@ -331,7 +331,8 @@ def _missing_rows(connection: sql.Connection) -> Iterator[str]:
 def _keep_root(connection: sql.Connection, root: int) -> str:
     """Keep a root that nobody knows the place of, so that its images need not be embedded again."""
     stands = f"/lost/{root}"
-    row = signed(roots, {"id": root, "path": stands.encode(), "beside": None})
+    unknown = dict.fromkeys(("beside", "exclude", "mounts", "identity"))
+    row = signed(roots, {"id": root, "path": stands.encode(), **unknown})
     connection.execute(sql.delete(roots).where(roots.c.id == root))
     connection.execute(sql.insert(roots), row)
     return f"the place of a folder; index it again, then say: retrieval remove {stands}"

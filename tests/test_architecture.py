@@ -16,10 +16,10 @@ FLOORS = [
     {"cache", "colour", "errors", "incomplete", "jxl", "losses", "patterns", "threads", "types", "writers"},
     {"arguments", "bare", "budget", "cutoff", "fitting", "forks", "formats", "limits", "ranking", "reading"},
     {"animation", "capacity", "database", "folders", "opening", "quiet"},
-    {"backbones", "camera", "metadata", "migrations", "plugins"},
-    {"__init__", "quirks", "recipe", "vectors", "weights"},
+    {"backbones", "camera", "excludes", "metadata", "migrations", "plugins"},
+    {"__init__", "quirks", "recipe", "root_table", "vectors", "weights"},
     {"checkpoints", "images", "runtimes", "store"},
-    {"compiled", "derived", "learning", "pipeline", "roots", "tags"},
+    {"compiled", "derived", "learning", "missing", "pending", "pipeline", "roots", "tags"},
     {"asked", "model", "update", "verify"},
     {"classes", "facts", "query"},
     {"index"},
@@ -30,7 +30,7 @@ FLOORS = [
     {"cli"},
     {"__main__"},
 ]
-HEAVY = ("tensorflow", "keras", "faiss", "openvino", "fastapi", "pillow_heif", "rich", "torch")
+HEAVY = ("tensorflow", "keras", "faiss", "openvino", "fastapi", "pillow_heif", "pillow_jxl", "rawpy", "rich", "torch")
 
 
 def room(module: str) -> str:

@@ -37,7 +37,8 @@ def plant(root: Path, *paths: str | bytes) -> Path:
 def test_files_are_found_with_their_facts(tmp_path: Path) -> None:
     put(tmp_path / "a" / "x.jpg", b"12345")
     os.utime(tmp_path / "a" / "x.jpg", ns=(1, 1_234_567_891_234_567_000))
-    assert list(folders.find(os.fsencode(tmp_path))) == [Found(b"a/x.jpg", 5, 1_234_567_891_234_567_000)]
+    changed = (tmp_path / "a" / "x.jpg").stat().st_ctime_ns
+    assert list(folders.find(os.fsencode(tmp_path))) == [Found(b"a/x.jpg", 5, 1_234_567_891_234_567_000, changed)]
 
 
 NASTY = [b"a-b", b"a.b", b"a/b", b"a/-", b"a0", b"a b/c", b" ", b"\n", b"x\ny/z\n", b"-rf", b"*", b"[", b"'\"", b"\\",
@@ -168,8 +169,19 @@ def test_patterns_that_cannot_be_read_leave_their_folder_unlisted(
     """Not to know what is excluded is no reason to take it in, nor to forget the rest."""
     plant(tmp_path, "a/x.jpg", "a/b/x.jpg", "a/.retrievalignore", "x.jpg")
     monkeypatch.setattr(os, "open", refusing("a/.retrievalignore", os.open))
-    assert list(folders.find(os.fsencode(tmp_path))) == [Unlisted(b"a/", "permission denied"), found(tmp_path, "x.jpg")]
-    assert list(folders.find(os.fsencode(tmp_path), b"a/b/")) == [Unlisted(b"a/b/", "permission denied")]
+    why = "its .retrievalignore cannot be read: permission denied"
+    assert list(folders.find(os.fsencode(tmp_path))) == [Unlisted(b"a/", why), found(tmp_path, "x.jpg")]
+    assert list(folders.find(os.fsencode(tmp_path), b"a/b/")) == [Unlisted(b"a/b/", why)]
+
+
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EIO, errno.ELOOP])
+def test_a_file_of_patterns_that_cannot_be_looked_at_is_no_missing_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    plant(tmp_path, "a/x.jpg", "a/.retrievalignore")
+    monkeypatch.setattr(os, "stat", refusing("a/.retrievalignore", os.stat, error))
+    why = f"its .retrievalignore cannot be read: {os.strerror(error).lower()}"
+    assert list(folders.find(os.fsencode(tmp_path))) == [Unlisted(b"a/", why)]
 
 
 # -- links and special files ------------------------------------------------------------------------------------------
@@ -177,15 +189,15 @@ def test_patterns_that_cannot_be_read_leave_their_folder_unlisted(
 
 def found(root: Path, path: str) -> Found:
     status = (root / path).stat()
-    return Found(os.fsencode(path), status.st_size, status.st_mtime_ns)
+    return Found(os.fsencode(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def refusing(end: str, function: Callable[..., object]) -> Callable[..., object]:
+def refusing(end: str, function: Callable[..., object], error: int = errno.EACCES) -> Callable[..., object]:
     """Return `function`, refusing paths with that end: root may read everything."""
 
     def refuse(path: bytes, *args: object, **options: object) -> object:
         if path.rstrip(b"/").endswith(os.fsencode(end)):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            raise OSError(error, os.strerror(error), path)
         return function(path, *args, **options)
 
     return refuse
@@ -196,8 +208,12 @@ def test_links_to_folders_are_not_followed_and_loops_are_harmless(tmp_path: Path
     (tmp_path / "a" / "up").symlink_to("..")
     (tmp_path / "a" / "here").symlink_to(".")
     (tmp_path / "b").symlink_to("a")
-    (tmp_path / "self.jpg").symlink_to("self.jpg")
     assert scan(tmp_path) == [b"a/x.jpg"]
+
+
+def test_a_link_that_leads_to_itself_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "self.jpg").symlink_to("self.jpg")
+    assert list(folders.find(os.fsencode(tmp_path))) == [Unlisted(b"self.jpg", os.strerror(errno.ELOOP).lower())]
 
 
 def test_links_to_files_are_followed(tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def test_info_counts(filled: Index, photos: Path) -> None:
     keys = ("images", "vectors", "generation", "backbone", "dim", "roots", "offline", "failures", "bytes")
     assert tuple(facts) == (*keys, "search", "parity", "rule", "ranking")
     assert (facts["images"], facts["vectors"], facts["dim"], facts["offline"], facts["failures"]) == (12, 12, 13, 0, 1)
-    assert facts["roots"] == [{"path": str(photos), "images": 12, "reachable": True}]
+    assert facts["roots"] == [{"path": str(photos), "images": 12, "reachable": True, "exclude": []}]
     assert facts["search"] == [{"form": "exact", "vectors": 12, "recall": 1.0, "target": 1.0}]
     assert facts["bytes"] == sum(path.stat().st_size for path in filled._store.folder.rglob("*") if path.is_file())
 

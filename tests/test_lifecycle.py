@@ -96,15 +96,17 @@ class Lifecycle(RuleBasedStateMachine):
         there = self.disk if plugged else {}
         missing = {name for name in self.known if name not in there}
         arrived = [content for name, content in there.items() if name not in self.known]
-        moved = 0
-        for name in sorted(missing) if plugged else ():
+        away = missing & self.offline  # until they are seen again: their content elsewhere is a copy
+        moved = set()
+        for name in sorted(missing - away) if plugged else ():
             if self.known[name] in arrived:
                 arrived.remove(self.known[name])
-                missing.discard(name)
-                moved += 1
-        believed = plugged and os.listdir(self.root) and 2 * len(missing) <= len(self.known)
-        kept = set() if prune or believed else missing
-        assert (report.moved, report.gone, report.offline) == (moved, len(missing - kept), len(kept))
+                moved.add(name)
+        missing -= moved
+        vanished = missing - away
+        believed = plugged and os.listdir(self.root) and 2 * len(vanished) <= len(self.known) - len(self.offline)
+        kept = set() if prune else away if believed else missing
+        assert (report.moved, report.gone, report.offline) == (len(moved), len(missing - kept), len(kept))
         self.known = {name: self.known[name] for name in kept} | there
         self.offline = kept
         assert self.index.verify().damage == ()

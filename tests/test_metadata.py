@@ -11,11 +11,12 @@ import sqlalchemy as sql
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval import database, metadata, migrations
+from retrieval import database, metadata, migrations, root_table, verify
 from retrieval.database import Database
 from retrieval.errors import IndexDamaged
-from retrieval.metadata import FileRow, Root
-from retrieval.types import Picture
+from retrieval.metadata import FileRow, Generation
+from retrieval.root_table import Root
+from retrieval.types import Picture, image_id
 
 ENCODER = {"fingerprint": "f", "backbone": "{}", "weights": b"", "dim": 3, "height": 8, "width": 8, "rule": 3}
 NAMES = [
@@ -40,7 +41,7 @@ def connection(tmp_path: Path) -> Iterator[sql.Connection]:
     with database.writing() as made:
         migrations.migrate(made)
         metadata.put_encoder(made, ENCODER)
-        metadata.put_root(made, b"/photos", None)
+        root_table.put_root(made, Root(0, b"/photos"))
         yield made
     database.close()
 
@@ -58,7 +59,7 @@ def all_files(connection: sql.Connection, root: int = 1) -> list[FileRow]:
 
 
 def everywhere(connection: sql.Connection) -> list[int]:
-    return [root.id for root in metadata.all_roots(connection)]
+    return [root.id for root in root_table.all_roots(connection)]
 
 
 def test_files_come_by_pages_in_byte_order(connection: sql.Connection) -> None:
@@ -80,10 +81,10 @@ def test_below_a_folder_is_what_starts_with_it_and_a_slash(connection: sql.Conne
     ]
     assert [row.path for row in metadata.files_below(connection, 1, b"ab", None, 100)] == [b"ab"]
     ids = {row.id: row.path for row in all_files(connection)}
-    assert sorted(ids[id_] for id_ in metadata.file_ids_at(connection, 1, b"a")) == sorted([b"a", *below])
-    assert sorted(ids[id_] for id_ in metadata.file_ids_at(connection, 1, b"\xff\xfe")) == [b"\xff\xfe"]
-    assert len(metadata.file_ids_at(connection, 1, b"")) == len(NAMES)
-    assert metadata.file_ids_at(connection, 2, b"") == []
+    assert sorted(ids[id_] for id_, _ in metadata.files_at(connection, 1, b"a")) == sorted([b"a", *below])
+    assert sorted(ids[id_] for id_, _ in metadata.files_at(connection, 1, b"\xff\xfe")) == [b"\xff\xfe"]
+    assert len(metadata.files_at(connection, 1, b"")) == len(NAMES)
+    assert metadata.files_at(connection, 2, b"") == []
 
 
 def test_every_byte_but_zero_and_slash_comes_back_in_a_path(connection: sql.Connection) -> None:
@@ -91,7 +92,7 @@ def test_every_byte_but_zero_and_slash_comes_back_in_a_path(connection: sql.Conn
     metadata.put_files(connection, [file(name) for name in names])
     assert [row.path for row in all_files(connection)] == sorted(names)
     for name in names:
-        assert len(metadata.file_ids_at(connection, 1, name)) == 1
+        assert len(metadata.files_at(connection, 1, name)) == 1
 
 
 def test_a_place_is_renewed_not_doubled_and_its_old_image_is_told(connection: sql.Connection) -> None:
@@ -151,7 +152,7 @@ def test_more_ids_than_a_statement_takes(connection: sql.Connection, monkeypatch
 def test_places_that_can_be_reached_come_first_then_byte_order_of_root_and_path(connection: sql.Connection) -> None:
     metadata.insert_images(connection, [picture(1), picture(2)])
     one, two = picture(1).id, picture(2).id
-    earlier = metadata.put_root(connection, b"/a", None)
+    earlier = root_table.put_root(connection, Root(0, b"/a"))
     metadata.put_files(
         connection,
         [
@@ -197,7 +198,7 @@ def test_an_image_is_offline_when_all_its_places_are(connection: sql.Connection)
 
 def test_counts_of_images_and_failures(connection: sql.Connection) -> None:
     metadata.insert_images(connection, [picture(1)])
-    earlier = metadata.put_root(connection, b"/a", None)
+    earlier = root_table.put_root(connection, Root(0, b"/a"))
     metadata.put_files(
         connection,
         [
@@ -224,10 +225,12 @@ def test_a_root_takes_over_those_below_it_whatever_their_size(
     monkeypatch.setattr(metadata, "PART", 7)  # so that it takes several parts
     metadata.insert_images(connection, [picture(1)])
     metadata.put_files(connection, [file(b"%02d\xff" % number, picture(1).id, reason="so") for number in range(50)])
-    other = metadata.put_root(connection, b"/home/x", None)
+    other = root_table.put_root(connection, Root(0, b"/home/x"))
     metadata.put_files(connection, [file(b"mine", picture(1).id, root=other)])
-    outer = metadata.put_root_over(connection, b"/", b"..", {1: b"photos/", other: b"home/x/"})
-    assert metadata.all_roots(connection) == [Root(outer, b"/", b"..")]
+    metadata.insert_generation(connection, Generation(1, "f", 1, 51, 0, ()))
+    outer = root_table.put_root(connection, Root(0, b"/", b".."))
+    root_table.absorb_roots(connection, {1: b"photos/", other: b"home/x/"}, outer)
+    assert root_table.all_roots(connection) == [Root(outer, b"/", b"..")]
     rows = all_files(connection, outer)
     assert [row.path for row in rows] == [b"home/x/mine", *(b"photos/%02d\xff" % number for number in range(50))]
     assert {(row.size, row.mtime_ns, row.image) for row in rows} == {(5, 7, picture(1).id)}
@@ -235,10 +238,10 @@ def test_a_root_takes_over_those_below_it_whatever_their_size(
 
 
 def test_a_root_can_have_another_place_and_be_forgotten(connection: sql.Connection) -> None:
-    assert metadata.put_root(connection, b"/elsewhere\xff", b"photos", 1) == 1
-    assert metadata.all_roots(connection) == [Root(1, b"/elsewhere\xff", b"photos")]
-    metadata.delete_root(connection, 1)
-    assert metadata.all_roots(connection) == []
+    assert root_table.put_root(connection, Root(1, b"/elsewhere\xff", b"photos")) == 1
+    assert root_table.all_roots(connection) == [Root(1, b"/elsewhere\xff", b"photos")]
+    root_table.delete_root(connection, 1)
+    assert root_table.all_roots(connection) == []
 
 
 def test_an_encoder_is_remembered_with_new_facts(connection: sql.Connection) -> None:
@@ -260,7 +263,7 @@ def test_a_row_that_is_not_what_was_written_is_not_believed(connection: sql.Conn
     readers = {
         "files": lambda: (all_files(connection), metadata.places(connection, [picture(1).id], everywhere(connection))),
         "images": lambda: metadata.places(connection, [picture(1).id], everywhere(connection)),
-        "roots": lambda: metadata.all_roots(connection),
+        "roots": lambda: root_table.all_roots(connection),
         "encoders": lambda: metadata.encoder(connection, "f"),
     }
     with pytest.raises(IndexDamaged, match=f"a row of the table {table} is not what was written"):
@@ -279,7 +282,7 @@ def test_text_and_bytes_of_all_kinds_keep_their_digest(connection: sql.Connectio
 values = st.none() | st.integers() | st.binary() | st.text() | st.floats(allow_nan=False)
 
 
-@given(st.tuples(*[values] * 8), st.integers(), st.integers(0, 7), values)
+@given(st.tuples(*[values] * 9), st.integers(), st.integers(0, 8), values)
 def test_rows_of_all_kinds_are_sound_until_a_value_is_another(
     facts: tuple[Any, ...], id_: int, place: int, other: object
 ) -> None:
@@ -301,6 +304,8 @@ def test_rows_of_all_kinds_are_sound_until_a_value_is_another(
     [
         (1, "b9ff8d8f8c70ef1416e6773bb6a9ec9ff29bf253c8da60faa1c8f2c8f7b6fb17"),
         (2, "9b88c31c5d5fb832cfb02b170c00a82c55898637ed23074342e53a7ffc0a23ad"),
+        (3, "4844924d4eb3fcb8123439be35b21edc7d2616cf118119822aebc6456fda19b3"),
+        (4, "0ebae09bcd7bad57a7b3cf214b6fb667ee045064f75a0cc526667dfe1d72bfde"),
     ],
 )
 def test_a_format_is_the_one_that_is_written_down(number: int, digest: str) -> None:
@@ -336,3 +341,40 @@ def test_the_tables_are_those_of_the_newest_format(connection: sql.Connection) -
     for table in metadata.schema.sorted_tables:
         columns = [(column["name"], column["nullable"]) for column in sql.inspect(connection).get_columns(table.name)]
         assert columns == [(column.name, column.nullable) for column in table.c]
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_rows_of_older_formats_are_kept_and_what_is_damaged_stays_so(version: int) -> None:
+    sha256 = hashlib.sha256(b"x").digest()
+    rule = (3,) if version > 2 else ()
+    written = {
+        "encoders": [("f", "{}", b"w", 13, 8, 8, *rule)],
+        "generations": [(7, "f", 1, 3, 1)],
+        "segments": [(7, 0, "ref", 1)],
+        "images": [(image_id(sha256), sha256, 40, 30, "PNG", None)],
+        "roots": [(1, b"/photos\xff", None), (2, b"/other", b"other")],
+        "files": [
+            (1, 1, b"a\n.png", 5, -7, image_id(sha256), 0, None, None),
+            (2, 1, b"bad", 5, 7, None, 1, "damaged PNG", "reader"),
+            (4, 2, b"flipped", 5, 7, None, 0, "so", "reader"),
+        ],
+    }
+    with database.in_memory() as connection:
+        for step in migrations.STEPS[:version]:
+            step(connection)
+        connection.exec_driver_sql("INSERT INTO format VALUES (?)", (version,))
+        for table, rows in written.items():
+            for row in rows:
+                digest = database.digest_of(row[1:] if table in {"images", "roots", "files"} else row)
+                places = ", ".join("?" * (len(row) + 1))
+                connection.exec_driver_sql(f"INSERT INTO {table} VALUES ({places})", (*row, digest))
+        connection.exec_driver_sql("UPDATE files SET size = 6 WHERE id = 4")
+        migrations.migrate(connection)
+        assert list(verify.structural_damage(connection)) == []
+        (flipped,) = verify.damaged_rows(connection, metadata.files)
+        assert flipped[2] == b"flipped"
+        assert [root.path for root in root_table.all_roots(connection)] == [b"/other", b"/photos\xff"]
+        assert metadata.latest(connection).files == 3
+        first, second = metadata.files_below(connection, 1, b"", None, 10)
+        assert first == FileRow(1, b"a\n.png", 5, -7, image_id(sha256), 0, None, None, None, 1)
+        assert second == FileRow(1, b"bad", 5, 7, None, 1, "damaged PNG", "reader", None, 2)

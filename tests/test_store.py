@@ -37,10 +37,12 @@ from retrieval import (
     database,
     metadata,
     migrations,
+    root_table,
     store,
     verify,
 )
 from retrieval.metadata import FileRow, Generation
+from retrieval.root_table import Root
 from retrieval.store import Change, Store
 from retrieval.types import EXACT, Picture
 from retrieval.vectors import Form, structured
@@ -148,7 +150,7 @@ class Batches:
         self.made: dict[int, np.ndarray] = {}
         self.next = 0
         with self.store.writing():
-            self.root = self.store.edit(metadata.put_root, b"/nowhere", None)
+            self.root = self.store.edit(root_table.put_root, Root(0, b"/nowhere"))
 
     def change(self, count: int) -> Change:
         numbers = range(self.next, self.next + count)
@@ -916,16 +918,15 @@ def test_a_folder_that_may_not_be_looked_into_is_an_error_in_our_words() -> None
 def test_a_newer_format_is_refused_with_a_sentence(index: Index, photos: Path, tmp_path: Path) -> None:
     index.add(photos)
     index.close()
+    newest = len(migrations.STEPS)
     rows(tmp_path / "index", "UPDATE format SET version = 99")
     with pytest.raises(IndexTooNew) as caught:
         Index.open(tmp_path / "index")
-    assert (
-        str(caught.value) == f"the index has format 99, this version of retrieval reads up to {len(migrations.STEPS)}"
-    )
+    assert str(caught.value) == f"the index has format 99, this version of retrieval reads up to {newest}"
     assert "pip install --upgrade" in caught.value.hint
     with pytest.raises(IndexExists):
         Index.create(tmp_path / "index", encoder=ColourEncoder())
-    rows(tmp_path / "index", f"UPDATE format SET version = {len(migrations.STEPS)}")
+    rows(tmp_path / "index", f"UPDATE format SET version = {newest}")
     with Index.open(tmp_path / "index", encoder=ColourEncoder()) as opened:
         assert opened.verify().whole  # nothing was touched
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval import BadInput, Index, Report
+from retrieval import BadInput, Index, Report, UnreadableImage
 from tests.fakes import ColourEncoder, colour, picture, put
 
 
@@ -199,7 +199,7 @@ def test_a_folder_that_cannot_be_listed_is_offline_not_gone(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refusing)
-    assert counts(index.add(photos)) == {"offline": 2, "unchanged": 10}
+    assert counts(index.add(photos)) == {"offline": 2, "unchanged": 10, "unreadable": 1}
     monkeypatch.undo()
     assert counts(index.add(photos)) == {"unchanged": 12}
 
@@ -235,12 +235,15 @@ def test_a_failure_is_remembered_until_the_file_changes(
 def test_a_failure_is_tried_again_when_the_decoder_is_another(
     index: Index, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = picture(colour(70))
-    put(photos / "bad.png", good[:-20] + b"\0" * 20)
-    os.utime(photos / "bad.png", ns=(7, 7))
-    assert index.add(photos).unreadable == 1
-    put(photos / "bad.png", good)  # of the same size and time, as if it had been a later decoder that reads it
-    os.utime(photos / "bad.png", ns=(7, 7))
+    index.add(photos)
+    put(photos / "new.png", picture(colour(70)))
+
+    def an_earlier_version(*_: object) -> object:
+        raise UnreadableImage("damaged PNG")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("retrieval.images.decode", an_earlier_version)
+        assert index.add(photos).unreadable == 1
     assert index.add(photos).unreadable == 1
     monkeypatch.setattr("retrieval.formats.reader", lambda: "a later version")
     assert counts(index.add(photos)) == {"added": 1, "unchanged": 12}
@@ -344,8 +347,9 @@ def test_what_is_excluded_is_removed_and_stays_away(index: Index, photos: Path) 
     index.add(photos)
     assert counts(index.add(photos, exclude=["sub/"])) == {"removed": 2, "unchanged": 10}
     put(photos / ".retrievalignore", b"0[0-4].png\n")
-    assert counts(index.add(photos, exclude=["sub/"])) == {"removed": 5, "unchanged": 5}
-    assert counts(index.add(photos)) == {"added": 2, "unchanged": 5}
+    assert counts(index.add(photos)) == {"removed": 5, "unchanged": 5}
+    assert counts(index.add(photos)) == {"unchanged": 5}
+    assert counts(index.add(photos, no_exclude=["sub/"])) == {"added": 2, "unchanged": 5}
 
 
 def test_an_index_inside_the_folder_is_no_part_of_it(photos: Path, encoder: ColourEncoder) -> None:

@@ -53,6 +53,7 @@ def index(
     ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Forget what vanished, even a whole folder.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Read unreadable files again.")] = False,
+    rehash: Annotated[bool, typer.Option("--rehash", help="Read every file again, changed or not.")] = False,
     faiss: Annotated[
         str | None,
         typer.Option("--faiss", metavar="FACTORY", help="Form of search structures: auto, flat, or of FAISS."),
@@ -82,7 +83,7 @@ def index(
         "threads": threads,
     }
     options |= {"faiss": faiss, "recall": recall}
-    run: dict[str, Any] = {"exclude": exclude or (), "prune": prune, "retry_failed": retry_failed}
+    run: dict[str, Any] = {"exclude": exclude or (), "prune": prune, "retry_failed": retry_failed, "rehash": rehash}
     where, unreadable = to_update(index, folders or ()), 0
     with _opened_or_made(where, folders or (), run["exclude"], options, float16=float16) as opened:
         several = folders or [root.path for root in opened.folders()]
