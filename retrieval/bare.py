@@ -9,8 +9,8 @@ from retrieval.colour import MOST
 
 PNG = b"\x89PNG\r\n\x1a\n"
 PNG_NEEDED = frozenset(b"IHDR PLTE tRNS IDAT IEND acTL fcTL fdAT".split())
-PNG_KEPT = frozenset(b"eXIf cICP gAMA cHRM sRGB".split())
-"""Small chunks that say something about the pixels: kept where their checksum is right."""
+PNG_KEPT = frozenset((b"eXIf",))
+"""What turns the picture upright: kept where its checksum is right."""
 WEBP_NEEDED = frozenset((b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"))
 WEBP_FLAGS = 0b0001_0010
 """Of the flags of VP8X, those for transparency and animation; the others announce metadata (RFC 9649)."""

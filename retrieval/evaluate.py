@@ -177,6 +177,13 @@ class Truth:
         drawn = np.sort(np.random.default_rng(0).choice(len(self.questions), count, replace=False))
         return Truth([self.questions[at] for at in drawn], self.left_out)
 
+    def units(self) -> list[int]:
+        """Return a number for each question: those with the same stand or fall together, as one picture was changed."""
+        if len({question.kind for question in self.questions}) <= 1:
+            return list(range(len(self.questions)))
+        numbers: dict[frozenset[int], int] = {}
+        return [numbers.setdefault(question.relevant, len(numbers)) for question in self.questions]
+
 
 def by_folders(index: Index, folder: str | os.PathLike[str]) -> Truth:
     """Ask about every indexed picture in a subfolder of `folder`: others of that subfolder, at any depth, are right.
@@ -366,19 +373,36 @@ def evaluate(
     among all: behind those. Raises what `Index.search` raises.
     """
     call(progress, "progress")
+    return summed(truth, asked(index, truth, exact=exact, ranking=ranking, progress=progress), index.coverage().images)
+
+
+def asked(
+    index: Index,
+    truth: Truth,
+    *,
+    exact: bool = False,
+    ranking: str = AUTO,
+    progress: Callable[[int], None] | None = None,
+) -> list[Judged]:
+    """Ask all questions as `evaluate` does, and return what became of each."""
+    found = []
     answers = _answers(index, truth, exact=exact, ranking=ranking)
-    groups: dict[str, list[list[Judged]]] = defaultdict(list)
-    pictures: dict[frozenset[int], list[Judged]] = defaultdict(list)
     for done, (question, ids) in enumerate(zip(truth.questions, answers, strict=True), 1):
-        judged = _judged(ids, question)
-        groups[question.kind].append([judged])
-        pictures[question.relevant].append(judged)
+        found.append(_judged(ids, question))
         if progress is not None:
             progress(done)
-    several = len(groups) > 1
-    together = list(pictures.values()) if several else groups[truth.questions[0].kind]
-    kinds = {kind: measured(some) for kind, some in groups.items()} if several else {}
-    return Evaluation(len(truth.questions), index.coverage().images, measured(together), kinds)
+    return found
+
+
+def summed(truth: Truth, judged: Sequence[Judged], images: int) -> Evaluation:
+    """Return the measures of questions that were asked of an index of so many images."""
+    kinds: dict[str, list[list[Judged]]] = defaultdict(list)
+    units: dict[int, list[Judged]] = defaultdict(list)
+    for question, unit, one in zip(truth.questions, truth.units(), judged, strict=True):
+        kinds[question.kind].append([one])
+        units[unit].append(one)
+    by_kind = {kind: measured(some) for kind, some in kinds.items()} if len(kinds) > 1 else {}
+    return Evaluation(len(judged), images, measured(list(units.values())), by_kind)
 
 
 def _answers(index: Index, truth: Truth, *, exact: bool, ranking: str) -> Iterator[Ids]:

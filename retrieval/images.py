@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, _imaging
 
-from retrieval import animation, bare, budget, incomplete, limits, opening, quirks
+from retrieval import animation, bare, budget, incomplete, limits, opening, quirks, tiff
 from retrieval.errors import SHORT, ShortMemory, UnreadableImage
 from retrieval.fitting import PLAIN_RULE
 from retrieval.fitting import fit as fit  # noqa: PLC0414 - for those who have pictures already
@@ -106,6 +106,12 @@ def _reasons(form: Format) -> Iterator[None]:
 
 def _decoded(data: bytes, wanted: "_Wanted", profile: bytes | None = None) -> Decoded:
     """Return the picture in `data`, with a `profile` that Pillow has not found; any error."""
+    if wanted.form.id == "TIFF" and wanted.rule > PLAIN_RULE:
+        data, page = tiff.shown(data)
+        limits.check(data, wanted.form.id)  # of the first page they were kept
+        if page is not None and not tiff.suits_pillow(data, page):
+            with budget.shared().room(tiff.cost(page)):
+                return _shown(tiff.read(data, page), None, wanted, profile)
     try:
         image, full = wanted.opened(data)
         with image, budget.shared().room(opening.cost(image)):
@@ -122,9 +128,7 @@ def _decoded(data: bytes, wanted: "_Wanted", profile: bytes | None = None) -> De
         return replace(_shown(whole, full, wanted, profile), note=incomplete.NOTE)
 
 
-def _shown(
-    image: ImageFile.ImageFile, full: tuple[int, int] | None, wanted: "_Wanted", profile: bytes | None
-) -> Decoded:
+def _shown(image: Image.Image, full: tuple[int, int] | None, wanted: "_Wanted", profile: bytes | None) -> Decoded:
     """Return a picture that is loaded; `full` is its width and height where it was loaded smaller."""
     if profile is not None:
         image.info["icc_profile"] = profile

@@ -16,7 +16,7 @@ FLOORS = [
     {"cache", "colour", "errors", "incomplete", "jxl", "losses", "patterns", "threads", "types", "writers"},
     {"arguments", "bare", "budget", "cutoff", "fitting", "forks", "formats", "limits", "ranking", "reading"},
     {"animation", "capacity", "database", "folders", "opening", "quiet"},
-    {"backbones", "camera", "excludes", "metadata", "migrations", "plugins"},
+    {"backbones", "camera", "excludes", "metadata", "migrations", "plugins", "tiff"},
     {"__init__", "quirks", "recipe", "root_table", "vectors", "weights"},
     {"checkpoints", "images", "runtimes", "store"},
     {"compiled", "derived", "learning", "missing", "pending", "pipeline", "roots", "tags"},

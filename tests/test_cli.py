@@ -620,10 +620,13 @@ class TestEvaluate:
         result = run("tune", labelled / "photos", "-i", tmp_path / "index", "--json")
         assert result.returncode == 0, result.stderr
         found = json.loads(result.stdout)
-        assert found == {"ranking": "none", "by": "labels", "queries": 10, "plain": 1.0, "ranked": 1.0}
-        assert "ranking     by score (mAP 1.0000 by score, 1.0000 by expansion)" in lines(
-            run("info", "-i", tmp_path / "index").stdout
-        )
+        assert found.pop("reason").startswith("10 pictures are too few to tell: expansion changes mAP by +0.0000 (")
+        assert found == {"ranking": "none", "by": "labels", "queries": 10, "plain": 1, "ranked": 1, "decided": False}
+        assert "ranking     by score" in lines(run("info", "-i", tmp_path / "index").stdout)
+        said = lines(run("tune", labelled / "photos", "-i", tmp_path / "index").stdout)
+        assert said[0] == "10 queries, mAP: 1.0000 by score, 1.0000 by expansion"
+        assert said[1].startswith("10 pictures are too few to tell: ")
+        assert said[2:] == ["nothing is changed; ranked as before by: score"]
         asked = ["query", labelled / "photos/red/0.png", "-i", tmp_path / "index", "-k", "3"]
         assert lines(run(*asked).stdout)[0] == "rank   score  likely  path"
         assert lines(run(*asked, "--ranking", "expansion").stdout)[0] == "rank   score  relevance  likely  path"

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from retrieval import BadInput, Index
-from retrieval.evaluate import by_folders, evaluate, of_itself
+from retrieval import BadInput, Index, tuning
+from retrieval.evaluate import Judged, Question, Truth, by_folders, evaluate, of_itself
 from retrieval.ranking import COMPANY, ranked, relevance
 from retrieval.tuning import tune
 from tests.contracts.vectors import normalised
@@ -120,21 +120,21 @@ class TestIndex:
         with pytest.raises(BadInput, match="there is no ranking auto"):
             index.tune("auto")
 
-    def test_what_was_tuned_is_kept_and_can_be_undone(self, index: Index, folder: Path, tmp_path: Path) -> None:
+    def test_what_was_tuned_is_kept_and_can_be_undone(
+        self, index: Index, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def ranked_now() -> bool:
             return index.search(folder / "red/3.png", 1)[0].relevance is not None
 
         assert (ranked_now(), index.info().ranking) == (False, None)
-        found = tune(index, by_folders(index, folder), labelled=True)
-        facts = index.info().ranking
-        assert facts == {
-            "name": found.ranking,
-            "by": "labels",
-            "queries": 60,
-            "plain": found.plain,
-            "ranked": found.ranked,
-        }
-        assert (found.by, found.queries, ranked_now()) == ("labels", 60, found.ranking == "expansion")
+        truth = by_folders(index, folder)
+        for better, name in ((True, "expansion"), (False, "none")):
+            monkeypatch.setattr(tuning, "_by_labels", lambda _, better=better: (better, "it was told so"))
+            found = tune(index, truth, labelled=True)
+            assert (found.ranking, found.by, found.queries, found.decided) == (name, "labels", 60, True)
+            assert ranked_now() == better
+            facts = {"name": name, "by": "labels", "queries": 60, "plain": found.plain, "ranked": found.ranked}
+            assert index.info().ranking == facts | {"reason": "it was told so"}
         index.tune("expansion")
         assert ranked_now()
         with Index.open(tmp_path / "index", encoder=ColourEncoder()) as again:
@@ -148,7 +148,27 @@ class TestIndex:
         plain, better = (evaluate(index, truth, ranking=how).measures for how in ("none", "expansion"))
         assert (found.by, found.plain, found.ranked) == ("changes", plain["map"].value, better["map"].value)
         lost = max(plain[name].value - better[name].value for name in ("map", "p@1"))
-        assert found.ranking == ("none" if lost > 0.02 else "expansion")
+        assert found.decided == ("too few" not in found.reason)
+        if found.decided:
+            assert found.ranking == ("none" if lost > 0.02 else "expansion")
+        for name in ("map", "p@1"):
+            assert f"{better[name].value - plain[name].value:+.4f} (" in found.reason
+
+    @pytest.mark.parametrize("in_force", [None, "none", "expansion"])
+    def test_of_too_few_pictures_nothing_is_changed(self, tmp_path: Path, in_force: str | None) -> None:
+        with Index.create(tmp_path / "few", encoder=ColourEncoder()) as index:
+            for count in (1, 2):
+                put(tmp_path / f"pictures/a/{count}.png", picture((200, 90 * count, 0)))
+                index.add(tmp_path / "pictures")
+                if in_force is not None:
+                    index.tune(in_force, by="hand")
+                before = index.info().ranking
+                found = tune(index, of_itself(index), labelled=False)
+                assert (found.decided, found.ranking) == (False, in_force or "none")
+                assert found.reason.startswith(("1 picture is too few to tell", "2 pictures are too few to tell"))
+                assert (index.info().ranking or {"name": "none"}) == (before or {"name": "none"})
+            found = tune(index, by_folders(index, tmp_path / "pictures"), labelled=True)
+            assert (found.decided, found.ranking) == (False, in_force or "none")
 
     def test_those_that_score_enough_are_as_many_as_there_are(self, index: Index, folder: Path) -> None:
         plain = index.search(folder / "red/3.png", 59)
@@ -174,6 +194,64 @@ class TestIndex:
         assert index.info().ranking == {"name": "none"}
 
 
+def answered(*ranks: int) -> list[Judged]:
+    """Where the one right answer to each query stands, 0 for nowhere."""
+    return [Judged(np.array([rank] * bool(rank), dtype=np.int64), 1) for rank in ranks]
+
+
+def questions(count: int, changes: int = 1) -> Truth:
+    """So many pictures, each asked about in so many changes."""
+    return Truth([Question(at, frozenset({at}), str(change)) for at in range(count) for change in range(changes)])
+
+
+class TestTelling:
+    """What two measurements of the same queries tell."""
+
+    @pytest.mark.parametrize(("count", "decided"), [(1, False), (10, False), (95, False), (97, True), (1000, True)])
+    def test_that_nothing_was_lost_takes_a_hundred_pictures(self, count: int, decided: bool) -> None:
+        """However many changes of them are asked about: those of one picture stand or fall together."""
+        for changes in (1, 7):
+            same = answered(*[1] * count * changes)
+            better, _ = tuning._by_changes(tuning.rise(questions(count, changes), same, same))
+            assert better is (True if decided else None)
+
+    @pytest.mark.parametrize(("lost", "better"), [(0, True), (3, True), (30, False)])
+    def test_what_is_lost_decides(self, lost: int, better: bool) -> None:
+        after = answered(*[2] * lost, *[1] * (1000 - lost))
+        told, reason = tuning._by_changes(tuning.rise(questions(1000), answered(*[1] * 1000), after))
+        assert told is better
+        assert f"P@1 by {-lost / 1000:+.4f} (" in reason
+        assert ("a loss of up to 0.02 is accepted" in reason) is better
+
+    @pytest.mark.parametrize(
+        ("before", "after", "better", "why"),
+        [
+            ([2] * 5, [1] * 5, True, "expansion finds more"),
+            ([1] * 5, [2] * 5, False, "expansion finds less"),
+            ([1] * 400 + [9] * 600, [2] * 400 + [2] * 600, False, "loses more than 0.005 of P@1"),
+            ([1, 2] * 50, [2, 1] * 50, None, "100 pictures are too few to tell"),
+            ([1] * 10, [1] * 10, None, "10 pictures are too few to tell"),
+        ],
+    )
+    def test_labels_tell_where_the_interval_leaves_out_0(
+        self, before: list[int], after: list[int], better: bool | None, why: str
+    ) -> None:
+        rose = tuning.rise(questions(len(before)), answered(*before), answered(*after))
+        told, reason = tuning._by_labels(rose)
+        assert told is better
+        assert why in reason
+
+    @pytest.mark.parametrize("share", [0.0, 0.01, 0.1, 0.5])
+    def test_the_interval_holds_what_is_true(self, share: float) -> None:
+        """Of 100 pictures that are drawn, in 94 of 100 cases or more; also of those of which hardly one differs."""
+        chance, held = np.random.default_rng(1), 0
+        for _ in range(200):
+            after = np.where(chance.random(100) < share, 2, 1).tolist()
+            rose = tuning.rise(questions(100), answered(*[1] * 100), answered(*after)).of["p@1"]
+            held += rose.low <= -share <= rose.high
+        assert held >= 0.92 * 200
+
+
 @pytest.mark.slow
 def test_it_finds_more_of_a_kind(shared: Callable[[str], Path], tmp_path: Path) -> None:
     """With MobileNetV2, tuned without labels: of all pictures, and asked about a fifth that the index does not hold."""
@@ -187,7 +265,9 @@ def test_it_finds_more_of_a_kind(shared: Callable[[str], Path], tmp_path: Path) 
             weights=shared("weights/mobilenet_v2_1.0_224_no_top.weights.h5"),
         ) as index:
             index.add(tmp_path / name)
-            assert tune(index, of_itself(index), labelled=False).ranking == "expansion"
+            found = tune(index, of_itself(index), labelled=False)
+            assert (found.decided, found.ranking) == (True, "expansion")
+            assert "changed pictures cannot show" in found.reason
             plain, better = (
                 evaluate(index, by_folders(index, tmp_path / name), ranking=how).measures for how in ("none", "auto")
             )

@@ -37,6 +37,8 @@ def _put_info(facts: Info) -> None:
     put(f"search      {', '.join(map(_form, facts.search)) or EXACT}")
     if facts.ranking:
         put(f"ranking     {_ranking(**facts.ranking)}")
+        if facts.ranking.get("reason"):
+            put(f"            {displayed(str(facts.ranking['reason']))}")
     if facts.parity is not None:
         put(f"compiled    gives Keras' vectors with a cosine of {facts.parity:.5f} or more")
     put(f"size        {facts.bytes / 1e6:.1f} MB on disk")

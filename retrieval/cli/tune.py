@@ -43,7 +43,8 @@ def tune(
 ) -> None:
     """Measure on the pictures of the index whether ranking by expansion finds better, and keep what does.
 
-    With FOLDER or --ground-truth as for `evaluate`; without, no labels are needed. Nothing is embedded anew.
+    With FOLDER or --ground-truth as for `evaluate`; without, no labels are needed. Nothing is embedded anew. Where the
+    pictures are too few to tell, nothing is changed.
     """
     if off and (folder is not None or ground_truth is not None):
         raise BadInput("--off needs no ground truth", hint="leave the rest away")
@@ -70,4 +71,6 @@ def tune(
 def _put(found: "Tuned") -> None:
     what = "" if found.by == "labels" else " of changed pictures"
     put(f"{found.queries} queries, mAP{what}: {found.plain:.4f} by score, {found.ranked:.4f} by expansion")
-    put(f"ranked from now on by: {'score' if found.ranking == 'none' else found.ranking}")
+    ranking = "score" if found.ranking == "none" else found.ranking
+    put(found.reason)
+    put(f"ranked from now on by: {ranking}" if found.decided else f"nothing is changed; ranked as before by: {ranking}")

@@ -11,11 +11,11 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
-from scripts.benchmarks import encoders, indexing, neighbours, quality, queries, updates
+from scripts.benchmarks import encoders, indexing, neighbours, quality, queries, reliability, updates
 from scripts.benchmarks.measure import PROJECT, Setting, say
-from scripts.benchmarks.table import Growth, Row, machine, sentence, tables
+from scripts.benchmarks.table import Growth, Kind, Reliability, Row, machine, sentence, tables
 
-Bench = Callable[[Setting], Iterable[Row | Growth]]
+Bench = Callable[[Setting], Iterable[Kind]]
 BENCHES: dict[str, Bench] = {
     "index-mobilenet": indexing.mobilenet,
     "index-mini": indexing.mini,
@@ -34,6 +34,7 @@ BENCHES: dict[str, Bench] = {
     "memory": updates.memory,
     "quality": quality.corel,
     "likely": quality.likely,
+    "reliability": reliability.table,
     "backbones": quality.backbones,
 }
 LARGE = ("vectors-1m",)
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     names = given.only or [name for name in BENCHES if given.large or name not in LARGE]
     setting = Setting(given.cache, _data(), large=given.large)
     setting = setting.quickly() if given.quick else setting
-    facts, rows, code = machine(), list[Row | Growth](), 0
+    facts, rows, code = machine(), list[Kind](), 0
     say(sentence(facts))
     try:
         for row in results(names, setting):
@@ -66,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
-def results(names: Iterable[str], setting: Setting) -> Iterator[Row | Growth]:
+def results(names: Iterable[str], setting: Setting) -> Iterator[Kind]:
     """Yield the rows of the benches, one by one; of one that fails, those that it has, and one that says why."""
     for name in names:
         start = time.perf_counter()
@@ -78,10 +79,11 @@ def results(names: Iterable[str], setting: Setting) -> Iterator[Row | Growth]:
         say(f"  {time.perf_counter() - start:.0f} s")
 
 
-def _by_kind(rows: Iterable[Row | Growth]) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {"rows": [], "growth": []}
+def _by_kind(rows: Iterable[Kind]) -> dict[str, list[dict[str, Any]]]:
+    names: dict[type[Kind], str] = {Row: "rows", Growth: "growth", Reliability: "reliability"}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names.values()}
     for row in rows:
-        found["rows" if isinstance(row, Row) else "growth"].append(row.as_dict())
+        found[names[type(row)]].append(row.as_dict())
     return found
 
 

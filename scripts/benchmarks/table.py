@@ -107,13 +107,44 @@ class Growth:
         return [f"{self.vectors:,}", *(_quantity(cost, "") for cost in costs)]
 
 
-HEADS = {
+@dataclass(frozen=True)
+class Reliability:
+    """How much of what is told of likely matches is right, by labels. Shares, None of nothing."""
+
+    what: str
+    told: float | None
+    """Of the first answers, how many are told to be likely."""
+    found: tuple[float | None, ...]
+    """Of those that are told a probability in each tenth from a half on, how many are right."""
+    right: float | None
+    """Of all that are told to be likely."""
+    untold: float | None
+    """Of those of which nothing is told."""
+    strange: float | None
+    """Of pictures whose class the index does not hold, how many have a likely match."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the row as JSON knows it."""
+        return dict(vars(self))
+
+    def cells(self) -> list[str]:
+        """Return the row as the table shows it."""
+        shares = (self.told, *self.found, self.right, self.untold, self.strange)
+        return [self.what, *("" if share is None else f"{share:.2f}" for share in shares)]
+
+
+Kind = Row | Growth | Reliability
+HEADS: dict[type[Kind], tuple[str, ...]] = {
     Row: ("name", "what", "ours", "baseline", "ratio", "target", "met"),
     Growth: ("vectors", "query, p50 ms", "build s", "bytes a vector on disk", "peak memory MB"),
-}
+    Reliability: (
+        "index", "told likely", "right of 50-60 %", "60-70 %", "70-80 %", "80-90 %", "90-100 %", "right of all told",
+        "right of the others", "class not there: told likely",
+    ),
+}  # fmt: skip
 
 
-def tables(rows: Iterable[Row | Growth]) -> str:
+def tables(rows: Iterable[Kind]) -> str:
     """Return the rows as tables in Markdown, one for each kind of them."""
     rows = list(rows)
     return "\n\n".join(

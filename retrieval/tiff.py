@@ -1,0 +1,250 @@
+"""TIFF: which of its pages is the picture, and the kinds of pages that Pillow refuses or reads wrongly.
+
+first page -> the page of that scene to be shown -> Pillow
+                                                 -> tifffile, an extra, for what Pillow cannot read
+"""
+
+import io
+import logging
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
+
+from retrieval import fitting, opening
+from retrieval.errors import UnreadableImage
+
+MISSING = "TIFF of a kind that needs an extra: pip install 'retrieval[tiff]'"
+NOT_READ = "TIFF of a kind that is not read"
+PAGES = 64
+"""Pages, and pages below a page, that are looked at."""
+ENTRIES = 4096
+"""Tags of a page that are looked at."""
+SIZES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+"""Types of tags that hold whole numbers -> how `struct` calls them (TIFF 6.0, section 2; BigTIFF)."""
+
+REDUCED, PLANES, UNSIGNED, SIGNED = 1, 2, 1, 2
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, INKS, LAB = 0, 1, 2, 3, 5, 8
+CHANNELS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, INKS: 4, LAB: 3}
+"""Photometric interpretation -> channels of a colour; those that are read without Pillow."""
+WEBP = 50001
+"""A compression that Pillow knows, while the libtiff of its wheels does not."""
+ALPHA = {1: "a", 2: "A"}
+"""What an extra sample means -> how Pillow's modes call it: mixed with the colours, or not."""
+
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it remarks on damaged files, nobody can place
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A picture of a file."""
+
+    at: int
+    """Offset of its tags."""
+    tags: dict[int, tuple[int, ...]]
+
+    def one(self, tag: int, default: int = 0) -> int:
+        """Return the first number of a tag."""
+        return self.tags.get(tag, (default,))[0]
+
+    @property
+    def pixels(self) -> int:
+        """Width times height."""
+        return self.one(256) * self.one(257)
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether it is a smaller version of another (NewSubfileType, bit 0; SubfileType 2)."""
+        return bool(self.one(254) & REDUCED) or self.one(255) == 2  # noqa: PLR2004
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is no mask, and no raw sensor data (DNG: 32803, 34892)."""
+        return not self.one(254) & 4 and self.one(262) < 32768 and self.pixels > 0  # noqa: PLR2004
+
+    @property
+    def misleads_pillow(self) -> bool:
+        """Whether Pillow takes it for something else: planes of 16 bits, signed bytes, large unsigned numbers."""
+        bits, signs = self.tags.get(258, (1,)), self.one(339, UNSIGNED)
+        planes = self.one(284, 1) == PLANES and self.one(277, 1) > 1
+        return (
+            (planes and (max(bits) > 8 or self.one(338) == 1))  # noqa: PLR2004
+            or (signs == SIGNED and max(bits) <= 8)  # noqa: PLR2004
+            or (signs == UNSIGNED and max(bits) > 16)  # noqa: PLR2004
+            or len(set(bits)) > 1
+        )
+
+
+# -- pages ------------------------------------------------------------------------------------------------------------
+
+
+def shown(data: bytes) -> tuple[bytes, Page | None]:
+    """Return `data` beginning with the page that is to be shown, and that page; None where its tags cannot be read.
+
+    It is the first; where that is a reduced version, the first after it that is none, else the largest there is.
+    """
+    file = _File.of(data)
+    chain = list(file.chain(file.first))
+    if not chain:
+        return data, None
+    best = chain[0]
+    if best.is_reduced:
+        inner = [page for at in best.tags.get(330, ())[:PAGES] for page in file.chain(at, 1)]
+        others = [page for page in (*chain, *inner) if page.is_picture]
+        full = [page for page in others if not page.is_reduced]
+        best = full[0] if full else max(others, key=lambda page: page.pixels, default=best)
+    return data if best.at == file.first else file.beginning_at(best.at), best
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    data: bytes
+    order: str
+    big: bool
+
+    @classmethod
+    def of(cls, data: bytes) -> "_File":
+        return cls(data, "<" if data[:2] == b"II" else ">", data[2:4] in {b"+\0", b"\0+"})
+
+    @property
+    def first(self) -> int:
+        return self._number("Q", 8) if self.big else self._number("I", 4)
+
+    def beginning_at(self, at: int) -> bytes:
+        """Return the file with another first page."""
+        if self.big:
+            return self.data[:8] + struct.pack(self.order + "Q", at) + self.data[16:]
+        return self.data[:4] + struct.pack(self.order + "I", at) + self.data[8:]
+
+    def chain(self, at: int, most: int = PAGES) -> Iterator[Page]:
+        """Yield the page whose tags are at an offset, and those that follow."""
+        seen: set[int] = set()
+        with suppress(struct.error):
+            while at and at not in seen and len(seen) < most:
+                seen.add(at)
+                count = self._number("Q" if self.big else "H", at)
+                start, entry = (at + 8, 20) if self.big else (at + 2, 12)
+                places = range(start, start + entry * min(count, ENTRIES), entry)
+                yield Page(at, dict(filter(None, map(self._tag, places))))
+                at = self._number("Q" if self.big else "I", start + entry * count)
+
+    def _tag(self, at: int) -> tuple[int, tuple[int, ...]] | None:
+        tag, kind = struct.unpack_from(self.order + "HH", self.data, at)
+        count, inline = self._number("Q" if self.big else "I", at + 4), 8 if self.big else 4
+        if kind not in SIZES or not 0 < count <= PAGES:
+            return None
+        form = f"{self.order}{count}{SIZES[kind]}"
+        place = at + 4 + inline
+        if struct.calcsize(form) > inline:
+            place = self._number("Q" if self.big else "I", place)
+        return tag, struct.unpack_from(form, self.data, place)
+
+    def _number(self, form: str, at: int) -> int:
+        (number,) = struct.unpack_from(self.order + form, self.data, at)
+        return int(number)
+
+
+# -- with tifffile ------------------------------------------------------------------------------------------------
+
+
+def suits_pillow(data: bytes, page: Page) -> bool:
+    """Tell whether Pillow reads the first page of `data`, which is `page`, and rightly."""
+    compression = page.one(259, 1)
+    if page.misleads_pillow or compression == WEBP or compression not in TiffImagePlugin.COMPRESSION_INFO:
+        return False
+    try:
+        opening.opened(data, "TIFF")
+    except UnidentifiedImageError:
+        return page.one(262) not in CHANNELS  # then it may say what is wrong
+    return True
+
+
+def cost(page: Page) -> int:
+    """Return how many bytes it takes to `read` a page; `DecompressionBombError` where it is too large."""
+    held = page.pixels * page.one(277, 1) * -(-max(page.tags.get(258, (1,))) // 8)
+    if held > 2 * opening.MAX_BYTES or page.pixels > opening.MAX_BYTES:
+        raise Image.DecompressionBombError
+    return 2 * held + opening.BYTES * page.pixels
+
+
+def read(data: bytes, page: Page) -> Image.Image:
+    """Return the first page of `data`, which is `page`, as Pillow would if it could; any error."""
+    channels = CHANNELS.get(page.one(262))
+    if channels is None or page.one(277, 1) < channels:
+        raise UnreadableImage(NOT_READ)
+    try:
+        import tifffile
+    except ImportError:
+        raise UnreadableImage(MISSING) from None
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            first = file.pages.first
+            values = first.asarray(squeeze=False, maxworkers=1)
+            colours, profile, taken = (_value(first, tag) for tag in (320, 34675, 306))
+    except (ValueError, NotImplementedError, ImportError, KeyError) as error:  # of compressions and layouts
+        raise UnreadableImage(NOT_READ) from error
+    values = np.moveaxis(values[:, 0], 0, -2).reshape(page.one(257), page.one(256), -1)
+    image = _picture(values, page, channels, colours)
+    image.info["icc_profile"] = profile
+    image.getexif()[ExifTags.Base.Orientation] = page.one(274, 1)
+    image.getexif()[ExifTags.Base.DateTime] = taken
+    return image
+
+
+def _value(page: Any, tag: int) -> Any:  # noqa: ANN401 - tifffile's page, and what TIFF may hold
+    return page.tags[tag].value if tag in page.tags else None
+
+
+def _picture(values: NDArray[Any], page: Page, channels: int, colours: Any) -> Image.Image:  # noqa: ANN401 - numbers
+    """Return `values`, (height, width, samples), as the picture that `page` says they are."""
+    kind, bits = page.one(262), page.one(258, 1)
+    if kind == PALETTE:
+        table = (np.asarray(colours, dtype=np.uint16).reshape(3, -1).T >> 8).astype(np.uint8)
+        return Image.fromarray(table[values[..., 0]])
+    if kind == LAB:
+        if bits not in {8, 16}:
+            raise UnreadableImage(NOT_READ)
+        lab = (values[..., :3].view(f"u{bits // 8}") >> (bits - 8)).astype(np.uint8)
+        return Image.frombytes("LAB", lab.shape[1::-1], lab.tobytes())
+    levels = _levels(values[..., :channels], bits)
+    if kind == WHITE_IS_ZERO:
+        levels = 255 - levels
+    if kind == INKS:
+        return Image.frombytes("CMYK", levels.shape[1::-1], levels.tobytes())
+    picture = Image.fromarray(levels if channels > 1 else levels[..., 0])
+    means = page.one(338)
+    if values.shape[2] > channels and means in ALPHA and np.issubdtype(values.dtype, np.integer):
+        bands = [*picture.split(), Image.fromarray(_levels(values[..., channels : channels + 1], bits)[..., 0])]
+        return Image.merge(("RGB" if channels > 1 else "L") + ALPHA[means], bands)
+    return picture
+
+
+def _levels(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+    """Return `values`, (height, width, channels), of any type, as bytes from black to white."""
+    black, white = _ends(values, bits)
+    levels = np.empty(values.shape, dtype=np.uint8)
+    rows = max(1, fitting.STRIP // (values.shape[1] * values.shape[2]))
+    for top in range(0, len(values), rows):
+        part = values[top : top + rows].astype(np.float32)
+        with np.errstate(all="ignore"):  # a file may hold any float: what overflows is black or white too
+            part = np.nan_to_num((part - black) * (255 / (white - black or 1)), posinf=255, neginf=0)
+        levels[top : top + rows] = np.clip(np.rint(part), 0, 255)
+    return levels
+
+
+def _ends(values: NDArray[Any], bits: int) -> tuple[float, float]:
+    """Return which of `values` are black and white: as in `fitting`; floats in colour from 0 to 1 mean that."""
+    if np.issubdtype(values.dtype, np.unsignedinteger) and bits <= 16:  # noqa: PLR2004
+        return 0, 2**bits - 1
+    if np.issubdtype(values.dtype, np.integer):
+        low, high = float(values.min()), float(values.max())
+        return (0, 65535) if low >= 0 and high <= 65535 else (low, high)  # noqa: PLR2004
+    finite = np.isfinite(values)
+    low = float(np.min(values, where=finite, initial=np.inf))
+    high = float(np.max(values, where=finite, initial=-np.inf))
+    return (0, 1) if values.shape[2] > 1 and low >= 0 and high <= 1 else (low, high)
