@@ -19,9 +19,10 @@ from retrieval import images, metadata, pipeline, reading, roots
 from retrieval.arguments import MOST, path_of
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.runtimes import Encoder
-from retrieval.store import Store, View
+from retrieval.store import Store
 from retrieval.threads import aside
 from retrieval.types import DECODE_RULE, Match, Pixels, Timing, displayed, image_id
+from retrieval.view import View
 
 Query = str | bytes | os.PathLike[str] | Image.Image | NDArray[np.uint8] | int | Match
 """A path; the bytes of a picture file; a PIL image; an RGB array (height, width, 3) of uint8; the id of an indexed

@@ -24,9 +24,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from retrieval.disk import flush_folder
 from retrieval.errors import BadInput
 from retrieval.types import displayed
-from retrieval.vectors.exact import flush_folder
 
 SUFFIX = ".training"
 PIXELS, PICTURES = "pixels.raw", "pictures.json"

@@ -22,11 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import cache, forks, plugins
+from retrieval import cache, disk, forks, plugins
 from retrieval.backbones import IMAGENET, RANDOM, Backbone
 from retrieval.runtimes import AUTO, Encoder, Execution
 from retrieval.types import DECODE_RULE, Pixels, Vectors
-from retrieval.vectors.exact import sha256_of, write_durably
 from retrieval.weights import cached as cached_file
 
 PARITY = 0.999
@@ -39,8 +38,6 @@ WORTH = 1.1
 """How much faster a lower precision has to be."""
 GRAPH = "graph"
 """The setting of an index that has the facts of its compiled network."""
-ENCODER = "encoder"
-"""The folder of an index that has its files."""
 CONVERSION = 1
 """Version of how a network is converted; with another, it is converted anew."""
 SUFFIXES = (".xml", ".bin")
@@ -62,10 +59,10 @@ class Graph:
 
     @classmethod
     def read(cls, folder: Path, facts: Facts) -> "Graph | None":
-        """Read the graph that has these facts; None where its files are not what was written."""
+        """Read the graph that has these facts; None where its files are not what was written; `StorageError`."""
         try:
-            return cls.checked([path.read_bytes() for path in paths(folder, facts)], facts)
-        except OSError:
+            return cls.checked([disk.read(path) for path in paths(folder, facts)], facts)
+        except FileNotFoundError:
             return None
 
     @classmethod
@@ -80,8 +77,8 @@ class Graph:
         """Write the files into `folder`, durable on return; `OSError`."""
         folder.mkdir(parents=True, exist_ok=True)
         for path, data in zip(paths(folder, self.facts), self.files, strict=True):
-            if sha256_of(path) != path.stem:
-                write_durably(folder, path.suffix, (data,))
+            if disk.sha256_of(path) != path.stem:
+                disk.write_durably(folder, path.suffix, (data,))
 
 
 def paths(folder: Path, facts: Mapping[str, Any]) -> list[Path]:

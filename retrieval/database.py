@@ -1,10 +1,11 @@
 """SQLite as this package wants it: durable, explicit about transactions, rows with digests, errors in our words."""
 
+import itertools
 import os
 import re
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from hashlib import blake2b
@@ -15,7 +16,7 @@ from urllib.parse import quote_from_bytes
 import sqlalchemy as sql
 from filelock import FileLock, Timeout
 
-from retrieval import forks
+from retrieval import bounds, disk, forks, wal
 from retrieval.errors import IndexBusy, IndexDamaged, RetrievalError, StorageError
 from retrieval.types import displayed
 from retrieval.writers import seen_writing
@@ -48,10 +49,11 @@ class Database:
     def __init__(self, path: Path, *, create: bool = False) -> None:
         """Prepare to use the file at `path`, which with `create` is made where it is missing."""
         self.path = path
-        self._log = path.with_name(path.name + "-wal")
+        self.log = path.with_name(path.name + "-wal")
+        self._log_damage: str | None = None
         self.writable = create or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
         mode = "rwc" if create else "rw" if self.writable else "ro"
-        self._make = partial(_engine, path, f"mode={mode}", _DURABLY if self.writable else ())
+        self._make = partial(_engine, path, f"mode={mode}", _DURABLY if self.writable else (), self._demand_files)
         self._engine = self._make()
         self._mutex = threading.Lock()
         self._lockless: tuple[_Stamp | None, sql.Engine] | None = None
@@ -69,15 +71,43 @@ class Database:
         if pool.checkedin() or pool.checkedout():
             _in_use_at_fork.add(self.path)
         forks.leave(self._engine, self._lockless)
-        self._engine, self._mutex, self._lockless = self._make(), threading.Lock(), None
+        self._engine, self._mutex, self._lockless, self._log_damage = self._make(), threading.Lock(), None, None
 
     def close(self) -> None:
         """Let go of the file; the last to do so folds SQLite's log into it. It is opened again when it is needed."""
         self._engine.dispose()
+        self._log_damage = None
         with self._mutex:
             if self._lockless is not None:
                 self._lockless[1].dispose()
             self._lockless = None
+
+    def _demand_files(self) -> None:
+        """Refuse files that are links, and a log that SQLite would read in part only and then overwrite."""
+        for end in ("", "-wal", "-shm", "-journal"):
+            disk.demand_own(self.path.with_name(self.path.name + end))
+        if self.log_damage():
+            raise IndexDamaged(self.log_damage(), hint=REPAIR)
+
+    def log_damage(self, *, again: bool = False) -> str:
+        """Say what is wrong with SQLite's log, "" for nothing: once, since it is read once, or `again`."""
+        if self._log_damage is None or again:
+            self._log_damage = wal.damage(self.log) if _size(self.log) else ""
+        return self._log_damage
+
+    def mend_log(self) -> bool:
+        """Put right what is wrong in the log, as far as that can be told, and tell whether that was all."""
+        self.close()
+        return wal.mend(self.log)
+
+    def log_is_readable(self) -> bool:
+        """Tell whether all pages of a damaged log are there, but for single words."""
+        return wal.has_all_pages(self.log)
+
+    def accept_log(self) -> None:
+        """Take the pages in the log as they are, whatever is wrong in them."""
+        self.close()
+        wal.accept(self.log)
 
     @contextmanager
     def reading(self) -> Iterator[sql.Connection]:
@@ -105,14 +135,18 @@ class Database:
             yield connection
 
     def vacuum(self) -> None:
-        """Write the file anew without the space of rows that are gone, and fold SQLite's log into it.
-
-        While somebody reads an earlier state, as much of the log as he does not need.
-        """
-        folding = ("busy_timeout=0", "wal_checkpoint(TRUNCATE)", f"busy_timeout={WAIT * 1000}")
+        """Write the file anew without the space of rows that are gone, and fold SQLite's log into it."""
         with self._engine.connect().execution_options(begin="") as connection:
-            for statement in ("VACUUM", *(f"PRAGMA {pragma}" for pragma in folding)):
-                connection.exec_driver_sql(statement).close()
+            connection.exec_driver_sql("VACUUM").close()
+        self.fold()
+
+    def fold(self) -> None:
+        """Fold SQLite's log into the file; while somebody reads an earlier state, as much of it as he does not need."""
+        if _size(self.log):
+            folding = ("busy_timeout=0", "wal_checkpoint(TRUNCATE)", f"busy_timeout={WAIT * 1000}")
+            with self._engine.connect().execution_options(begin="") as connection:
+                for pragma in folding:
+                    connection.exec_driver_sql(f"PRAGMA {pragma}").close()
 
     def _with_locks(self, stack: ExitStack) -> sql.Connection | None:
         try:
@@ -121,12 +155,12 @@ class Database:
             connection.exec_driver_sql("SELECT 1 FROM sqlite_schema").close()
         except StorageError as error:
             stack.close()
-            if not _size(self._log):
+            if not _size(self.log):
                 return None
             if self.writable:
                 raise
             raise StorageError(
-                f"the latest changes of the index are in {self._log.name}, which cannot be read in a read-only folder",
+                f"the latest changes of the index are in {self.log.name}, which cannot be read in a read-only folder",
                 hint="copy the index to a folder that can be written",
             ) from error
         return connection
@@ -138,7 +172,7 @@ class Database:
             if self._lockless is None or self._lockless[0] != stamp:
                 if self._lockless is not None:
                     self._lockless[1].dispose()
-                self._lockless = stamp, _engine(self.path, "mode=ro&immutable=1", ())
+                self._lockless = stamp, _engine(self.path, "mode=ro&immutable=1", (), self._demand_files)
             return self._lockless
 
     def _demand_unchanged(self, stamp: "_Stamp | None") -> None:
@@ -166,13 +200,14 @@ def _size(path: Path) -> int:
     return 0 if stamp is None else stamp[1]
 
 
-def _engine(path: Path, parameters: str, pragmas: tuple[str, ...]) -> sql.Engine:
+def _engine(path: Path, parameters: str, pragmas: tuple[str, ...], check: Callable[[], None]) -> sql.Engine:
     uri = f"file:{quote_from_bytes(os.fsencode(path.absolute()))}?{parameters}"
 
     def connect() -> sqlite3.Connection:
         if path in _in_use_at_fork:
             sentence = f"{path} was in use when this process was forked, and SQLite cannot share it with the parent"
             raise RetrievalError(sentence, hint=forks.SPAWN)
+        check()
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=WAIT)
         connection.text_factory = _text
         try:
@@ -276,6 +311,9 @@ def signed_table(schema: sql.MetaData, name: str, *columns: Any) -> sql.Table:  
     """
     table = sql.Table(name, schema, *columns, sql.Column("digest", BYTES, nullable=False))
     table.info["signed"] = tuple(column.name for column in table.c if column.name not in {"id", "digest"})
+    kinds = [(column.type.python_type, *([type(None)] * bool(column.nullable))) for column in table.c]
+    table.info["kinds"] = frozenset(itertools.product(*kinds))
+    table.info["check"] = bounds.row_check(name, table.c.keys())
     return table
 
 
@@ -285,15 +323,16 @@ def signed(table: sql.Table, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_sound(table: sql.Table, row: tuple[Any, ...]) -> bool:
-    """Tell whether `row`, all columns of `table` in order, is what was written."""
-    return bool(row[-1] == digest_of(row[-1 - len(table.info["signed"]) : -1]))
+    """Tell whether `row`, all columns of `table` in order, is what was written, and can be what this program wrote."""
+    same = row[-1] == digest_of(row[-1 - len(table.info["signed"]) : -1])
+    return bool(same and tuple(map(type, row)) in table.info["kinds"] and table.info["check"](row))
 
 
 def sound(table: sql.Table, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
     """Yield `rows`, all columns of `table` in order; `IndexDamaged` at one that is not what was written."""
-    first = -1 - len(table.info["signed"])
+    first, kinds, check = -1 - len(table.info["signed"]), table.info["kinds"], table.info["check"]
     for row in rows:
-        if row[-1] != digest_of(row[first:-1]):
+        if row[-1] != digest_of(row[first:-1]) or tuple(map(type, row)) not in kinds or not check(row):
             raise IndexDamaged(f"a row of the table {table.name} is not what was written", hint=REPAIR)
         yield row
 
@@ -327,6 +366,7 @@ def network_file_system(folder: Path) -> str:
 @contextmanager
 def held(lock: FileLock, folder: Path) -> Iterator[None]:
     """Hold the writers' lock, which the system takes back from a process that dies."""
+    disk.demand_own(Path(lock.lock_file))
     try:
         lock.acquire()
     except Timeout:

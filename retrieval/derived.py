@@ -10,8 +10,9 @@ from retrieval import cutoff, metadata, ranking
 from retrieval.database import REPAIR
 from retrieval.errors import BadInput, IndexDamaged
 from retrieval.ranking import AUTO, EXPANSION, NONE
-from retrieval.store import RANKING, Store, View
+from retrieval.store import RANKING, Store
 from retrieval.types import Ids, Vectors
+from retrieval.view import View
 
 MEAN, BACKGROUND = "mean", "background"
 """The setting that holds the mean of the vectors; what a view keeps under that name."""
@@ -30,7 +31,7 @@ def mean_for(view: View, name: str) -> NDArray[np.float32] | None:
     if name != EXPANSION or not view.generation.images:
         return None
     kept = _kept(view, MEAN)
-    if kept is not None:
+    if kept is not None and len(kept) == view.snapshot.dim:
         return np.array(kept, dtype=np.float32)
     if MEAN not in view.kept:
         view.kept[MEAN] = _mean(view)

@@ -17,10 +17,11 @@ from retrieval.arguments import MOST, call, flag, integer, iterable, path_of, st
 from retrieval.errors import BadInput, IndexDamaged, RetrievalError
 from retrieval.model import Model
 from retrieval.runtimes import AUTO, Encoder, Execution, demand_encoder
-from retrieval.store import SEARCH, Change, Store
+from retrieval.store import SEARCH, Store
 from retrieval.types import Answers, Coverage, Failure, Info, Match, Progress, Report, RootInfo, Timing
 from retrieval.update import Settings, Update
 from retrieval.vectors import Form
+from retrieval.view import Change
 from retrieval.weights import choose
 
 if TYPE_CHECKING:
@@ -137,10 +138,10 @@ class Index:
         index = cls(
             Store(Path(text_path(path, "the path of the index"))), execution, encoder=encoder, weights=_text(weights)
         )
-        with suppress(IndexDamaged):  # raised again by whatever needs the model; `verify` does not
-            network = {"input_size": input_size, "alpha": alpha, "minimalistic": minimalistic, "pooling": pooling}
-            index._model.demand(backbone, network)
         try:
+            with suppress(IndexDamaged):  # raised again by whatever needs the model; `verify` does not
+                network = {"input_size": input_size, "alpha": alpha, "minimalistic": minimalistic, "pooling": pooling}
+                index._model.demand(backbone, network)
             index._demand(float16=flag(float16, "float16"))
             index._store.choose(**given)
         except BaseException:
@@ -236,11 +237,18 @@ class Index:
         """Give back the space of removed pictures and of superseded states. Raises `IndexBusy`, `StorageError`."""
         self._store.compact()
 
-    def verify(self, *, repair: bool = False) -> "Verification":
-        """Read every byte that counts and say what is not as it was written; with `repair`, put right what can be."""
-        from retrieval import verify
+    def verify(self, *, repair: bool = False, forget_lost: bool = False) -> "Verification":
+        """Read every byte that counts and say what is not as it was written; with `repair`, put right what can be.
 
-        return verify.repair(self._store) if flag(repair, "repair") else verify.verify(self._store)
+        What a repair would have to forget is said, as `unsaved`, and forgotten with `forget_lost` only.
+        """
+        from retrieval.repair import verified
+
+        return verified(
+            self._store,
+            repairs=flag(repair, "repair") or flag(forget_lost, "forget_lost"),
+            forget_lost=forget_lost,
+        )
 
     # -- asking it ------------------------------------------------------------------------------------------------
 

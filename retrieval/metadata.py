@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sql
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from retrieval import bounds
 from retrieval.database import BYTES, INTEGER, REPAIR, signed, signed_table, sound
 from retrieval.errors import IndexDamaged
 from retrieval.types import Ids, Picture
@@ -204,9 +205,8 @@ def put_encoder(connection: sql.Connection, row: Mapping[str, Any]) -> None:
 
 
 def setting(connection: sql.Connection, name: str) -> Any:  # noqa: ANN401 - what JSON holds
-    """Return the setting `name`, None where nothing was set."""
-    found = next(_sound(connection, settings, _SETTING, one=name), None)
-    return None if found is None else json.loads(found[1])
+    """Return the setting `name`, None where nothing was set; `IndexDamaged` for what it cannot be."""
+    return next((bounds.setting(name, row[1]) for row in _sound(connection, settings, _SETTING, one=name)), None)
 
 
 def put_setting(connection: sql.Connection, name: str, value: Any) -> None:  # noqa: ANN401 - what JSON can hold

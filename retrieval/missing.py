@@ -22,8 +22,9 @@ from collections.abc import Iterator
 from retrieval import folders, metadata
 from retrieval.metadata import FileRow
 from retrieval.root_table import Root
-from retrieval.store import Change, Store
+from retrieval.store import Store
 from retrieval.types import Unlisted
+from retrieval.view import Change
 
 PAGE = 5000
 """Rows read, or changed, at a time."""

@@ -9,13 +9,13 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from retrieval import backbones, capacity, forks, metadata, plugins
+from retrieval import backbones, capacity, disk, forks, metadata, plugins
 from retrieval.arguments import text_path
 from retrieval.backbones import DEFAULT, MINI, RANDOM, Backbone
 from retrieval.database import disk_errors
 from retrieval.errors import BadInput, BadWeights, IndexDamaged, ModelMismatch, RetrievalError
 from retrieval.runtimes import AUTO, Encoder, Execution
-from retrieval.store import GRACE, Store
+from retrieval.store import ENCODER, GRACE, Store
 from retrieval.types import DECODE_RULE
 from retrieval.weights import all_weights
 
@@ -261,7 +261,7 @@ def stored_facts(store: Store) -> dict[str, Any] | None:
 
 def stored_graph(store: Store) -> "Graph | None":
     """Read the index's own copy of its compiled network; None where it has none that is whole."""
-    from retrieval.compiled import ENCODER, Graph
+    from retrieval.compiled import Graph
 
     facts = stored_facts(store)
     return None if facts is None else Graph.read(store.folder / ENCODER, facts)
@@ -269,8 +269,7 @@ def stored_graph(store: Store) -> "Graph | None":
 
 def store_graph(store: Store, graph: "Graph") -> None:
     """Keep a copy of `graph` in the index, if it has not got it; within `store.writing()`."""
-    from retrieval.compiled import ENCODER, GRAPH, paths
-    from retrieval.vectors.exact import sweep
+    from retrieval.compiled import GRAPH, SUFFIXES, paths
 
     known = stored_graph(store)
     if known is None or known.facts != graph.facts:
@@ -279,7 +278,7 @@ def store_graph(store: Store, graph: "Graph") -> None:
         store.edit(metadata.put_setting, GRAPH, graph.facts)
         with disk_errors():
             names = {path.name for path in paths(store.folder / ENCODER, graph.facts)}
-            sweep(store.folder / ENCODER, names, GRACE)
+            disk.sweep(store.folder / ENCODER, SUFFIXES, names, GRACE)
 
 
 def remember(store: Store, used: Model) -> None:

@@ -8,8 +8,9 @@ from sqlalchemy.exc import StatementError
 
 from retrieval.errors import UNFORESEEN, RetrievalError
 from retrieval.metadata import FileRow
-from retrieval.store import Change, Store
+from retrieval.store import Store
 from retrieval.types import Picture, Vectors, displayed
+from retrieval.view import Change
 
 log = logging.getLogger("retrieval")
 

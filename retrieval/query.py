@@ -16,11 +16,12 @@ from retrieval import cutoff, derived, metadata, pipeline, ranking, roots
 from retrieval.arguments import flag, integer, iterable, number, strings, word
 from retrieval.asked import VIEWS, Asked, Own, Query, Reader, Unusable, embedded
 from retrieval.cutoff import Background
-from retrieval.errors import BadInput, UnreadableImage
+from retrieval.errors import BadInput, IndexDamaged, UnreadableImage
 from retrieval.metadata import Place
 from retrieval.model import Model
-from retrieval.store import Store, View
+from retrieval.store import Store
 from retrieval.types import EXACT, LIKELY, Ids, Match, Timing, displayed
+from retrieval.view import View
 
 HIGHEST = 1.001
 """A cosine is 1 at most, but for what it is rounded by."""
@@ -244,9 +245,16 @@ def with_matches(reader: Reader, found: Sequence[Answer | Unusable], offset: int
 
 
 def matches(store: Store, view: View, found: Sequence[Answer], offset: int) -> list[list[Match]]:
-    """Return neighbours, but for the first `offset`, with their places; those that have a place to be shown."""
+    """Return neighbours, but for the first `offset`, with their places; those that have a place to be shown.
+
+    `IndexDamaged` for one that has none at all: in one transaction, every image has one.
+    """
     rows = [_listed(near.at(slice(offset, None))) for _, near in found]
-    where = _places(store, view, sorted({id_ for row in rows for id_, _ in row}))
+    wanted = {id_ for row in rows for id_, _ in row}
+    where = _places(store, view, sorted(wanted))
+    if missing := wanted - where.keys():
+        hint = "see what is damaged with: retrieval verify"
+        raise IndexDamaged(f"image {min(missing)} of the index has no place", hint=hint)
     return [_matches(row, where, one.hidden, offset) for (one, _), row in zip(found, rows, strict=True)]
 
 
@@ -259,7 +267,6 @@ def _matches(
     shown = [
         ([at for at in where[id_] if (at[0].root, at[0].path) not in hidden] if hidden else where[id_], facts)
         for id_, facts in row
-        if id_ in where
     ]
     there = ((places, facts) for places, facts in shown if places)
     return [_match(rank, places, facts) for rank, (places, facts) in enumerate(there, offset + 1)]

@@ -19,7 +19,7 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -28,16 +28,20 @@ from typing import Any
 import sqlalchemy as sql
 from filelock import FileLock
 
-from retrieval import forks, metadata, migrations, plugins
-from retrieval.database import REPAIR, Database, disk_errors, held, network_file_system
+from retrieval import disk, forks, metadata, migrations, plugins, witness
+from retrieval.database import Database, disk_errors, held, network_file_system
 from retrieval.errors import BadInput, IndexBusy, IndexDamaged, IndexExists, IndexNotFound, IndexTooNew, StorageError
-from retrieval.metadata import FileRow, Generation
-from retrieval.types import Hits, Ids, Picture, Vectors, displayed
-from retrieval.vectors import AUTO, FLAT, Form, VectorSnapshot, VectorStore, structured, tiers
+from retrieval.metadata import Generation
+from retrieval.types import Ids, displayed
+from retrieval.vectors import AUTO, FLAT, Form, VectorSnapshot, VectorStore, files_of, structured, tiers
+from retrieval.view import Change, View, demand_fitting
+from retrieval.witness import Losses
 
 DATABASE = "index.db"
 LOCK = "writer.lock"
-VECTORS = "vectors"
+VECTORS, ENCODER = "vectors", "encoder"
+"""Folders: of segments, and of the compiled network that made them."""
+FILES, FOLDERS = (DATABASE, LOCK, witness.NAME), (VECTORS, ENCODER)
 MOST_SEGMENTS = 16
 """Live segments at most; one more, and some are merged."""
 PATIENT = 8
@@ -50,45 +54,6 @@ GRACE = timedelta(minutes=10)
 log = logging.getLogger("retrieval")
 
 
-@dataclass(frozen=True)
-class Change:
-    """What one commit changes."""
-
-    files: Sequence[FileRow] = ()
-    """Places to insert or renew."""
-    pictures: Sequence[Picture] = ()
-    """Contents that are new, in the order of `vectors`."""
-    vectors: Vectors | None = None
-    forget: Sequence[int] = ()
-    """Ids of places to forget."""
-
-
-@dataclass(frozen=True)
-class View:
-    """One committed state, inside one read transaction."""
-
-    connection: sql.Connection
-    generation: Generation
-    snapshot: VectorSnapshot
-    live: Ids | None
-    """The ids of all images where some vectors have none; None where every vector has one."""
-    kept: dict[str, Any]
-    """What was made of this state, for whoever asks it again."""
-
-    def search(self, queries: Vectors, k: int, *, exact: bool = False) -> Hits:
-        """Return the `k` nearest images of each query, at most as many as there are; surely those if `exact`."""
-        return self.snapshot.search(queries, max(1, min(k, self.generation.images)), self.live, exact=exact)
-
-    def vector(self, id_: int) -> Vectors:
-        """Return the stored vector of an image, (1, dim)."""
-        import numpy as np
-
-        try:
-            return self.snapshot.get(np.array([id_]))
-        except KeyError:
-            raise IndexDamaged(f"the vector of image {id_} is missing", hint=REPAIR) from None
-
-
 class Store:
     """An index on disk. Any number of threads and processes read; one writes at a time, inside `writing`."""
 
@@ -97,14 +62,16 @@ class Store:
         if not _has_database(folder):
             raise _not_found(folder)
         self.folder = folder = folder.absolute()  # whatever becomes the working folder later
+        disk.demand_own_in(folder, FILES, FOLDERS)
         self._database = Database(folder / DATABASE)
         self._begin()
         forks.in_child(self._begin)
-        self._healed: tuple[str, ...] = ()  # the segments whose structures were last tried to be rebuilt
+        self._told: tuple[str, ...] = ()  # the segments of which it was last said that a structure is damaged
         self._unmergeable = False  # damaged vectors were met, which stay as they are, and were said
         self._kept: tuple[int, dict[str, Any]] = (0, {})
+        self.losses = Losses(folder, self._database)
         try:
-            self._demand_format()
+            self.look()
         except BaseException:
             self._database.close()
             raise
@@ -128,6 +95,12 @@ class Store:
     def float16(self) -> bool:
         """Whether vectors are kept in half the bytes."""
         return bool(self._setting("float16"))
+
+    def look(self) -> None:
+        """See that the format is the newest and that nothing is lost, as far as SQLite's log can be read."""
+        if not self.losses.known:
+            self._demand_format()
+            self.losses.look()
 
     def _demand_format(self) -> None:
         """Bring an older format to the newest; `IndexTooNew`."""
@@ -173,6 +146,7 @@ class Store:
     def create(cls, folder: Path, encoder: dict[str, Any], settings: Mapping[str, Any] | None = None) -> "Store":
         """Make an empty index in `folder`, whose vectors come from `encoder` (a row of that table)."""
         Form.of((settings or {}).get(SEARCH)).check(encoder["dim"], 0)
+        disk.demand_own_in(folder, FILES, FOLDERS)
         with disk_errors():
             (folder / VECTORS).mkdir(parents=True, exist_ok=True)
         with held(FileLock(folder / LOCK, timeout=0), folder):
@@ -189,6 +163,7 @@ class Store:
                     metadata.insert_generation(connection, Generation(1, encoder["fingerprint"], 0, 0, 0, ()))
             finally:
                 made.close()
+            witness.tell(folder, 1)
         return cls(folder)
 
     @property
@@ -211,13 +186,14 @@ class Store:
             yield connection
 
     @contextmanager
-    def reading(self, *, heal: bool = True) -> Iterator[View]:
+    def reading(self) -> Iterator[View]:
         """Give the latest committed state: refs and rows of one read transaction, and the vectors they name.
 
-        Search structures that are damaged are rebuilt with one line of notice if `heal`; the answers do without them.
+        Answers do without search structures that are missing or damaged, which is said once.
         """
+        self.losses.demand_none()
         with ExitStack() as stack:
-            connection, generation, snapshot = self._latest(stack, heal=heal)
+            connection, generation, snapshot = self._latest(stack)
             with self._mutex:
                 if self._kept[0] != generation.number:
                     self._kept = generation.number, {}
@@ -226,57 +202,58 @@ class Store:
                 kept["live"] = metadata.image_ids(connection)
             yield View(connection, generation, snapshot, kept.get("live"), kept)
 
-    def _latest(self, stack: ExitStack, *, heal: bool) -> tuple[sql.Connection, Generation, VectorSnapshot]:
+    def _latest(self, stack: ExitStack) -> tuple[sql.Connection, Generation, VectorSnapshot]:
         """Begin to read, anew where a writer committed and swept between refs and files."""
         while True:
             connection = stack.enter_context(self.connection())
             generation = metadata.latest(connection)
             try:
-                return connection, generation, self._snapshot(generation, heal=heal)
+                return connection, generation, self._snapshot(connection, generation)
             except IndexDamaged:
                 stack.close()
                 with self.connection() as later:
                     if metadata.latest(later).number == generation.number:
                         raise
 
-    def _snapshot(self, generation: Generation, *, heal: bool) -> VectorSnapshot:
+    def _snapshot(self, connection: sql.Connection, generation: Generation) -> VectorSnapshot:
         with self._mutex:
             opened = self._opened
             if opened is None or opened[0] != generation.refs:
-                opened = self._opened = generation.refs, self.vectors.snapshot(generation.refs)
+                opened = generation.refs, self.vectors.snapshot(generation.refs)
+                demand_fitting(connection, generation, opened[1])
+                self._opened = opened
             snapshot = opened[1]
-            heal = heal and bool(snapshot.damaged) and self._healed != generation.refs
-            if heal:
-                self._healed = generation.refs
-        if heal:
-            self._rebuild_structures(snapshot.damaged)
+            if snapshot.damaged and self._told != generation.refs:
+                self._told = generation.refs
+                what = "the search structure of %d of the index's segments is missing or damaged; %s"
+                log.warning(what, len(snapshot.damaged), "all vectors are looked at, until: retrieval compact")
         return snapshot
-
-    def _rebuild_structures(self, damaged: Sequence[str]) -> None:
-        what = f"the search structure of {len(damaged)} of the index's segments was missing or damaged"
-        try:
-            with self.writing():
-                self._merge([[ref] for ref in damaged], self.form, every=True)
-        except (BadInput, IndexBusy, IndexDamaged, StorageError):
-            log.warning("%s; searching the vectors without it", what)
-        else:
-            log.warning("%s; it was rebuilt from the vectors", what)
 
     # -- writing --------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Be the writer; `IndexBusy` at once where another is, `StorageError` where nobody can be."""
+    def writing(self, *, damaged: bool = False) -> Iterator[None]:
+        """Be the writer; `IndexBusy` at once where another is, `StorageError` where nobody can be.
+
+        At the end SQLite's log is folded into the database. `IndexDamaged` where committed changes are lost, unless
+        `damaged`.
+        """
         if not self.writable:
             raise StorageError(f"{self.folder} is read-only", hint="copy the index to a folder that can be written")
+        if not damaged:
+            self.losses.demand_none()
+        disk.demand_own_in(self.folder, FILES, FOLDERS)
         with held(self._lock, self.folder):
             yield
+            if not damaged and self._lock.lock_counter == 1:
+                self._database.fold()
 
     def commit(self, change: Change) -> None:
         """Make `change` the next generation, whole or not at all; within `writing`."""
         segment = self._append(change)
         with self._database.writing() as connection:
-            self._write(connection, change, segment)
+            number = self._write(connection, change, segment)
+        witness.tell(self.folder, number)
         self._tidy()
 
     def edit(self, statement: Any, *arguments: Any) -> Any:  # noqa: ANN401 - any function of `metadata`
@@ -298,7 +275,7 @@ class Store:
             return ((self.vectors.append(ids, change.vectors), len(ids)),)
 
     @staticmethod
-    def _write(connection: sql.Connection, change: Change, segment: tuple[tuple[str, int], ...]) -> None:
+    def _write(connection: sql.Connection, change: Change, segment: tuple[tuple[str, int], ...]) -> int:
         before = metadata.latest(connection)
         metadata.insert_images(connection, change.pictures)
         left = metadata.delete_files(connection, change.forget) | metadata.put_files(connection, change.files)
@@ -306,6 +283,7 @@ class Store:
         known = {ref.partition("+")[0] for ref in before.refs}  # the same vectors as once before are the same segment
         segments = before.segments + tuple(part for part in segment if part[0] not in known)
         metadata.insert_generation(connection, before.following(connection, segments))
+        return before.number + 1
 
     def _tidy(self) -> None:
         """Merge what is worth it, then sweep."""
@@ -332,9 +310,22 @@ class Store:
 
     def settle(self) -> None:
         """Leave few segments for queries to visit; called at the end of a run, within `writing`."""
+        self._rebuild()
         self.fold()
         while (refs := tiers.smallest(self._generation().segments, 1, least=2)) and self._merged_if_whole(refs):
             pass
+
+    def _rebuild(self) -> None:
+        """Build search structures anew that are missing, or damaged, as far as the run has looked at them anyway."""
+        generation = self._generation()
+        refs = [ref for ref in generation.refs if structured(ref)]
+        if refs and "vectors" in self.__dict__:
+            refs = list(self.vectors.snapshot(refs).damaged)
+        elif refs:
+            there = set(disk.names_in(self.folder / VECTORS))
+            refs = [ref for ref in refs if not there.issuperset(files_of(ref))]
+        for ref in refs:
+            self._merged_if_whole([ref], self.form)
 
     def _merged_if_whole(self, refs: Sequence[str], form: Form | None = None) -> bool:
         """Merge `refs`, and tell whether that was done; damaged vectors do not fail a run that only adds to them."""
@@ -359,7 +350,7 @@ class Store:
         if form is None or form.factory == FLAT:
             return not any(map(structured, generation.refs))
         fit = map(form.fits, self.vectors.forms(generation.segments))
-        return all(fit) and not self._snapshot(generation, heal=False).damaged
+        return all(fit) and not self.vectors.snapshot(generation.refs).damaged
 
     def compact(self) -> None:
         """Put all vectors that have an image into one segment, and give back the space of what is gone."""
@@ -369,7 +360,7 @@ class Store:
             whole = len(generation.segments) <= 1 and generation.vectors == generation.images
             if not (whole and self._has_form(generation, form)):
                 self._merge([generation.refs], form)
-            self.edit(_replace, self._generation().segments)  # the previous generation still names what was merged
+            witness.tell(self.folder, self.edit(_replace, self._generation().segments))  # the one before names the rest
             self.sweep(timedelta(0))
             self.vacuum()
 
@@ -383,7 +374,7 @@ class Store:
             if set(group) <= set(before.refs):  # else another writer was faster than the reader who found it damaged
                 segments = [segment for segment in segments if segment[0] not in group]
                 segments += self.merged(group, live, form)
-        self.edit(_replace, segments)
+        witness.tell(self.folder, self.edit(_replace, segments))
         self._opened = None  # the same vectors have the same names, whatever became of their files
 
     def merged(self, refs: Sequence[str], live: Ids | None, form: Form | None = None) -> Sequence[tuple[str, int]]:
@@ -397,7 +388,13 @@ class Store:
             return [(ref, self.vectors.count(ref))] if ref else []
 
     def sweep(self, older_than: timedelta) -> int:
-        """Delete vector files that no kept generation names and that are older than that; within `writing`."""
+        """Delete vector files that no kept generation names and that are older than that; within `writing`.
+
+        None while SQLite's log is damaged: what is in it may name them.
+        """
+        if damage := self.losses.in_log():
+            log.warning("%s; no file is swept until: retrieval verify --repair", damage)
+            return 0
         with self.connection() as connection, disk_errors():
             return self.vectors.sweep(metadata.kept_refs(connection), older_than)
 
@@ -406,9 +403,11 @@ class Store:
         self._database.vacuum()
 
 
-def _replace(connection: sql.Connection, segments: Sequence[tuple[str, int]]) -> None:
-    """Make the next generation one of other segments that hold the same images."""
-    metadata.insert_generation(connection, metadata.latest(connection).following(connection, tuple(segments)))
+def _replace(connection: sql.Connection, segments: Sequence[tuple[str, int]]) -> int:
+    """Make the next generation one of other segments that hold the same images; return its number."""
+    following = metadata.latest(connection).following(connection, tuple(segments))
+    metadata.insert_generation(connection, following)
+    return following.number
 
 
 def _has_database(folder: Path) -> bool:

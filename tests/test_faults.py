@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from retrieval import Index, IndexNotFound, StorageError, metadata, migrations, store, update
+from retrieval import Index, IndexNotFound, StorageError, disk, metadata, migrations, store, update
+from retrieval import repair as repairing
 from retrieval import verify as verification
 from retrieval.store import Store
-from retrieval.vectors import exact
 from retrieval.vectors.structures import StructuredVectors
 from tests.fakes import ColourEncoder, colour, picture, put
 from tests.test_store import (
@@ -98,9 +98,9 @@ ADDING: dict[str, Callable[[], None]] = {
 FOLDING: dict[str, Callable[[], None]] = {
     "before the folding": lambda: die_around(Store, "fold", call=4, before=True),
     "before the merge": lambda: die_around(StructuredVectors, "merge", before=True),
-    "vectors without structure": lambda: die_around(exact, "write_durably", call=4),
-    "structure without facts": lambda: die_around(exact, "write_durably", call=5),
-    "structure and facts": lambda: die_around(exact, "write_durably", call=6),
+    "vectors without structure": lambda: die_around(disk, "write_durably", call=4),
+    "structure without facts": lambda: die_around(disk, "write_durably", call=5),
+    "structure and facts": lambda: die_around(disk, "write_durably", call=6),
     "after the merge": lambda: die_around(StructuredVectors, "merge"),
     "in the transaction": lambda: die_around(metadata, "insert_generation", call=4),
     "after COMMIT": lambda: die_around(Store, "_merge"),
@@ -181,9 +181,9 @@ def test_a_kill_at_each_step_of_folding(indexed: Path, step: str) -> None:
 
 COMPACTING: dict[str, Callable[[], None]] = {
     "before the merge": lambda: die_around(StructuredVectors, "merge", before=True),
-    "vectors without structure": lambda: die_around(exact, "write_durably"),
-    "structure without facts": lambda: die_around(exact, "write_durably", call=2),
-    "structure and facts": lambda: die_around(exact, "write_durably", call=3),
+    "vectors without structure": lambda: die_around(disk, "write_durably"),
+    "structure without facts": lambda: die_around(disk, "write_durably", call=2),
+    "structure and facts": lambda: die_around(disk, "write_durably", call=3),
     "facts flushed, not renamed": lambda: die_around(Path, "replace", call=3, before=True),
     "after the merge": lambda: die_around(StructuredVectors, "merge"),
     "in the transaction": lambda: die_around(metadata, "insert_generation"),
@@ -269,7 +269,7 @@ def test_a_kill_while_a_format_is_migrated_leaves_the_older_one(indexed: Path) -
 
 
 REPAIRING: dict[str, Callable[[], None]] = {
-    "after the rows": lambda: die_around(verification, "_repair_rows"),
+    "after the rows": lambda: die_around(repairing, "_repair_rows"),
     "after the merge": lambda: die_around(StructuredVectors, "merge"),
     "in the last transaction": lambda: die_around(metadata, "insert_generation"),
     "at the end": lambda: die_around(Store, "close"),
@@ -279,7 +279,7 @@ REPAIRING: dict[str, Callable[[], None]] = {
 def _repair_and_die(folder: Path, step: str) -> None:
     index = Index.open(folder / "index", encoder=ColourEncoder())
     REPAIRING[step]()
-    index.verify(repair=True)
+    index.verify(repair=True, forget_lost=True)
 
 
 @pytest.mark.parametrize("step", REPAIRING)
@@ -292,7 +292,7 @@ def test_a_kill_at_each_step_of_a_repair_leaves_what_can_be_repaired(indexed: Pa
     rows(indexed / "index", "UPDATE files SET size = size + 100 WHERE path = CAST('11.png' AS BLOB)")
     killed(_repair_and_die, indexed, step)
     with Index.open(indexed / "index", encoder=ColourEncoder()) as index:
-        assert index.verify(repair=True).damage == ()
+        assert index.verify(repair=True, forget_lost=True).damage == ()
     is_whole_and_goes_on(indexed, {KNOWN - 1, KNOWN})
 
 
@@ -558,7 +558,7 @@ def test_a_flush_that_fails_in_a_folding_leaves_what_was_committed(
 def test_a_disk_that_fails_in_a_merge_keeps_what_was_committed(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "MOST_SEGMENTS", 1)
     with Index.open(indexed / "index", encoder=ColourEncoder()) as index:
-        real, calls = exact.write_durably, 0
+        real, calls = disk.write_durably, 0
 
         def fails(*arguments: Any) -> str:
             nonlocal calls
@@ -567,7 +567,7 @@ def test_a_disk_that_fails_in_a_merge_keeps_what_was_committed(indexed: Path, mo
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             return real(*arguments)
 
-        monkeypatch.setattr(exact, "write_durably", fails)
+        monkeypatch.setattr(disk, "write_durably", fails)
         with pytest.raises(StorageError, match="Input/output error"):
             index.add(indexed / "photos")
         monkeypatch.undo()

@@ -11,14 +11,22 @@ import sqlalchemy as sql
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval import database, metadata, migrations, root_table, verify
+from retrieval import bounds, database, metadata, migrations, root_table, verify
 from retrieval.database import Database
 from retrieval.errors import IndexDamaged
 from retrieval.metadata import FileRow, Generation
 from retrieval.root_table import Root
 from retrieval.types import Picture, image_id
 
-ENCODER = {"fingerprint": "f", "backbone": "{}", "weights": b"", "dim": 3, "height": 8, "width": 8, "rule": 3}
+ENCODER = {
+    "fingerprint": "f",
+    "backbone": bounds.OWN_BACKBONE,
+    "weights": b"",
+    "dim": 3,
+    "height": 8,
+    "width": 8,
+    "rule": 3,
+}
 NAMES = [
     b"a",
     b"a/\xff",
@@ -228,9 +236,9 @@ def test_a_root_takes_over_those_below_it_whatever_their_size(
     other = root_table.put_root(connection, Root(0, b"/home/x"))
     metadata.put_files(connection, [file(b"mine", picture(1).id, root=other)])
     metadata.insert_generation(connection, Generation(1, "f", 1, 51, 0, ()))
-    outer = root_table.put_root(connection, Root(0, b"/", b".."))
+    outer = root_table.put_root(connection, Root(0, b"/", b"."))
     root_table.absorb_roots(connection, {1: b"photos/", other: b"home/x/"}, outer)
-    assert root_table.all_roots(connection) == [Root(outer, b"/", b"..")]
+    assert root_table.all_roots(connection) == [Root(outer, b"/", b".")]
     rows = all_files(connection, outer)
     assert [row.path for row in rows] == [b"home/x/mine", *(b"photos/%02d\xff" % number for number in range(50))]
     assert {(row.size, row.mtime_ns, row.image) for row in rows} == {(5, 7, picture(1).id)}
@@ -282,7 +290,17 @@ def test_text_and_bytes_of_all_kinds_keep_their_digest(connection: sql.Connectio
 values = st.none() | st.integers() | st.binary() | st.text() | st.floats(allow_nan=False)
 
 
-@given(st.tuples(*[values] * 9), st.integers(), st.integers(0, 8), values)
+whole = st.integers(-(2**63), 2**63 - 1)
+text = st.none() | st.text(max_size=bounds.TEXT)
+places = st.lists(st.binary(min_size=1, max_size=9).filter(bounds.is_path_below), min_size=1).map(b"/".join)
+
+
+@given(
+    st.tuples(whole, places, whole, whole, st.none() | whole, st.integers(0, 1), text, text, st.none() | whole),
+    st.integers(),
+    st.integers(0, 8),
+    values,
+)
 def test_rows_of_all_kinds_are_sound_until_a_value_is_another(
     facts: tuple[Any, ...], id_: int, place: int, other: object
 ) -> None:
@@ -297,6 +315,23 @@ def test_rows_of_all_kinds_are_sound_until_a_value_is_another(
         assert next(rows) == written
         with pytest.raises(IndexDamaged, match="a row of the table files is not what was written"):
             next(rows)
+
+
+@given(st.tuples(*[values] * 8))
+def test_rows_that_no_program_of_ours_wrote_are_damage_whoever_signed_them(facts: tuple[Any, ...]) -> None:
+    names = [column.name for column in metadata.files.c][1:-1]
+    row = (1, *database.signed(metadata.files, dict(zip(names, facts, strict=True))).values())
+    types = int, bytes, int, int, int | None, int, str | None, str | None
+    right = all(
+        isinstance(value, kind) and not isinstance(value, bool) for value, kind in zip(facts, types, strict=True)
+    )
+    assert database.is_sound(metadata.files, row) == (right and bounds.is_path_below(facts[1]) and facts[5] in {0, 1})
+
+
+@pytest.mark.parametrize("path", [b"", b"/", b"/etc", b"..", b"../a", b"a/../b", b"a/..", b"a\0b"])
+def test_a_path_that_leads_out_of_its_root_is_none(path: bytes) -> None:
+    assert not bounds.is_path_below(path)
+    assert bounds.is_path_below(b"a/..b/c..") is bounds.is_path_below(b"...") is True
 
 
 @pytest.mark.parametrize(

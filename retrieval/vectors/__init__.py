@@ -71,6 +71,16 @@ def structured(ref: str) -> bool:
     return ref.count("+") == 2  # noqa: PLR2004 - three digests
 
 
+SUFFIXES = (".vectors", ".structure", ".faiss")
+"""Of the files of vectors, facts and structure."""
+
+
+def files_of(ref: str) -> list[str]:
+    """Return the names of the files of `ref`: vectors, and if it has them facts and structure."""
+    suffixes = SUFFIXES if structured(ref) else (SUFFIXES[0], SUFFIXES[2])
+    return [digest + suffix for digest, suffix in zip(ref.split("+"), suffixes, strict=False)]
+
+
 class VectorSnapshot(Protocol):
     """Some segments, read only; unchanged by whatever is appended, merged or swept later.
 
@@ -79,6 +89,8 @@ class VectorSnapshot(Protocol):
 
     count: int
     """Vectors in all segments; an id that is in several counts each time."""
+    dim: int
+    """Numbers of a vector, of which all segments have as many; 0 where there is no segment."""
     damaged: Sequence[str]
     """Refs whose derived structure is missing or broken. They answer all the same, from the vectors themselves."""
     forms: Sequence[SearchForm]
@@ -107,7 +119,8 @@ class VectorSnapshot(Protocol):
 class VectorStore(Protocol):
     """The segments of a folder. One process writes at a time; any number read.
 
-    An implementation passes `tests/contracts/vectors.py`. A disk that fails or is full raises `OSError`.
+    An implementation passes `tests/contracts/vectors.py`. A disk that fails or is full raises `OSError`. What is
+    missing or not what was written raises `IndexDamaged`, in a search too: it is noticed as vectors are looked at.
     """
 
     def append(self, ids: Ids, vectors: Vectors) -> str:
@@ -118,7 +131,7 @@ class VectorStore(Protocol):
         ...
 
     def snapshot(self, refs: Sequence[str]) -> VectorSnapshot:
-        """Open the segments `refs`; `IndexDamaged` if one's vectors are missing or are not a whole segment."""
+        """Open the segments `refs`; `IndexDamaged` if one's vectors are missing, are not a whole segment, or longer."""
         ...
 
     def merge(self, refs: Sequence[str], live: Ids | None = None, form: Form | None = None) -> str:
@@ -146,5 +159,12 @@ class VectorStore(Protocol):
         """Delete the files that no ref of `keep` names and that are older than that; return how many.
 
         Files that no implementation has written are left alone.
+        """
+        ...
+
+    def salvage(self, ref: str) -> str:
+        """Write what is sound of a damaged segment, durable on return, and return its ref; "" where nothing is.
+
+        Where all of it could be put right, that is the ref of its vectors. `StorageError` where it cannot be read.
         """
         ...

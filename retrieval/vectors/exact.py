@@ -1,37 +1,32 @@
 """Segments of vectors in plain files, searched one by one with numpy: the truth, and the oracle of every other store.
 
-A segment is two arrays in numpy's own format (version 1.0) behind one another: ids (n,) int64, then vectors (n, dim)
-float32 or float16, both little-endian. It is named by the SHA-256 of its bytes, which is also its ref.
+A segment is three arrays in numpy's own format (version 1.0) behind one another: ids (n,) int64, vectors (n, dim)
+float32 or float16, and checksums of the pieces of these (`pieces`), all little-endian; earlier versions wrote none of
+the last. It is named by the SHA-256 of its bytes, which is also its ref.
 """
 
-import hashlib
 import itertools
-import os
-import re
-import secrets
-import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from retrieval.errors import IndexDamaged, StorageError
+from retrieval import disk
+from retrieval.errors import IndexDamaged, StorageError, reason_of
 from retrieval.types import EXACT, Hits, Ids, SearchForm, Vectors
-from retrieval.vectors import Form
+from retrieval.vectors import SUFFIXES, Form, pieces
 
-SUFFIX = ".vectors"
-PARTIAL = ".partial"
-WRITTEN_HERE = re.compile(rf"[0-9a-f]{{64}}\.[a-z]+|[0-9a-f]{{16}}\{PARTIAL}")
-"""Names of the files that `write_durably` makes; no other file is ever swept."""
+SUFFIX = SUFFIXES[0]
 HINT = "see what is lost with: retrieval verify --repair"
+HEADER = 4096
+"""Bytes at most in front of the numbers of an array; numpy writes 128."""
 BLOCK = 1024
 """Rows converted to float64 at a time: 34 MB at the 4,032 dimensions of the widest backbone."""
 
@@ -53,7 +48,7 @@ class ExactVectors:
     def _write(self, ids: Ids, blocks: Iterable[Vectors], dim: int) -> str:
         """Write ids with their vectors, which come some at a time."""
         parts = (_packed([ids], (len(ids),), "<i8"), _packed(blocks, (len(ids), dim), self.dtype))
-        return write_durably(self.folder, SUFFIX, itertools.chain(*parts))
+        return disk.write_durably(self.folder, SUFFIX, pieces.followed_by_checksums(itertools.chain(*parts)))
 
     def snapshot(self, refs: Sequence[str]) -> "ExactSnapshot":
         """Open segments."""
@@ -67,6 +62,7 @@ class ExactVectors:
 
     def merged(self, segments: Sequence["Segment"], live: Ids | None) -> str:
         """Write the vectors of `segments` whose ids are in `live`, if not None, as one; some at a time."""
+        common_dim(segments)
         held = np.concatenate([np.zeros(0, dtype=np.int64), *(segment.ids for segment in segments)])
         ids = np.unique(held) if live is None else np.intersect1d(held, live)
         if not len(ids):
@@ -84,7 +80,27 @@ class ExactVectors:
 
     def sweep(self, keep: Collection[str], older_than: timedelta) -> int:
         """Delete what no ref names."""
-        return sweep(self.folder, {ref + SUFFIX for ref in keep}, older_than)
+        return disk.sweep(self.folder, (SUFFIX,), {ref + SUFFIX for ref in keep}, older_than)
+
+    def salvage(self, ref: str) -> str:
+        """Write what is sound of a segment; the same file where only bits have flipped."""
+        return self._write_sound(self.folder / (ref + SUFFIX))
+
+    def _write_sound(self, path: Path) -> str:
+        try:
+            with disk.opened(path) as file:
+                data = np.asarray(np.memmap(file, np.uint8, "c"))  # what is changed of it is changed in memory only
+            found = pieces.mended(data, path.stem)
+            if found is not None and not len(found[0]):
+                return disk.write_durably(self.folder, SUFFIX, [data.data])
+            segment = None if found is None else _segment(data[: found[1]], path)
+        except (FileNotFoundError, IndexDamaged, ValueError):  # the last of an empty file
+            return ""
+        rows = np.zeros(0, np.int64) if segment is None or found is None else segment.apart_from(found[0])
+        if segment is None or not len(rows):
+            return ""
+        some = (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))
+        return self._write(segment.ids[rows], (segment.vectors[part] for part in some), segment.dim)
 
 
 @dataclass(frozen=True)
@@ -95,6 +111,25 @@ class Segment:
     """Distinct, in the order they were appended."""
     vectors: NDArray[np.floating]
     """(n, dim), float32 or float16; mapped into memory, read when touched."""
+    checked: pieces.Pieces | None = None
+    """What tells whether they are what was written; None of a file of an earlier version, or of vectors in memory."""
+    starts: tuple[int, int] = (0, 0)
+    """Where in that file the ids and the vectors begin, in bytes."""
+
+    def demand_sound(self, rows: NDArray[np.int64] | None = None) -> None:
+        """Raise `IndexDamaged` unless those `rows` are what was written, or all where None; each is looked at once."""
+        if self.checked is not None:
+            width = self.dim * self.vectors.itemsize
+            self.checked.demand(None if rows is None else self.starts[1] + width * rows.ravel(), width)
+
+    def apart_from(self, wrong: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of which nothing, the ids included, is in one of those pieces of the file."""
+        rows, width = np.arange(len(self.ids)), self.dim * self.vectors.itemsize
+        touched = np.zeros(len(rows), dtype=bool)
+        for start, length in zip(self.starts, (8, width), strict=True):
+            first, last = (start + length * rows) // pieces.PIECE, (start + length * rows + length - 1) // pieces.PIECE
+            touched |= np.searchsorted(wrong, first) < np.searchsorted(wrong, last, side="right")
+        return np.flatnonzero(~touched)
 
     @property
     def dim(self) -> int:
@@ -133,6 +168,7 @@ class ExactSnapshot:
     def __init__(self, segments: Sequence[Segment]) -> None:
         self.segments = segments
         self.count = sum(len(segment.ids) for segment in segments)
+        self.dim = common_dim(segments)
 
     def search(self, queries: Vectors, k: int, only: Ids | None = None, *, exact: bool = False) -> Hits:  # noqa: ARG002
         """Return the nearest ids of each query."""
@@ -143,8 +179,17 @@ class ExactSnapshot:
         return gathered(self.segments, ids)
 
 
+def common_dim(segments: Sequence[Segment]) -> int:
+    """Return the numbers that the vectors of all segments have, 0 for none; `IndexDamaged` where they differ."""
+    dims = {segment.dim for segment in segments}
+    if len(dims) > 1:
+        raise IndexDamaged("the index holds vectors of several lengths", hint=HINT)
+    return next(iter(dims), 0)
+
+
 def scan(segment: Segment, queries: Vectors, k: int, only: Ids | None) -> Hits:
     """Return the `k` nearest by looking at every vector, some at a time."""
+    segment.demand_sound()
     allowed = np.arange(len(segment.ids)) if only is None else np.flatnonzero(np.isin(segment.ids, only))
     best = nobody(len(queries), k)
     some = max(k, BLOCK)
@@ -201,6 +246,7 @@ def gathered(segments: Sequence[Segment], ids: Ids) -> Vectors:
     for segment in segments:
         positions = segment.positions(ids)
         here = missing & (positions >= 0)
+        segment.demand_sound(positions[here])
         found[here] = segment.vectors[positions[here]]
         missing &= ~here
     if missing.any():
@@ -214,38 +260,61 @@ def open_segment(path: Path) -> Segment:
     `IndexDamaged` where it is missing or not as long as it says, `StorageError` where the system does not give it.
     """
     try:
-        with path.open("rb") as file:
-            return _segment(file)
+        with disk.opened(path) as file:
+            data = np.asarray(np.memmap(file, np.uint8, "r"))  # of numpy's own class: each slice of a memmap is slow
     except FileNotFoundError as error:
         raise IndexDamaged(f"the file of vectors {path.name} is missing", hint=HINT) from error
+    except StorageError:
+        raise
     except OSError as error:
-        raise StorageError(f"the file of vectors {path.name} cannot be read: {error.strerror or error}") from error
+        raise StorageError(f"the file of vectors {path.name} cannot be read: {reason_of(error)}") from error
+    except ValueError as error:  # it is empty
+        raise _damaged(path) from error
+    return _segment(data, path)
+
+
+def _damaged(path: Path) -> IndexDamaged:
+    return IndexDamaged(f"the file of vectors {path.name} is not what was written", hint=HINT)
+
+
+def _segment(data: pieces.Bytes, path: Path) -> Segment:
+    """Return the segment that a file at `path` holds, whose ids are what was written."""
+    try:
+        (count,), ids_type, begin = _next_array(data, 0, "<i8")
+        (rows, dim), dtype, start = _next_array(data, begin + 8 * count, "<f4", "<f2")
+        end = start + rows * dim * dtype.itemsize
+        vectors = data[start:end].view(dtype).reshape(rows, dim)
+        ids = data[begin : begin + 8 * count].view(ids_type).copy()
+        _demand_shape(ids, vectors)
+        checked = None if end == len(data) else _pieces(data, end, path)
     except Exception as error:  # numpy's reader of headers raises whatever evaluating garbage raises
-        raise IndexDamaged(f"the file of vectors {path.name} is not what was written", hint=HINT) from error
+        raise _damaged(path) from error
+    if checked is not None:
+        checked.demand(np.zeros(1, np.int64), start)
+    return Segment(ids, vectors, checked, (begin, start))
 
 
-def _segment(file: BinaryIO) -> Segment:
-    size = os.fstat(file.fileno()).st_size
-    (count,), _ = _next_array(file, "<i8")
-    if count * 8 > size:
-        raise ValueError(f"{count} ids in {size} bytes")
-    ids = np.fromfile(file, dtype="<i8", count=count)
-    (rows, dim), dtype = _next_array(file, "<f4", "<f2")
-    start = file.tell()
-    if not (len(ids) == count == rows > 0 < dim and start + rows * dim * dtype.itemsize == size):
-        raise ValueError(f"{count} ids and {rows} x {dim} numbers in {size} bytes")
-    mapped = np.memmap(file, dtype=dtype, mode="r", offset=start, shape=(rows, dim))
-    return Segment(ids, np.asarray(mapped))  # of numpy's own class, which each slice of a memmap pays for not being
+def _demand_shape(ids: NDArray[np.int64], vectors: NDArray[np.floating]) -> None:
+    if not len(ids) == len(vectors) > 0 < vectors.shape[1]:
+        raise ValueError(f"{len(ids)} ids and {vectors.shape} numbers")
 
 
-def _next_array(file: BinaryIO, *dtypes: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Read the header of an array in C order of one of `dtypes`: its shape, and which."""
+def _pieces(data: pieces.Bytes, end: int, path: Path) -> pieces.Pieces:
+    (count,), dtype, start = _next_array(data, end, pieces.DTYPE)
+    if count != -(-end // pieces.PIECE) or start + 4 * count != len(data):
+        raise ValueError(f"{count} checksums of {end} bytes")
+    return pieces.Pieces(data[:end], data[start:].view(dtype), lambda: _damaged(path))
+
+
+def _next_array(data: pieces.Bytes, at: int, *dtypes: str) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Read the header of an array in C order of one of `dtypes`: its shape, which, and where its numbers begin."""
+    file = BytesIO(data[at : at + HEADER].tobytes())
     if npy.read_magic(file) != (1, 0):
         raise ValueError("another version of numpy's format")
     shape, in_fortran_order, found = npy.read_array_header_1_0(file)
     if found not in map(np.dtype, dtypes) or in_fortran_order:
         raise ValueError(f"an array of {found}")
-    return shape, found
+    return shape, found, at + file.tell()
 
 
 def _packed(
@@ -260,69 +329,10 @@ def _packed(
         yield np.ascontiguousarray(block, dtype=dtype).data.cast("B")
 
 
-def write_durably(folder: Path, suffix: str, chunks: Iterable[bytes | memoryview]) -> str:
-    """Write a file named by the SHA-256 of its content plus `suffix`, and return that digest in hexadecimal.
-
-    Written aside, flushed to the disk and renamed, then the folder is flushed: on return it survives a power cut, and
-    at no moment does a file of that name exist that is not whole. `OSError` where the disk fails; then nothing is left,
-    or, if only the folder could not be flushed, a whole file that nobody names. A failed flush is not tried again: the
-    system may have dropped what it could not write.
-    """
-    digest = hashlib.sha256()
-    partial = folder / (secrets.token_hex(8) + PARTIAL)
-    try:
-        with partial.open("xb") as file:
-            for chunk in chunks:
-                digest.update(chunk)
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(folder / (digest.hexdigest() + suffix))
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    flush_folder(folder)
-    return digest.hexdigest()
-
-
-def flush_folder(folder: Path) -> None:
-    """Make the names in `folder` durable, where the system can (Windows does so by itself)."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def sweep(folder: Path, keep: Collection[str], older_than: timedelta) -> int:
-    """Delete the files of `folder` that were written here, are not named in `keep` and are older; return how many.
-
-    A file that the system does not let go of (Windows, while a reader has it open) is left to a later sweep.
-    """
-    limit = time.time() - older_than.total_seconds()
-    swept = 0
-    for path in list(folder.iterdir()):
-        if WRITTEN_HERE.fullmatch(path.name) and path.name not in keep and path.stat().st_mtime <= limit:
-            with suppress(PermissionError):
-                path.unlink()
-                swept += 1
-    return swept
-
-
 def demand_whole(path: Path) -> None:
     """Raise `IndexDamaged` unless the bytes of a file are those that it is named by.
 
     What is written of damaged vectors would have a name that fits, and the evidence would be swept.
     """
-    if sha256_of(path) != path.stem:
+    if disk.sha256_of(path) != path.stem:
         raise IndexDamaged(f"the file of vectors {path.name} is missing or not what was written", hint=HINT)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hexadecimal, "" where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""

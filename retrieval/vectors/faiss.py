@@ -23,6 +23,7 @@ import faiss as _faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval import bounds
 from retrieval.errors import BadInput
 from retrieval.types import Hits, Vectors
 from retrieval.vectors import AUTO, Form, flat
@@ -220,6 +221,9 @@ def _refusing(factory: str, dim: int) -> Iterator[None]:
 
 def _made(factory: str, dim: int, count: int) -> FaissIndex:
     """Return an empty index; `BadInput` for what FAISS does not know, or aborts over, or what cannot be tuned."""
+    if not bounds.is_factory(factory):
+        what = f"is at most {bounds.FACTORY} letters and numbers, and these are at most {bounds.NUMBER}"
+        raise BadInput(f"a factory string of FAISS {what}", hint=_HINT)
     if any(not LINKS[0] <= int(links) <= LINKS[1] for links in re.findall(r"HNSW(\d+)", factory)):
         raise BadInput(f"a graph has {LINKS[0]} to {LINKS[1]} links of each vertex, unlike {factory}", hint=_HINT)
     with _refusing(factory, dim):

@@ -64,6 +64,7 @@ def search(
         least = np.full(len(queries), -np.inf, dtype=np.float32)
     if not len(queries):  # as where a structure has found enough for each: then nothing is read
         return nobody(0, k)
+    segment.demand_sound()
     some = [slice(start, start + QUERIES) for start in range(0, len(queries), QUERIES)]
     return _joined([_search(segment, queries[part], k, allowed, least[part]) for part in some])
 
@@ -226,6 +227,7 @@ def _refined(segment: Segment, queries: Vectors, proposed: Rows, k: int) -> Hits
 
 def products(segment: Segment, queries: Vectors, rows: Rows) -> NDArray[np.float32]:
     """Return the float32 scores of each query with its own rows, (queries, m); -inf for row -1."""
+    segment.demand_sound(rows[rows >= 0])
     scores = np.empty(rows.shape, dtype=np.float32)
     for start in range(0, len(rows), TOGETHER):
         some = slice(start, start + TOGETHER)

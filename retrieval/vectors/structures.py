@@ -22,15 +22,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import plugins
+from retrieval import bounds, disk, plugins
 from retrieval.types import EXACT, Hits, Ids, SearchForm, Vectors
-from retrieval.vectors import FLAT, Form, exact, flat, structured
+from retrieval.vectors import FLAT, SUFFIXES, Form, exact, files_of, flat, structured
 from retrieval.vectors.exact import ExactVectors, Segment, combined, nobody
 from retrieval.vectors.flat import Mask
 
-SUFFIXES = (exact.SUFFIX, ".structure", ".faiss")
 PIECE = 8_000_000
 """Bytes of a structure that one digest stands for."""
+PIECE_LEAST, MOST_REFINED = 4096, 1000
+"""Bounds of what facts say: of those bytes, and of candidates for each neighbour asked for."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +71,36 @@ class Facts:
     def read(cls, path: Path) -> Self | None:
         """Return the facts in a file that is named by its digest; None where that is missing or not understood."""
         try:
-            data = path.read_bytes()
-        except OSError:
+            data = disk.read(path)
+        except FileNotFoundError:
             return None
         if hashlib.sha256(data).hexdigest() != path.stem:
             return None
         try:
             known = {item.name for item in fields(cls)}
             facts = {name: value for name, value in json.loads(data).items() if name in known}
-            return cls(**facts | {"pieces": tuple(facts["pieces"])})
-        except (AttributeError, KeyError, TypeError, ValueError):  # written by a version that says other things
+            found = cls(**facts | {"pieces": tuple(facts["pieces"])})
+            possible = found.possible
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):  # of a version that says other things
             return None
+        return found if possible else None
+
+    @property
+    def possible(self) -> bool:
+        """Whether these can be facts of this program; `TypeError` where they are not even numbers."""
+        counts = self.vectors, self.dim, self.effort, self.queries, self.piece
+        return (
+            bounds.is_factory(self.factory)
+            and all(type(count) is int for count in counts)
+            and 0 < self.vectors <= bounds.LARGEST
+            and 0 < self.dim <= bounds.DIMENSIONS
+            and 0 < self.effort <= bounds.NUMBER
+            and 1 <= self.refine <= MOST_REFINED
+            and 0 <= self.recall <= 1
+            and 0 <= self.target <= 1
+            and PIECE_LEAST <= self.piece <= bounds.LARGEST
+            and all(isinstance(digest, str) for digest in self.pieces)
+        )
 
 
 class StructuredVectors:
@@ -130,16 +150,20 @@ class StructuredVectors:
 
     def sweep(self, keep: Collection[str], older_than: timedelta) -> int:
         """Delete what no ref names."""
-        return exact.sweep(self.folder, {name for ref in keep for name in files_of(ref)}, older_than)
+        return disk.sweep(self.folder, SUFFIXES, {name for ref in keep for name in files_of(ref)}, older_than)
+
+    def salvage(self, ref: str) -> str:
+        """Write what is sound of the vectors of a segment, without a structure."""
+        return self._exact.salvage(ref.partition("+")[0])
 
     def _derive(self, segment: Segment, form: Form) -> tuple[str, str]:
         """Write the structure of a segment; return the digests of its facts and of its bytes."""
         made = plugins.load("vectors:faiss").derived(segment, form)
         data = made.written()
-        structure = exact.write_durably(self.folder, SUFFIXES[2], [data.data])
+        structure = disk.write_durably(self.folder, SUFFIXES[2], [data.data])
         pieces = _digests(data, PIECE)
         facts = json.dumps(asdict(replace(made.facts, piece=PIECE, pieces=pieces)), sort_keys=True).encode()
-        return exact.write_durably(self.folder, SUFFIXES[1], [facts]), structure
+        return disk.write_durably(self.folder, SUFFIXES[1], [facts]), structure
 
     def _opened(self, ref: str) -> "Part":
         stamp = self._stamp(ref)
@@ -156,7 +180,7 @@ class StructuredVectors:
         found = []
         for name in files_of(ref):
             try:
-                at = os.stat(self.folder / name)
+                at = os.lstat(self.folder / name)
             except OSError:
                 return ()
             found.append((at.st_ino, at.st_size, at.st_mtime_ns))
@@ -165,19 +189,13 @@ class StructuredVectors:
     def _structure(self, ref: str, facts: Facts, segment: Segment) -> Any:  # noqa: ANN401 - a class that only FAISS has
         """Open a structure; None where it is missing, or is not what was written."""
         try:
-            data = np.memmap(self.folder / files_of(ref)[2], dtype=np.uint8, mode="r")
-        except (OSError, ValueError):  # missing, or empty
+            with disk.opened(self.folder / files_of(ref)[2]) as file:
+                data = np.memmap(file, dtype=np.uint8, mode="r")
+        except (FileNotFoundError, ValueError):  # missing, or empty
             return None
         if facts.pieces != _digests(data, facts.piece):
             return None
         return plugins.load("vectors:faiss").opened(facts, data, segment)
-
-
-def files_of(ref: str) -> list[str]:
-    """Return the names of the files of `ref`: vectors, and if it has them facts and structure."""
-    digests = ref.split("+")
-    suffixes = SUFFIXES if structured(ref) else (SUFFIXES[0], SUFFIXES[2])
-    return [digest + suffix for digest, suffix in zip(digests, suffixes, strict=False)]
 
 
 def _digests(data: NDArray[np.uint8], size: int) -> tuple[str, ...]:
@@ -234,6 +252,7 @@ class StructuredSnapshot:
         self.parts = parts
         self.damaged = [part.ref for part in parts if part.damaged]
         self.count = sum(len(part.segment.ids) for part in parts)
+        self.dim = exact.common_dim([part.segment for part in parts])
         self._masks: tuple[Ids, Sequence[Mask | None]] | None = None
 
     @property

@@ -14,8 +14,8 @@ import numpy as np
 from retrieval import plugins, query, vectors
 from retrieval.metadata import Generation
 from retrieval.runtimes import cores
-from retrieval.store import View
 from retrieval.types import Ids, Vectors
+from retrieval.view import View
 from scripts.benchmarks import corpora
 from scripts.benchmarks.measure import BenchError, Setting, apart, in_turns, peak, row, say, seconds_of
 from scripts.benchmarks.table import Growth, Row, at_least, at_most

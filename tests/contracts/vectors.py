@@ -2,12 +2,15 @@
 
 import errno
 import hashlib
+import io
 import itertools
 import os
 import subprocess
 import sys
+import zlib
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -333,7 +336,11 @@ class SegmentFilesTests(VectorStoreTests):
         with vectors_file[1].open("rb") as file:
             np.testing.assert_array_equal(np.load(file), ids)
             np.testing.assert_array_equal(np.load(file), vectors)
+            end = file.tell()
+            checksums = np.load(file)
             assert file.read() == b""
+        data = vectors_file[1].read_bytes()
+        assert checksums.tolist() == [zlib.crc32(data[at : min(at + 16_384, end)]) for at in range(0, end, 16_384)]
 
     # -- damage --------------------------------------------------------------------------------------------------------
 
@@ -388,6 +395,90 @@ class SegmentFilesTests(VectorStoreTests):
                 pass
         assert opened < 128, "blanks only"
 
+    def test_a_flip_anywhere_is_never_answered_with(self, store: VectorStore, folder: Path) -> None:
+        """A score, a vector and an id are what was written, or it is said that they are not."""
+        ids, vectors = some(900, dim=24)
+        ref = store.append(ids, vectors)
+        path, right = folder / (ref.split("+")[0] + ".vectors"), expected(ids, vectors, vectors[:2], 5)
+        data, chance = path.read_bytes(), np.random.default_rng(0)
+        for bit in chance.integers(0, 8 * len(data), 60).tolist():
+            flipped = bytearray(data)
+            flipped[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(flipped)
+            for ask in (lambda: store.snapshot([ref]).search(vectors[:2], 5), lambda: store.snapshot([ref]).get(ids)):
+                with suppress(IndexDamaged):
+                    found = ask()
+                    if isinstance(found, Hits):
+                        same(found, right)
+                    else:
+                        np.testing.assert_array_equal(found, vectors)
+
+    def test_vectors_are_checked_where_they_are_touched(self, store: VectorStore, folder: Path) -> None:
+        ids, vectors = some(900, dim=24)
+        ref = store.append(ids, vectors)
+        path = folder / (ref.split("+")[0] + ".vectors")
+        data = bytearray(path.read_bytes())
+        start = 128 + 8 * 900 + 128
+        data[start + 96 * 800] ^= 1
+        path.write_bytes(data)
+        snapshot = store.snapshot([ref])
+        np.testing.assert_array_equal(snapshot.get(ids[:90]), vectors[:90])
+        with pytest.raises(IndexDamaged, match="not what was written"):
+            snapshot.get(ids[800:801])
+        with pytest.raises(IndexDamaged, match="not what was written"):
+            snapshot.search(vectors[:1], 1)
+
+    # -- what is sound of what is damaged ------------------------------------------------------------------------------
+
+    def test_flipped_bits_are_put_right(self, store: VectorStore, folder: Path) -> None:
+        ids, vectors = some(900, dim=24)
+        ref = store.append(ids, vectors)
+        path = folder / (ref.split("+")[0] + ".vectors")
+        data, chance = path.read_bytes(), np.random.default_rng(1)
+        for count in (*([1] * 30), 3):
+            flipped = bytearray(data)
+            for place in chance.choice(len(data) // 20_000, count, replace=False):
+                bit = 8 * 20_000 * int(place) + int(chance.integers(0, 8 * 20_000))
+                flipped[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(flipped)
+            assert store.salvage(ref) == ref.split("+")[0]
+            assert path.read_bytes() == data
+
+    @pytest.mark.parametrize(
+        ("place", "whole", "lost"), [(132_256, range(5000), 173), (3000, range(3000, 9000), 2048), (50, range(0), 9000)]
+    )
+    def test_only_the_vectors_that_damage_has_touched_are_lost(
+        self, store: VectorStore, folder: Path, place: int, whole: range, lost: int
+    ) -> None:
+        """Bytes that are wrong in a vector lose those of its piece, in an id the ids of theirs, in a header all."""
+        ids, vectors = some(9000, dim=24)
+        ref = store.append(ids, vectors)
+        path = folder / (ref.split("+")[0] + ".vectors")
+        data = bytearray(path.read_bytes())
+        at = place if place < 132_256 else 256 + 8 * 9000 + 96 * 6000
+        data[at : at + 50] = b"\xff" * 50
+        path.write_bytes(data)
+        made = store.salvage(ref)
+        assert made != ref.split("+")[0]
+        left = store.snapshot([made] if made else [])
+        assert 0 < 9000 - left.count <= lost
+        if made:
+            np.testing.assert_array_equal(left.get(ids[whole]), vectors[whole])
+
+    def test_a_file_of_an_earlier_version_is_read(self, store: VectorStore, folder: Path) -> None:
+        """It has no checksums."""
+        ids, vectors = some(50)
+        buffer = io.BytesIO()
+        for array in (ids, vectors):
+            np.save(buffer, array)
+        ref = hashlib.sha256(buffer.getvalue()).hexdigest()
+        (folder / f"{ref}.vectors").write_bytes(buffer.getvalue())
+        np.testing.assert_array_equal(store.snapshot([ref]).get(ids), vectors)
+        same(store.snapshot([ref]).search(vectors[:3], 5), expected(ids, vectors, vectors[:3], 5))
+        assert store.snapshot([store.merge([ref, store.append(*some(3, seed=4))])]).count == 53
+        (folder / f"{ref}.vectors").write_bytes(buffer.getvalue()[:-1] + b"?")
+        assert store.salvage(ref) == ""
+
     def test_no_pickle_is_opened(self, store: VectorStore, folder: Path, tmp_path: Path) -> None:
         marker = tmp_path / "marker"
 
@@ -410,9 +501,25 @@ class SegmentFilesTests(VectorStoreTests):
         def refuse(*_: object, **__: object) -> None:
             raise PermissionError(errno.EACCES, "Permission denied")
 
-        monkeypatch.setattr(Path, "open", refuse)
-        with pytest.raises(StorageError, match="Permission denied"):
-            store.snapshot([vectors_file[0]])
+        monkeypatch.setattr(os, "open", refuse)
+        for work in (lambda ref: store.snapshot([ref]), lambda ref: store.merge([ref]), store.salvage, store.count):
+            with pytest.raises(StorageError, match="permission denied"):
+                work(vectors_file[0])
+
+    @pytest.mark.parametrize("kind", ["a link", "no regular file"])
+    def test_what_is_no_file_of_its_own_is_neither_opened_nor_deleted(
+        self, store: VectorStore, vectors_file: tuple[str, Path], tmp_path: Path, kind: str
+    ) -> None:
+        """A link leads to what is another's, and a FIFO would be waited for."""
+        ref, path = vectors_file
+        aside = path.rename(tmp_path.parent / "aside")
+        path.symlink_to(aside) if kind == "a link" else os.mkfifo(path)
+        for work in (lambda ref: store.snapshot([ref]), lambda ref: store.merge([ref]), store.salvage, store.count):
+            with pytest.raises(StorageError, match=f"{path.name} in the index is {kind}"):
+                work(ref)
+        assert store.sweep([], NOW) == len(ref.split("+")) - 1
+        assert aside.exists()
+        assert path.is_symlink() or path.is_fifo()
 
     # -- writing -------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,210 @@
+"""What rows and settings can be, whoever signed them: types, shapes and bounds, checked whenever they are read.
+
+A digest tells that a row is what was written, not that this program wrote it. An index that comes from elsewhere may
+hold anything, so what is read is held against these bounds before it becomes a path, a size or an argument.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from retrieval.backbones import ARCHITECTURES, MINI, MODEL
+from retrieval.errors import IndexDamaged
+
+Check = Callable[[Any], bool]
+"""Tells of a value, of the right type, whether it can be."""
+
+LARGEST = 2**62
+"""No count or number of ours reaches that."""
+DIMENSIONS, SIDE = 65_536, 16_384
+"""Numbers of a vector, and pixels of a side of what a network looks at, at most."""
+TEXT, JSON = 2000, 8_000_000
+"""Characters of a text, and of a setting, at most: the mean of 65,536 numbers takes 1.4 million."""
+FACTORY, NUMBER = 100, 2**20
+"""Characters of a factory string of FAISS, and the numbers in it, at most. FAISS overflows its stack over long ones."""
+OWN_BACKBONE = '{"name": "own"}'
+_DIGEST = "[0-9a-f]{64}"
+
+
+def between(least: int, most: int) -> Check:
+    """Return what tells whether a number is in those bounds."""
+    return lambda value: least <= value <= most
+
+
+def short(value: str) -> bool:
+    """Tell whether a text is of a length that ours have."""
+    return len(value) <= TEXT
+
+
+def is_factory(value: object) -> bool:
+    """Tell whether FAISS can be asked what it makes of a factory string."""
+    if not isinstance(value, str) or not re.fullmatch(rf"[A-Za-z0-9_,()\[\]+:.\-]{{1,{FACTORY}}}", value):
+        return False
+    return all(int(number) <= NUMBER for number in re.findall(r"\d+", value))
+
+
+def is_path_below(value: bytes) -> bool:
+    """Tell whether that is a path below a root: relative, and nowhere out of it."""
+    if not value or value[:1] == b"/" or b"\0" in value:
+        return False
+    return b".." not in value or b".." not in value.split(b"/")
+
+
+def is_backbone(value: str) -> bool:
+    """Tell whether that is the JSON of a network that there is."""
+    if value == OWN_BACKBONE:
+        return True
+    facts = loaded(value)
+    if not isinstance(facts, dict) or not facts.keys() <= {"name", "input_size", "alpha", "minimalistic", "pooling"}:
+        return False
+    name, size, alpha = facts.get("name"), facts.get("input_size"), facts.get("alpha")
+    return (
+        (name in {MODEL, MINI} or name in ARCHITECTURES)
+        and isinstance(size, list)
+        and len(size) == 2  # noqa: PLR2004 - height and width
+        and all(type(side) is int and 1 <= side <= SIDE for side in size)
+        and (alpha is None or (_finite(alpha) and 0 < alpha <= 100))  # noqa: PLR2004 - far more than there is
+        and facts.get("minimalistic") in {None, True, False}
+        and re.fullmatch(r"[a-z]{1,10}[0-9.]{0,10}", str(facts.get("pooling", "avg"))) is not None
+    )
+
+
+# -- rows ---------------------------------------------------------------------------------------------------------
+
+_COUNT = between(0, LARGEST)
+COLUMNS: Mapping[str, Mapping[str, Check]] = {
+    "encoders": {
+        "fingerprint": short,
+        "backbone": is_backbone,
+        "dim": between(1, DIMENSIONS),
+        "height": between(1, SIDE),
+        "width": between(1, SIDE),
+        "rule": between(1, 1000),
+    },
+    "generations": {"number": between(1, LARGEST), "images": _COUNT, "files": _COUNT, "vectors": _COUNT},
+    "segments": {
+        "position": between(0, 100_000),
+        "ref": lambda value: re.fullmatch(rf"{_DIGEST}(\+{_DIGEST}){{0,2}}", value) is not None,
+        "vectors": between(1, LARGEST),
+    },
+    "images": {
+        "sha256": lambda value: len(value) == 32,  # noqa: PLR2004 - bytes of a SHA-256
+        "width": between(1, 2**31),
+        "height": between(1, 2**31),
+        "format": short,
+        "taken": short,
+    },
+    "roots": {
+        "path": lambda value: value[:1] == b"/" and b"\0" not in value,
+        "beside": is_path_below,
+    },
+    "files": {"path": is_path_below, "offline": between(0, 1), "reason": short, "reader": short},
+    "settings": {"name": short, "value": lambda value: len(value) <= JSON},
+}
+"""By table, the columns that have bounds; None is allowed where a column may be null."""
+
+
+def row_check(table: str, names: Sequence[str]) -> Check:
+    """Return what tells of a row of `table`, whose columns are `names`, whether all in it can be."""
+    checks = [(names.index(name), check) for name, check in COLUMNS.get(table, {}).items() if name in names]
+
+    def check_row(row: tuple[Any, ...]) -> bool:
+        return all(row[place] is None or check(row[place]) for place, check in checks)
+
+    return check_row
+
+
+# -- settings -----------------------------------------------------------------------------------------------------
+
+
+def loaded(text: str) -> Any:  # noqa: ANN401 - what JSON holds
+    """Return what JSON holds, None where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _share(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
+
+
+def _number(value: object) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST
+
+
+def _plain(value: object, depth: int = 4) -> bool:
+    """Tell whether that is made of short texts and finite numbers."""
+    if isinstance(value, dict | list):
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        return depth > 0 and len(parts) <= TEXT and all(_plain(part, depth - 1) for part in parts)
+    return value is None or isinstance(value, bool) or _finite(value) or (isinstance(value, str) and short(value))
+
+
+def _fields(**checks: Check) -> Check:
+    """Return what tells whether a value is a dictionary whose entries, as far as they are there, can be."""
+
+    def check(value: Any) -> bool:  # noqa: ANN401 - what JSON holds
+        return isinstance(value, dict) and all(
+            name not in value or is_right(value[name]) for name, is_right in checks.items()
+        )
+
+    return check
+
+
+def _is_graph(value: Any) -> bool:  # noqa: ANN401 - what JSON holds
+    needed = {"files", "fingerprint", "digest", "rule", "backbone", "dim", "parity", "pictures", "precisions"}
+    return (
+        isinstance(value, dict)
+        and needed <= value.keys()
+        and _plain(value)
+        and isinstance(value["files"], list)
+        and len(value["files"]) == 2  # noqa: PLR2004 - structure and weights
+        and all(isinstance(name, str) and re.fullmatch(_DIGEST, name) for name in value["files"])
+        and all(isinstance(value[name], str) for name in ("fingerprint", "digest"))
+        and isinstance(value["backbone"], str)
+        and is_backbone(value["backbone"])
+        and type(value["dim"]) is int
+        and 1 <= value["dim"] <= DIMENSIONS
+        and type(value["rule"]) is int
+        and (value["parity"] is None or _finite(value["parity"]))
+        and isinstance(value["precisions"], dict)
+        and all(_is_precision(known) for known in value["precisions"].values())
+    )
+
+
+def _is_precision(value: Any) -> bool:  # noqa: ANN401 - what JSON holds
+    return isinstance(value, list) and len(value) == 2 and value[0] in {"f32", "bf16", "f16"} and _finite(value[1])  # noqa: PLR2004
+
+
+def _is_ranking(value: Any) -> bool:  # noqa: ANN401 - what JSON holds
+    named = isinstance(value, dict) and value.get("name") in {"none", "expansion"}
+    return named and _plain(value) and _fields(by=lambda by: isinstance(by, str), plain=_finite, ranked=_finite)(value)
+
+
+_SETTINGS: Mapping[str, Check] = {
+    "float16": lambda value: isinstance(value, bool),
+    "search": _fields(factory=is_factory, recall=_share, flat=_number),
+    "ranking": _is_ranking,
+    "mean": lambda value: isinstance(value, list) and 0 < len(value) <= DIMENSIONS and all(map(_finite, value)),
+    "graph": _is_graph,
+    "tagged": _fields(generation=_number, made=lambda made: isinstance(made, bool), version=_number),
+}
+
+
+def setting(name: str, text: str) -> Any:  # noqa: ANN401 - what JSON holds
+    """Return the value of the setting `name` from its JSON; `IndexDamaged` for one that it cannot have.
+
+    A setting that is not known here can have any.
+    """
+    value = loaded(text)
+    if name in _SETTINGS and not _SETTINGS[name](value):
+        sentence = f"the setting {name} of the index is not what was written"
+        raise IndexDamaged(sentence, hint="see what can be saved with: retrieval verify --repair")
+    return value
