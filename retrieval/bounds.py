@@ -52,6 +52,11 @@ def is_path_below(value: bytes) -> bool:
     return b".." not in value or b".." not in value.split(b"/")
 
 
+def is_place(value: bytes) -> bool:
+    """Tell whether that is a path below a root, or the empty one, which is the root itself."""
+    return not value or is_path_below(value)
+
+
 def is_backbone(value: str) -> bool:
     """Tell whether that is the JSON of a network that there is."""
     if value == OWN_BACKBONE:
@@ -61,12 +66,13 @@ def is_backbone(value: str) -> bool:
         return False
     name, size, alpha = facts.get("name"), facts.get("input_size"), facts.get("alpha")
     return (
-        (name in {MODEL, MINI} or name in ARCHITECTURES)
+        isinstance(name, str)
+        and (name in {MODEL, MINI} or name in ARCHITECTURES)
         and isinstance(size, list)
         and len(size) == 2  # noqa: PLR2004 - height and width
         and all(type(side) is int and 1 <= side <= SIDE for side in size)
         and (alpha is None or (_finite(alpha) and 0 < alpha <= 100))  # noqa: PLR2004 - far more than there is
-        and facts.get("minimalistic") in {None, True, False}
+        and (facts.get("minimalistic") is None or isinstance(facts["minimalistic"], bool))
         and re.fullmatch(r"[a-z]{1,10}[0-9.]{0,10}", str(facts.get("pooling", "avg"))) is not None
     )
 
@@ -99,8 +105,11 @@ COLUMNS: Mapping[str, Mapping[str, Check]] = {
     "roots": {
         "path": lambda value: value[:1] == b"/" and b"\0" not in value,
         "beside": is_path_below,
+        "exclude": lambda value: len(value) <= JSON,
+        "mounts": lambda value: all(map(is_place, value.split(b"\0"))),
+        "identity": short,
     },
-    "files": {"path": is_path_below, "offline": between(0, 1), "reason": short, "reader": short},
+    "files": {"path": is_place, "offline": between(0, 1), "reason": short, "reader": short},
     "settings": {"name": short, "value": lambda value: len(value) <= JSON},
 }
 """By table, the columns that have bounds; None is allowed where a column may be null."""
@@ -180,11 +189,11 @@ def _is_graph(value: Any) -> bool:  # noqa: ANN401 - what JSON holds
 
 
 def _is_precision(value: Any) -> bool:  # noqa: ANN401 - what JSON holds
-    return isinstance(value, list) and len(value) == 2 and value[0] in {"f32", "bf16", "f16"} and _finite(value[1])  # noqa: PLR2004
+    return isinstance(value, list) and len(value) == 2 and str(value[0]) in {"f32", "bf16", "f16"} and _finite(value[1])  # noqa: PLR2004
 
 
 def _is_ranking(value: Any) -> bool:  # noqa: ANN401 - what JSON holds
-    named = isinstance(value, dict) and value.get("name") in {"none", "expansion"}
+    named = isinstance(value, dict) and str(value.get("name")) in {"none", "expansion"}
     return named and _plain(value) and _fields(by=lambda by: isinstance(by, str), plain=_finite, ranked=_finite)(value)
 
 

@@ -60,7 +60,7 @@ def _is_same(transform: "ImageCmsTransform", mode: str) -> bool:
     """Tell whether `transform` leaves RGB or grey as it is."""
     if mode == "CMYK":
         return False
-    steps = range(0, 256, 15)
+    steps = range(0, 256, 51)
     colours = [(r, g, b) for r in steps for g in steps for b in steps] if mode == "RGB" else [(v,) * 3 for v in steps]
     before = Image.new("RGB", (len(colours), 1))
     before.putdata(colours)

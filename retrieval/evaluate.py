@@ -193,10 +193,8 @@ def by_folders(index: Index, folder: str | os.PathLike[str]) -> Truth:
     """
     classes = labels.classes_of(index, folder)
     if max(map(len, classes.values()), default=0) <= 1:
-        raise BadInput(
-            f"no subfolder of {displayed(os.fsencode(folder))} has two pictures",
-            hint="a class is a subfolder; see also: --ground-truth, --self",
-        )
+        sentence = f"no subfolder of {displayed(os.fsencode(folder))} has two pictures"
+        raise BadInput(sentence, hint="a class is a subfolder; see also: --ground-truth, --self")
     return _grouped(classes.values())
 
 
@@ -214,10 +212,8 @@ def by_holidays(index: Index, folder: str | os.PathLike[str]) -> Truth:
             queries |= {image} if number % 100 == 0 else set()
     truth = _grouped(scenes.values(), queries)
     if not truth.questions:
-        raise BadInput(
-            f"no files of {displayed(os.fsencode(folder))} are named as Holidays' are",
-            hint="as in 100000.jpg, which is asked about, and 100001.jpg, which is right",
-        )
+        sentence = f"no files of {displayed(os.fsencode(folder))} are named as Holidays' are"
+        raise BadInput(sentence, hint="as in 100000.jpg, which is asked about, and 100001.jpg, which is right")
     return truth
 
 
@@ -236,8 +232,7 @@ def by_table(index: Index, table: str | os.PathLike[str]) -> Truth:
     A query need not be in the index, what is relevant has to be. Raises `BadInput` for a file that is no such table, or
     of which nothing can be asked.
     """
-    table = text_path(table, "the table")
-    home = Path(table).absolute().parent
+    home = Path(text_path(table, "the table")).absolute().parent
     pairs, left_out = list(labels.rows(Path(table), ("query", "relevant"), _TABLE)), []
     ids = {name: index.id_of(home / name) for name in {name for pair in pairs for name in pair}}
     relevant: dict[int | Path, set[int]] = defaultdict(set)
@@ -372,8 +367,8 @@ def evaluate(
     What a search structure leaves out of the first 10 and 100 answers, mean average precision counts where it stands
     among all: behind those. Raises what `Index.search` raises.
     """
-    call(progress, "progress")
-    return summed(truth, asked(index, truth, exact=exact, ranking=ranking, progress=progress), index.coverage().images)
+    judged = asked(index, truth, exact=exact, ranking=ranking, progress=call(progress, "progress"))
+    return summed(truth, judged, index.coverage().images)
 
 
 def asked(

@@ -35,7 +35,8 @@ def fit(image: Image.Image, size: tuple[int, int], rule: int = DECODE_RULE) -> N
 
 def is_blank(pixels: NDArray[np.uint8]) -> bool:
     """Tell whether nothing is to be seen in `pixels`, (height, width, 3)."""
-    return int(np.ptp(pixels, axis=(0, 1)).max()) <= BLANK
+    some = pixels[::8, ::8]  # which tell of nearly every picture that it is not, in a hundredth of the time
+    return all(int(np.ptp(part, axis=(0, 1)).max()) <= BLANK for part in (some, pixels))
 
 
 def _over(ground: str, image: Image.Image, size: tuple[int, int], profile: bytes | None) -> NDArray[np.uint8]:

@@ -149,7 +149,7 @@ FORMATS = (
 Pillow hands to another program (EPS), to the system (WMF and EMF) or to a reader of office documents (FlashPix), nor
 what it unpacks without a limit (FITS). Whatever else looks like a picture is here so that it can be counted."""
 
-PACKAGES = {"heif": "pillow-heif", "jxl": "pillow-jxl-plugin", "raw": "rawpy"}
+PACKAGES = {"heif": "pillow-heif", "jxl": "pillow-jxl-plugin", "raw": "rawpy", "tiff": "tifffile"}
 """What each extra installs."""
 
 _BY_EXTENSION = {name.encode(): form for form in FORMATS for name in form.names.split()}

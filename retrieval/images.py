@@ -106,7 +106,7 @@ def _reasons(form: Format) -> Iterator[None]:
 
 def _decoded(data: bytes, wanted: "_Wanted", profile: bytes | None = None) -> Decoded:
     """Return the picture in `data`, with a `profile` that Pillow has not found; any error."""
-    if wanted.form.id == "TIFF" and wanted.rule > PLAIN_RULE:
+    if wanted.form.reader == "TIFF" and wanted.rule > PLAIN_RULE:
         data, page = tiff.shown(data)
         limits.check(data, wanted.form.id)  # of the first page they were kept
         if page is not None and not tiff.suits_pillow(data, page):
@@ -152,7 +152,7 @@ class _Wanted:
     def opened(self, data: bytes) -> tuple[ImageFile.ImageFile, tuple[int, int] | None]:
         """Open `data`; a JPEG is to be loaded no larger than is needed, and comes with its full width and height."""
         image, full = quirks.opened(self.form, data, self.size)
-        if image.format != "JPEG":
+        if image.format not in {"JPEG", "MPO"}:  # the latter is a JPEG with more behind it
             return image, full
         reduced = _reduced(image, self.size)
         return image, full or reduced

@@ -80,8 +80,8 @@ files = _table(  # one row a place
     sql.Column("image", INTEGER, sql.ForeignKey(images.c.id)),  # NULL: no picture, or never read
     sql.Column("offline", INTEGER, nullable=False),  # 1: could not be looked at by the latest run
     sql.Column("reason", sql.Text),  # why it is unreadable
-    sql.Column("reader", sql.Text),  # `formats.reader()` that found it unreadable, "" where the system did not give its
-    # bytes; of no picture, `formats.table()`
+    # `formats.reader()` that found it unreadable; of no picture, `formats.table()`; "": the system gave no bytes of it
+    sql.Column("reader", sql.Text),
     sql.Column("ctime_ns", INTEGER),  # NULL: not known
     sql.UniqueConstraint("root", "path"),
 )

@@ -4,7 +4,7 @@ import struct
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from retrieval.limits import Metered
+from retrieval.limits import Metered, check
 
 MAX_PIXELS = 178_956_970
 """Pixels in colour that are decoded at most: where Pillow itself refuses (twice its `MAX_IMAGE_PIXELS`)."""
@@ -31,6 +31,7 @@ def opened(data: bytes, kind: str) -> ImageFile.ImageFile:
     `Image.open` refuses by the pixels of the file, whatever is to be decoded of them. Its bound could only be moved for
     all that use Pillow in this process.
     """
+    check(data, kind)
     Image.preinit()
     if kind not in Image.OPEN:
         Image.init()

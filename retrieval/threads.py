@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-PATIENCE = 0.5
+PATIENCE = 0.2
 """Seconds that threads have to end what they are at when their caller is interrupted; most pictures take a tenth."""
 
 

@@ -317,7 +317,7 @@ class Update:
             with self.timing.of("commit"):
                 refused = pending.commit(self.store, lambda: self.reader)
             for row in refused:
-                self.counts[pending.counted[row.path]] -= 1
+                self.counts[pending.counted[row.path]] -= 1  # only those of pictures are ever refused
                 self._count_unreadable(row.path, UNFORESEEN)
             if self.ids is not None and pending.sha256:
                 import numpy as np

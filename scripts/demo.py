@@ -2,6 +2,7 @@
 
 import random
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -66,4 +67,5 @@ def draw(shape: str, chance: random.Random) -> Image.Image:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `scripts/demo | head` ends quietly, as other programs do
     sys.exit(main())

@@ -45,7 +45,19 @@ FLOORS = [
     {"cli"},
     {"__main__"},
 ]
-HEAVY = ("tensorflow", "keras", "faiss", "openvino", "fastapi", "pillow_heif", "pillow_jxl", "rawpy", "rich", "torch")
+HEAVY = (
+    "tensorflow",
+    "keras",
+    "faiss",
+    "openvino",
+    "fastapi",
+    "pillow_heif",
+    "pillow_jxl",
+    "rawpy",
+    "rich",
+    "tifffile",
+    "torch",
+)
 
 
 def room(module: str) -> str:

@@ -39,6 +39,13 @@ def test_a_jpeg_counts_as_large_as_it_is_decoded() -> None:
     assert np.abs(decoded.pixels.astype(int) - 200).max() < 3
 
 
+def test_a_jpeg_with_more_pictures_behind_it_is_decoded_small_too(small: Callable[[int], budget.Budget]) -> None:
+    image = Image.new("RGB", (4000, 3000), (200, 0, 0))
+    small(4_000_000)  # a third of what it would take in full
+    decoded = images.decode(saved(image, "MPO", save_all=True, append_images=[image]), SIZE)
+    assert (decoded.width, decoded.height) == (4000, 3000)
+
+
 def test_a_large_picture_of_one_bit_takes_a_byte_a_pixel() -> None:
     row = b"\0" + b"\xff" * 1000 + b"\0" * 1000
     before = largest_size()
@@ -50,10 +57,10 @@ def test_a_large_picture_of_one_bit_takes_a_byte_a_pixel() -> None:
 
 
 def test_a_large_picture_takes_little_more_than_its_pixels() -> None:
-    data = saved(Image.new("RGBA", (6000, 6000), (200, 0, 0, 128)), "PNG", compress_level=1)
+    data = saved(Image.new("RGBA", (4000, 4000), (200, 0, 0, 128)), "PNG", compress_level=1)
     before = largest_size()
     images.decode(data, SIZE)
-    assert largest_size() - before < 3 * 4 * 6000 * 6000  # turned to RGB in one piece, it took five times that
+    assert largest_size() - before < 3 * 4 * 4000 * 4000  # turned to RGB in one piece, it took five times that
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "1", "LA", "CMYK", "I;16", "F"])

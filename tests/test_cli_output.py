@@ -6,14 +6,18 @@ import json
 import os
 import pty
 import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from retrieval import Index
+from retrieval.cli import train
 from retrieval.cli.reports import MOST_REASONS, put_report
 from retrieval.types import Report
 from tests.commands import COMMAND, called, lines, run
+from tests.conftest import PROJECT
 from tests.fakes import ColourEncoder, colour, picture, put
 
 HOSTILE = "\x1b[31m[red]\u202e\x07\x9b2J\r"
@@ -174,3 +178,54 @@ def test_info_says_what_its_numbers_count(home: Path) -> None:
     assert facts["unreadable"] == "1 file; see which with: --failures"
     found = json.loads(called("info", "--json", cwd=home).stdout)
     assert (found["images"], found["vectors"], found["dim"]) == (5, 6, 13)
+
+
+def gone() -> int:
+    """Return a descriptor to write to of which the reader has gone."""
+    read, write = os.pipe()
+    os.close(read)
+    return write
+
+
+def test_the_demonstration_ends_quietly_where_nobody_reads_on(tmp_path: Path) -> None:
+    put(tmp_path / "bin" / "retrieval", b"#!/bin/sh\n")
+    (tmp_path / "bin" / "retrieval").chmod(0o755)
+    paths = os.pathsep.join([os.fspath(tmp_path / "bin"), os.environ["PATH"]])
+    command = [sys.executable, PROJECT / "scripts" / "demo.py"]
+    environment = os.environ | {"PATH": paths}
+    told = subprocess.run(command, cwd=tmp_path, stdout=gone(), stderr=subprocess.PIPE, env=environment, check=False)
+    assert told.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ("index",),
+            "interrupted; what was done is kept (6 pictures are in the index), and the same command goes on from there",
+        ),
+        (("query", "photos/new.png"), "interrupted"),
+        (("labels", "photos"), "interrupted"),
+    ],
+)
+def test_ctrl_c_says_what_was_kept_and_how_to_go_on(
+    home: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+) -> None:
+    def pressed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    put(home / "photos" / "new.png", picture(colour(9)))
+    for name in ("add", "answers", "images"):
+        monkeypatch.setattr(Index, name, pressed)
+    told = called(*arguments, cwd=home)
+    assert (told.returncode, told.stdout) == (130, b"")
+    assert lines(told.stderr) == [f"note: {said}"]
+
+
+@pytest.mark.parametrize(("epoch", "fresh"), [(0, False), (0, True), (3, False)])
+def test_what_a_training_kept_is_explained(epoch: int, fresh: bool) -> None:
+    found = SimpleNamespace(best_epoch=epoch, epochs=8)
+    said = train._kept(found, fresh=fresh)
+    assert said.startswith(f"epoch {epoch} of 8 is kept")
+    assert ("training begins with: no later epoch was surely better" in said) == (epoch == 0)
+    assert ("whitening head" in said) == (epoch == 0 and not fresh)

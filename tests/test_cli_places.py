@@ -104,3 +104,16 @@ def test_several_folders_are_told_apart(library: Path) -> None:
     assert lines(told.stdout) == [f"{library}/others: 2 unreadable", f"{library}/photos: 2 unchanged"]
     note = f"note: {library}/others: 2 files unreadable as before; see which with: retrieval info --failures"
     assert lines(told.stderr) == [note]
+
+
+def test_what_is_left_out_stays_so_and_is_shown_until_it_is_taken_in_again(library: Path) -> None:
+    assert called("index", "photos", "--exclude", "deep/", cwd=library).stdout.startswith(b"1 unchanged")
+    assert called("index", cwd=library).stdout == b"1 unchanged\n"
+    assert "  without   deep/" in lines(called("info", cwd=library).stdout)
+    with Index.open(library / "index_data", encoder=ColourEncoder()) as index:
+        assert index.folders()[0].exclude == ("deep/",)
+    (library / "photos" / "deep" / "1.png").unlink()
+    put(library / "photos" / "deep" / "torn.png", picture((1, 1, 1))[:40])
+    told = called("index", "photos", "--no-exclude", "deep/", cwd=library)
+    assert told.stdout == b"1 unchanged, 1 unreadable\n"
+    assert not any("without" in line for line in lines(called("info", cwd=library).stdout))

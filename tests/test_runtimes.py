@@ -621,6 +621,15 @@ def test_an_own_model_of_another_shape_is_refused_in_a_sentence(
     assert message_is_one_sentence(raised.value)
 
 
+def test_an_own_model_that_takes_a_dict_is_told_what_it_takes(tmp_path: Path) -> None:
+    path, pictures = tmp_path / "own.keras", keras.Input((32, 32, 3), name="image")
+    backbone = saved(path, {"image": pictures}, conv(pictures))
+    with pytest.raises(BadWeights, match="takes its input by name, as a dict with image") as raised:
+        KerasEncoder(backbone, str(path))
+    assert message_is_one_sentence(raised.value)
+    assert "keras.Input(" in raised.value.hint
+
+
 def test_no_code_in_a_model_is_run(tmp_path: Path) -> None:
     path, marker = tmp_path / "own.keras", tmp_path / "marker"
     inputs = keras.Input((8, 8, 3))

@@ -238,7 +238,7 @@ def test_a_failure_is_tried_again_when_the_decoder_is_another(
     index.add(photos)
     put(photos / "new.png", picture(colour(70)))
 
-    def an_earlier_version(*_: object) -> object:
+    def an_earlier_version(*_: object, **__: object) -> object:
         raise UnreadableImage("damaged PNG")
 
     with monkeypatch.context() as patch:

@@ -49,7 +49,11 @@ def index(
     minimalistic: Minimalistic = None,
     pooling: Pooling = None,
     exclude: Annotated[
-        list[str] | None, typer.Option("--exclude", "-E", metavar="GLOB", help="Leave out, as in .gitignore.")
+        list[str] | None,
+        typer.Option("--exclude", "-E", metavar="GLOB", help="Leave out from now on, as in .gitignore."),
+    ] = None,
+    no_exclude: Annotated[
+        list[str] | None, typer.Option("--no-exclude", metavar="GLOB", help="Take in again what that GLOB left out.")
     ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Forget what vanished, even a whole folder.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Read unreadable files again.")] = False,
@@ -83,7 +87,8 @@ def index(
         "threads": threads,
     }
     options |= {"faiss": faiss, "recall": recall}
-    run: dict[str, Any] = {"exclude": exclude or (), "prune": prune, "retry_failed": retry_failed, "rehash": rehash}
+    run: dict[str, Any] = {"exclude": exclude or (), "no_exclude": no_exclude or ()}
+    run |= {"prune": prune, "retry_failed": retry_failed, "rehash": rehash}
     where, unreadable = to_update(index, folders or ()), 0
     with _opened_or_made(where, folders or (), run["exclude"], options, float16=float16) as opened:
         several = folders or [root.path for root in opened.folders()]

@@ -47,6 +47,8 @@ def _put_info(facts: Info) -> None:
     put("unreadable  " + (f"{counted(facts.failures, 'file')}; see which with: --failures" if facts.failures else "0"))
     for root in facts.roots:
         put(f"folder      {displayed(root.path)}: {root.images}" + ("" if root.reachable else "  (not there now)"))
+        for pattern in root.exclude:
+            put(f"  without   {displayed(pattern)}")
 
 
 def _vectors(facts: Info) -> str:

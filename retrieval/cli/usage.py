@@ -49,19 +49,20 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - a context of Typer's
         """Parse, and refuse what is empty and numbers that are none."""
+        written = tuple(args)  # parsing empties the list
         given, _, order = self.make_parser(ctx).parse_args(args=list(args))
         for parameter in order:
             values = given.get(parameter.name)
             if "" in (values if isinstance(values, list | tuple) else [values]):
                 hint = "a variable of the shell may be unset; leave the option away, or give it a value"
-                raise BadInput(f"{_name(parameter, args)} is empty", hint=hint)
+                raise BadInput(f"{_name(parameter, written)} is empty", hint=hint)
         rest = super().parse_args(ctx, args)
         for parameter in order:
             value = ctx.params.get(parameter.name)
             if isinstance(value, float) and value - value != 0:  # infinite, or not a number
-                raise BadInput(f"{_name(parameter, args)} must be {_wanted(parameter)}, not {value:g}")
+                raise BadInput(f"{_name(parameter, written)} must be {_wanted(parameter)}, not {value:g}")
             if isinstance(value, int) and value > MOST:
-                raise BadInput(f"{_name(parameter, args)} must be at most {MOST}, not {value}")
+                raise BadInput(f"{_name(parameter, written)} must be at most {MOST}, not {value}")
         return list(rest)
 
 
