@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from retrieval import bounds, disk, forks, wal
 from retrieval.errors import IndexBusy, IndexDamaged, RetrievalError, StorageError
 from retrieval.types import displayed
-from retrieval.writers import seen_writing
+from retrieval.writers import is_open, seen_writing
 
 REPAIR = "see what can be saved with: retrieval verify --repair"
 WAIT = 30
@@ -105,8 +105,14 @@ class Database:
         return wal.has_all_pages(self.log)
 
     def accept_log(self) -> None:
-        """Take the pages in the log as they are, whatever is wrong in them."""
+        """Take the pages in the log as they are, whatever is wrong in them; `IndexBusy` while somebody uses the log.
+
+        He has its length and its checksum in memory, so that nothing could be added behind what is written anew.
+        """
         self.close()
+        if is_open(self.path.with_name(self.path.name + "-shm")):
+            sentence = "another program has the index open, so that its log cannot be put right"
+            raise IndexBusy(sentence, hint="end that program, then repair again")
         wal.accept(self.log)
 
     @contextmanager
@@ -126,13 +132,18 @@ class Database:
             self._demand_unchanged(stamp)
 
     @contextmanager
-    def writing(self) -> Iterator[sql.Connection]:
-        """Give a write transaction, committed at the end.
+    def writing(self, *, linked: bool = True) -> Iterator[sql.Connection]:
+        """Give a write transaction, committed at the end; unless `linked`, rows may refer to rows that are not there.
 
         It begins as one (the driver would begin it at the first change, and let two writers meet in the middle).
         """
-        with self._engine.connect().execution_options(begin="IMMEDIATE") as connection, connection.begin():
-            yield connection
+        with self._engine.connect().execution_options(begin="IMMEDIATE") as connection:
+            if not linked:
+                driver: Any = connection.connection.driver_connection
+                connection.detach()  # nobody else gets it
+                driver.execute("PRAGMA foreign_keys=OFF").close()  # which does nothing within a transaction
+            with connection.begin():
+                yield connection
 
     def vacuum(self) -> None:
         """Write the file anew without the space of rows that are gone, and fold SQLite's log into it."""

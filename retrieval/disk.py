@@ -20,7 +20,7 @@ from retrieval.types import displayed
 
 PARTIAL = ".partial"
 OWN = "an index has only files and folders of its own: put a copy of what is meant in its place"
-NOFOLLOW = getattr(os, "ONOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 """No link is followed, and a FIFO is not waited for; where the system has no such flag, it has no such files."""
 
 

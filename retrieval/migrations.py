@@ -67,7 +67,6 @@ def _widen(connection: sql.Connection, *, table: str, statements: str, values: t
     A row that is not what was written keeps its digest, and so stays one that is not.
     """
     made, *indexes = statements.split(";")[:-1]
-    connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
     connection.exec_driver_sql(f"CREATE TEMP TABLE before AS SELECT * FROM {table}")  # noqa: S608 - a name of ours
     connection.exec_driver_sql(f"DROP TABLE {table}")
     connection.exec_driver_sql(made)

@@ -111,8 +111,9 @@ class Store:
         if not found:
             raise IndexDamaged("the database of the index is empty", hint="index the pictures into a new folder")
         if found < len(migrations.STEPS):
-            with self.writing():
-                self.edit(migrations.migrate)
+            old = f"is read-only, and has the older format {found}, which has to be renewed"
+            with self.writing(old), self._database.writing(linked=False) as connection:
+                migrations.migrate(connection)
 
     def _setting(self, name: str) -> Any:  # noqa: ANN401 - what JSON holds
         """Return a setting, None where there is none, or where that is not what was written: `verify` says so."""
@@ -153,6 +154,7 @@ class Store:
             cls.refuse_existing(folder)
             with disk_errors():  # what is left of an index whose database was deleted must never be found again
                 plugins.load("vectors:structures")(folder / VECTORS).sweep((), timedelta(0))
+                (folder / witness.NAME).unlink(missing_ok=True)
             made = Database(folder / DATABASE, create=True)
             try:
                 with made.writing() as connection:
@@ -232,14 +234,13 @@ class Store:
     # -- writing --------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def writing(self, *, damaged: bool = False) -> Iterator[None]:
+    def writing(self, refusal: str = "is read-only", *, damaged: bool = False) -> Iterator[None]:
         """Be the writer; `IndexBusy` at once where another is, `StorageError` where nobody can be.
 
-        At the end SQLite's log is folded into the database. `IndexDamaged` where committed changes are lost, unless
-        `damaged`.
+        At the end SQLite's log is folded in. `IndexDamaged` where committed changes are lost, unless `damaged`.
         """
         if not self.writable:
-            raise StorageError(f"{self.folder} is read-only", hint="copy the index to a folder that can be written")
+            raise StorageError(f"{self.folder} {refusal}", hint="copy the index to a folder that can be written")
         if not damaged:
             self.losses.demand_none()
         disk.demand_own_in(self.folder, FILES, FOLDERS)

@@ -110,7 +110,17 @@ def _write(path: Path, place: int, data: bytes) -> None:
 
 
 def _broken(path: Path) -> Break | None:
-    """Return where a damaged log breaks; None for one that is sound, or torn, or was begun anew while it was read."""
+    """Return where a damaged log breaks; None for one that is sound, or torn, or was begun anew while it was read.
+
+    Two looks have to agree: a writer may be seen with a frame half written before frames that it wrote later.
+    """
+    found = _broken_at_a_look(path)
+    while found is not None and found != (again := _broken_at_a_look(path)):
+        found = again
+    return found
+
+
+def _broken_at_a_look(path: Path) -> Break | None:
     try:
         with disk.opened(path) as file:
             data = file.read(HEADER)

@@ -43,12 +43,31 @@ def is_writing(lock: Path) -> bool:
     if opened is None:
         return False
     try:
-        found = fcntl.fcntl(opened, fcntl.F_OFD_GETLK, struct.pack(_LOCK, fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0))
-        return bool(struct.unpack(_LOCK, found)[0] != fcntl.F_UNLCK)
-    except OSError:
-        return False
+        return _is_locked(opened, fcntl.F_RDLCK)
     finally:
         os.close(opened)
+
+
+def is_open(shared: Path) -> bool:
+    """Tell whether a process, this one or another, uses SQLite's log; False where this system does not tell.
+
+    `shared` is the `-shm` file of the database, on which each of them holds a lock: https://sqlite.org/walformat.html.
+    """
+    opened = _opened(shared, os.O_RDONLY) if TELLS else None
+    if opened is None:
+        return False
+    if _is_locked(opened, fcntl.F_WRLCK):
+        return True  # and stays opened: closing it would end the locks that this process holds itself
+    os.close(opened)
+    return False
+
+
+def _is_locked(opened: int, kind: int) -> bool:
+    """Tell whether a lock is held that a lock of that `kind` would have to wait for."""
+    with suppress(OSError):
+        found = fcntl.fcntl(opened, fcntl.F_OFD_GETLK, struct.pack(_LOCK, kind, os.SEEK_SET, 0, 0, 0))
+        return bool(struct.unpack(_LOCK, found)[0] != fcntl.F_UNLCK)
+    return False
 
 
 def _opened(lock: Path, how: int) -> int | None:

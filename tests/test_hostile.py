@@ -13,7 +13,19 @@ from typing import Any
 
 import pytest
 
-from retrieval import Index, ModelMismatch, RetrievalError, StorageError, database, metadata, migrations, store, tags
+from retrieval import (
+    Index,
+    ModelMismatch,
+    RetrievalError,
+    StorageError,
+    database,
+    disk,
+    metadata,
+    migrations,
+    store,
+    tags,
+    witness,
+)
 from retrieval.bounds import is_factory
 from retrieval.store import Store
 from retrieval.verify import verify
@@ -218,6 +230,16 @@ def test_nothing_in_an_index_is_a_link_or_a_fifo(home: Path, sample: Path, name:
         Index.create(home / "index", encoder=ColourEncoder()).close()
     assert {path: path.stat().st_size for path in sorted(aside.rglob("*"))} == before
     assert place.is_symlink() or place.is_fifo()
+
+
+def test_a_link_that_appears_after_the_look_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "elsewhere", b"of somebody else")
+    (tmp_path / "committed").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setattr(disk, "demand_own", lambda *_, **__: None)
+    with pytest.raises(StorageError):
+        disk.read(tmp_path / "committed")
+    witness.tell(tmp_path, 7)
+    assert (tmp_path / "elsewhere").read_bytes() == b"of somebody else"
 
 
 def test_the_folder_of_an_index_may_be_reached_by_a_link(home: Path, sample: Path) -> None:

@@ -942,6 +942,39 @@ def test_an_older_format_is_migrated_once_and_loses_nothing(
     assert runs == [1]
 
 
+def test_an_older_format_is_migrated_also_where_a_row_refers_to_none(
+    index: Index, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.add(photos)
+    index.close()
+    rows(tmp_path / "index", "UPDATE files SET root = root + 1024 WHERE id = 3")  # as a flipped bit makes it
+
+    def step(connection: Any) -> None:
+        migrations._to_format_4(connection)
+
+    monkeypatch.setattr(migrations, "_widened", lambda row, *_: row)
+    monkeypatch.setattr(migrations, "STEPS", [*migrations.STEPS, step])
+    with Index.open(tmp_path / "index", encoder=ColourEncoder()) as opened:
+        assert "a row of files refers to none of roots" in "".join(opened.verify().damage)
+        assert opened.verify(repair=True).whole
+        assert opened.add(photos).unchanged == 12
+
+
+def test_an_older_format_in_a_read_only_folder_is_said(
+    index: Index, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.add(photos)
+    index.close()
+    newest = len(migrations.STEPS)
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "STEPS", [*migrations.STEPS, lambda _: None])
+        patch.setattr(os, "access", lambda _, mode: mode != os.W_OK)
+        with pytest.raises(StorageError, match=f"is read-only, and has the older format {newest}") as caught:
+            Index.open(tmp_path / "index", encoder=ColourEncoder())
+    assert caught.value.hint == "copy the index to a folder that can be written"
+    assert rows(tmp_path / "index", "SELECT version FROM format") == [(newest,)]
+
+
 def test_a_step_that_fails_leaves_the_older_format(
     index: Index, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

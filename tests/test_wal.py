@@ -1,5 +1,6 @@
 """SQLite's log: what a kill leaves is whole; a flipped bit in it is found and put right; nothing is lost in silence."""
 
+import io
 import os
 import random
 import shutil
@@ -8,11 +9,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from retrieval import Index, IndexDamaged, database, store, update, wal, witness
-from retrieval.wal_format import FRAME, HEADER
+from retrieval import Index, IndexBusy, IndexDamaged, database, store, update, wal, witness
+from retrieval.wal_format import FRAME, HEADER, Frames, Header
 from tests.fakes import ColourEncoder, colour, picture, put
 from tests.test_store import folder_in_memory, killed, vector_files
 from tests.test_verify import flip
@@ -149,6 +151,49 @@ def test_what_cannot_be_put_right_is_said_before_it_is_given_up(folder: Path, sa
         assert index.info().images == PICTURES
 
 
+def test_a_log_that_somebody_uses_is_not_written_anew(folder: Path, sample: Path) -> None:
+    """SQLite would add to it from what it has in memory: frames that do not follow, and so are lost."""
+    with opened(folder) as holder, opened(folder) as index:
+        assert holder.info().images == PICTURES
+        index.close()
+        with open(log(folder), "r+b") as file:
+            for frame in (2, 5):
+                file.seek(HEADER + frame * LENGTH + 100)
+                file.write(b"not what was written")
+        data = log(folder).read_bytes()
+        with pytest.raises(IndexBusy, match="another program has the index open"):
+            index.verify(repair=True, forget_lost=True)
+        assert log(folder).read_bytes() == data
+    with opened(folder) as index:
+        assert index.verify(repair=True, forget_lost=True).whole
+        index.add(sample / "photos")
+        assert index.info().images == PICTURES
+
+
+def test_a_log_that_is_written_meanwhile_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who reads it beside a writer may see a frame as it was before, and behind it frames that were written later."""
+    path = tmp_path / "busy.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE numbers (number INTEGER)")
+        for number in range(9):
+            connection.execute("INSERT INTO numbers VALUES (?)", (number,))
+        end = (tmp_path / "busy.db-wal").stat().st_size
+        real, looks = wal.read_frames, []
+
+        def read(header: Header, file: BinaryIO) -> Frames:
+            looks.append(file)
+            if len(looks) > 1:
+                return real(header, file)
+            data = file.seek(0) or bytearray(file.read())
+            data[end - 4 * LENGTH : end - 3 * LENGTH] = bytes(LENGTH)
+            return real(header, io.BytesIO(data))
+
+        monkeypatch.setattr(wal, "read_frames", read)
+        assert wal.damage(tmp_path / "busy.db-wal") == ""
+        assert len(looks) > 1
+
+
 @pytest.mark.parametrize("left", [0, 10, HEADER, HEADER + 100, HEADER + LENGTH + 5])
 def test_a_lost_end_of_the_log_is_noticed_by_the_witness(folder: Path, left: int) -> None:
     """The log itself does not tell: it ends like one that a power cut has torn."""
@@ -220,6 +265,17 @@ def test_the_log_is_folded_in_after_each_run(sample: Path, tmp_path: Path) -> No
             work()
             assert log(tmp_path / "index").stat().st_size == 0
             assert other.verify().whole
+
+
+def test_a_new_index_knows_nothing_of_one_that_was_there_before(sample: Path, tmp_path: Path) -> None:
+    with Index.create(tmp_path / "index", encoder=ColourEncoder()) as index:
+        index.add(sample / "photos")
+    (tmp_path / "index" / "index.db").unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(witness, "tell", lambda *_: None)  # as after a crash right behind the first commit
+        Index.create(tmp_path / "index", encoder=ColourEncoder()).close()
+    with opened(tmp_path / "index") as index:
+        assert index.add(sample / "photos").added == PICTURES
 
 
 def test_a_witness_that_is_damaged_tells_nothing(tmp_path: Path) -> None:
