@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import logging
 import math
 import operator
 import os
@@ -23,6 +24,8 @@ from retrieval.store import Store
 from retrieval.threads import aside
 from retrieval.types import DECODE_RULE, Match, Pixels, Timing, displayed, image_id
 from retrieval.view import View
+
+log = logging.getLogger("retrieval")
 
 Query = str | bytes | os.PathLike[str] | Image.Image | NDArray[np.uint8] | int | Match
 """A path; the bytes of a picture file; a PIL image; an RGB array (height, width, 3) of uint8; the id of an indexed
@@ -152,7 +155,10 @@ class Reader:
         id_ = image_id(sha256)
         if not self.views and metadata.sha256_of_id(self.view.connection, id_) == sha256:
             return self._image(id_)
-        pixels = images.decode(data, self.size, self.rule, path=path).pixels[None]
+        decoded = images.decode(data, self.size, self.rule, path=path)
+        if decoded.note:
+            log.warning("%s: %s", "the query" if path is None else displayed(path), decoded.note)
+        pixels = decoded.pixels[None]
         if self.views:
             larger = images.decode(data, self._larger(), self.rule, path=path)
             pixels = self._viewed(Image.fromarray(larger.pixels), pixels)

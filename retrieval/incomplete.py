@@ -4,7 +4,6 @@ How much is missing is measured on the pixels. A decoder that runs out of bytes 
 of two decoded into buffers that held different values, what differs was never written.
 """
 
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin
+
+from retrieval import limits
 
 MOST = 0.05
 """Share of a picture that may be missing: 80 photographs without it have the cosine .99 to the whole ones (mini)."""
@@ -73,17 +74,14 @@ def _is_fine_enough(image: ImageFile.ImageFile, data: bytes) -> bool:
     A picture in a single scan, from above to below, is as fine as ever as far as it goes.
 
     The header of a scan: the length, the number of components, two bytes for each, the first and the last coefficient,
-    and in half a byte whether it refines an earlier scan (ITU T.81, B.2.3). In the pixels, no marker can occur.
+    and in half a byte whether it refines an earlier scan (ITU T.81, B.2.3).
     """
-    at = 2
-    while data[at : at + 2] != SOS:
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    scans = [head for marker, head in limits.segments(data) if marker == limits.SOS]
     found = -1
-    *whole, _ = (match.start() for match in re.compile(SOS).finditer(data, at))
-    for start in whole:
-        facts = start + 5 + 2 * data[start + 4]
-        first, last, refines = data[facts], data[facts + 1], data[facts + 2] >> 4
-        if data[start + 5] == data[at + 5] and not refines and first <= found + 1:
+    whole = [head for head in scans[:-1] if len(head) >= 4 + 2 * head[0]]
+    for head in whole:
+        first, last, refines = head[1 + 2 * head[0] :][:3]
+        if head[1] == scans[0][1] and refines < 16 and first <= found + 1:  # noqa: PLR2004 - its upper half is 0
             found = max(found, last)
     if not whole and "progressive" not in image.info:
         return True

@@ -72,24 +72,26 @@ def check(data: bytes, kind: str) -> None:
 # -- JPEG: ITU-T T.81, annex B ------------------------------------------------------------------------------------
 
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # not a byte that is stuffed, nor a restart
-_SOS, _EOI, _APP1 = 0xDA, 0xD9, 0xE1
+SOS, _EOI, _APP1 = 0xDA, 0xD9, 0xE1
+HEADER = 12
+"""Bytes that tell what a frame is, or a scan of up to four components."""
 _ALONE = {0x01, 0xD8}  # markers without a length
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield the markers of the first picture, each with the beginning of what it holds."""
     at = 2
     while (found := _MARKER.search(data, at)) is not None and (marker := found[1][0]) != _EOI:
         start = found.end()
-        yield marker, data[start + 2 : start + 12]
+        yield marker, data[start + 2 : start + 2 + HEADER]
         at = start if marker in _ALONE else start + int.from_bytes(data[start : start + 2], "big")
 
 
 def _check_jpeg(data: bytes) -> None:
     exif = pixels = components = 0
-    for number, (marker, head) in enumerate(_segments(data)):
+    for number, (marker, head) in enumerate(segments(data)):
         if number > READS // 4:
             raise UnreadableImage(IN_PIECES)
         if marker in _FRAMES:
@@ -99,7 +101,7 @@ def _check_jpeg(data: bytes) -> None:
                 components = 0  # whatever comes first, more scans follow
         elif marker == _APP1 and head.startswith(b"Exif\0"):
             exif += 2**16
-        elif marker == _SOS:
+        elif marker == SOS:
             if head[:1] != bytes([components]) and _many_scans(data, pixels):
                 raise UnreadableImage(IN_SCANS)
             break
@@ -110,7 +112,7 @@ def _check_jpeg(data: bytes) -> None:
 def _many_scans(data: bytes, pixels: int) -> bool:
     """Tell whether there are too many, counting twice only where the first count finds some inside other things."""
     most = max(SCANS, SCANNED // (pixels or 1))
-    return data.count(b"\xff\xda") > most and sum(marker == _SOS for marker, _ in _segments(data)) > most
+    return data.count(b"\xff\xda") > most and sum(marker == SOS for marker, _ in segments(data)) > most
 
 
 # -- TIFF: TIFF 6.0, section 2; BigTIFF has counts and offsets of 8 bytes ------------------------------------------

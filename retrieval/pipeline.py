@@ -13,6 +13,7 @@ import itertools
 import logging
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import closing
@@ -53,6 +54,8 @@ class Embedded:
     picture: Picture
     vector: NDArray[np.float32]
     """(dim,), of length 1."""
+    note: str = ""
+    """What is to be known of how it was read; see `images.Decoded`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ class _Decoded:
     file: Found
     picture: Picture
     pixels: NDArray[np.uint8]
+    note: str
 
 
 def embed(
@@ -180,15 +184,21 @@ def contents(root: bytes, path: bytes) -> tuple[os.stat_result, bytes | None]:
         return status, reading.whole(file, status, reading.PICTURE)
 
 
-def holds_pictures(folder: bytes, exclude: Sequence[str] = ()) -> bool:
-    """Tell whether `folder` has a picture, or what is called one; also where something of it cannot be looked at."""
+def no_pictures(folder: bytes, exclude: Sequence[str] = ()) -> Counter[str] | None:
+    """Return why no file of `folder` is read as a picture, reason -> files that are called pictures or begin like ones.
+
+    None where one may be read, or where something cannot be looked at.
+    """
+    reasons: Counter[str] = Counter()
     for seen in folders.find(folder, exclude=exclude):
         try:
             if not isinstance(seen, Found) or contents(folder, seen.path)[1] is not None:
-                return True
-        except (OSError, UnreadableImage):
-            return True
-    return False
+                return None
+        except (OSError, ShortMemory):
+            return None
+        except UnreadableImage as error:
+            reasons[str(error)] += 1
+    return reasons
 
 
 def _decoded(
@@ -203,7 +213,8 @@ def _decoded(
         return Failed(file, str(error), unread=True)
     except UnreadableImage as error:
         return Failed(file, str(error))
-    return _Decoded(file, Picture(sha256, decoded.width, decoded.height, decoded.format, decoded.taken), decoded.pixels)
+    picture = Picture(sha256, decoded.width, decoded.height, decoded.format, decoded.taken)
+    return _Decoded(file, picture, decoded.pixels, decoded.note)
 
 
 def _encoded(
@@ -231,7 +242,7 @@ def _outcome(item: _Decoded, vectors: "dict[bytes, _Vector]") -> Outcome:
     if vector is None:
         return Failed(item.file, NO_VECTOR)
     del vectors[item.picture.sha256]
-    return Embedded(item.file, item.picture, vector)
+    return Embedded(item.file, item.picture, vector, item.note)
 
 
 NO_VECTOR = "the network finds nothing in it (its features are zero or not numbers)"

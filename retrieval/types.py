@@ -241,6 +241,8 @@ class Report:
     """Places forgotten on request: `remove`, or excluded."""
     reasons: dict[str, int] = field(default_factory=dict)
     """Of what was unreadable and that this run tried, other things failed before: reason -> files and folders."""
+    notes: dict[str, int] = field(default_factory=dict)
+    """Of what this run read for the first time, and used though it is not whole: what is to be known -> pictures."""
     timing: dict[str, float] = field(default_factory=dict, compare=False)
     """Seconds: `total`, and of these `load` (the network), `encode` (compiling and comparing it included), `commit` and
     `wait` (for pictures that are being read); meanwhile `read` (and decode) by all threads together."""

@@ -76,6 +76,7 @@ class Update:
         self.threads, self.progress = threads, progress
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
         self.linked: Counter[int] = Counter()
         self.before: dict[bytes, FileRow | None] = {}
         self.mounts: set[bytes] = set()
@@ -117,7 +118,8 @@ class Update:
         finally:
             self._commit()
         self._report_progress()
-        return Report(**self.counts, reasons=dict(self.reasons), timing=dict(self.timing))
+        reasons, notes, timing = dict(self.reasons), dict(self.notes), dict(self.timing)
+        return Report(**self.counts, reasons=reasons, notes=notes, timing=timing)
 
     # -- what is there against what is known ----------------------------------------------------------------------
 
@@ -243,8 +245,9 @@ class Update:
         match outcome:
             case Known(file, image):
                 self._take_known(file, image, row)
-            case Embedded(file, picture, vector):
+            case Embedded(file, picture, vector, note):
                 self.embedded += 1
+                self.notes.update([note] * bool(note))
                 counted = "changed" if row is not None and row.image is not None else "added"
                 self.counts[counted] += 1
                 self.pending.put_picture(picture, vector, file.path, counted)

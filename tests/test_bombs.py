@@ -167,11 +167,16 @@ def test_any_architecture_is_allowed_at_its_own_size(monkeypatch: pytest.MonkeyP
         Backbone.choose(one.name, input_size=one.size)
 
 
-def test_an_index_of_huge_pictures_is_neither_made_nor_opened(tmp_path: Path) -> None:
+def test_an_index_of_huge_pictures_is_neither_made_nor_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity.budget, "memory", lambda: 2**34)
     encoder = ColourEncoder()
-    encoder.size = (1_000_000, 1_000_000)
-    with pytest.raises(BadInput, match="1000000x1000000 pixels"):
+    encoder.size = (16_000, 16_000)
+    with pytest.raises(BadInput, match="16000x16000 pixels"):
         Index.create(tmp_path / "index", encoder=encoder)
+    encoder.size = (1_000_000, 1)
+    with pytest.raises(BadInput, match="at most 16384, not 1000000"):
+        Index.create(tmp_path / "index", encoder=encoder)
+    assert not (tmp_path / "index").exists()
     with pytest.raises(BadInput, match="1000000x900 pixels"):
         Model({"height": 1_000_000, "width": 900} | {"rule": 3, "fingerprint": "", "backbone": ""})
 
@@ -181,6 +186,8 @@ def test_large_pictures_go_through_a_network_in_parts() -> None:
     taken: list[int] = []
 
     class Counting(ColourEncoder):
+        dim = 2
+
         def images(self, batch: np.ndarray) -> np.ndarray:
             taken.append(len(batch))
             return np.tile(np.float32([1, 0]), (len(batch), 1))

@@ -148,6 +148,10 @@ class TestReports:
         assert len(caplog.messages) == MOST_REASONS + 2
         assert all(message.startswith("photos: ") for message in caplog.messages)
 
+    def test_what_was_used_though_it_is_not_whole_is_said(self, caplog: pytest.LogCaptureFixture) -> None:
+        put_report(Report(added=3, notes={"its end is missing": 2}))
+        assert caplog.messages == ["2 pictures used though not whole: its end is missing"]
+
     @pytest.mark.parametrize("command", [("labels",), ("classify", "photos/1.png", "--labels")])
     def test_notes_about_a_table_are_capped(self, home: Path, command: tuple[str, ...]) -> None:
         put(home / "photos" / "1.png", picture(colour(1)))

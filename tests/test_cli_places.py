@@ -89,6 +89,23 @@ def test_a_folder_without_pictures_makes_no_index(tmp_path: Path, files: list[st
     assert sorted(os.walk(tmp_path)) == before
 
 
+def test_a_folder_of_pictures_that_are_not_read_makes_no_index_and_says_why(tmp_path: Path) -> None:
+    put(tmp_path / "drawings/a.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>")
+    put(tmp_path / "drawings/b.svg", b"<svg width='1'/>")
+    put(tmp_path / "drawings/notes.jpg", b"words")
+    told = called("index", "drawings", cwd=tmp_path)
+    assert (told.returncode, told.stdout) == (1, b"")
+    assert lines(told.stderr) == [
+        "note: 2 unreadable: of a kind that is not read: SVG",
+        "note: 1 unreadable: not a picture in a known format",
+        "note: no pictures that can be read were found in drawings; no index was made",
+    ]
+    assert os.listdir(tmp_path) == ["drawings"]
+    put(tmp_path / "drawings/c.png", picture((10, 20, 30)))
+    told = called("index", "drawings", cwd=tmp_path)
+    assert (told.returncode, told.stdout) == (0, b"1 added, 3 unreadable\n")
+
+
 def test_an_index_that_is_there_survives_a_folder_without_pictures(library: Path) -> None:
     (library / "empty").mkdir()
     called("index", "empty", cwd=library)

@@ -335,9 +335,9 @@ def test_an_older_index_goes_on_with_its_own_decode_rule_and_says_so_once(
     folder, rules = made_with_rule(2), set()
     decode = images.decode
 
-    def noted(data: bytes, size: tuple[int, int], rule: int) -> images.Decoded:
+    def noted(data: bytes, size: tuple[int, int], rule: int, **options: bytes | None) -> images.Decoded:
         rules.add(rule)
-        return decode(data, size, rule)
+        return decode(data, size, rule, **options)
 
     monkeypatch.setattr(images, "decode", noted)
     caplog.clear()

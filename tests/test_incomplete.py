@@ -2,6 +2,7 @@
 
 import io
 import struct
+import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import bare, images, incomplete
+from retrieval import Index, bare, images, incomplete
 from retrieval.errors import UnreadableImage
+from tests.fakes import put
 
 SIZE = (96, 128)
 
@@ -79,11 +81,28 @@ def test_it_is_said_that_something_is_missing() -> None:
     assert images.decode(whole[:-30], SIZE).note == incomplete.NOTE
 
 
+def test_an_update_and_a_query_tell_what_was_used_without_its_end(
+    index: Index, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = SHORT["jpeg"]()
+    put(tmp_path / "photos" / "short.jpg", whole[:-30])
+    put(tmp_path / "photos" / "shorter.jpg", whole[:-40])
+    put(tmp_path / "photos" / "whole.jpg", whole)
+    report = index.add(tmp_path / "photos")
+    assert (report.added, report.unreadable, report.notes) == (3, 0, {incomplete.NOTE: 2})
+    assert index.add(tmp_path / "photos").notes == {}  # it was told when they were read
+    index.search(whole, k=1)
+    assert caplog.messages == []
+    put(tmp_path / "asked.jpg", whole[:-20])
+    index.search(tmp_path / "asked.jpg", k=1)
+    assert caplog.messages == [f"{tmp_path}/asked.jpg: {incomplete.NOTE}"]
+
+
 def test_a_progressive_jpeg_of_which_half_came_is_used_if_it_is_fine_enough() -> None:
     whole = saved(scenery(1024, 768), "JPEG", progressive=True, quality=90)
     assert difference(whole[: len(whole) * 2 // 3], whole) < 4
     starts = [at for at in range(len(whole)) if whole[at : at + 2] == b"\xff\xda"]
-    with pytest.raises(UnreadableImage, match="truncated"):
+    with pytest.raises(UnreadableImage, match="it ends too early"):
         images.decode(whole[: starts[2]], (768, 1024))
     assert difference(whole[: starts[2]], whole) < 12  # a quarter each way is there
 
@@ -93,6 +112,20 @@ def test_a_cut_within_a_marker_is_one_before_it() -> None:
     last = whole.rindex(b"\xff\xda")
     for end in range(last - 30, last + 14):
         assert difference(whole[:end], whole) < 4
+
+
+def test_the_scans_are_found_behind_bytes_that_are_no_marker() -> None:
+    """Decoders pass over such bytes. Whoever takes them for a length may look behind the end of the file for ever."""
+    whole = saved(scenery(128, 96), "JPEG", progressive=True)
+    assert len(whole) < 0xFEFE
+    cut = whole[: whole.rindex(b"\xff\xda") - 30]
+    found: list[float] = []
+    work = threading.Thread(
+        target=lambda: found.append(difference(cut[:20] + b"\1\1\xfe\xfe" + cut[20:], cut)), daemon=True
+    )
+    work.start()
+    work.join(60)
+    assert found == [0]
 
 
 def test_other_users_of_pillow_see_no_change() -> None:

@@ -1,6 +1,7 @@
 """`retrieval index`: make an index, or bring it up to date."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -28,7 +29,7 @@ from retrieval.cli.options import (
     Weights,
 )
 from retrieval.cli.output import bar, interruptible, note, note_timing
-from retrieval.cli.reports import put_report
+from retrieval.cli.reports import put_report, put_unreadable
 from retrieval.errors import BadInput, IndexNotFound
 from retrieval.types import EXACT, Progress, displayed
 from retrieval.weights import AT_HAND
@@ -139,9 +140,16 @@ def _demand_pictures(folders: Sequence[Path], exclude: Sequence[str], error: Ind
             raise BadInput(f"{displayed(folder)} {what}", hint="give a folder that holds pictures") from error
     from retrieval import pipeline  # with numpy and Pillow
 
-    if not any(pipeline.holds_pictures(os.fsencode(folder), exclude) for folder in folders):
-        note(f"no pictures were found in {', '.join(map(displayed, folders))}; no index was made")
-        raise typer.Exit(1)
+    reasons: Counter[str] = Counter()
+    for folder in folders:
+        found = pipeline.no_pictures(os.fsencode(folder), exclude)
+        if found is None:
+            return
+        reasons += found
+    put_unreadable(reasons)
+    what = "pictures that can be read" if reasons else "pictures"
+    note(f"no {what} were found in {', '.join(map(displayed, folders))}; no index was made")
+    raise typer.Exit(1)
 
 
 def _better(backbone: str, asked: str | None) -> str:
