@@ -232,8 +232,8 @@ def by_table(index: Index, table: str | os.PathLike[str]) -> Truth:
     A query need not be in the index, what is relevant has to be. Raises `BadInput` for a file that is no such table, or
     of which nothing can be asked.
     """
-    home = Path(text_path(table, "the table")).absolute().parent
-    pairs, left_out = list(labels.rows(Path(table), ("query", "relevant"), _TABLE)), []
+    table = Path(text_path(table, "the table"))
+    home, pairs, left_out = table.absolute().parent, list(labels.rows(table, ("query", "relevant"), _TABLE)), []
     ids = {name: index.id_of(home / name) for name in {name for pair in pairs for name in pair}}
     relevant: dict[int | Path, set[int]] = defaultdict(set)
     for query, right in pairs:

@@ -180,13 +180,25 @@ def neighbours(
     found = []
     for one, vector, ids, scores in zip(asked, vectors, hits.ids, hits.scores, strict=True):
         kept = (ids >= 0) & ~np.isin(ids, [*one.left_out])
-        near = Neighbours(ids[kept], scores[kept])
+        near = _rounded(ids[kept], scores[kept], one)
         if mean is not None and len(near.ids):
             near = _ranked(view, vector, near, count, mean)
         if options.judged:
             near = _judged(view, vector, near, near.ids != one.id, background)
         found.append(near.at(_good(near, options)[:k]))
     return found
+
+
+def _rounded(ids: Ids, scores: NDArray[np.float32], one: Asked) -> Neighbours:
+    """Return neighbours with scores of 1 at most, and of 1 for the content that was asked about, despite rounding.
+
+    So `min_score=1` finds every copy. A query of several views is another vector than the stored one: its score stays.
+    """
+    exact = np.minimum(scores, np.float32(1))
+    if one.id is not None and one.pixels is None:
+        exact[ids == one.id] = 1
+    order = np.lexsort((ids, -exact))
+    return Neighbours(ids[order], exact[order])
 
 
 def _good(near: Neighbours, options: Options) -> NDArray[np.int64]:

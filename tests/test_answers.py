@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from retrieval import BadInput, Index, IndexBusy, UnreadableImage
 from retrieval.types import Answers, Coverage, Match
@@ -144,3 +145,16 @@ def test_a_match_says_whether_it_is_offline(filled: Index, photos: Path, tmp_pat
     after = filled.search(picture(colour(3)), k=1)
     assert [match.offline for match in before + after] == [False, True]
     assert after[0].as_dict()["offline"] is True
+
+
+def test_a_copy_scores_one_whatever_its_vector_is_rounded_to(tmp_path: Path) -> None:
+    chance, photos = np.random.default_rng(0), tmp_path / "photos"
+    photos.mkdir()
+    for number in range(30):
+        noise = chance.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(photos / f"{number}.png")
+    with Index.create(tmp_path / "index", backbone="mini") as index:
+        index.add(photos)
+        for path in sorted(photos.iterdir()):
+            (found,) = index.search(path.read_bytes(), min_score=1)
+            assert (found.path, found.score) == (path, 1)

@@ -13,21 +13,9 @@ PACKAGE = Path(retrieval.__file__).parent
 MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.py"))
 
 FLOORS = [
-    {
-        "cache",
-        "colour",
-        "errors",
-        "incomplete",
-        "jxl",
-        "losses",
-        "patterns",
-        "threads",
-        "types",
-        "wal_format",
-        "writers",
-    },
+    {"cache", "colour", "errors", "jxl", "losses", "patterns", "threads", "types", "wal_format", "writers"},
     {"arguments", "bare", "budget", "cutoff", "disk", "fitting", "forks", "formats", "limits", "ranking", "reading"},
-    {"animation", "capacity", "checkpoints", "folders", "opening", "quiet", "wal"},
+    {"animation", "capacity", "checkpoints", "folders", "incomplete", "opening", "quiet", "wal"},
     {"backbones", "camera", "excludes", "plugins", "tiff"},
     {"__init__", "bounds", "quirks", "recipe", "weights"},
     {"database", "images", "runtimes", "vectors"},

@@ -43,6 +43,24 @@ def test_each_query_is_answered_in_order(home: Path) -> None:
     assert paths.split(b"\0")[:-1] == [os.fsencode(row["path"]) for row in rows]
 
 
+def test_an_answer_is_named_also_where_the_other_queries_have_none(home: Path) -> None:
+    found = run("query", "nowhere.png", "photos/3.png", "-k", "2", cwd=home)
+    assert found.returncode == 2
+    alone = lines(run("query", "photos/3.png", "-k", "2", cwd=home).stdout)
+    assert lines(found.stdout) == ["photos/3.png", *alone]
+
+
+def test_a_copy_that_is_not_there_now_is_marked(tmp_path: Path) -> None:
+    for name in ("1.png", "sub/copy.png", "sub/gone.png"):
+        put(tmp_path / "photos" / name, picture(colour(1)))
+    with Index.create(tmp_path / "index_data", encoder=ColourEncoder()) as index:
+        index.add(tmp_path / "photos")
+    (tmp_path / "photos" / "sub" / "gone.png").unlink()
+    table = lines(run("query", "-", stdin=picture(colour(1)), cwd=tmp_path).stdout)
+    assert [row.endswith("  (not there now)") for row in table[1:]] == [False, False, True]
+    assert "gone.png" in table[3]
+
+
 def test_one_query_has_its_name_in_json_and_csv_too(home: Path) -> None:
     query = ("query", "photos/3.png", "-k", "2")
     assert [json.loads(line)["query"] for line in lines(run(*query, "--json", cwd=home).stdout)] == ["photos/3.png"] * 2

@@ -56,7 +56,7 @@ def test_alone_it_prints_its_help() -> None:
         (("info", "x", "y"), "there are too many arguments: x y", "retrieval info --help"),
         (("train", "photos"), "retrieval train needs --out MODEL.keras", "retrieval train --help"),
         (("remove",), "retrieval remove needs PATH...", "retrieval remove --help"),
-        (("query",), "give either an IMAGE or --tag WORDS", "retrieval query --help"),
+        (("query",), "give either an IMAGE, or a list with --files-from, or --tag WORDS", "retrieval query --help"),
     ],
 )
 def test_a_wrong_command_line_names_the_option_and_what_is_right(

@@ -257,7 +257,11 @@ def test_the_form_of_search_is_chosen_and_kept(tmp_path: Path, photos: Path, enc
         assert [(part.form, part.target) for part in index.info().search] == [("HNSW8,SQ8", 0.95)]
         exact = index.search(photos / "03.png", k=5, exact=True)
         assert exact == index.search(photos / "03.png", k=5)
-        assert all(path.stat().st_size < 700 for path in (tmp_path / "index" / "vectors").glob("*.vectors"))
+    with Index.create(tmp_path / "wide", encoder=encoder) as index:
+        index.add(photos)
+        numbers = index.info().vectors * index.info().dim
+    narrow, wide = (sum(p.stat().st_size for p in (tmp_path / n).glob("vectors/*.vectors")) for n in ("index", "wide"))
+    assert wide - narrow == 2 * numbers
     with Index.open(tmp_path / "index", encoder=encoder, faiss="auto") as index:
         index.compact()
         assert index.verify().whole

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from retrieval.cli.output import put, put_data
@@ -24,10 +25,10 @@ class Answer:
     matches: Sequence[Match]
 
 
-def put_tables(answers: Sequence[Answer]) -> None:
-    """Write a table of each answer, under the name of its query where there are several."""
+def put_tables(answers: Sequence[Answer], *, named: bool = False) -> None:
+    """Write a table of each answer, under the name of its query if they are to be `named`."""
     for number, answer in enumerate(answers):
-        if len(answers) > 1:
+        if named:
             if number:
                 put("")
             put(displayed(answer.query))
@@ -52,7 +53,7 @@ def _put_table(matches: Sequence[Match]) -> None:
         columns += f"{_tag(match):<{width}}  " * bool(width)
         put(f"{columns}{displayed(match.path)}{_mark(match)}")
         for copy in match.copies:
-            put(f"{'':>{len(columns)}}also {displayed(copy)}")
+            put(f"{'':>{len(columns)}}also {displayed(copy)}{'' if match.offline else _missing(copy)}")
 
 
 def _tag(match: Match) -> str:
@@ -63,7 +64,11 @@ def _mark(match: Match) -> str:
     """Return a remark on a picture that cannot be opened; a place that is offline is not asked, for that may hang."""
     if match.offline:
         return "  (offline)"
-    return "" if os.path.lexists(match.path) else "  (not there now)"
+    return _missing(match.path)
+
+
+def _missing(path: Path) -> str:
+    return "" if os.path.lexists(path) else "  (not there now)"
 
 
 def put_json(answers: Sequence[Answer]) -> None:

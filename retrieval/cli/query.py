@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -79,7 +80,9 @@ def query(
     if len(chosen) > 1:
         raise BadInput("only one of --json, --csv, --paths and -0 can be given")
     if (not images and files_from is None) == (tag is None):
-        raise BadInput("give either an IMAGE or --tag WORDS", hint="see: retrieval query --help")
+        raise BadInput(
+            "give either an IMAGE, or a list with --files-from, or --tag WORDS", hint="see: retrieval query --help"
+        )
     if tag is not None and (auto or exact or views or min_score is not None or include_self or ranking != "auto"):
         raise BadInput("only -k and --offset go with --tag")
     options: dict[str, Any] = {"backbone": backbone, "weights": weights}
@@ -91,15 +94,15 @@ def query(
     with opened:
         if tag is not None:
             found, coverage = [Answer(tag, opened.tagged(tag, k, offset=offset))], opened.coverage()
-            unread = 0
+            unread, several = 0, False
         else:
             how: dict[str, Any] = {"offset": offset, "min_score": min_score, "exact": exact, "auto": auto}
             how |= {"ranking": ranking, "include_self": include_self}
             how |= {"views": [view.strip() for view in views.split(",") if view]}
             queries = asked(images or (), files_from, nul=from0)
             found, coverage = _answered(opened, queries, k, how, spent)
-            unread = len(queries) - len(found)
-    (chosen or [put_tables])[0](found)
+            unread, several = len(queries) - len(found), len(queries) > 1
+    (chosen or [partial(put_tables, named=several)])[0](found)
     if found:
         _note_coverage(coverage)
     if timing:

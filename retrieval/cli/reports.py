@@ -42,5 +42,5 @@ def _remarks(report: Report) -> list[str]:
     said += [f"{counted(count, 'picture')} used though not whole: {what}" for what, count in report.notes.items()]
     if report.offline:
         away = counted(report.offline, "picture")
-        said.append(f"{away} cannot be found or reached and stay in the index; --prune forgets them")
+        said.append(f"{away} cannot be found or reached; nothing is forgotten without --prune")
     return said

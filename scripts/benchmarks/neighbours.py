@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from retrieval import asked as asking
 from retrieval import plugins, query, vectors
 from retrieval.metadata import Generation
 from retrieval.runtimes import cores
@@ -200,7 +201,7 @@ def ranked(folder: str, parts: Sequence[str], asked: str) -> list[float]:
     mean = vectors_[0].mean(axis=0)
 
     def ask(vector: Vectors, about: Vectors | None) -> None:
-        query.neighbours(view, [asked.Asked(vector=vector)], K, query.Options(), about, None)
+        query.neighbours(view, [asking.Asked(vector=vector)], K, query.Options(), about, None)
 
     return [
         1000 * statistics.median(seconds_of(partial(ask, vector, about)) for vector in queries)
