@@ -1,5 +1,6 @@
 """From each format of the database to the next, in so many words: what was once written must not change any more."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -8,6 +9,8 @@ import sqlalchemy as sql
 
 from retrieval.database import REPAIR, digest_of
 from retrieval.errors import IndexDamaged, IndexTooNew
+
+log = logging.getLogger("retrieval")
 
 _FORMAT_1 = """
 CREATE TABLE format (version INTEGER NOT NULL, PRIMARY KEY (version));
@@ -125,7 +128,14 @@ def version(connection: sql.Connection) -> int:
 
 def migrate(connection: sql.Connection) -> None:
     """Bring the database to the newest format, within the caller's transaction."""
-    for step in STEPS[version(connection) :]:
+    found = version(connection)
+    if found:
+        log.warning(
+            "the index has format %d and is brought to format %d; of a million files, that takes minutes, once",
+            found,
+            len(STEPS),
+        )
+    for step in STEPS[found:]:
         step(connection)
     connection.exec_driver_sql("DELETE FROM format")
     connection.exec_driver_sql("INSERT INTO format VALUES (?)", (len(STEPS),))
