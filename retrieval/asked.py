@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrieval import images, metadata, pipeline, reading, roots
+from retrieval import metadata, pipeline, reading, roots
 from retrieval.arguments import MOST, path_of
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.runtimes import Encoder
@@ -155,6 +155,8 @@ class Reader:
         id_ = image_id(sha256)
         if not self.views and metadata.sha256_of_id(self.view.connection, id_) == sha256:
             return self._image(id_)
+        from retrieval import images  # with all that decodes pictures, for which nobody waits whose picture is known
+
         decoded = images.decode(data, self.size, self.rule, path=path)
         if decoded.note:
             log.warning("%s: %s", "the query" if path is None else displayed(path), decoded.note)
@@ -231,6 +233,8 @@ def pixels(picture: str | bytes | os.PathLike[str] | Image.Image | NDArray[np.ui
 
     Raises `UnreadableImage`, and `BadInput` for what is no picture.
     """
+    from retrieval import images
+
     if isinstance(picture, np.ndarray | Image.Image):
         return _fitted(_picture(picture), size)[None]
     if isinstance(picture, bytes):
@@ -246,6 +250,8 @@ def pixels(picture: str | bytes | os.PathLike[str] | Image.Image | NDArray[np.ui
 
 def _picture(given: Image.Image | NDArray[np.uint8]) -> Image.Image:
     """Return a picture that is in memory, upright; `BadInput` for an array that is none, or one without pixels."""
+    from retrieval import images
+
     if isinstance(given, Image.Image):
         if not all(given.size):
             raise BadInput(f"the picture has no pixels: its size is {given.width}x{given.height}")
@@ -257,6 +263,8 @@ def _picture(given: Image.Image | NDArray[np.uint8]) -> Image.Image:
 
 
 def _fitted(picture: Image.Image, size: tuple[int, int], rule: int = DECODE_RULE) -> NDArray[np.uint8]:
+    from retrieval import images
+
     return _made(images.fit, picture, size, rule)
 
 

@@ -9,20 +9,22 @@ UNASKED = 1024 * 1024
 """Pixels of an input that any machine has room for, so that it is not asked; networks have 600x600 at most."""
 TOGETHER = 32 * 600 * 600
 """Most pixels that go through a network at once: a full batch for the largest networks' own input size."""
+SHARE = 4
+"""One part in so many of the memory is for a network: at half of 25 GB, 5000x5000 pixels ran for over ten minutes."""
 GB = 1e9
 
 
 def demand_size(size: tuple[int, int]) -> None:
-    """Refuse an input size (height, width) for which a network takes more than half the memory; `BadInput`."""
+    """Refuse an input size (height, width) for which a network takes more than a quarter of the memory; `BadInput`."""
     height, width = size
     if height * width > UNASKED:
         demand(f"a picture of {height}x{width} pixels", height * width * PER_PIXEL, "take a smaller --input-size")
 
 
 def demand(what: str, needed: float, hint: str) -> None:
-    """Refuse what takes more than half the memory, in bytes; `BadInput`."""
+    """Refuse what takes more than a quarter of the memory, in bytes: the machine has more to do; `BadInput`."""
     memory = budget.memory()
-    if needed > memory // 2:
+    if needed > memory // SHARE:
         has = f"this machine has {memory / GB:,.1f} GB"
         raise BadInput(f"{what} would take about {needed / GB:,.1f} GB of memory; {has}", hint=hint)
 

@@ -262,7 +262,7 @@ def _unusable(path: Path, error: OSError | UnreadableImage) -> str:
 _TABLE = "its first line is query,relevant, and then comes a pair of paths a line"
 
 
-def of_itself(index: Index, folder: str | os.PathLike[str] | None = None, count: int = 100) -> Truth:
+def of_itself(index: Index, folder: str | os.PathLike[str] | None = None, count: int = 300) -> Truth:
     """Ask whether pictures are found again that were changed: `count` of them, drawn at random, in each of `CHANGES`.
 
     Raises `BadInput` where none of them can be read.

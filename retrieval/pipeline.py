@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import folders, formats, images, reading
+from retrieval import folders, formats, reading
 from retrieval.capacity import together
 from retrieval.errors import SHORT, UNFORESEEN, BadInput, RetrievalError, ShortMemory, UnreadableImage, reason_of
 from retrieval.runtimes import Encoder
@@ -207,6 +207,8 @@ def _decoded(
     sha256 = hashlib.sha256(data).digest()
     if known(sha256):
         return Known(file, image_id(sha256))
+    from retrieval import images  # with all that decodes pictures, for which nobody waits whose pictures are known
+
     try:
         decoded = images.decode(data, size, rule, path=file.path)
     except ShortMemory as error:

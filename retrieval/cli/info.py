@@ -8,7 +8,7 @@ import typer
 from retrieval.cli.index_folder import open_index
 from retrieval.cli.options import Folder, Json, Quiet, Verbose
 from retrieval.cli.output import counted, put
-from retrieval.types import EXACT, Info, SearchForm, displayed
+from retrieval.types import DECODE_RULE, EXACT, Info, SearchForm, displayed
 
 
 def info(
@@ -33,6 +33,8 @@ def info(
 def _put_info(facts: Info) -> None:
     put(f"images      {facts.images}")
     put(f"network     {facts.backbone}; a vector has {facts.dim} numbers")
+    older = f", older than {DECODE_RULE}, which a new index would have" if facts.rule < DECODE_RULE else ""
+    put(f"decoding    by rule {facts.rule}{older}")
     put(f"vectors     {_vectors(facts)}")
     put(f"search      {', '.join(map(_form, facts.search)) or EXACT}")
     if facts.ranking:

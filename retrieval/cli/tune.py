@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def tune(
     folder: Classes = None,
     ground_truth: GroundTruth = None,
-    queries: Queries = 1000,
+    queries: Queries = 2100,  # 300 pictures, each changed in 7 ways: enough to tell `tuning.LOST_ALIKE`
     off: Annotated[bool, typer.Option("--off", help="Rank by score alone again.")] = False,
     json_lines: Json = False,
     index: Folder = None,
