@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from retrieval import capacity
-from retrieval.arguments import flag, integer, number, text_path, word
+from retrieval.arguments import MOST, flag, integer, number, text_path, word
 from retrieval.errors import BadInput, UnknownBackbone
 
 DEFAULT = "mobilenet_v2"
@@ -280,7 +280,7 @@ class Backbone:
             chosen = chosen.having("minimalistic", flag(minimalistic, "minimalistic"))
         if pooling is not None:
             chosen = chosen.pooled(word(pooling, "pooling"))
-        return chosen if input_size is None else chosen.sized((integer(input_size, "input_size", 1),) * 2)
+        return chosen if input_size is None else chosen.sized((integer(input_size, "input_size", -MOST),) * 2)
 
     def having(self, option: str, value: Any) -> "Backbone":  # noqa: ANN401 - each option has a type of its own
         """Return the same with another value of an option; `BadInput` where there is none or it makes no sense."""

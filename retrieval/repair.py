@@ -10,6 +10,7 @@ import sqlalchemy as sql
 from retrieval import disk, metadata, tags
 from retrieval.compiled import GRAPH
 from retrieval.database import is_sound, signed
+from retrieval.derived import MEAN
 from retrieval.errors import IndexDamaged
 from retrieval.metadata import Generation, encoders, files, generations, images, roots, segments, settings
 from retrieval.store import VECTORS, Store
@@ -31,6 +32,8 @@ MENDED = 1000
 """Rows of one table at most in which a flipped bit is looked for: some milliseconds each."""
 BELIEVED = 2**62
 """No number of a generation reaches that but by a flipped bit."""
+DERIVED = {GRAPH, MEAN, tags.TAGGED}
+"""Settings that are made again from what else is there."""
 AGAIN = "update their folders to read them again"
 
 
@@ -100,6 +103,9 @@ def _repair_rows(store: Store, *, forget: bool) -> list[str]:
     with store.connection() as connection:
         damaged = {table: list(damaged_rows(connection, table)) for table in SIGNED}
     lost = {table: store.edit(_mend, table, rows) for table, rows in damaged.items()}
+    for row in [row for row in lost[settings] if row[0] in DERIVED]:
+        store.edit(metadata.put_setting, row[0], None)  # nothing is lost: whoever needs it makes it again
+        lost[settings].remove(row)
     if lost[encoders]:
         raise IndexDamaged("what made the vectors is not known any more")
     return list(store.edit(_forgotten, lost, forget))

@@ -177,7 +177,7 @@ def test_poolings_are_one_by_whatever_name() -> None:
 
 @pytest.mark.parametrize("name", ["mean", "gem0", "gem11", "gemm", "gem-1", "", "AVG"])
 def test_what_is_no_pooling_is_refused(name: str) -> None:
-    with pytest.raises(BadInput, match="there is no pooling"):
+    with pytest.raises(BadInput, match="there is no pooling" if name else "pooling is empty"):
         Backbone.choose(pooling=name)
 
 
@@ -243,8 +243,8 @@ def test_weights_that_were_downloaded_once_are_served_by_an_offline_site_too(tmp
 
 
 def test_a_file_that_is_given_and_missing_is_an_error(tmp_path: Path) -> None:
-    for missing in (tmp_path / "no.weights.h5", tmp_path):
-        with pytest.raises(WeightsNotFound, match="there is no file"):
+    for missing, sentence in ((tmp_path / "no.weights.h5", "there is no file"), (tmp_path, "is a folder")):
+        with pytest.raises(WeightsNotFound, match=sentence):
             locate_weights(Backbone.choose(), str(missing), None, {})
 
 

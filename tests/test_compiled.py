@@ -122,7 +122,7 @@ class Liar:
     def __init__(self, honest: KerasEncoder) -> None:
         self.honest = honest
         self.backbone, self.fingerprint, self.dim = honest.backbone, honest.fingerprint, honest.dim
-        self.digest = honest.digest
+        self.digest, self.rule = honest.digest, honest.rule
 
     def frozen(self) -> bytes:
         return self.honest.frozen()

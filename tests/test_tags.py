@@ -71,7 +71,9 @@ def test_words_are_words_of_a_name_in_any_form_and_order(index: Index) -> None:
     with pytest.raises(BadInput, match="no class is called 'gren'") as error:
         index.tagged("gren")
     assert "green" in error.value.hint or "red" in error.value.hint
-    for nothing in ("", '"', "green OR", "NOT *"):
+    with pytest.raises(BadInput, match="words is empty"):
+        index.tagged("")
+    for nothing in ('"', "green OR", "NOT *"):
         with pytest.raises(BadInput, match="no class is called"):
             index.tagged(nothing)
 
