@@ -19,9 +19,9 @@ from PIL import Image
 from retrieval import metadata, pipeline, reading, roots
 from retrieval.arguments import MOST, path_of
 from retrieval.errors import BadInput, UnreadableImage, reason_of
+from retrieval.process.threads import aside
 from retrieval.runtimes import Encoder
 from retrieval.store import Store
-from retrieval.threads import aside
 from retrieval.types import DECODE_RULE, Match, Pixels, Timing, displayed, image_id
 from retrieval.view import View
 

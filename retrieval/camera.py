@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from PIL import ExifTags, Image
 
-from retrieval import budget, limits, opening
+from retrieval import limits, opening
+from retrieval.process import memory
 
 if TYPE_CHECKING:
     from rawpy import RawPy
@@ -91,7 +92,7 @@ def _developed(opened: "RawPy", size: tuple[int, int]) -> Shot:
             raise Image.DecompressionBombError
         image = _preview(raw, size)
         if image is None:
-            with budget.shared().room(BYTES * pixels):
+            with memory.shared().room(BYTES * pixels):
                 image = Image.fromarray(raw.postprocess(half_size=True, use_camera_wb=True))
         taken = raw.other.timestamp
         if taken.year > 1970:  # noqa: PLR2004 - which stands for 0: unknown

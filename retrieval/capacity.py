@@ -1,7 +1,7 @@
 """What a network may ask of this machine's memory: refused in a sentence before a runtime is asked and crashes."""
 
-from retrieval import budget
 from retrieval.errors import BadInput
+from retrieval.process import memory as budget
 
 PER_PIXEL = 480
 """Bytes of memory that a network takes per pixel of its input, about: 12 GB for one picture of 5000x5000 (measured)."""

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import cache, disk, forks, plugins
+from retrieval import cache, disk, plugins
 from retrieval.backbones import IMAGENET, RANDOM, Backbone
+from retrieval.process import forks
 from retrieval.runtimes import AUTO, Encoder, Execution
 from retrieval.types import DECODE_RULE, Pixels, Vectors
 from retrieval.weights import cached as cached_file

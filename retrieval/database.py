@@ -16,8 +16,9 @@ from urllib.parse import quote_from_bytes
 import sqlalchemy as sql
 from filelock import FileLock, Timeout
 
-from retrieval import bounds, disk, forks, wal
+from retrieval import bounds, disk, wal
 from retrieval.errors import IndexBusy, IndexDamaged, RetrievalError, StorageError
+from retrieval.process import forks
 from retrieval.types import displayed
 from retrieval.writers import is_open, seen_writing
 

@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, _imaging
 
-from retrieval import animation, bare, budget, incomplete, limits, opening, quirks, tiff
+from retrieval import animation, bare, incomplete, limits, opening, quirks, tiff
 from retrieval.errors import SHORT, ShortMemory, UnreadableImage
 from retrieval.fitting import PLAIN_RULE
 from retrieval.fitting import fit as fit  # noqa: PLC0414 - for those who have pictures already
 from retrieval.formats import Format
-from retrieval.threads import aside
+from retrieval.process import memory
+from retrieval.process.threads import aside
 from retrieval.types import DECODE_RULE, displayed
 
 log = logging.getLogger("retrieval")
@@ -110,18 +111,18 @@ def _decoded(data: bytes, wanted: "_Wanted", profile: bytes | None = None) -> De
         data, page = tiff.shown(data)
         limits.check(data, wanted.form.id)  # of the first page they were kept
         if page is not None and not tiff.suits_pillow(data, page):
-            with budget.shared().room(tiff.cost(page)):
+            with memory.shared().room(tiff.cost(page)):
                 return _shown(tiff.read(data, page), None, wanted, profile)
     try:
         image, full = wanted.opened(data)
-        with image, budget.shared().room(opening.cost(image)):
+        with image, memory.shared().room(opening.cost(image)):
             image.load()
             return _shown(image, full, wanted, profile)
     except OSError as error:
         if not incomplete.is_short(error):
             raise
     image, full = wanted.opened(data)
-    with image, budget.shared().room(incomplete.COPIES * opening.cost(image)):
+    with image, memory.shared().room(incomplete.COPIES * opening.cost(image)):
         whole = incomplete.shown(data, lambda some: wanted.opened(some)[0])
         if whole is None:
             raise UnreadableImage(_too_short(wanted.form.name))

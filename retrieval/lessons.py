@@ -25,7 +25,7 @@ from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.labels import TABLE
 from retrieval.labels import rows as rows_of
 from retrieval.pipeline import BATCH, LOOK_AHEAD, contents
-from retrieval.threads import in_order
+from retrieval.process.threads import in_order
 from retrieval.types import Found, Ids, Pixels, displayed
 
 NONE = -1

@@ -9,11 +9,12 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from retrieval import backbones, capacity, disk, forks, metadata, plugins
+from retrieval import backbones, capacity, disk, metadata, plugins
 from retrieval.arguments import text_path
 from retrieval.backbones import DEFAULT, MINI, RANDOM, Backbone
 from retrieval.database import disk_errors
 from retrieval.errors import BadInput, BadWeights, IndexDamaged, ModelMismatch, RetrievalError
+from retrieval.process import forks
 from retrieval.runtimes import AUTO, Encoder, Execution
 from retrieval.store import ENCODER, GRACE, Store
 from retrieval.types import DECODE_RULE

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from retrieval import folders, formats, reading
 from retrieval.capacity import together
 from retrieval.errors import SHORT, UNFORESEEN, BadInput, RetrievalError, ShortMemory, UnreadableImage, reason_of
+from retrieval.process.threads import Item, in_order
 from retrieval.runtimes import Encoder
-from retrieval.threads import Item, in_order
 from retrieval.types import Found, Picture, Pixels, Timing, Vectors, displayed, image_id
 
 log = logging.getLogger("retrieval")

@@ -36,7 +36,7 @@ def load(name: str) -> Any:  # noqa: ANN401 - what a name stands for is its call
 def _imported(module: str) -> ModuleType:
     if module not in TALKATIVE:
         return import_module(module)
-    from retrieval.quiet import hushed
+    from retrieval.process.quiet import hushed
 
     with hushed():
         return import_module(module)

@@ -8,10 +8,11 @@ from typing import cast
 
 from PIL import ExifTags, Image, ImageFile
 
-from retrieval import budget, camera, formats, jxl, opening
+from retrieval import camera, formats, jxl, opening
 from retrieval.errors import UnreadableImage
 from retrieval.formats import Format
 from retrieval.limits import Metered
+from retrieval.process import memory
 
 SLOW = {"qoi": 16, "xpm": 16, "BLP1": 8, "BLP2": 8, "dds_rgb": 4}
 """Decoders of Pillow's that are written in Python, with the largest picture that each is given, in megapixels. They
@@ -40,7 +41,7 @@ def opened(form: Format, data: bytes, size: tuple[int, int]) -> tuple[ImageFile.
         if width * height > opening.MAX_PIXELS:
             raise Image.DecompressionBombError
         room = max(room, EAGER * width * height)
-    with budget.shared().room(room):
+    with memory.shared().room(room):
         image = _opened(form.reader or "", data)
     _check_time(image, form)
     return image, None

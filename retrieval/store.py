@@ -28,10 +28,11 @@ from typing import Any
 import sqlalchemy as sql
 from filelock import FileLock
 
-from retrieval import disk, forks, metadata, migrations, plugins, witness
+from retrieval import disk, metadata, migrations, plugins, witness
 from retrieval.database import Database, disk_errors, held, network_file_system
 from retrieval.errors import BadInput, IndexBusy, IndexDamaged, IndexExists, IndexNotFound, IndexTooNew, StorageError
 from retrieval.metadata import Generation
+from retrieval.process import forks
 from retrieval.types import Ids, displayed
 from retrieval.vectors import AUTO, FLAT, Form, VectorSnapshot, VectorStore, files_of, structured, tiers
 from retrieval.view import Change, View, demand_fitting

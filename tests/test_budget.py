@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import Index, budget, images, opening
+from retrieval import Index, images, opening
 from retrieval.errors import ShortMemory, UnreadableImage
+from retrieval.process import memory
 from tests.fakes import ColourEncoder, colour, picture, put
 from tests.test_images import largest_size, png
 from tests.test_incomplete import saved, scenery
@@ -21,12 +22,12 @@ SIZE = (48, 64)
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], budget.Budget]:
+def small(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], memory.Budget]:
     """Set the budget of the process."""
 
-    def put_in(total: int) -> budget.Budget:
-        made = budget.Budget(total)
-        monkeypatch.setattr(budget, "shared", lambda: made)
+    def put_in(total: int) -> memory.Budget:
+        made = memory.Budget(total)
+        monkeypatch.setattr(memory, "shared", lambda: made)
         return made
 
     return put_in
@@ -39,7 +40,7 @@ def test_a_jpeg_counts_as_large_as_it_is_decoded() -> None:
     assert np.abs(decoded.pixels.astype(int) - 200).max() < 3
 
 
-def test_a_jpeg_with_more_pictures_behind_it_is_decoded_small_too(small: Callable[[int], budget.Budget]) -> None:
+def test_a_jpeg_with_more_pictures_behind_it_is_decoded_small_too(small: Callable[[int], memory.Budget]) -> None:
     image = Image.new("RGB", (4000, 3000), (200, 0, 0))
     small(4_000_000)  # a third of what it would take in full
     decoded = images.decode(saved(image, "MPO", save_all=True, append_images=[image]), SIZE)
@@ -75,7 +76,7 @@ def test_strip_by_strip_gives_what_the_whole_gives(mode: str, monkeypatch: pytes
     assert np.array_equal(fitting.fit(image, SIZE, 2), whole)
 
 
-def test_large_pictures_wait_for_room(small: Callable[[int], budget.Budget]) -> None:
+def test_large_pictures_wait_for_room(small: Callable[[int], memory.Budget]) -> None:
     shared, most, held = small(100), [0], [0]
     lock = threading.Lock()
 
@@ -93,14 +94,14 @@ def test_large_pictures_wait_for_room(small: Callable[[int], budget.Budget]) -> 
     assert 60 <= most[0] <= 100
 
 
-def test_a_picture_that_never_fits_is_refused(small: Callable[[int], budget.Budget]) -> None:
+def test_a_picture_that_never_fits_is_refused(small: Callable[[int], memory.Budget]) -> None:
     small(1000)
     with pytest.raises(UnreadableImage, match="more memory than this machine has") as caught:
         images.decode(saved(scenery(), "PNG"), SIZE)
     assert not isinstance(caught.value, ShortMemory)
 
 
-def test_pictures_that_need_most_of_it_are_read_one_after_another(small: Callable[[int], budget.Budget]) -> None:
+def test_pictures_that_need_most_of_it_are_read_one_after_another(small: Callable[[int], memory.Budget]) -> None:
     data = saved(scenery(), "PNG")
     with opening.opened(data, "PNG") as image:
         small(opening.cost(image) * 3 // 2)
@@ -135,17 +136,17 @@ def test_short_memory_is_no_damage_and_the_next_run_tries_again(
 
 @pytest.mark.parametrize("limit", [2 << 30, resource.RLIM_INFINITY])
 def test_limits_of_the_process_count(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = budget.memory()
+    before = memory.memory()
     monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
-    assert budget.memory() == (before if limit == resource.RLIM_INFINITY else min(before, limit))
+    assert memory.memory() == (before if limit == resource.RLIM_INFINITY else min(before, limit))
 
 
 def test_limits_of_a_container_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "memory.max", b"max\n")
-    monkeypatch.setattr(budget, "CGROUPS", tmp_path)
-    before = budget.memory()
+    monkeypatch.setattr(memory, "CGROUPS", tmp_path)
+    before = memory.memory()
     put(tmp_path / "memory.max", b"1073741824\n")
-    assert budget.memory() in {before, 1 << 30}  # where the system has no groups, there is no limit either
+    assert memory.memory() in {before, 1 << 30}  # where the system has no groups, there is no limit either
 
 
 def test_other_users_of_pillow_keep_their_limit() -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
-from retrieval import Index, UnreadableImage, budget, camera, formats, images, jxl, opening, quirks
+from retrieval import Index, UnreadableImage, camera, formats, images, jxl, opening, quirks
+from retrieval.process import memory
 from tests.cameras import dng
 from tests.fakes import picture, put
 from tests.test_images import BOMBS, largest_size, mutations, pillow_warns, reason
@@ -446,7 +447,7 @@ def test_a_raw_file_of_too_many_pixels_is_not_developed(monkeypatch: pytest.Monk
 
 # -- reasons ----------------------------------------------------------------------------------------------------------
 
-SENTENCES = {opening.TOO_MANY_PIXELS, budget.TOO_LARGE, formats.UNKNOWN, "empty file"}
+SENTENCES = {opening.TOO_MANY_PIXELS, memory.TOO_LARGE, formats.UNKNOWN, "empty file"}
 for form in formats.FORMATS:
     SENTENCES |= {f"of a kind that is not read: {form.name}{rare}" for rare in ("", " with a rare feature")}
     SENTENCES |= {f"over the limit of {most} megapixels for {form.name}" for most in quirks.SLOW.values()}

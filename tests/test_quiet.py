@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import quiet
-from retrieval.quiet import NATIVE, hushed
+from retrieval.process import quiet
+from retrieval.process.quiet import NATIVE, hushed
 
 
 def ran(code: str, *arguments: object, **surroundings: str) -> tuple[str, str]:
@@ -69,7 +69,7 @@ class TestHushed:
     def test_others_are_heard_at_the_end(self) -> None:
         code = r"""
             import logging, os, subprocess, sys
-            from retrieval.quiet import hushed
+            from retrieval.process.quiet import hushed
             with hushed():
                 os.write(2, b"I0000 00:00:1795645752.023216   16373 cudart_stub.cc:31] Could not find cuda\n")
                 os.write(2, b"2026-11-25 22:31:54.123456: W tensorflow/core/util/port.cc:153] oneDNN\n")
@@ -99,7 +99,7 @@ class TestHushed:
     def test_a_closed_stderr_is_no_trouble(self) -> None:
         code = """
             import os
-            from retrieval.quiet import hushed
+            from retrieval.process.quiet import hushed
             os.close(2)
             with hushed():
                 print("done")
@@ -109,7 +109,7 @@ class TestHushed:
     def test_a_child_that_is_forked_meanwhile_is_heard(self) -> None:
         code = r"""
             import os
-            from retrieval.quiet import hushed
+            from retrieval.process.quiet import hushed
             with hushed():
                 child = os.fork()
                 if not child:

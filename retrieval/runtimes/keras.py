@@ -17,10 +17,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import forks
 from retrieval.backbones import DEVIATIONS, IMAGENET, MINI, RANDOM, Backbone, Scaling
 from retrieval.errors import BadInput, BadWeights, WeightsNotFound
-from retrieval.quiet import hushed
+from retrieval.process import forks
+from retrieval.process.quiet import hushed
 from retrieval.runtimes import bombs, mini
 from retrieval.types import DECODE_RULE, Pixels, Vectors
 from retrieval.weights import REINSTALL, SHIPPED, TABLE, cached, cached_table

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from retrieval import cache, forks
+from retrieval import cache
+from retrieval.process import forks
 from retrieval.runtimes import Execution
 from retrieval.types import Pixels, Vectors
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO
 
-from retrieval import forks
+from retrieval.process import forks
 
 LOGGERS = ("absl", "h5py", "keras", "matplotlib", "tensorflow")
 STDERR = 2

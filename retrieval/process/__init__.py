@@ -1,0 +1,1 @@
+"""What this process has: threads, memory, forks, and what it writes to stderr."""
