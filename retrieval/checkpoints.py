@@ -24,7 +24,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from retrieval.disk import flush_folder
+from retrieval.disk.files import flush_folder
 from retrieval.errors import BadInput
 from retrieval.types import displayed
 

@@ -22,8 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import cache, disk, plugins
+from retrieval import plugins
 from retrieval.backbones import IMAGENET, RANDOM, Backbone
+from retrieval.disk import cache
+from retrieval.disk import files as disk
 from retrieval.process import forks
 from retrieval.runtimes import AUTO, Encoder, Execution
 from retrieval.types import DECODE_RULE, Pixels, Vectors

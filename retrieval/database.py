@@ -16,11 +16,12 @@ from urllib.parse import quote_from_bytes
 import sqlalchemy as sql
 from filelock import FileLock, Timeout
 
-from retrieval import bounds, disk, wal
+from retrieval import bounds, wal
+from retrieval.disk import files
+from retrieval.disk.writers import is_open, seen_writing
 from retrieval.errors import IndexBusy, IndexDamaged, RetrievalError, StorageError
 from retrieval.process import forks
 from retrieval.types import displayed
-from retrieval.writers import is_open, seen_writing
 
 REPAIR = "see what can be saved with: retrieval verify --repair"
 WAIT = 30
@@ -86,7 +87,7 @@ class Database:
     def _demand_files(self) -> None:
         """Refuse files that are links, and a log that SQLite would read in part only and then overwrite."""
         for end in ("", "-wal", "-shm", "-journal"):
-            disk.demand_own(self.path.with_name(self.path.name + end))
+            files.demand_own(self.path.with_name(self.path.name + end))
         if self.log_damage():
             raise IndexDamaged(self.log_damage(), hint=REPAIR)
 
@@ -378,7 +379,7 @@ def network_file_system(folder: Path) -> str:
 @contextmanager
 def held(lock: FileLock, folder: Path) -> Iterator[None]:
     """Hold the writers' lock, which the system takes back from a process that dies."""
-    disk.demand_own(Path(lock.lock_file))
+    files.demand_own(Path(lock.lock_file))
     try:
         lock.acquire()
     except Timeout:

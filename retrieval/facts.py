@@ -6,10 +6,10 @@ from pathlib import Path
 import sqlalchemy as sql
 
 from retrieval import folders, metadata, model, roots
+from retrieval.disk.writers import is_writing
 from retrieval.model import Model
 from retrieval.store import LOCK, RANKING, Store
 from retrieval.types import Coverage, Failure, Info, added_up
-from retrieval.writers import is_writing
 
 
 def coverage(store: Store, connection: sql.Connection) -> Coverage:

@@ -9,10 +9,11 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from retrieval import backbones, capacity, disk, metadata, plugins
+from retrieval import backbones, capacity, metadata, plugins
 from retrieval.arguments import text_path
 from retrieval.backbones import DEFAULT, MINI, RANDOM, Backbone
 from retrieval.database import disk_errors
+from retrieval.disk import files
 from retrieval.errors import BadInput, BadWeights, IndexDamaged, ModelMismatch, RetrievalError
 from retrieval.process import forks
 from retrieval.runtimes import AUTO, Encoder, Execution
@@ -279,7 +280,7 @@ def store_graph(store: Store, graph: "Graph") -> None:
         store.edit(metadata.put_setting, GRAPH, graph.facts)
         with disk_errors():
             names = {path.name for path in paths(store.folder / ENCODER, graph.facts)}
-            disk.sweep(store.folder / ENCODER, SUFFIXES, names, GRACE)
+            files.sweep(store.folder / ENCODER, SUFFIXES, names, GRACE)
 
 
 def remember(store: Store, used: Model) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from retrieval import disk, metadata, tags
+from retrieval import metadata, tags
 from retrieval.compiled import GRAPH
 from retrieval.database import is_sound, signed
 from retrieval.derived import MEAN
+from retrieval.disk import files as disk
 from retrieval.errors import IndexDamaged
 from retrieval.metadata import Generation, encoders, files, generations, images, roots, segments, settings
 from retrieval.store import VECTORS, Store

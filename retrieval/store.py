@@ -28,8 +28,9 @@ from typing import Any
 import sqlalchemy as sql
 from filelock import FileLock
 
-from retrieval import disk, metadata, migrations, plugins, witness
+from retrieval import metadata, migrations, plugins, witness
 from retrieval.database import Database, disk_errors, held, network_file_system
+from retrieval.disk import files
 from retrieval.errors import BadInput, IndexBusy, IndexDamaged, IndexExists, IndexNotFound, IndexTooNew, StorageError
 from retrieval.metadata import Generation
 from retrieval.process import forks
@@ -63,7 +64,7 @@ class Store:
         if not _has_database(folder):
             raise _not_found(folder)
         self.folder = folder = folder.absolute()  # whatever becomes the working folder later
-        disk.demand_own_in(folder, FILES, FOLDERS)
+        files.demand_own_in(folder, FILES, FOLDERS)
         self._database = Database(folder / DATABASE)
         self._begin()
         forks.in_child(self._begin)
@@ -148,7 +149,7 @@ class Store:
     def create(cls, folder: Path, encoder: dict[str, Any], settings: Mapping[str, Any] | None = None) -> "Store":
         """Make an empty index in `folder`, whose vectors come from `encoder` (a row of that table)."""
         Form.of((settings or {}).get(SEARCH)).check(encoder["dim"], 0)
-        disk.demand_own_in(folder, FILES, FOLDERS)
+        files.demand_own_in(folder, FILES, FOLDERS)
         with disk_errors():
             (folder / VECTORS).mkdir(parents=True, exist_ok=True)
         with held(FileLock(folder / LOCK, timeout=0), folder):
@@ -244,7 +245,7 @@ class Store:
             raise StorageError(f"{self.folder} {refusal}", hint="copy the index to a folder that can be written")
         if not damaged:
             self.losses.demand_none()
-        disk.demand_own_in(self.folder, FILES, FOLDERS)
+        files.demand_own_in(self.folder, FILES, FOLDERS)
         with held(self._lock, self.folder):
             yield
             if not damaged and self._lock.lock_counter == 1:
@@ -324,7 +325,7 @@ class Store:
         if refs and "vectors" in self.__dict__:
             refs = list(self.vectors.snapshot(refs).damaged)
         elif refs:
-            there = set(disk.names_in(self.folder / VECTORS))
+            there = set(files.names_in(self.folder / VECTORS))
             refs = [ref for ref in refs if not there.issuperset(files_of(ref))]
         for ref in refs:
             self._merged_if_whole([ref], self.form)

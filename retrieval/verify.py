@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sql
 
-from retrieval import compiled, database, disk, metadata, migrations, tags
+from retrieval import compiled, database, metadata, migrations, tags
 from retrieval.compiled import GRAPH
 from retrieval.database import is_sound
+from retrieval.disk import files as disk
 from retrieval.errors import IndexDamaged
 from retrieval.metadata import encoders, files, generations, images, roots, segments, settings
 from retrieval.store import ENCODER, VECTORS, Store

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from retrieval import disk
+from retrieval.disk import files
 from retrieval.wal_format import (
     ALL,
     FRAME,
@@ -91,7 +91,7 @@ def accept(path: Path) -> None:
     """
     found = _broken(path)
     if found is not None:
-        with disk.opened(path) as file:
+        with files.opened(path) as file:
             header = Header.of(file.read(HEADER))
             data = b"" if found.frame < 0 else b"".join(_rewritten(header, found.frame, file))
         _write(path, 0, data)
@@ -122,7 +122,7 @@ def _broken(path: Path) -> Break | None:
 
 def _broken_at_a_look(path: Path) -> Break | None:
     try:
-        with disk.opened(path) as file:
+        with files.opened(path) as file:
             data = file.read(HEADER)
             if len(data) < HEADER or not any(data):
                 return None

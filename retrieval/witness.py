@@ -13,8 +13,8 @@ from pathlib import Path
 
 import sqlalchemy as sql
 
-from retrieval import disk
 from retrieval.database import REPAIR, Database
+from retrieval.disk import files
 from retrieval.errors import IndexDamaged
 
 NAME = "committed"
@@ -24,7 +24,7 @@ def tell(folder: Path, number: int) -> None:
     """Note that a generation was committed to the index in `folder`; where that cannot be written, nothing is noted."""
     digits = b"%019d" % number
     with suppress(OSError):
-        flags = os.O_WRONLY | os.O_CREAT | disk.NOFOLLOW
+        flags = os.O_WRONLY | os.O_CREAT | files.NOFOLLOW
         descriptor = os.open(folder / NAME, flags, 0o666)
         try:
             os.write(descriptor, b"%s %08x\n" % (digits, zlib.crc32(digits)))
@@ -35,7 +35,7 @@ def tell(folder: Path, number: int) -> None:
 def told(folder: Path) -> int:
     """Return the number that was noted; 0 where there is none, or where the file is not what was written."""
     try:
-        found = re.fullmatch(rb"(\d{19}) ([0-9a-f]{8})\n", disk.read(folder / NAME))
+        found = re.fullmatch(rb"(\d{19}) ([0-9a-f]{8})\n", files.read(folder / NAME))
     except FileNotFoundError:
         return 0
     return int(found[1]) if found and int(found[2], 16) == zlib.crc32(found[1]) else 0

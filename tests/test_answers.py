@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from retrieval import BadInput, Index, IndexBusy, UnreadableImage
+from retrieval.disk.writers import is_writing
 from retrieval.types import Answers, Coverage, Match
-from retrieval.writers import is_writing
 from tests.fakes import ColourEncoder, colour, picture, put
 
 

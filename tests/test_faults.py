@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from retrieval import Index, IndexNotFound, StorageError, disk, metadata, migrations, store, update
+from retrieval import Index, IndexNotFound, StorageError, metadata, migrations, store, update
 from retrieval import repair as repairing
 from retrieval import verify as verification
+from retrieval.disk import files
 from retrieval.store import Store
 from retrieval.vectors.structures import StructuredVectors
 from tests.fakes import ColourEncoder, colour, picture, put
@@ -98,9 +99,9 @@ ADDING: dict[str, Callable[[], None]] = {
 FOLDING: dict[str, Callable[[], None]] = {
     "before the folding": lambda: die_around(Store, "fold", call=4, before=True),
     "before the merge": lambda: die_around(StructuredVectors, "merge", before=True),
-    "vectors without structure": lambda: die_around(disk, "write_durably", call=4),
-    "structure without facts": lambda: die_around(disk, "write_durably", call=5),
-    "structure and facts": lambda: die_around(disk, "write_durably", call=6),
+    "vectors without structure": lambda: die_around(files, "write_durably", call=4),
+    "structure without facts": lambda: die_around(files, "write_durably", call=5),
+    "structure and facts": lambda: die_around(files, "write_durably", call=6),
     "after the merge": lambda: die_around(StructuredVectors, "merge"),
     "in the transaction": lambda: die_around(metadata, "insert_generation", call=4),
     "after COMMIT": lambda: die_around(Store, "_merge"),
@@ -181,9 +182,9 @@ def test_a_kill_at_each_step_of_folding(indexed: Path, step: str) -> None:
 
 COMPACTING: dict[str, Callable[[], None]] = {
     "before the merge": lambda: die_around(StructuredVectors, "merge", before=True),
-    "vectors without structure": lambda: die_around(disk, "write_durably"),
-    "structure without facts": lambda: die_around(disk, "write_durably", call=2),
-    "structure and facts": lambda: die_around(disk, "write_durably", call=3),
+    "vectors without structure": lambda: die_around(files, "write_durably"),
+    "structure without facts": lambda: die_around(files, "write_durably", call=2),
+    "structure and facts": lambda: die_around(files, "write_durably", call=3),
     "facts flushed, not renamed": lambda: die_around(Path, "replace", call=3, before=True),
     "after the merge": lambda: die_around(StructuredVectors, "merge"),
     "in the transaction": lambda: die_around(metadata, "insert_generation"),
@@ -558,7 +559,7 @@ def test_a_flush_that_fails_in_a_folding_leaves_what_was_committed(
 def test_a_disk_that_fails_in_a_merge_keeps_what_was_committed(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "MOST_SEGMENTS", 1)
     with Index.open(indexed / "index", encoder=ColourEncoder()) as index:
-        real, calls = disk.write_durably, 0
+        real, calls = files.write_durably, 0
 
         def fails(*arguments: Any) -> str:
             nonlocal calls
@@ -567,7 +568,7 @@ def test_a_disk_that_fails_in_a_merge_keeps_what_was_committed(indexed: Path, mo
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             return real(*arguments)
 
-        monkeypatch.setattr(disk, "write_durably", fails)
+        monkeypatch.setattr(files, "write_durably", fails)
         with pytest.raises(StorageError, match="Input/output error"):
             index.add(indexed / "photos")
         monkeypatch.undo()

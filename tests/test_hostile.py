@@ -19,7 +19,6 @@ from retrieval import (
     RetrievalError,
     StorageError,
     database,
-    disk,
     metadata,
     migrations,
     store,
@@ -27,6 +26,7 @@ from retrieval import (
     witness,
 )
 from retrieval.bounds import is_factory
+from retrieval.disk import files
 from retrieval.store import Store
 from retrieval.verify import verify
 from tests.fakes import ColourEncoder, colour, picture, put
@@ -235,9 +235,9 @@ def test_nothing_in_an_index_is_a_link_or_a_fifo(home: Path, sample: Path, name:
 def test_a_link_that_appears_after_the_look_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "elsewhere", b"of somebody else")
     (tmp_path / "committed").symlink_to(tmp_path / "elsewhere")
-    monkeypatch.setattr(disk, "demand_own", lambda *_, **__: None)
+    monkeypatch.setattr(files, "demand_own", lambda *_, **__: None)
     with pytest.raises(StorageError):
-        disk.read(tmp_path / "committed")
+        files.read(tmp_path / "committed")
     witness.tell(tmp_path, 7)
     assert (tmp_path / "elsewhere").read_bytes() == b"of somebody else"
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from retrieval import disk
+from retrieval.disk import files
 from retrieval.errors import BadInput
 from retrieval.types import EXACT, Hits, SearchForm
 from retrieval.vectors import FLAT, Form, VectorStore, exact, flat, structured, tiers
@@ -413,7 +413,7 @@ class TestStructures:
         """Return a ref whose facts are others."""
         vectors, facts, structure = ref.split("+")
         other = said(json.loads((store.folder / files_of(ref)[1]).read_text()))
-        facts = disk.write_durably(store.folder, ".structure", [json.dumps(other).encode()])
+        facts = files.write_durably(store.folder, ".structure", [json.dumps(other).encode()])
         return f"{vectors}+{facts}+{structure}"
 
     def test_facts_that_say_more_are_understood(self, store: StructuredVectors, ref: str) -> None:
@@ -422,7 +422,7 @@ class TestStructures:
     def test_what_this_version_of_faiss_cannot_read_is_done_without(self, store: StructuredVectors, ref: str) -> None:
         vectors, facts, structure = files_of(ref)
         other = b"IxXX" + (store.folder / structure).read_bytes()[4:]
-        digest = disk.write_durably(store.folder, ".faiss", [other])
+        digest = files.write_durably(store.folder, ".faiss", [other])
         pieces = [hashlib.sha256(other).hexdigest()]
         facts = self.told(store, ref, lambda facts: facts | {"pieces": pieces}).split("+")[1]
         self.is_done_without(store, "+".join([vectors.partition(".")[0], facts, digest]))
@@ -442,7 +442,7 @@ class TestStructures:
 
     def test_a_flat_structure_of_version_0_1_is_done_without(self, store: StructuredVectors, ref: str) -> None:
         ids, vectors = clustered()
-        digest = disk.write_durably(store.folder, ".faiss", [b"IxFI, and all the vectors once more"])
+        digest = files.write_durably(store.folder, ".faiss", [b"IxFI, and all the vectors once more"])
         old = f"{ref.split('+', maxsplit=1)[0]}+{digest}"
         for _ in range(2):
             snapshot = store.snapshot([old])

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval import cache
+from retrieval.disk import cache
 from retrieval.process import forks
 from retrieval.runtimes import Execution
 from retrieval.types import Pixels, Vectors

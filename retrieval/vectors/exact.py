@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from retrieval import disk
+from retrieval.disk import files
 from retrieval.errors import IndexDamaged, StorageError, reason_of
 from retrieval.types import EXACT, Hits, Ids, SearchForm, Vectors
 from retrieval.vectors import SUFFIXES, Form, pieces
@@ -48,7 +48,7 @@ class ExactVectors:
     def _write(self, ids: Ids, blocks: Iterable[Vectors], dim: int) -> str:
         """Write ids with their vectors, which come some at a time."""
         parts = (_packed([ids], (len(ids),), "<i8"), _packed(blocks, (len(ids), dim), self.dtype))
-        return disk.write_durably(self.folder, SUFFIX, pieces.followed_by_checksums(itertools.chain(*parts)))
+        return files.write_durably(self.folder, SUFFIX, pieces.followed_by_checksums(itertools.chain(*parts)))
 
     def snapshot(self, refs: Sequence[str]) -> "ExactSnapshot":
         """Open segments."""
@@ -80,7 +80,7 @@ class ExactVectors:
 
     def sweep(self, keep: Collection[str], older_than: timedelta) -> int:
         """Delete what no ref names."""
-        return disk.sweep(self.folder, (SUFFIX,), {ref + SUFFIX for ref in keep}, older_than)
+        return files.sweep(self.folder, (SUFFIX,), {ref + SUFFIX for ref in keep}, older_than)
 
     def salvage(self, ref: str) -> str:
         """Write what is sound of a segment; the same file where only bits have flipped."""
@@ -88,11 +88,11 @@ class ExactVectors:
 
     def _write_sound(self, path: Path) -> str:
         try:
-            with disk.opened(path) as file:
+            with files.opened(path) as file:
                 data = np.asarray(np.memmap(file, np.uint8, "c"))  # what is changed of it is changed in memory only
             found = pieces.mended(data, path.stem)
             if found is not None and not len(found[0]):
-                return disk.write_durably(self.folder, SUFFIX, [data.data])
+                return files.write_durably(self.folder, SUFFIX, [data.data])
             segment = None if found is None else _segment(data[: found[1]], path)
         except (FileNotFoundError, IndexDamaged, ValueError):  # the last of an empty file
             return ""
@@ -260,7 +260,7 @@ def open_segment(path: Path) -> Segment:
     `IndexDamaged` where it is missing or not as long as it says, `StorageError` where the system does not give it.
     """
     try:
-        with disk.opened(path) as file:
+        with files.opened(path) as file:
             data = np.asarray(np.memmap(file, np.uint8, "r"))  # of numpy's own class: each slice of a memmap is slow
     except FileNotFoundError as error:
         raise IndexDamaged(f"the file of vectors {path.name} is missing", hint=HINT) from error
@@ -334,5 +334,5 @@ def demand_whole(path: Path) -> None:
 
     What is written of damaged vectors would have a name that fits, and the evidence would be swept.
     """
-    if disk.sha256_of(path) != path.stem:
+    if files.sha256_of(path) != path.stem:
         raise IndexDamaged(f"the file of vectors {path.name} is missing or not what was written", hint=HINT)

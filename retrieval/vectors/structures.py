@@ -22,7 +22,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import bounds, disk, plugins
+from retrieval import bounds, plugins
+from retrieval.disk import files
 from retrieval.types import EXACT, Hits, Ids, SearchForm, Vectors
 from retrieval.vectors import FLAT, SUFFIXES, Form, exact, files_of, flat, structured
 from retrieval.vectors.exact import ExactVectors, Segment, combined, nobody
@@ -71,7 +72,7 @@ class Facts:
     def read(cls, path: Path) -> Self | None:
         """Return the facts in a file that is named by its digest; None where that is missing or not understood."""
         try:
-            data = disk.read(path)
+            data = files.read(path)
         except FileNotFoundError:
             return None
         if hashlib.sha256(data).hexdigest() != path.stem:
@@ -150,7 +151,7 @@ class StructuredVectors:
 
     def sweep(self, keep: Collection[str], older_than: timedelta) -> int:
         """Delete what no ref names."""
-        return disk.sweep(self.folder, SUFFIXES, {name for ref in keep for name in files_of(ref)}, older_than)
+        return files.sweep(self.folder, SUFFIXES, {name for ref in keep for name in files_of(ref)}, older_than)
 
     def salvage(self, ref: str) -> str:
         """Write what is sound of the vectors of a segment, without a structure."""
@@ -160,10 +161,10 @@ class StructuredVectors:
         """Write the structure of a segment; return the digests of its facts and of its bytes."""
         made = plugins.load("vectors:faiss").derived(segment, form)
         data = made.written()
-        structure = disk.write_durably(self.folder, SUFFIXES[2], [data.data])
+        structure = files.write_durably(self.folder, SUFFIXES[2], [data.data])
         pieces = _digests(data, PIECE)
         facts = json.dumps(asdict(replace(made.facts, piece=PIECE, pieces=pieces)), sort_keys=True).encode()
-        return disk.write_durably(self.folder, SUFFIXES[1], [facts]), structure
+        return files.write_durably(self.folder, SUFFIXES[1], [facts]), structure
 
     def _opened(self, ref: str) -> "Part":
         stamp = self._stamp(ref)
@@ -189,7 +190,7 @@ class StructuredVectors:
     def _structure(self, ref: str, facts: Facts, segment: Segment) -> Any:  # noqa: ANN401 - a class that only FAISS has
         """Open a structure; None where it is missing, or is not what was written."""
         try:
-            with disk.opened(self.folder / files_of(ref)[2]) as file:
+            with files.opened(self.folder / files_of(ref)[2]) as file:
                 data = np.memmap(file, dtype=np.uint8, mode="r")
         except (FileNotFoundError, ValueError):  # missing, or empty
             return None

@@ -1,0 +1,1 @@
+"""Durable files, and the user's cache."""
