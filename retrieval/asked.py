@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrieval import metadata, pipeline, reading, roots
+from retrieval import metadata, pipeline, roots
 from retrieval.arguments import MOST, path_of
 from retrieval.errors import BadInput, UnreadableImage, reason_of
+from retrieval.pictures import reading
 from retrieval.process.threads import aside
 from retrieval.runtimes import Encoder
 from retrieval.store import Store
@@ -155,14 +156,16 @@ class Reader:
         id_ = image_id(sha256)
         if not self.views and metadata.sha256_of_id(self.view.connection, id_) == sha256:
             return self._image(id_)
-        from retrieval import images  # with all that decodes pictures, for which nobody waits whose picture is known
+        from retrieval.pictures import (
+            decode,
+        )  # with all that decodes pictures, for which nobody waits whose picture is known
 
-        decoded = images.decode(data, self.size, self.rule, path=path)
+        decoded = decode.decode(data, self.size, self.rule, path=path)
         if decoded.note:
             log.warning("%s: %s", "the query" if path is None else displayed(path), decoded.note)
         pixels = decoded.pixels[None]
         if self.views:
-            larger = images.decode(data, self._larger(), self.rule, path=path)
+            larger = decode.decode(data, self._larger(), self.rule, path=path)
             pixels = self._viewed(Image.fromarray(larger.pixels), pixels)
         return Asked(id_, pixels=pixels)
 
@@ -233,15 +236,15 @@ def pixels(picture: str | bytes | os.PathLike[str] | Image.Image | NDArray[np.ui
 
     Raises `UnreadableImage`, and `BadInput` for what is no picture.
     """
-    from retrieval import images
+    from retrieval.pictures import decode
 
     if isinstance(picture, np.ndarray | Image.Image):
         return _fitted(_picture(picture), size)[None]
     if isinstance(picture, bytes):
-        return images.decode(picture, size).pixels[None]
+        return decode.decode(picture, size).pixels[None]
     path = path_of(picture, "the path of a picture")
     try:
-        return images.decode(reading.read_regular(path), size, path=path).pixels[None]
+        return decode.decode(reading.read_regular(path), size, path=path).pixels[None]
     except OSError as error:
         raise UnreadableImage(f"{displayed(path)} cannot be read: {reason_of(error)}") from error
     except UnreadableImage as error:
@@ -250,12 +253,12 @@ def pixels(picture: str | bytes | os.PathLike[str] | Image.Image | NDArray[np.ui
 
 def _picture(given: Image.Image | NDArray[np.uint8]) -> Image.Image:
     """Return a picture that is in memory, upright; `BadInput` for an array that is none, or one without pixels."""
-    from retrieval import images
+    from retrieval.pictures import decode
 
     if isinstance(given, Image.Image):
         if not all(given.size):
             raise BadInput(f"the picture has no pixels: its size is {given.width}x{given.height}")
-        return _made(images.upright, given)
+        return _made(decode.upright, given)
     array = given
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:  # noqa: PLR2004
         raise BadInput(f"an RGB array is (height, width, 3) of uint8, not {array.shape} of {array.dtype}")
@@ -263,9 +266,9 @@ def _picture(given: Image.Image | NDArray[np.uint8]) -> Image.Image:
 
 
 def _fitted(picture: Image.Image, size: tuple[int, int], rule: int = DECODE_RULE) -> NDArray[np.uint8]:
-    from retrieval import images
+    from retrieval.pictures import decode
 
-    return _made(images.fit, picture, size, rule)
+    return _made(decode.fit, picture, size, rule)
 
 
 def _made(make: Callable[[*Given], Made], *given: *Given) -> Made:

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from retrieval import backbones, evaluate, reading
+from retrieval import backbones, evaluate
 from retrieval.errors import BadInput, UnknownBackbone
 from retrieval.evaluate import Evaluation, Truth
 from retrieval.index import Index
+from retrieval.pictures import reading
 from retrieval.ranking import AUTO, check
 from retrieval.types import SearchForm, displayed
 

@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
-from retrieval import images, labels, reading
+from retrieval import labels
 from retrieval.arguments import call, integer, text_path
 from retrieval.asked import Query
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.index import Index
+from retrieval.pictures import decode, reading
 from retrieval.ranking import AUTO
 from retrieval.types import EXACT, Ids, Vectors, displayed, image_id
 
@@ -244,7 +245,7 @@ def by_table(index: Index, table: str | os.PathLike[str]) -> Truth:
             relevant[Path(os.path.realpath(home / query)) if own is None else own].add(image)
     for path in [query for query in relevant if isinstance(query, Path)]:
         try:
-            images.decode(reading.read_regular(path), (1, 1), path=os.fsencode(path))
+            decode.decode(reading.read_regular(path), (1, 1), path=os.fsencode(path))
         except (OSError, UnreadableImage) as error:
             left_out.append(_unusable(path, error))
             del relevant[path]
@@ -300,7 +301,7 @@ def _read(image: int, places: Sequence[Path], left_out: list[str]) -> Image.Imag
 
 def picture(data: bytes) -> Image.Image:
     """Return the picture in `data` as it is asked about, `SIDE` pixels long; `UnreadableImage`."""
-    found = images.decode(data, (SIDE, SIDE))
+    found = decode.decode(data, (SIDE, SIDE))
     scale = SIDE / max(found.width, found.height)
     size = max(1, round(found.width * scale)), max(1, round(found.height * scale))
     return Image.fromarray(found.pixels).resize(size, Image.Resampling.BILINEAR)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import sqlalchemy as sql
 
-from retrieval import folders, metadata, model, roots
+from retrieval import metadata, model, roots
 from retrieval.disk.writers import is_writing
 from retrieval.model import Model
+from retrieval.pictures import scan
 from retrieval.store import LOCK, RANKING, Store
 from retrieval.types import Coverage, Failure, Info, added_up
 
@@ -37,7 +38,7 @@ def info(store: Store, made_with: Model) -> Info:
             parity=(model.stored_facts(store) or {}).get("parity"),
             offline=metadata.count_offline(connection),
             failures=metadata.count_unreadable(connection),
-            bytes=folders.size(store.folder),
+            bytes=scan.size(store.folder),
         )
 
 

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrieval import reading
 from retrieval.arguments import call, integer, text_path
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.index import Index
+from retrieval.pictures import reading
 from retrieval.types import Scored, displayed
 
 if TYPE_CHECKING:

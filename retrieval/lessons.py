@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrieval import folders, images, reading
 from retrieval.checkpoints import PARTIAL, PICTURES, PIXELS
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.labels import TABLE
 from retrieval.labels import rows as rows_of
+from retrieval.pictures import decode, reading, scan
 from retrieval.pipeline import BATCH, LOOK_AHEAD, contents
 from retrieval.process.threads import in_order
 from retrieval.types import Found, Ids, Pixels, displayed
@@ -81,8 +81,8 @@ class Lessons:
     def _decoded(self, row: int, size: tuple[int, int]) -> NDArray[np.uint8]:
         with suppress(OSError, UnreadableImage):  # what was decoded before is nearly as good
             data = reading.read_regular(os.path.join(self.folder, self.paths[row]))
-            return images.decode(data, size, path=self.paths[row]).pixels
-        return images.fit(Image.fromarray(self.stored[self.at[row]]), size)
+            return decode.decode(data, size, path=self.paths[row]).pixels
+        return decode.fit(Image.fromarray(self.stored[self.at[row]]), size)
 
 
 # -- which files ----------------------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ def gathered(
     if not os.path.isdir(root):
         what = "is not a folder" if os.path.exists(root) else "does not exist"
         raise BadInput(f"{displayed(folder)} {what}", hint="give a folder that holds pictures")
-    listed = list(folders.find(os.fsencode(root), skip=b"" if skip is None else os.fsencode(os.path.realpath(skip))))
+    listed = list(scan.find(os.fsencode(root), skip=b"" if skip is None else os.fsencode(os.path.realpath(skip))))
     files = [found for found in listed if isinstance(found, Found)]
     left_out = [f"{displayed(one.path)} is left out: {one.reason}" for one in listed if not isinstance(one, Found)]
     if not files:
@@ -228,7 +228,7 @@ def _read(item: tuple[Found, str | None], *, root: bytes, size: tuple[int, int])
         _, data = contents(root, file.path)
         if data is None:
             return _Read(file, label)
-        return _Read(file, label, hashlib.sha256(data).digest(), images.decode(data, size, path=file.path).pixels)
+        return _Read(file, label, hashlib.sha256(data).digest(), decode.decode(data, size, path=file.path).pixels)
     except OSError as error:
         return _Read(file, label, reason=reason_of(error))
     except UnreadableImage as error:

@@ -19,8 +19,9 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator
 
-from retrieval import folders, metadata
+from retrieval import metadata
 from retrieval.metadata import FileRow
+from retrieval.pictures import scan
 from retrieval.root_table import Root
 from retrieval.store import Store
 from retrieval.types import Unlisted
@@ -36,7 +37,7 @@ class Missing:
     def __init__(self, store: Store, root: Root, place: bytes) -> None:
         """Begin a run over `root`, which is at `place`."""
         self._store, self._root, self._place = store, root, place
-        self._is_left_out = folders.leaves_out(root.exclude)
+        self._is_left_out = scan.leaves_out(root.exclude)
         self._unmounted = self._without_drive()
         self._gone, self._removed, self._offline, self._listed = array("q"), array("q"), array("q"), array("q")
         with store.connection() as connection:
@@ -109,7 +110,7 @@ class Missing:
         More than half of those that were not offline, nor are found to be so now; or all that can be seen.
         """
         away = sum(row.image is not None and not row.offline for row in self._rows(self._offline))
-        return folders.is_bare(self._place) or 2 * gone > self._known - away - removed
+        return scan.is_bare(self._place) or 2 * gone > self._known - away - removed
 
     def _mark_offline(self) -> None:
         for some in _pages(self._offline):

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import folders, formats, reading
 from retrieval.capacity import together
 from retrieval.errors import SHORT, UNFORESEEN, BadInput, RetrievalError, ShortMemory, UnreadableImage, reason_of
+from retrieval.pictures import formats, reading, scan
 from retrieval.process.threads import Item, in_order
 from retrieval.runtimes import Encoder
 from retrieval.types import Found, Picture, Pixels, Timing, Vectors, displayed, image_id
@@ -55,7 +55,7 @@ class Embedded:
     vector: NDArray[np.float32]
     """(dim,), of length 1."""
     note: str = ""
-    """What is to be known of how it was read; see `images.Decoded`."""
+    """What is to be known of how it was read; see `decode.Decoded`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,7 @@ def no_pictures(folder: bytes, exclude: Sequence[str] = ()) -> Counter[str] | No
     None where one may be read, or where something cannot be looked at.
     """
     reasons: Counter[str] = Counter()
-    for seen in folders.find(folder, exclude=exclude):
+    for seen in scan.find(folder, exclude=exclude):
         try:
             if not isinstance(seen, Found) or contents(folder, seen.path)[1] is not None:
                 return None
@@ -207,10 +207,12 @@ def _decoded(
     sha256 = hashlib.sha256(data).digest()
     if known(sha256):
         return Known(file, image_id(sha256))
-    from retrieval import images  # with all that decodes pictures, for which nobody waits whose pictures are known
+    from retrieval.pictures import (
+        decode,
+    )  # with all that decodes pictures, for which nobody waits whose pictures are known
 
     try:
-        decoded = images.decode(data, size, rule, path=file.path)
+        decoded = decode.decode(data, size, rule, path=file.path)
     except ShortMemory as error:
         return Failed(file, str(error), unread=True)
     except UnreadableImage as error:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import sqlalchemy as sql
 
-from retrieval import excludes, folders, metadata, root_table
+from retrieval import metadata, root_table
 from retrieval.errors import BadInput
+from retrieval.pictures import excludes, scan
 from retrieval.root_table import Root
 from retrieval.store import Store
 from retrieval.types import RootInfo, displayed
@@ -173,7 +174,7 @@ def _over(root: Root, inner: Mapping[Root, bytes]) -> Root:
     mounts = set(root.mounts)
     for one, folder in inner.items():
         excluded += [excludes.beneath(pattern, folder) for pattern in one.exclude]
-        away = [b""] * folders.is_bare(one.path)
+        away = [b""] * scan.is_bare(one.path)
         mounts |= {(folder and folder + b"/") + mount for mount in (*one.mounts, *away)}
     return replace(root, exclude=excludes.joined(excluded, root.exclude), mounts=tuple(sorted(mounts)))
 
@@ -205,7 +206,7 @@ def _known_below(store: Store, root: int, below: bytes) -> bool:
 
 
 def _passed_over(path: bytes) -> bool:
-    return any(folders.hidden(part) for part in path.split(b"/"))
+    return any(scan.hidden(part) for part in path.split(b"/"))
 
 
 def _home(store: Store) -> bytes:

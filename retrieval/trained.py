@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from retrieval import images
 from retrieval.evaluate import CHANGES, SIDE, Estimate, Judged, among, average_precision, measured
 from retrieval.lessons import Lessons
+from retrieval.pictures import decode
 from retrieval.recipe import CLASSES
 from retrieval.types import Ids, Pixels, Vectors
 
@@ -96,7 +96,7 @@ def _changed(known: Lessons, rows: Ids, size: tuple[int, int]) -> Iterator[Pixel
     """Yield pictures as `retrieval evaluate --self` changes them, each in one way, at the same size."""
     ways = itertools.cycle(CHANGES.values())
     for batch in known.decoded(rows, (SIDE, SIDE)):
-        yield np.stack([images.fit(next(ways)(Image.fromarray(one)), size) for one in batch])
+        yield np.stack([decode.fit(next(ways)(Image.fromarray(one)), size) for one in batch])
 
 
 def measured_on(

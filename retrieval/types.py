@@ -29,7 +29,7 @@ else:
 
 
 DECODE_RULE = 3
-"""Version of what `images.decode` does to pixels. An index is read with the rule that it was made with, from 2 on."""
+"""Version of what `decode.decode` does to pixels. An index is read with the rule that it was made with, from 2 on."""
 
 
 def image_id(sha256: bytes) -> int:

@@ -20,11 +20,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from retrieval import folders, metadata, root_table
+from retrieval import metadata, root_table
 from retrieval.errors import UNFORESEEN
 from retrieval.metadata import FileRow
 from retrieval.missing import Missing
 from retrieval.pending import Pending
+from retrieval.pictures import scan as folders
 from retrieval.roots import Spot
 from retrieval.runtimes import Encoder
 from retrieval.store import Store
@@ -94,14 +95,14 @@ class Update:
     @cached_property
     def reader(self) -> str:
         """What decides whether a file can be read."""
-        from retrieval import formats
+        from retrieval.pictures import formats
 
         return formats.reader()
 
     @cached_property
     def table(self) -> str:
         """What decides whether a file is a picture at all."""
-        from retrieval import formats
+        from retrieval.pictures import formats
 
         return formats.table()
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from retrieval import reading
 from retrieval.arguments import text_path
 from retrieval.backbones import AUTO, DEFAULT, IMAGENET, MINI, OPTIONS, RANDOM, TOP, Backbone
 from retrieval.errors import BadInput, WeightsNotFound
+from retrieval.pictures import reading
 from retrieval.types import displayed
 
 AT_HAND = ("mobilenet_v2", "mobilenet")

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import Index, images, opening
+from retrieval import Index
 from retrieval.errors import ShortMemory, UnreadableImage
+from retrieval.pictures import decode, opening
 from retrieval.process import memory
 from tests.fakes import ColourEncoder, colour, picture, put
 from tests.test_images import largest_size, png
@@ -35,7 +36,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], memory.Budget]:
 
 def test_a_jpeg_counts_as_large_as_it_is_decoded() -> None:
     data = saved(Image.new("L", (16320, 12240), 200), "JPEG", quality=30)
-    decoded = images.decode(data, SIZE)
+    decoded = decode.decode(data, SIZE)
     assert (decoded.width, decoded.height) == (16320, 12240)
     assert np.abs(decoded.pixels.astype(int) - 200).max() < 3
 
@@ -43,14 +44,14 @@ def test_a_jpeg_counts_as_large_as_it_is_decoded() -> None:
 def test_a_jpeg_with_more_pictures_behind_it_is_decoded_small_too(small: Callable[[int], memory.Budget]) -> None:
     image = Image.new("RGB", (4000, 3000), (200, 0, 0))
     small(4_000_000)  # a third of what it would take in full
-    decoded = images.decode(saved(image, "MPO", save_all=True, append_images=[image]), SIZE)
+    decoded = decode.decode(saved(image, "MPO", save_all=True, append_images=[image]), SIZE)
     assert (decoded.width, decoded.height) == (4000, 3000)
 
 
 def test_a_large_picture_of_one_bit_takes_a_byte_a_pixel() -> None:
     row = b"\0" + b"\xff" * 1000 + b"\0" * 1000
     before = largest_size()
-    decoded = images.decode(png(16_000, 15_625, 1, 0, row * 15_625), SIZE)  # 250 megapixels
+    decoded = decode.decode(png(16_000, 15_625, 1, 0, row * 15_625), SIZE)  # 250 megapixels
     assert (decoded.width, decoded.height) == (16_000, 15_625)
     assert (decoded.pixels[24, 8] == 255).all()
     assert (decoded.pixels[24, 56] == 0).all()
@@ -60,13 +61,13 @@ def test_a_large_picture_of_one_bit_takes_a_byte_a_pixel() -> None:
 def test_a_large_picture_takes_little_more_than_its_pixels() -> None:
     data = saved(Image.new("RGBA", (4000, 4000), (200, 0, 0, 128)), "PNG", compress_level=1)
     before = largest_size()
-    images.decode(data, SIZE)
+    decode.decode(data, SIZE)
     assert largest_size() - before < 3 * 4 * 4000 * 4000  # turned to RGB in one piece, it took five times that
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "1", "LA", "CMYK", "I;16", "F"])
 def test_strip_by_strip_gives_what_the_whole_gives(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from retrieval import fitting
+    from retrieval.pictures import fitting
 
     source = scenery(1000, 777)
     image = Image.fromarray(np.asarray(source.convert("F")).astype("uint16") * 200) if mode == "I;16" else source
@@ -97,7 +98,7 @@ def test_large_pictures_wait_for_room(small: Callable[[int], memory.Budget]) -> 
 def test_a_picture_that_never_fits_is_refused(small: Callable[[int], memory.Budget]) -> None:
     small(1000)
     with pytest.raises(UnreadableImage, match="more memory than this machine has") as caught:
-        images.decode(saved(scenery(), "PNG"), SIZE)
+        decode.decode(saved(scenery(), "PNG"), SIZE)
     assert not isinstance(caught.value, ShortMemory)
 
 
@@ -106,7 +107,7 @@ def test_pictures_that_need_most_of_it_are_read_one_after_another(small: Callabl
     with opening.opened(data, "PNG") as image:
         small(opening.cost(image) * 3 // 2)
     with ThreadPoolExecutor(8) as pool:
-        decoded = list(pool.map(lambda _: images.decode(data, SIZE), range(16)))
+        decoded = list(pool.map(lambda _: decode.decode(data, SIZE), range(16)))
     assert len(decoded) == 16
 
 
@@ -115,7 +116,7 @@ def test_short_memory_is_no_damage_and_the_next_run_tries_again(
 ) -> None:
     put(tmp_path / "photos" / "a.png", picture(colour(1)))
     put(tmp_path / "photos" / "b.png", picture(colour(2)))
-    loaded = images.upright
+    loaded = decode.upright
 
     def short(image: Image.Image) -> Image.Image:
         if image.convert("RGB").getpixel((0, 0)) == colour(2):
@@ -124,7 +125,7 @@ def test_short_memory_is_no_damage_and_the_next_run_tries_again(
 
     with Index.create(tmp_path / "index", encoder=ColourEncoder()) as index:
         with monkeypatch.context() as patch:
-            patch.setattr(images, "upright", short)
+            patch.setattr(decode, "upright", short)
             report = index.add(tmp_path / "photos")
             assert (report.added, report.unreadable) == (1, 1)
             (failure,) = index.failures()
@@ -151,5 +152,5 @@ def test_limits_of_a_container_count(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_other_users_of_pillow_keep_their_limit() -> None:
     before = Image.MAX_IMAGE_PIXELS
-    images.decode(saved(Image.new("L", (16320, 12240)), "JPEG", quality=10), SIZE)
+    decode.decode(saved(Image.new("L", (16320, 12240)), "JPEG", quality=10), SIZE)
     assert before == Image.MAX_IMAGE_PIXELS

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from retrieval import colour, images
+from retrieval.pictures import colour, decode
 from retrieval.types import Pixels
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -84,7 +84,7 @@ def converted(image: Image.Image, icc: bytes, mode: str = "RGB") -> Image.Image:
 
 
 def seen(data: bytes, rule: int = 3) -> Pixels:
-    return images.decode(data, (48, 64), rule).pixels.astype(int)
+    return decode.decode(data, (48, 64), rule).pixels.astype(int)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "AVIF"])
@@ -153,8 +153,8 @@ def test_photographs_in_other_spaces_are_as_near_as_copies(shared: Callable[[str
     network = model.load(*choose("mini", None))
     files = sorted(shared("images/corel1k").rglob("*.jpg"))[::125]
     photographs = [Image.open(path).convert("RGB") for path in files]
-    plain = network.images(np.stack([images.fit(photograph, network.size) for photograph in photographs]))
+    plain = network.images(np.stack([decode.fit(photograph, network.size) for photograph in photographs]))
     for icc in PROFILES.values():
         made = [saved(converted(each, icc), "JPEG", quality=95, icc_profile=icc) for each in photographs]
-        vectors = network.images(np.stack([images.decode(data, network.size).pixels for data in made]))
+        vectors = network.images(np.stack([decode.decode(data, network.size).pixels for data in made]))
         assert (plain * vectors).sum(axis=1).mean() > 0.98

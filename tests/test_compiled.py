@@ -20,10 +20,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import BadInput, Index, ModelMismatch, compiled, images, metadata, model
+from retrieval import BadInput, Index, ModelMismatch, compiled, metadata, model
 from retrieval.backbones import ARCHITECTURES, RANDOM, Backbone
 from retrieval.compiled import PARITY, SAMPLE, CompiledEncoder, Graph, parity
 from retrieval.disk import cache
+from retrieval.pictures import decode as images
 from retrieval.runtimes import Encoder, Execution
 from retrieval.runtimes.keras import KerasEncoder
 from retrieval.runtimes.openvino import OpenVinoEncoder

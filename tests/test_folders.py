@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval import folders
 from retrieval.errors import BadInput
+from retrieval.pictures import scan as folders
 from retrieval.types import Found, Unlisted
 from tests.fakes import put
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
-from retrieval import Index, UnreadableImage, camera, formats, images, jxl, opening, quirks
+from retrieval import Index, UnreadableImage
+from retrieval.pictures import camera, decode, formats, jxl, opening, quirks
 from retrieval.process import memory
 from tests.cameras import dng
 from tests.fakes import picture, put
@@ -39,7 +40,7 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 def likeness(data: bytes, plain: Image.Image, path: bytes | None = None) -> float:
     """Return the cosine between the pixels, less grey, of a file and of the picture that it should show."""
-    seen, wanted = images.decode(data, SIZE, path=path).pixels.astype(float) - 128, images.fit(plain, SIZE) - 128.0
+    seen, wanted = decode.decode(data, SIZE, path=path).pixels.astype(float) - 128, decode.fit(plain, SIZE) - 128.0
     return float((seen * wanted).sum() / np.sqrt((seen**2).sum() * (wanted**2).sum()))
 
 
@@ -156,7 +157,7 @@ READ: dict[str, tuple[str, Callable[[], bytes], Callable[[], Image.Image]]] = {
 def test_a_picture_of_each_format_is_upright_and_of_the_right_colours(name: str) -> None:
     kind, make, plain = READ[name]
     path = f"folder/a.{name}".encode()
-    decoded = images.decode(make(), SIZE, path=path)
+    decoded = decode.decode(make(), SIZE, path=path)
     assert (decoded.format, (decoded.width, decoded.height)) == (kind, plain().size)
     assert likeness(make(), plain(), path) >= 0.98
     assert likeness(make(), plain()) >= 0.98  # as bytes that have no name
@@ -318,7 +319,7 @@ def without(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def test_without_its_extra_a_picture_is_unreadable_and_says_how_to_change_that(without: str) -> None:
     data, name = BEGINS[without]
     with pytest.raises(UnreadableImage) as caught:
-        images.decode(data + bytes(500), SIZE)
+        decode.decode(data + bytes(500), SIZE)
     assert str(caught.value) == f"of a kind that is not read: {name}; pip install 'retrieval[{without}]'"
 
 
@@ -342,7 +343,7 @@ def xl(image: Image.Image, **options: object) -> bytes:
 @pytest.mark.parametrize("container", [False, True])
 def test_jpeg_xl_is_read(container: bool) -> None:
     data = xl(scene(), use_container=container)
-    decoded = images.decode(data, SIZE)
+    decoded = decode.decode(data, SIZE)
     assert (decoded.format, decoded.width, decoded.height) == ("JXL", 96, 64)
     assert likeness(data, scene()) > 0.9999
     assert likeness(data, scene(), b"a.jpg") > 0.9999
@@ -362,7 +363,7 @@ def test_a_jpeg_xl_of_too_many_pixels_is_not_decoded(monkeypatch: pytest.MonkeyP
     side = 50_000 - 1
     bits = 0 | 2 << 1 | side << 3 | 1 << 21  # not small; 18 bits of height; as wide as high
     with pytest.raises(UnreadableImage, match=opening.TOO_MANY_PIXELS):
-        images.decode(b"\xff\x0a" + bits.to_bytes(4, "little") + bytes(100), SIZE)
+        decode.decode(b"\xff\x0a" + bits.to_bytes(4, "little") + bytes(100), SIZE)
 
 
 def exif(orientation: int) -> bytes:
@@ -406,7 +407,7 @@ def test_a_camera_s_raw_file_is_upright_and_of_the_right_colours(preview: str, o
         "with black bars": Image.new("RGB", (640, 640), "black"),
     }[preview]
     data = dng(plain, orientation, shown)
-    decoded = images.decode(data, SIZE)
+    decoded = decode.decode(data, SIZE)
     assert (decoded.format, decoded.taken) == ("RAW", "2024-05-06T07:08:09")
     assert (decoded.width, decoded.height) == upright.size
     assert likeness(data, upright) >= (0.95 if preview in {"none", "too small", "with black bars"} else 0.999)
@@ -421,7 +422,7 @@ def test_a_raw_file_never_shows_its_thumbnail_as_a_tiff(name: bytes, monkeypatch
     with pytest.raises(
         UnreadableImage, match=r"of a kind that is not read: camera RAW; pip install 'retrieval\[raw\]'"
     ):
-        images.decode(data, SIZE, path=name)
+        decode.decode(data, SIZE, path=name)
 
 
 def test_a_tiff_is_no_raw_file() -> None:
@@ -442,7 +443,7 @@ def test_a_tiff_is_no_raw_file() -> None:
 def test_a_raw_file_of_too_many_pixels_is_not_developed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "MAX_PIXELS", 1_000_000)
     with pytest.raises(UnreadableImage, match=opening.TOO_MANY_PIXELS):
-        images.decode(dng(scene(1200, 900)), SIZE)
+        decode.decode(dng(scene(1200, 900)), SIZE)
 
 
 # -- reasons ----------------------------------------------------------------------------------------------------------
@@ -517,4 +518,4 @@ def test_what_would_be_decoded_for_minutes_is_refused(kind: str, monkeypatch: py
         data = data.replace(struct.pack("<II", 0xFF0000, 0xFF00), struct.pack("<II", 0xFF00, 0xFF0000))
     monkeypatch.setattr(quirks, "SLOW", dict.fromkeys(quirks.SLOW, 0))
     with pytest.raises(UnreadableImage, match=f"over the limit of 0 megapixels for {kind}"):
-        images.decode(data, SIZE)
+        decode.decode(data, SIZE)

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 
-from retrieval import fitting, formats, images
 from retrieval.errors import UnreadableImage
+from retrieval.pictures import decode, fitting, formats
 from tests.fakes import put
 
 RED, BLUE, WHITE, GREY_200 = (255, 0, 0), (0, 0, 255), (255, 255, 255), (200, 200, 200)
@@ -91,7 +91,7 @@ def strip(left: bytes, right: bytes) -> bytes:
 
 def look(data: bytes) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Decode and return the colours in the middle of the left and of the right half."""
-    pixels = images.decode(data, (8, 12)).pixels
+    pixels = decode.decode(data, (8, 12)).pixels
     return tuple(pixels[4, 2].tolist()), tuple(pixels[4, 9].tolist())
 
 
@@ -231,7 +231,7 @@ def test_the_relatives_of_heic_are_told_apart_by_their_brands(head: bytes) -> No
 def test_what_is_no_picture_is_not_taken_for_one(data: bytes) -> None:
     assert formats.told(data) is None
     with pytest.raises(UnreadableImage, match="not a picture in a known format" if data else "empty file"):
-        images.decode(data, (8, 8))
+        decode.decode(data, (8, 8))
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_colours_are_right(name: str) -> None:
     left, right = look(make())
     assert near(left, RED, 24), left  # blue is none of the colours that Lab holds in 8 bits
     assert near(right, BLUE, 24), right
-    assert images.decode(make(), (8, 12)).format == kind
+    assert decode.decode(make(), (8, 12)).format == kind
 
 
 @pytest.mark.parametrize("name", GREY)
@@ -286,7 +286,7 @@ def test_what_is_half_transparent_is_mixed_with_white() -> None:
 
 
 def test_a_picture_comes_with_its_facts_and_at_the_size_asked() -> None:
-    decoded = images.decode(saved(halves(RED, BLUE), "PNG"), (5, 9))
+    decoded = decode.decode(saved(halves(RED, BLUE), "PNG"), (5, 9))
     assert (decoded.width, decoded.height, decoded.format, decoded.taken) == (48, 32, "PNG", None)
     assert (decoded.pixels.shape, decoded.pixels.dtype) == ((5, 9, 3), np.uint8)
     assert decoded.pixels.flags.c_contiguous
@@ -294,7 +294,7 @@ def test_a_picture_comes_with_its_facts_and_at_the_size_asked() -> None:
 
 def test_the_whole_picture_is_squashed_with_an_antialiased_filter() -> None:
     stripes = Image.fromarray(np.tile(np.uint8([[[0] * 3, [255] * 3]]), (64, 64, 1)))
-    pixels = images.decode(saved(stripes, "PNG"), (4, 4)).pixels
+    pixels = decode.decode(saved(stripes, "PNG"), (4, 4)).pixels
     assert np.abs(pixels.astype(int) - 128).max() <= 2
     plain = stripes.resize((4, 4), Image.Resampling.BILINEAR, reducing_gap=fitting.GAP)
     assert np.array_equal(pixels, np.asarray(plain))
@@ -313,7 +313,7 @@ def test_a_jpeg_that_is_decoded_small_is_the_same_picture(size: tuple[int, int],
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     data = saved(scenery(*size), "JPEG", quality=95, exif=exif)
-    decoded = images.decode(data, (224, 160))
+    decoded = decode.decode(data, (224, 160))
     whole = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     assert (decoded.width, decoded.height) == whole.size
     plain = np.asarray(whole.resize((160, 224), Image.Resampling.BILINEAR)).astype(int)
@@ -322,19 +322,19 @@ def test_a_jpeg_that_is_decoded_small_is_the_same_picture(size: tuple[int, int],
 
 def test_a_large_picture_shrinks_in_two_steps_to_nearly_the_same() -> None:
     plain = np.asarray(scenery(3001, 2003).resize((224, 224), Image.Resampling.BILINEAR)).astype(int)
-    assert np.abs(images.fit(scenery(3001, 2003), (224, 224)) - plain).mean() < 1
+    assert np.abs(decode.fit(scenery(3001, 2003), (224, 224)) - plain).mean() < 1
 
 
 @pytest.mark.parametrize(("width", "height"), [(4000, 3000), (3000, 4000)])
 def test_a_jpeg_is_decoded_no_smaller_than_is_asked(width: int, height: int) -> None:
     with Image.open(io.BytesIO(saved(Image.new("RGB", (width, height)), "JPEG"))) as image:
-        assert images._reduced(image, (224, 224)) == (width, height)
+        assert decode._reduced(image, (224, 224)) == (width, height)
         assert 224 <= min(image.size) < 448
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1)])
 def test_the_thinnest_picture_is_one(size: tuple[int, int]) -> None:
-    assert (images.decode(saved(Image.new("RGB", size, RED), "PNG"), (4, 4)).pixels == RED).all()
+    assert (decode.decode(saved(Image.new("RGB", size, RED), "PNG"), (4, 4)).pixels == RED).all()
 
 
 MODES = ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV",
@@ -343,7 +343,7 @@ MODES = ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK",
 
 @pytest.mark.parametrize("mode", MODES)
 def test_an_image_of_any_mode_fits(mode: str) -> None:
-    pixels = images.fit(Image.new(mode, (20, 10)), (4, 6))
+    pixels = decode.fit(Image.new(mode, (20, 10)), (4, 6))
     assert (pixels.shape, pixels.dtype) == ((4, 6, 3), np.uint8)
 
 
@@ -382,7 +382,7 @@ def quarters() -> Image.Image:
 @pytest.mark.parametrize(("kind", "orientation"), ORIENTED)
 def test_every_orientation_gives_the_same_picture(kind: str, orientation: int) -> None:
     turned = quarters() if orientation == 1 else quarters().transpose(Image.Transpose(UNDO[orientation]))
-    decoded = images.decode(
+    decoded = decode.decode(
         saved(turned, kind, exif=exif(orientation=orientation).tobytes(), **(LOSSLESS | LOSSY)[kind]), (32, 48)
     )
     assert (decoded.width, decoded.height) == (48, 32)
@@ -392,14 +392,14 @@ def test_every_orientation_gives_the_same_picture(kind: str, orientation: int) -
 
 def test_an_image_in_memory_is_turned_upright_and_left_as_it_is() -> None:
     image = Image.open(io.BytesIO(saved(halves(RED, BLUE), "JPEG", exif=exif(orientation=6))))
-    assert images.upright(image).size == (32, 48)
+    assert decode.upright(image).size == (32, 48)
     assert image.size == (48, 32)
 
 
 def test_broken_exif_does_not_hinder_the_turn() -> None:
     """`ImageOps.exif_transpose` gives up here: it cannot write the tag 0x0142, a number, that holds a text."""
     broken = exif(orientation=6, changed="2026:01:02 03:04:05").tobytes().replace(b"\x01\x32", b"\x01\x42")
-    decoded = images.decode(saved(halves(RED, BLUE), "JPEG", exif=broken), (8, 8))
+    decoded = decode.decode(saved(halves(RED, BLUE), "JPEG", exif=broken), (8, 8))
     assert (decoded.width, decoded.height) == (32, 48)
 
 
@@ -408,14 +408,14 @@ def test_broken_exif_does_not_hinder_the_turn() -> None:
 def test_broken_exif_does_not_make_a_picture_unreadable(kind: str) -> None:
     whole = exif(orientation=6, changed="2026:01:02 03:04:05", taken="2025:01:02 03:04:05").tobytes()
     for broken in [*mutations(whole[6:], 60), b"", b"II", b"MM\0*\xff\xff\xff\xff"]:
-        decoded = images.decode(saved(halves(RED, BLUE), kind, exif=b"Exif\0\0" + broken), (8, 12))
+        decoded = decode.decode(saved(halves(RED, BLUE), kind, exif=b"Exif\0\0" + broken), (8, 12))
         assert {decoded.width, decoded.height} == {48, 32}
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
 def test_the_day_it_was_taken_is_kept(kind: str) -> None:
     tags = exif(taken="2025:06:07 08:09:10", changed="2026:01:02 03:04:05")
-    assert images.decode(saved(halves(RED, BLUE), kind, exif=tags.tobytes()), (8, 8)).taken == "2025-06-07T08:09:10"
+    assert decode.decode(saved(halves(RED, BLUE), kind, exif=tags.tobytes()), (8, 8)).taken == "2025-06-07T08:09:10"
 
 
 @pytest.mark.parametrize(
@@ -430,7 +430,7 @@ def test_the_day_it_was_taken_is_kept(kind: str) -> None:
     ],
 )
 def test_a_date_that_is_none_is_not_kept(tags: dict[str, object], taken: str | None) -> None:
-    assert images.decode(saved(halves(RED, BLUE), "JPEG", exif=exif(**tags)), (8, 8)).taken == taken
+    assert decode.decode(saved(halves(RED, BLUE), "JPEG", exif=exif(**tags)), (8, 8)).taken == taken
 
 
 # -- hostile input ----------------------------------------------------------------------------------------------------
@@ -458,7 +458,7 @@ def test_too_many_pixels_are_refused_before_decoding(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow)
     before = largest_size()
     with pytest.raises(UnreadableImage, match="over the limit of 178 megapixels"):
-        images.decode(BOMBS[name], (8, 8))
+        decode.decode(BOMBS[name], (8, 8))
     assert largest_size() - before < 100e6  # the pixels would take 2.5e9
 
 
@@ -488,7 +488,7 @@ def mutations(data: bytes, count: int, seed: int = 0) -> Iterator[bytes]:
 def reason(data: bytes) -> str | None:
     """Decode and return why `data` is unreadable, None if it is not; any error but the promised one goes through."""
     try:
-        decoded = images.decode(data, (8, 8))
+        decoded = decode.decode(data, (8, 8))
     except UnreadableImage as error:
         return str(error)
     assert decoded.pixels.shape == (8, 8, 3)
@@ -582,7 +582,7 @@ def test_the_shared_files_of_many_formats(
     shared: Callable[[str], Path], name: str, kind: str, size: tuple[int, int]
 ) -> None:
     data = shared(f"images/near-duplicates/formats_images/{name}").read_bytes()
-    decoded = images.decode(data, (64, 64))
+    decoded = decode.decode(data, (64, 64))
     assert (decoded.format, decoded.width, decoded.height) == (kind, *size)
     assert decoded.pixels.std() > 20
 
@@ -590,7 +590,7 @@ def test_the_shared_files_of_many_formats(
 @pytest.mark.parametrize("series", ["Landscape", "Portrait"])
 def test_the_shared_pictures_in_eight_orientations_look_alike(shared: Callable[[str], Path], series: str) -> None:
     folder = shared("images/exif-orientation")
-    first, *others = (images.decode((folder / f"{series}_{n}.jpg").read_bytes(), (224, 224)) for n in range(1, 9))
+    first, *others = (decode.decode((folder / f"{series}_{n}.jpg").read_bytes(), (224, 224)) for n in range(1, 9))
     for other in others:
         assert (other.width, other.height) == (first.width, first.height)
         assert np.abs(other.pixels.astype(int) - first.pixels).mean() < 3

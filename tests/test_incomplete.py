@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import Index, bare, images, incomplete
+from retrieval import Index
 from retrieval.errors import UnreadableImage
+from retrieval.pictures import bare, decode, incomplete
 from tests.fakes import put
 
 SIZE = (96, 128)
@@ -34,7 +35,7 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def difference(data: bytes, plain: bytes) -> float:
-    return float(np.abs(images.decode(data, SIZE).pixels.astype(int) - images.decode(plain, SIZE).pixels).mean())
+    return float(np.abs(decode.decode(data, SIZE).pixels.astype(int) - decode.decode(plain, SIZE).pixels).mean())
 
 
 SHORT: dict[str, Callable[[], bytes]] = {
@@ -72,13 +73,13 @@ def test_a_picture_that_lacks_much_is_refused(name: str) -> None:
     whole = SHORT[name]()
     for share in (0.02, 0.04) if name.startswith("progressive") else (0.3, 0.8):  # a tenth shows all, but roughly
         with pytest.raises(UnreadableImage, match=r"^damaged [A-Z]+: "):
-            images.decode(whole[: int(share * len(whole))], SIZE)
+            decode.decode(whole[: int(share * len(whole))], SIZE)
 
 
 def test_it_is_said_that_something_is_missing() -> None:
     whole = SHORT["jpeg"]()
-    assert images.decode(whole, SIZE).note == ""
-    assert images.decode(whole[:-30], SIZE).note == incomplete.NOTE
+    assert decode.decode(whole, SIZE).note == ""
+    assert decode.decode(whole[:-30], SIZE).note == incomplete.NOTE
 
 
 def test_an_update_and_a_query_tell_what_was_used_without_its_end(
@@ -103,7 +104,7 @@ def test_a_progressive_jpeg_of_which_half_came_is_used_if_it_is_fine_enough() ->
     assert difference(whole[: len(whole) * 2 // 3], whole) < 4
     starts = [at for at in range(len(whole)) if whole[at : at + 2] == b"\xff\xda"]
     with pytest.raises(UnreadableImage, match="it ends too early"):
-        images.decode(whole[: starts[2]], (768, 1024))
+        decode.decode(whole[: starts[2]], (768, 1024))
     assert difference(whole[: starts[2]], whole) < 12  # a quarter each way is there
 
 
@@ -131,7 +132,7 @@ def test_the_scans_are_found_behind_bytes_that_are_no_marker() -> None:
 def test_other_users_of_pillow_see_no_change() -> None:
     from PIL import ImageFile
 
-    images.decode(SHORT["jpeg"]()[:-30], SIZE)
+    decode.decode(SHORT["jpeg"]()[:-30], SIZE)
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
     with pytest.raises(OSError, match="truncated"):
         Image.open(io.BytesIO(SHORT["jpeg"]()[:-30])).load()
@@ -205,6 +206,6 @@ def test_photographs_that_lack_their_end_are_as_near_as_copies(shared: Callable[
     network = model.load(*choose("mini", None))
     files = [path.read_bytes() for path in sorted(shared("images/corel1k").rglob("*.jpg"))[::50]]
     for missing in (1, 2, 16, 64):
-        pairs = [[images.decode(part, network.size).pixels for part in (data, data[:-missing])] for data in files]
+        pairs = [[decode.decode(part, network.size).pixels for part in (data, data[:-missing])] for data in files]
         whole, short = (network.images(np.stack(column)) for column in zip(*pairs, strict=True))
         assert (whole * short).sum(axis=1).min() > 0.98

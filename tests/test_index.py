@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from retrieval import BadInput, Index, IndexExists, IndexNotFound, ModelMismatch, UnreadableImage, images
+from retrieval import BadInput, Index, IndexExists, IndexNotFound, ModelMismatch, UnreadableImage
+from retrieval.pictures import decode
 from retrieval.types import EXACT, Match
 from tests.fakes import ColourEncoder, colour, picture, put
 
@@ -308,7 +309,7 @@ class TestViews:
         encoder, size = ColourEncoder(), ColourEncoder.size
 
         def vector(pixels: np.ndarray) -> np.ndarray:
-            return encoder.images(images.fit(Image.fromarray(np.ascontiguousarray(pixels)), size)[None])[0]
+            return encoder.images(decode.fit(Image.fromarray(np.ascontiguousarray(pixels)), size)[None])[0]
 
         parts = {
             "mirror": vector(halves)[[3, 4, 5, 0, 1, 2, 9, 10, 11, 6, 7, 8, 12]],

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from retrieval import Index, images, limits, reading
+from retrieval import Index
 from retrieval.errors import BadInput, UnreadableImage
 from retrieval.labels import read as read_labels
+from retrieval.pictures import decode, limits, reading
 from tests.fakes import colour, picture, put
 
 SECONDS = 60
@@ -111,7 +112,7 @@ def test_a_file_that_asks_for_much_work_is_refused_soon(name: str) -> None:
     data = make()
     start = time.process_time()
     with pytest.raises(UnreadableImage) as met:
-        images.decode(data, (64, 64))
+        decode.decode(data, (64, 64))
     assert str(met.value) == reason
     assert time.process_time() - start < SECONDS
 
@@ -133,7 +134,7 @@ def test_a_file_that_asks_for_much_work_is_refused_soon(name: str) -> None:
     ids=range(10),
 )
 def test_a_strange_file_that_does_not_is_read(data: bytes) -> None:
-    assert images.decode(data, (64, 64)).pixels.shape == (64, 64, 3)
+    assert decode.decode(data, (64, 64)).pixels.shape == (64, 64, 3)
 
 
 def test_scans_are_counted_where_markers_without_a_length_stand_before_them() -> None:

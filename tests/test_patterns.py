@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from retrieval import patterns
+from retrieval.pictures import patterns
 
 GIT = shutil.which("git")
 PIECES = ["a", "b", "a", "b",

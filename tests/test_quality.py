@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import Index, images, labels, metadata
+from retrieval import Index, labels, metadata
 from retrieval.cutoff import SAMPLE, Background
 from retrieval.evaluate import by_folders, evaluate
+from retrieval.pictures import decode
 
 WEIGHTS = "weights/mobilenet_v2_1.0_224_no_top.weights.h5"
 TURNS = {  # EXIF orientation -> what to do to an upright picture so that it has to be shown in that orientation
@@ -72,7 +73,7 @@ def _a_crop_is_likely_however_many_there_are(index: Index, pictures: list[Path])
             with Image.open(path) as picture:
                 width, height = picture.size
                 cropped = picture.crop((width // 20, height // 20, width - width // 20, height - height // 20))
-            vector = index._model.encoder().images(images.fit(cropped, (224, 224))[None])[0]
+            vector = index._model.encoder().images(decode.fit(cropped, (224, 224))[None])[0]
             found.append(background.false_matches(vector, view.vector(index.id_of(path)))[0])
     assert np.mean(np.array(found) <= 0.5) >= 0.95  # all of them
 

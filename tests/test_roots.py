@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from retrieval import BadInput, Index
-from retrieval.excludes import beneath
+from retrieval.pictures.excludes import beneath
 from tests.fakes import ColourEncoder, colour, picture, put
 from tests.test_folders import scan
 from tests.test_update import counts, paths

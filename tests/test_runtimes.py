@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 from keras.src.utils import file_utils
 
-from retrieval import images
 from retrieval.backbones import ARCHITECTURES, IMAGENET, MINI, RANDOM, SCALINGS, Architecture, Backbone
 from retrieval.errors import BadInput, BadWeights, WeightsNotFound
+from retrieval.pictures import decode
 from retrieval.runtimes import Encoder
 from retrieval.runtimes.keras import KerasEncoder, class_table, scaled
 from retrieval.types import Pixels
@@ -366,7 +366,7 @@ def test_real_weights_know_a_picture_in_every_orientation(
     """Each has its own digit drawn in, so that they differ a little; with the tag ignored it is .59 to .90."""
     folder = shared("images/exif-orientation")
     files = [(folder / f"{shape}_{tag}.jpg").read_bytes() for tag in range(1, 9)]
-    vectors = real.images(np.stack([images.decode(data, real.size).pixels for data in files]))
+    vectors = real.images(np.stack([decode.decode(data, real.size).pixels for data in files]))
     assert (vectors @ vectors[0]).min() >= 0.93
 
 

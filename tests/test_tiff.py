@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrieval import images, tiff
 from retrieval.errors import UnreadableImage
+from retrieval.pictures import decode, tiff
 
 tifffile = pytest.importorskip("tifffile", reason="the extra `tiff` is not installed")
 SIZE = (48, 64)
@@ -40,7 +40,7 @@ def deeper(values: NDArray[np.uint8], dtype: str) -> NDArray[np.generic]:
 
 
 def is_right(data: bytes, plain: NDArray[np.uint8]) -> bool:
-    seen, wanted = images.decode(data, SIZE).pixels, images.fit(Image.fromarray(plain), SIZE)
+    seen, wanted = decode.decode(data, SIZE).pixels, decode.fit(Image.fromarray(plain), SIZE)
     return bool(np.abs(seen.astype(int) - wanted).mean() < 3)
 
 
@@ -111,7 +111,7 @@ def test_extra_samples_are_right(extra: str, dtype: str, planes: str) -> None:
 def test_a_kind_that_nobody_reads_is_said_to_be_one() -> None:
     data = written(deeper(RGB, "f4"), photometric=32845)  # LogLuv
     with pytest.raises(UnreadableImage, match=r"^TIFF of a kind that is not read$"):
-        images.decode(data, SIZE)
+        decode.decode(data, SIZE)
 
 
 def test_without_the_extra_a_rare_kind_is_refused_and_others_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +121,7 @@ def test_without_the_extra_a_rare_kind_is_refused_and_others_are_read(monkeypatc
     common = written(RGB, photometric="rgb")
     monkeypatch.setitem(sys.modules, "tifffile", None)
     with pytest.raises(UnreadableImage, match=r"pip install 'retrieval\[tiff\]'"):
-        images.decode(rare, SIZE)
+        decode.decode(rare, SIZE)
     assert is_right(common, RGB)
 
 
@@ -129,7 +129,7 @@ def test_an_older_index_sees_what_it_always_saw() -> None:
     data = written(
         np.ascontiguousarray(deeper(RGB, "u2").transpose(2, 0, 1)), photometric="rgb", planarconfig="separate"
     )
-    assert np.abs(images.decode(data, SIZE, 2).pixels.astype(int) - images.decode(data, SIZE).pixels).mean() > 10
+    assert np.abs(decode.decode(data, SIZE, 2).pixels.astype(int) - decode.decode(data, SIZE).pixels).mean() > 10
 
 
 # -- pages ----------------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def pages(*parts: tuple[NDArray[np.uint8], int, int], big: bool = False) -> byte
 )  # fmt: skip
 def test_the_page_is_the_largest_of_the_first_scene(parts: list, shown: NDArray[np.uint8], big: bool) -> None:
     data = pages(*parts, big=big)
-    decoded = images.decode(data, SIZE)
+    decoded = decode.decode(data, SIZE)
     assert (decoded.width, decoded.height) == shown.shape[1::-1]
     assert is_right(data, shown)
 

@@ -242,10 +242,10 @@ def test_a_failure_is_tried_again_when_the_decoder_is_another(
         raise UnreadableImage("damaged PNG")
 
     with monkeypatch.context() as patch:
-        patch.setattr("retrieval.images.decode", an_earlier_version)
+        patch.setattr("retrieval.pictures.decode.decode", an_earlier_version)
         assert index.add(photos).unreadable == 1
     assert index.add(photos).unreadable == 1
-    monkeypatch.setattr("retrieval.formats.reader", lambda: "a later version")
+    monkeypatch.setattr("retrieval.pictures.formats.reader", lambda: "a later version")
     assert counts(index.add(photos)) == {"added": 1, "unchanged": 12}
 
 

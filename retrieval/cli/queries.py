@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retrieval import reading
 from retrieval.cli.output import complain, log, show_traceback
 from retrieval.errors import BadInput, RetrievalError, UnreadableImage, reason_of
+from retrieval.pictures import reading
 from retrieval.types import displayed
 
 STDIN = "-"

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from retrieval import Index, images, model
+from retrieval import Index, model
 from retrieval.backbones import MINI, RANDOM, Backbone
+from retrieval.pictures import decode
 from retrieval.runtimes import cores
 from retrieval.weights import SHIPPED
 from scripts.benchmarks import corpora
@@ -89,7 +90,7 @@ def _against_keras(setting: Setting, name: str, backbone: str, given: str, folde
 def prepared(paths: list[str], backbone: str, given: str) -> None:
     """Have the network compiled and its best precision found, which is done once on a machine."""
     encoder = model.load(Backbone.choose(backbone), given)
-    encoder.images(np.stack([images.decode(Path(path).read_bytes(), encoder.size).pixels for path in paths]))
+    encoder.images(np.stack([decode.decode(Path(path).read_bytes(), encoder.size).pixels for path in paths]))
 
 
 def index_rate(folder: str, backbone: str, given: str) -> float:
@@ -135,6 +136,6 @@ def decode_rate(folder: str) -> float:
     size = Backbone.choose("mobilenet_v2").input_size
     start = time.perf_counter()
     with ThreadPoolExecutor(cores()) as pool:
-        for _ in pool.map(lambda path: images.decode(path.read_bytes(), size), paths):
+        for _ in pool.map(lambda path: decode.decode(path.read_bytes(), size), paths):
             pass
     return len(paths) / (time.perf_counter() - start)

@@ -4,8 +4,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from retrieval import Index, images, model
+from retrieval import Index, model
 from retrieval.backbones import Backbone
+from retrieval.pictures import decode
 from scripts.benchmarks import corpora
 from scripts.benchmarks.measure import Setting, apart, in_turns, row, seconds_of, timed
 from scripts.benchmarks.table import Row, at_most
@@ -76,7 +77,7 @@ def warm_times(place: str, paths: list[str], given: str, rounds: int) -> list[li
 
     def alone() -> None:
         for picture in data:
-            encoder.images(images.decode(picture, backbone.input_size).pixels[None])
+            encoder.images(decode.decode(picture, backbone.input_size).pixels[None])
 
     with Index.open(place) as opened:
 

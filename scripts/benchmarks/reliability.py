@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import images, model
+from retrieval import model
 from retrieval.backbones import MINI, Backbone
 from retrieval.cutoff import DEPTH, SAMPLE, Background, probabilities
+from retrieval.pictures import decode
 from retrieval.runtimes import cores
 from retrieval.types import LIKELY, Vectors
 from retrieval.weights import choose
@@ -154,7 +155,7 @@ def embed(folder: str, backbone: str, options: dict[str, Any], given: str | None
     paths = corpora.files_below(Path(folder))
 
     def pixels(path: Path) -> NDArray[np.uint8]:
-        return images.decode(path.read_bytes(), encoder.size).pixels
+        return decode.decode(path.read_bytes(), encoder.size).pixels
 
     with ThreadPoolExecutor(cores()) as pool:
         found = [

@@ -4,8 +4,8 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 
-from retrieval import folders, patterns
 from retrieval.errors import BadInput
+from retrieval.pictures import patterns, scan
 from retrieval.types import displayed
 
 
@@ -15,7 +15,7 @@ def changed(kept: Sequence[str], more: Sequence[str], less: Sequence[str], below
     `more` and `less` are meant from the folder `below` the root. A pattern that is there already keeps its place.
     `BadInput` for what is no pattern, and for one of `less` that is not kept.
     """
-    folders.leaves_out([*more, *less])
+    scan.leaves_out([*more, *less])
     left = list(kept)
     for pattern in less:
         found = next((one for one in (beneath(pattern, below), pattern) if one in left), None)

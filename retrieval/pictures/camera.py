@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from PIL import ExifTags, Image
 
-from retrieval import limits, opening
+from retrieval.pictures import limits, opening
 from retrieval.process import memory
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrieval.fitting import is_blank
+from retrieval.pictures.fitting import is_blank
 
 FRAMES = 60
 """Frames that are looked at: a film of 25 a second fades in within two seconds."""

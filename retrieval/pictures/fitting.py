@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
-from retrieval import colour
+from retrieval.pictures import colour
 from retrieval.types import DECODE_RULE
 
 GAP = 3.0

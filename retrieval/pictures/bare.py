@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 
-from retrieval.colour import MOST
+from retrieval.pictures.colour import MOST
 
 PNG = b"\x89PNG\r\n\x1a\n"
 PNG_NEEDED = frozenset(b"IHDR PLTE tRNS IDAT IEND acTL fcTL fdAT".split())

@@ -4,7 +4,7 @@ import struct
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from retrieval.limits import Metered, check
+from retrieval.pictures.limits import Metered, check
 
 MAX_PIXELS = 178_956_970
 """Pixels in colour that are decoded at most: where Pillow itself refuses (twice its `MAX_IMAGE_PIXELS`)."""

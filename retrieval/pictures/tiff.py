@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
-from retrieval import fitting, opening
 from retrieval.errors import UnreadableImage
+from retrieval.pictures import fitting, opening
 
 MISSING = "TIFF of a kind that needs an extra: pip install 'retrieval[tiff]'"
 NOT_READ = "TIFF of a kind that is not read"

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, _imaging
 
-from retrieval import animation, bare, incomplete, limits, opening, quirks, tiff
 from retrieval.errors import SHORT, ShortMemory, UnreadableImage
-from retrieval.fitting import PLAIN_RULE
-from retrieval.fitting import fit as fit  # noqa: PLC0414 - for those who have pictures already
-from retrieval.formats import Format
+from retrieval.pictures import animation, bare, incomplete, limits, opening, quirks, tiff
+from retrieval.pictures.fitting import PLAIN_RULE
+from retrieval.pictures.fitting import fit as fit  # noqa: PLC0414 - for those who have pictures already
+from retrieval.pictures.formats import Format
 from retrieval.process import memory
 from retrieval.process.threads import aside
 from retrieval.types import DECODE_RULE, displayed

@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from retrieval import patterns, reading
 from retrieval.errors import BadInput, UnreadableImage, reason_of
+from retrieval.pictures import patterns, reading
 from retrieval.types import Found, Unlisted
 
 IGNORE_FILE = ".retrievalignore"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin
 
-from retrieval import limits
+from retrieval.pictures import limits
 
 MOST = 0.05
 """Share of a picture that may be missing: 80 photographs without it have the cosine .99 to the whole ones (mini)."""

@@ -8,10 +8,10 @@ from typing import cast
 
 from PIL import ExifTags, Image, ImageFile
 
-from retrieval import camera, formats, jxl, opening
 from retrieval.errors import UnreadableImage
-from retrieval.formats import Format
-from retrieval.limits import Metered
+from retrieval.pictures import camera, formats, jxl, opening
+from retrieval.pictures.formats import Format
+from retrieval.pictures.limits import Metered
 from retrieval.process import memory
 
 SLOW = {"qoi": 16, "xpm": 16, "BLP1": 8, "BLP2": 8, "dds_rgb": 4}

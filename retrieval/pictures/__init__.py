@@ -1,0 +1,1 @@
+"""Files -> upright RGB arrays."""
