@@ -35,7 +35,7 @@ from retrieval.errors import BadInput, IndexBusy, IndexDamaged, IndexExists, Ind
 from retrieval.metadata import Generation
 from retrieval.process import forks
 from retrieval.types import Ids, displayed
-from retrieval.vectors import AUTO, FLAT, Form, VectorSnapshot, VectorStore, files_of, structured, tiers
+from retrieval.vectors import AUTO, FLAT, Form, VectorSnapshot, VectorStore, files_of, merging, structured
 from retrieval.view import Change, View, demand_fitting
 from retrieval.witness import Losses
 
@@ -302,12 +302,12 @@ class Store:
     def _worth_merging(self) -> Sequence[str]:
         """Return all segments if most vectors have no image; the smallest if there are too many."""
         now = self._generation()
-        return now.refs if now.vectors > 2 * now.images else tiers.smallest(now.segments, MOST_SEGMENTS)
+        return now.refs if now.vectors > 2 * now.images else merging.smallest(now.segments, MOST_SEGMENTS)
 
     def fold(self, *, patient: int = 1) -> None:
         """Give vectors a structure where more have none than a query should look at, or `patient` times as many."""
         form = self.form
-        refs = tiers.worth_folding(self._generation().segments, self.most(form), patient=patient)
+        refs = merging.worth_folding(self._generation().segments, self.most(form), patient=patient)
         if refs and form.factory != FLAT:
             self._merged_if_whole(refs, form)
 
@@ -315,7 +315,7 @@ class Store:
         """Leave few segments for queries to visit; called at the end of a run, within `writing`."""
         self._rebuild()
         self.fold()
-        while (refs := tiers.smallest(self._generation().segments, 1, least=2)) and self._merged_if_whole(refs):
+        while (refs := merging.smallest(self._generation().segments, 1, least=2)) and self._merged_if_whole(refs):
             pass
 
     def _rebuild(self) -> None:

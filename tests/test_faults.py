@@ -21,7 +21,7 @@ from retrieval import repair as repairing
 from retrieval import verify as verification
 from retrieval.disk import files
 from retrieval.store import Store
-from retrieval.vectors.structures import StructuredVectors
+from retrieval.vectors.indexed import StructuredVectors
 from tests.fakes import ColourEncoder, colour, picture, put
 from tests.test_store import (
     ANYTHING,

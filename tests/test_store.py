@@ -46,8 +46,8 @@ from retrieval.root_table import Root
 from retrieval.store import Store
 from retrieval.types import EXACT, Picture
 from retrieval.vectors import Form, structured
-from retrieval.vectors.exact import ExactVectors
-from retrieval.vectors.structures import files_of
+from retrieval.vectors.indexed import files_of
+from retrieval.vectors.segment import ExactVectors
 from retrieval.view import Change
 from tests.fakes import ColourEncoder, colour, picture, put
 

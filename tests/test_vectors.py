@@ -20,11 +20,12 @@ from hypothesis.extra import numpy as npst
 from retrieval.disk import files
 from retrieval.errors import BadInput
 from retrieval.types import EXACT, Hits, SearchForm
-from retrieval.vectors import FLAT, Form, VectorStore, exact, flat, structured, tiers
+from retrieval.vectors import FLAT, Form, VectorStore, merging, scan, structured
 from retrieval.vectors import faiss as module
-from retrieval.vectors.exact import ExactVectors, Segment
-from retrieval.vectors.flat import margin
-from retrieval.vectors.structures import StructuredVectors, files_of
+from retrieval.vectors import segment as exact
+from retrieval.vectors.indexed import StructuredVectors, files_of
+from retrieval.vectors.scan import margin
+from retrieval.vectors.segment import ExactVectors, Segment
 from tests.contracts.vectors import CONTRACT, NOW, SegmentFilesTests, expected, normalised, same, some
 
 
@@ -46,7 +47,7 @@ class TestFlat:
     @pytest.fixture(autouse=True)
     def _small_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, size in {"BLOCK": 16, "ALONE": 8, "QUERIES": 3, "PAIRS": 5, "TOGETHER": 2}.items():
-            monkeypatch.setattr(flat, name, size)
+            monkeypatch.setattr(scan, name, size)
 
     @settings(max_examples=150, deadline=None, suppress_health_check=CONTRACT)
     @given(data=st.data())
@@ -62,7 +63,7 @@ class TestFlat:
         allowed = data.draw(st.none() | npst.arrays(np.bool_, len(ids)))
         k = data.draw(st.integers(1, 80))
         only = None if allowed is None else ids[allowed]
-        same(flat.search(segment, vectors[:7], k, allowed), exact.scan(segment, vectors[:7], k, only))
+        same(scan.search(segment, vectors[:7], k, allowed), exact.scan(segment, vectors[:7], k, only))
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float16])
     @pytest.mark.parametrize("kept", [1.0, 0.9, 0.3, 0.0])
@@ -70,7 +71,7 @@ class TestFlat:
         ids, vectors = some(500, dim=200)
         vectors = np.concatenate([vectors[:480], vectors[:20]]).astype(dtype)
         allowed = np.random.default_rng(1).random(500) < kept
-        found = flat.search(Segment(ids, vectors), some(9, dim=200, seed=2)[1], 12, allowed)
+        found = scan.search(Segment(ids, vectors), some(9, dim=200, seed=2)[1], 12, allowed)
         same(found, exact.scan(Segment(ids, vectors), some(9, dim=200, seed=2)[1], 12, ids[allowed]))
 
     @settings(max_examples=80, deadline=None, suppress_health_check=CONTRACT)
@@ -87,7 +88,7 @@ class TestFlat:
         for part in (slice(0, cut), slice(cut, None)):
             if len(ids[part]):
                 segment = Segment(ids[part], vectors[part])
-                hits = exact.combined([hits, flat.search(segment, queries, k, None, hits.scores[:, -1])])
+                hits = exact.combined([hits, scan.search(segment, queries, k, None, hits.scores[:, -1])])
         same(hits, exact.scan(Segment(ids, vectors), queries, k, None))
 
     @settings(max_examples=150, deadline=None, suppress_health_check=CONTRACT)
@@ -97,7 +98,7 @@ class TestFlat:
         vectors[10:20] = vectors[:10]
         proposed = np.array([data.draw(st.permutations(range(30)))[:12] for _ in range(5)])
         proposed[:, data.draw(st.integers(0, 12)) :] = -1
-        found = flat.refined(Segment(ids, vectors), vectors[:5], proposed, 8)
+        found = scan.refined(Segment(ids, vectors), vectors[:5], proposed, 8)
         for query, rows in enumerate(proposed):
             only = ids[rows[rows >= 0]]
             right = exact.scan(Segment(ids, vectors), vectors[query : query + 1], 8, only)
@@ -112,15 +113,15 @@ class TestFlat:
         damaged = vectors.astype(dtype)
         damaged[7, 2] = number
         others = np.delete(np.arange(50), 7)
-        right = flat.search(Segment(ids[others], damaged[others]), vectors[:3], 50)
-        same(flat.search(Segment(ids, damaged), vectors[:3], 50), right)
+        right = scan.search(Segment(ids[others], damaged[others]), vectors[:3], 50)
+        same(scan.search(Segment(ids, damaged), vectors[:3], 50), right)
         everything = np.tile(np.arange(50), (3, 1))
-        same(flat.refined(Segment(ids, damaged), vectors[:3], everything, 50), right)
+        same(scan.refined(Segment(ids, damaged), vectors[:3], everything, 50), right)
 
     def test_every_number_of_half_the_bytes_is_widened_exactly(self) -> None:
         numbers = np.arange(2**16, dtype=np.uint16).view(np.float16)
         finite = numbers[np.isfinite(numbers)]
-        wide = flat.widened(finite)
+        wide = scan.widened(finite)
         assert wide.dtype == np.float32
         np.testing.assert_array_equal(wide.view(np.uint32), finite.astype(np.float32).view(np.uint32))
 
@@ -133,7 +134,7 @@ class TestFlat:
         for near in (
             rows @ rows[:40].T,  # a matrix product
             np.stack([rows @ query for query in rows[:40]], axis=1),  # summed in lanes
-            flat.products(Segment(np.arange(200), rows), rows[:40], everything).T,
+            scan.products(Segment(np.arange(200), rows), rows[:40], everything).T,
         ):
             assert np.abs(near - exactly).max() <= margin(dim)
 
@@ -381,7 +382,7 @@ class TestStructures:
     def test_a_piece_for_each_of_many_is_checked(
         self, store: StructuredVectors, ref: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("retrieval.vectors.structures.PIECE", 10_000)
+        monkeypatch.setattr("retrieval.vectors.indexed.PIECE", 10_000)
         made = store.merge([ref], None, Form())
         assert len(json.loads((store.folder / files_of(made)[1]).read_text())["pieces"]) > 10
         assert store.snapshot([made]).damaged == []
@@ -614,15 +615,15 @@ class TestTiers:
         return name, count
 
     def test_nothing_is_folded_while_a_query_can_look_at_it(self) -> None:
-        assert tiers.worth_folding([("a", 60), ("b+c+d", 1000), ("e", 40)], 100) == []
-        assert tiers.worth_folding([("a", 60), ("b+c+d", 1000), ("e", 41)], 100) == ["a", "e"]
+        assert merging.worth_folding([("a", 60), ("b+c+d", 1000), ("e", 40)], 100) == []
+        assert merging.worth_folding([("a", 60), ("b+c+d", 1000), ("e", 41)], 100) == ["a", "e"]
 
     def test_runs_that_add_one_leave_a_dozen_segments_and_rewrite_a_vector_a_dozen_times(self) -> None:
         sizes: list[tuple[str, int]] = []
         written = most = 0
         for number in range(5000):
             sizes.append((f"{number}", 1))
-            while group := tiers.smallest(sizes, 1, least=2):
+            while group := merging.smallest(sizes, 1, least=2):
                 count = sum(size for ref, size in sizes if ref in group)
                 sizes = [part for part in sizes if part[0] not in group] + [(f"{number}-{count}", count)]
                 written += count
@@ -632,20 +633,20 @@ class TestTiers:
 
     def test_what_is_comparable_is_folded_in(self) -> None:
         parts = [("big+x+y", 1000), ("a", 101), ("small+x+y", 200), ("middle+x+y", 603)]
-        assert tiers.worth_folding(parts, 100) == ["a", "small+x+y"]
-        assert tiers.worth_folding([*parts, ("b", 1)], 100) == ["a", "b", "small+x+y", "middle+x+y", "big+x+y"]
+        assert merging.worth_folding(parts, 100) == ["a", "small+x+y"]
+        assert merging.worth_folding([*parts, ("b", 1)], 100) == ["a", "b", "small+x+y", "middle+x+y", "big+x+y"]
 
     def test_within_a_run_it_waits(self) -> None:
-        assert tiers.worth_folding([("a", 800)], 100, patient=8) == []
-        assert tiers.worth_folding([("a", 801)], 100, patient=8) == ["a"]
-        assert tiers.worth_folding([("a", 801), ("b+c+d", 802)], 100, patient=8) == []
+        assert merging.worth_folding([("a", 800)], 100, patient=8) == []
+        assert merging.worth_folding([("a", 801)], 100, patient=8) == ["a"]
+        assert merging.worth_folding([("a", 801), ("b+c+d", 802)], 100, patient=8) == []
 
     def test_growing_to_a_million_rebuilds_each_vector_a_few_times(self) -> None:
         segments: list[tuple[str, int]] = []
         built = most = 0
         for number in range(2000):
             segments.append((f"{number}", 500))
-            if group := tiers.worth_folding(segments, 20_000):
+            if group := merging.worth_folding(segments, 20_000):
                 count = sum(size for ref, size in segments if ref in group)
                 segments = [part for part in segments if part[0] not in group] + [(f"{number}+a+b", count)]
                 built += count

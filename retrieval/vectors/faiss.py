@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from retrieval import bounds
 from retrieval.errors import BadInput
 from retrieval.types import Hits, Vectors
-from retrieval.vectors import AUTO, Form, flat
-from retrieval.vectors.exact import Segment, nobody
-from retrieval.vectors.flat import Mask, Rows
-from retrieval.vectors.structures import Facts
+from retrieval.vectors import AUTO, Form, scan
+from retrieval.vectors.indexed import Facts
+from retrieval.vectors.scan import Mask, Rows
+from retrieval.vectors.segment import Segment, nobody
 
 faiss: Any = _faiss
 """Without its types, which do not know what its Python layer accepts (arrays, keywords)."""
@@ -130,9 +130,9 @@ class Structure:
             if allowed is not None:
                 rows = np.where(allowed[rows], rows, -1)
             full = (rows >= 0).sum(axis=1) >= enough
-            _put(hits, asking[full], flat.refined(segment, queries[asking[full]], rows[full], k))
+            _put(hits, asking[full], scan.refined(segment, queries[asking[full]], rows[full], k))
             asking, times = asking[~full], 2 * times
-        _put(hits, asking, flat.search(segment, queries[asking], k, allowed))
+        _put(hits, asking, scan.search(segment, queries[asking], k, allowed))
         return hits
 
     def written(self) -> NDArray[np.uint8]:
@@ -337,11 +337,11 @@ def _tuned(index: FaissIndex, segment: Segment, known: int, factory: str, target
     facts = Facts(factory, len(segment.ids), segment.dim, target)
     if not len(queries) or known <= AT:
         return facts
-    scores = flat.search(corpus, queries, min(2 * AT, known)).scores - 2 * flat.margin(segment.dim)
+    scores = scan.search(corpus, queries, min(2 * AT, known)).scores - 2 * scan.margin(segment.dim)
     for effort in _efforts(index):
         most = (REFINED + 1) * AT
         candidates = proposals(index, queries, min(most, effort) if _graph(index) else most, effort)
-        recalls, surely = _recalls(flat.products(corpus, queries, candidates), scores)
+        recalls, surely = _recalls(scan.products(corpus, queries, candidates), scores)
         last = int(np.argmax(surely >= min(surely.max(), target + KEPT * (1 - target))))
         facts = facts.measured(effort, max(1.0, (last + 1) / AT), float(recalls[last]), len(queries))
         if surely[last] >= target:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from retrieval.disk import files
 from retrieval.errors import IndexDamaged, StorageError, reason_of
 from retrieval.types import EXACT, Hits, Ids, SearchForm, Vectors
-from retrieval.vectors import SUFFIXES, Form, pieces
+from retrieval.vectors import SUFFIXES, Form, checksums
 
 SUFFIX = SUFFIXES[0]
 HINT = "see what is lost with: retrieval verify --repair"
@@ -48,7 +48,7 @@ class ExactVectors:
     def _write(self, ids: Ids, blocks: Iterable[Vectors], dim: int) -> str:
         """Write ids with their vectors, which come some at a time."""
         parts = (_packed([ids], (len(ids),), "<i8"), _packed(blocks, (len(ids), dim), self.dtype))
-        return files.write_durably(self.folder, SUFFIX, pieces.followed_by_checksums(itertools.chain(*parts)))
+        return files.write_durably(self.folder, SUFFIX, checksums.followed_by_checksums(itertools.chain(*parts)))
 
     def snapshot(self, refs: Sequence[str]) -> "ExactSnapshot":
         """Open segments."""
@@ -90,7 +90,7 @@ class ExactVectors:
         try:
             with files.opened(path) as file:
                 data = np.asarray(np.memmap(file, np.uint8, "c"))  # what is changed of it is changed in memory only
-            found = pieces.mended(data, path.stem)
+            found = checksums.mended(data, path.stem)
             if found is not None and not len(found[0]):
                 return files.write_durably(self.folder, SUFFIX, [data.data])
             segment = None if found is None else _segment(data[: found[1]], path)
@@ -111,7 +111,7 @@ class Segment:
     """Distinct, in the order they were appended."""
     vectors: NDArray[np.floating]
     """(n, dim), float32 or float16; mapped into memory, read when touched."""
-    checked: pieces.Pieces | None = None
+    checked: checksums.Pieces | None = None
     """What tells whether they are what was written; None of a file of an earlier version, or of vectors in memory."""
     starts: tuple[int, int] = (0, 0)
     """Where in that file the ids and the vectors begin, in bytes."""
@@ -127,7 +127,10 @@ class Segment:
         rows, width = np.arange(len(self.ids)), self.dim * self.vectors.itemsize
         touched = np.zeros(len(rows), dtype=bool)
         for start, length in zip(self.starts, (8, width), strict=True):
-            first, last = (start + length * rows) // pieces.PIECE, (start + length * rows + length - 1) // pieces.PIECE
+            first, last = (
+                (start + length * rows) // checksums.PIECE,
+                (start + length * rows + length - 1) // checksums.PIECE,
+            )
             touched |= np.searchsorted(wrong, first) < np.searchsorted(wrong, last, side="right")
         return np.flatnonzero(~touched)
 
@@ -277,7 +280,7 @@ def _damaged(path: Path) -> IndexDamaged:
     return IndexDamaged(f"the file of vectors {path.name} is not what was written", hint=HINT)
 
 
-def _segment(data: pieces.Bytes, path: Path) -> Segment:
+def _segment(data: checksums.Bytes, path: Path) -> Segment:
     """Return the segment that a file at `path` holds, whose ids are what was written."""
     try:
         (count,), ids_type, begin = _next_array(data, 0, "<i8")
@@ -299,14 +302,14 @@ def _demand_shape(ids: NDArray[np.int64], vectors: NDArray[np.floating]) -> None
         raise ValueError(f"{len(ids)} ids and {vectors.shape} numbers")
 
 
-def _pieces(data: pieces.Bytes, end: int, path: Path) -> pieces.Pieces:
-    (count,), dtype, start = _next_array(data, end, pieces.DTYPE)
-    if count != -(-end // pieces.PIECE) or start + 4 * count != len(data):
+def _pieces(data: checksums.Bytes, end: int, path: Path) -> checksums.Pieces:
+    (count,), dtype, start = _next_array(data, end, checksums.DTYPE)
+    if count != -(-end // checksums.PIECE) or start + 4 * count != len(data):
         raise ValueError(f"{count} checksums of {end} bytes")
-    return pieces.Pieces(data[:end], data[start:].view(dtype), lambda: _damaged(path))
+    return checksums.Pieces(data[:end], data[start:].view(dtype), lambda: _damaged(path))
 
 
-def _next_array(data: pieces.Bytes, at: int, *dtypes: str) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+def _next_array(data: checksums.Bytes, at: int, *dtypes: str) -> tuple[tuple[int, ...], np.dtype[Any], int]:
     """Read the header of an array in C order of one of `dtypes`: its shape, which, and where its numbers begin."""
     file = BytesIO(data[at : at + HEADER].tobytes())
     if npy.read_magic(file) != (1, 0):

@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 from retrieval import bounds, plugins
 from retrieval.disk import files
 from retrieval.types import EXACT, Hits, Ids, SearchForm, Vectors
-from retrieval.vectors import FLAT, SUFFIXES, Form, exact, files_of, flat, structured
-from retrieval.vectors.exact import ExactVectors, Segment, combined, nobody
-from retrieval.vectors.flat import Mask
+from retrieval.vectors import FLAT, SUFFIXES, Form, files_of, scan, structured
+from retrieval.vectors import segment as exact
+from retrieval.vectors.scan import Mask
+from retrieval.vectors.segment import ExactVectors, Segment, combined, nobody
 
 PIECE = 8_000_000
 """Bytes of a structure that one digest stands for."""
@@ -240,7 +241,7 @@ class Part:
         """Return the nearest ids of each query among those in `hits` and in this segment."""
         k = hits.ids.shape[1]
         if exact or not self.approximate:
-            more = flat.search(self.segment, queries, k, allowed, hits.scores[:, -1])
+            more = scan.search(self.segment, queries, k, allowed, hits.scores[:, -1])
         else:
             more = self.structure.search(self.segment, queries, k, allowed)
         return combined([hits, more]) if (more.ids >= 0).any() else hits

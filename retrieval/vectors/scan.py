@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.types import Hits, Vectors
-from retrieval.vectors.exact import Segment, nearest, nobody
+from retrieval.vectors.segment import Segment, nearest, nobody
 
 BLOCK = 4096
 """Rows multiplied at a time: 21 MB at 1,280 dimensions, and 4 MB of scores for the 256 queries below."""
@@ -56,7 +56,7 @@ def search(
     allowed: Mask | None = None,
     least: NDArray[np.float32] | None = None,
 ) -> Hits:
-    """Return the `k` nearest of each query, (queries, k), as `exact.scan` does; with `allowed`, among those rows.
+    """Return the `k` nearest of each query, (queries, k), as `segment.scan` does; with `allowed`, among those rows.
 
     What scores under `least` of its query, (queries,), may be left out: as many others are known to be nearer.
     """
