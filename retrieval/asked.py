@@ -19,9 +19,9 @@ from PIL import Image
 from retrieval import metadata, pipeline, roots
 from retrieval.arguments import MOST, path_of
 from retrieval.errors import BadInput, UnreadableImage, reason_of
+from retrieval.networks.encoder import Encoder
 from retrieval.pictures import reading
 from retrieval.process.threads import aside
-from retrieval.runtimes import Encoder
 from retrieval.store import Store
 from retrieval.types import DECODE_RULE, Match, Pixels, Timing, displayed, image_id
 from retrieval.view import View

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from retrieval.backbones import ARCHITECTURES, MINI, MODEL
 from retrieval.errors import IndexDamaged
+from retrieval.networks.catalogue import ARCHITECTURES, MINI, MODEL
 
 Check = Callable[[Any], bool]
 """Tells of a value, of the right type, whether it can be."""

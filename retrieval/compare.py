@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from retrieval import backbones, evaluate
+from retrieval import evaluate
 from retrieval.errors import BadInput, UnknownBackbone
 from retrieval.evaluate import Evaluation, Truth
 from retrieval.index import Index
+from retrieval.networks import catalogue
 from retrieval.pictures import reading
 from retrieval.ranking import AUTO, check
 from retrieval.types import SearchForm, displayed
@@ -71,9 +72,9 @@ def parsed(text: str) -> list[Variant]:
 def _names_backbone(text: str) -> bool:
     name = re.split("[@+:/]", text.strip())[0]
     try:
-        backbones.architecture(name)
+        catalogue.architecture(name)
     except UnknownBackbone:
-        return name.lower() == backbones.AUTO or ".keras" in text
+        return name.lower() == catalogue.AUTO or ".keras" in text
     return True
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import sqlalchemy as sql
 
-from retrieval import metadata, model, roots
+from retrieval import metadata, roots
 from retrieval.disk.writers import is_writing
-from retrieval.model import Model
+from retrieval.networks import loading
+from retrieval.networks.loading import Model
 from retrieval.pictures import scan
 from retrieval.store import LOCK, RANKING, Store
 from retrieval.types import Coverage, Failure, Info, added_up
@@ -35,7 +36,7 @@ def info(store: Store, made_with: Model) -> Info:
             roots=roots.folders_of(store),
             search=added_up(forms),
             ranking=metadata.setting(connection, RANKING),
-            parity=(model.stored_facts(store) or {}).get("parity"),
+            parity=(loading.stored_facts(store) or {}).get("parity"),
             offline=metadata.count_offline(connection),
             failures=metadata.count_unreadable(connection),
             bytes=scan.size(store.folder),

@@ -12,17 +12,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from retrieval import backbones, facts, metadata, model, root_table, roots, tags
+from retrieval import facts, metadata, root_table, roots, tags
 from retrieval.arguments import MOST, call, flag, integer, iterable, path_of, strings, text_path, word
 from retrieval.errors import BadInput, IndexDamaged, RetrievalError
-from retrieval.model import Model
-from retrieval.runtimes import AUTO, Encoder, Execution, demand_encoder
+from retrieval.networks import catalogue, loading
+from retrieval.networks.encoder import AUTO, Encoder, Execution, demand_encoder
+from retrieval.networks.loading import Model
+from retrieval.networks.weights import choose
 from retrieval.store import SEARCH, Store
 from retrieval.types import Answers, Coverage, Failure, Info, Match, Progress, Report, RootInfo, Timing
 from retrieval.update import Settings, Update
 from retrieval.vectors import Form
 from retrieval.view import Change
-from retrieval.weights import choose
 
 if TYPE_CHECKING:
     from retrieval.asked import Query, Unusable
@@ -59,14 +60,14 @@ class Index:
         """What made the vectors; read when it is needed, so that an index which does not say it can be repaired."""
         with self._store.connection() as connection:
             row = metadata.encoder(connection, metadata.latest(connection).fingerprint)
-        return Model(row, partial(model.stored_graph, self._store), execution=self._execution, **self._given)
+        return Model(row, partial(loading.stored_graph, self._store), execution=self._execution, **self._given)
 
     @classmethod
     def create(
         cls,
         path: str | os.PathLike[str] = "index_data",
         *,
-        backbone: str = backbones.AUTO,
+        backbone: str = catalogue.AUTO,
         weights: str | os.PathLike[str] | None = None,
         input_size: int | None = None,
         alpha: float | None = None,
@@ -96,12 +97,12 @@ class Index:
         settings = {"float16": flag(float16, "float16") or None, SEARCH: Form.given(faiss, recall) or None}
         if encoder is not None:
             demand_encoder(encoder)
-            made = Store.create(folder, model.described(encoder, None, ""), settings)
+            made = Store.create(folder, loading.described(encoder, None, ""), settings)
             return cls(made, execution, encoder=encoder)
         options: dict[str, Any] = {"alpha": alpha, "minimalistic": minimalistic, "pooling": pooling}
         chosen, where = choose(backbone, _text(weights), input_size=input_size, **options)
-        loaded = model.load(chosen, where, execution)
-        made = Store.create(folder, model.described(loaded, loaded.backbone, where), settings)
+        loaded = loading.load(chosen, where, execution)
+        made = Store.create(folder, loading.described(loaded, loaded.backbone, where), settings)
         return cls(made, execution, loaded=loaded)
 
     @classmethod
@@ -208,9 +209,9 @@ class Index:
                 ).run()
             except BaseException:
                 with suppress(RetrievalError):  # what went wrong first is what is told
-                    model.remember(self._store, self._model)
+                    loading.remember(self._store, self._model)
                 raise
-            model.remember(self._store, self._model)
+            loading.remember(self._store, self._model)
             self._store.settle()
             if prune and not spot.below and not os.path.isdir(spot.place):
                 self._store.edit(root_table.delete_root, spot.root)
@@ -261,7 +262,7 @@ class Index:
         min_score: float | None = None,
         include_self: bool = False,
         exact: bool = False,
-        ranking: str = backbones.AUTO,
+        ranking: str = catalogue.AUTO,
         judge: bool = False,
         auto: bool = False,
         views: Sequence[str] = (),
@@ -343,7 +344,7 @@ class Index:
         return [replace(match, tags=told.get(match.id, ())) for match in matches]
 
     def neighbours(
-        self, queries: "Iterable[Query]", k: int = 10, *, exact: bool = False, ranking: str = backbones.AUTO
+        self, queries: "Iterable[Query]", k: int = 10, *, exact: bool = False, ranking: str = catalogue.AUTO
     ) -> "Iterator[Neighbours]":
         """Yield for each query what `search` finds, as ids and scores, the best first: for `k` in the thousands.
 

@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.capacity import together
 from retrieval.errors import SHORT, UNFORESEEN, BadInput, RetrievalError, ShortMemory, UnreadableImage, reason_of
+from retrieval.networks.capacity import together
+from retrieval.networks.encoder import Encoder
 from retrieval.pictures import formats, reading, scan
 from retrieval.process.threads import Item, in_order
-from retrieval.runtimes import Encoder
 from retrieval.types import Found, Picture, Pixels, Timing, Vectors, displayed, image_id
 
 log = logging.getLogger("retrieval")
@@ -271,7 +271,7 @@ def _checked(found: Any, count: int, dim: int) -> Vectors:  # noqa: ANN401 - wha
     if vectors.shape != (count, dim) or vectors.dtype.kind != "f":
         raise BadInput(
             f"the encoder gives an array {vectors.shape} of {vectors.dtype}, not ({count}, {dim}) of float32",
-            hint="retrieval.runtimes.Encoder says what an encoder gives",
+            hint="retrieval.networks.encoder.Encoder says what an encoder gives",
         )
     return vectors.astype(np.float32, copy=False)
 

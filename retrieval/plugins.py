@@ -6,13 +6,13 @@ from types import ModuleType
 from typing import Any
 
 PLUGINS = {
-    "runtime:keras": "retrieval.runtimes.keras:KerasEncoder",
-    "keras:class_table": "retrieval.runtimes.keras:class_table",
-    "keras:has_gpu": "retrieval.runtimes.keras:has_gpu",
-    "runtime:openvino": "retrieval.runtimes.openvino:OpenVinoEncoder",
-    "openvino:converted": "retrieval.runtimes.openvino:converted",
-    "openvino:precisions": "retrieval.runtimes.openvino:precisions",
-    "openvino:processor": "retrieval.runtimes.openvino:processor",
+    "runtime:keras": "retrieval.networks.keras:KerasEncoder",
+    "keras:class_table": "retrieval.networks.keras:class_table",
+    "keras:has_gpu": "retrieval.networks.keras:has_gpu",
+    "runtime:openvino": "retrieval.networks.openvino:OpenVinoEncoder",
+    "openvino:converted": "retrieval.networks.openvino:converted",
+    "openvino:precisions": "retrieval.networks.openvino:precisions",
+    "openvino:processor": "retrieval.networks.openvino:processor",
     "training:Learner": "retrieval.learning:Learner",
     "vectors:exact": "retrieval.vectors.segment:ExactVectors",
     "vectors:structures": "retrieval.vectors.indexed:StructuredVectors",
@@ -23,7 +23,7 @@ PLUGINS = {
     "api:Report": "retrieval.types:Report",
 }
 
-TALKATIVE = frozenset({"retrieval.runtimes.keras", "retrieval.learning"})
+TALKATIVE = frozenset({"retrieval.networks.keras", "retrieval.learning"})
 """Modules that import TensorFlow."""
 
 

@@ -18,7 +18,7 @@ from retrieval.asked import VIEWS, Asked, Own, Query, Reader, Unusable, embedded
 from retrieval.cutoff import Background
 from retrieval.errors import BadInput, IndexDamaged, UnreadableImage
 from retrieval.metadata import Place
-from retrieval.model import Model
+from retrieval.networks.loading import Model
 from retrieval.store import Store
 from retrieval.types import EXACT, LIKELY, Ids, Match, Timing, displayed
 from retrieval.view import View

@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from retrieval.arguments import integer, number, word
-from retrieval.backbones import RANDOM, Backbone
 from retrieval.errors import BadInput
+from retrieval.networks.catalogue import RANDOM, Backbone
 
 ARCFACE, SUPCON, VICREG = LOSSES = ("arcface", "supcon", "vicreg")
 PICTURES, CLASSES = SPLITS = ("pictures", "classes")

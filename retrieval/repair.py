@@ -8,12 +8,12 @@ from typing import Any
 import sqlalchemy as sql
 
 from retrieval import metadata, tags
-from retrieval.compiled import GRAPH
 from retrieval.database import is_sound, signed
 from retrieval.derived import MEAN
 from retrieval.disk import files as disk
 from retrieval.errors import IndexDamaged
 from retrieval.metadata import Generation, encoders, files, generations, images, roots, segments, settings
+from retrieval.networks.compiled import GRAPH
 from retrieval.store import VECTORS, Store
 from retrieval.types import image_id
 from retrieval.vectors import SUFFIXES, structured

@@ -29,10 +29,10 @@ import sqlalchemy as sql
 from retrieval import metadata
 from retrieval.database import REPAIR, Database, in_memory
 from retrieval.errors import BadInput, IndexBusy, IndexDamaged, RetrievalError, StorageError
+from retrieval.networks.weights import TABLE, class_names, class_table
 from retrieval.store import Store
 from retrieval.types import Ids, Tag, Vectors
 from retrieval.view import View
-from retrieval.weights import TABLE, class_names, class_table
 
 DATABASE = "tags.db"
 BEST = 5

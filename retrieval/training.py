@@ -21,15 +21,16 @@ from typing import Any
 
 import numpy as np
 
-from retrieval import __version__, compiled, lessons, model, plugins, splits, weights
+from retrieval import __version__, lessons, plugins, splits
 from retrieval.arguments import call, flag, text_path
-from retrieval.backbones import RANDOM, Backbone
 from retrieval.checkpoints import LOG, PLOT, RESULT, SETTINGS, Kept, Numbers, Work
 from retrieval.errors import BadWeights, RetrievalError, StorageError, reason_of
 from retrieval.evaluate import MEASURES, average_precision, gained
 from retrieval.lessons import Gathered, Lessons
+from retrieval.networks import compiled, loading, weights
+from retrieval.networks.catalogue import RANDOM, Backbone
+from retrieval.networks.encoder import AUTO, Execution
 from retrieval.recipe import Recipe
-from retrieval.runtimes import AUTO, Execution
 from retrieval.splits import Split
 from retrieval.trained import FACTS, Trained, Vectorise, judged, measured_on, plotted, units
 from retrieval.types import Ids, Pixels, displayed
@@ -314,7 +315,7 @@ class _Run:
 
     def _demand_readable(self, path: Path, learner: Any, pixels: Pixels) -> None:  # noqa: ANN401 - likewise
         """Raise `BadWeights` unless an index that is made with the file has these vectors."""
-        encoder = model.load(Backbone.choose(os.fspath(path)), os.fspath(path))
+        encoder = loading.load(Backbone.choose(os.fspath(path)), os.fspath(path))
         cosines = (learner.vectors([pixels]) * encoder.images(pixels)).sum(axis=1)
         if cosines.min() < compiled.PARITY:
             raise BadWeights(f"{displayed(path)} does not give the vectors that were trained", hint="this is a bug")
@@ -339,6 +340,6 @@ def _places(labels: Ids) -> Ids:
 
 
 def _reference(backbone: Backbone, where: str) -> tuple[Vectorise, tuple[int, int]]:
-    keras = plugins.load("runtime:keras")  # of random numbers, `model.load` would warn
-    encoder = keras(backbone, where, accelerated=False) if where == RANDOM else model.load(backbone, where)
+    keras = plugins.load("runtime:keras")  # of random numbers, `loading.load` would warn
+    encoder = keras(backbone, where, accelerated=False) if where == RANDOM else loading.load(backbone, where)
     return (lambda some: np.concatenate([encoder.images(pixels) for pixels in some])), encoder.size

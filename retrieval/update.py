@@ -24,10 +24,10 @@ from retrieval import metadata, root_table
 from retrieval.errors import UNFORESEEN
 from retrieval.metadata import FileRow
 from retrieval.missing import Missing
+from retrieval.networks.encoder import Encoder
 from retrieval.pending import Pending
 from retrieval.pictures import scan as folders
 from retrieval.roots import Spot
-from retrieval.runtimes import Encoder
 from retrieval.store import Store
 from retrieval.types import Found, Ids, Progress, Report, Timing, Unlisted, displayed, image_id
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sql
 
-from retrieval import compiled, database, metadata, migrations, tags
-from retrieval.compiled import GRAPH
+from retrieval import database, metadata, migrations, tags
 from retrieval.database import is_sound
 from retrieval.disk import files as disk
 from retrieval.errors import IndexDamaged
 from retrieval.metadata import encoders, files, generations, images, roots, segments, settings
+from retrieval.networks import compiled
+from retrieval.networks.compiled import GRAPH
 from retrieval.store import ENCODER, VECTORS, Store
 from retrieval.types import Ids, displayed, image_id
 from retrieval.vectors import SUFFIXES, VectorSnapshot, files_of

@@ -27,10 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from retrieval import model
-from retrieval.backbones import MINI, Backbone
+from retrieval.networks import loading
+from retrieval.networks.catalogue import MINI, Backbone
+from retrieval.networks.weights import SHIPPED
 from retrieval.types import Ids, Pixels, Vectors
-from retrieval.weights import SHIPPED
 
 Crop = tuple[Pixels, Pixels]
 """One picture, or several, at both sizes: for the student, for the teacher."""
@@ -110,7 +110,7 @@ def prepare(asked: argparse.Namespace) -> None:
         pictures = [tar.extractfile(member).read() for member in tar if member.isfile()]  # type: ignore[union-attr]
     if len(pictures) < HELD_OUT + BATCH:
         raise SystemExit(f"{asked.pictures} has {len(pictures)} pictures; it takes {HELD_OUT + BATCH} at least")
-    teacher = model.load(Backbone.choose("mobilenet_v2", input_size=TEACHER_SIDE), str(asked.teacher))
+    teacher = loading.load(Backbone.choose("mobilenet_v2", input_size=TEACHER_SIDE), str(asked.teacher))
     for view in range(asked.views):
         crops, said = _files(asked.work, view)
         if said.exists():
@@ -217,7 +217,7 @@ def train(asked: argparse.Namespace) -> None:
     """Learn, or go on learning, and write the network."""
     import keras
 
-    from retrieval.runtimes import mini
+    from retrieval.networks import mini
 
     lessons = Lessons(asked.work, asked.views, mini.DIM)
     print(f"{mini.DIM} components hold {lessons.kept:.3f} of the variance", flush=True)

@@ -8,13 +8,13 @@ from pathlib import Path
 import keras
 import pytest
 
-from retrieval import backbones
-from retrieval.backbones import ARCHITECTURES, IMAGENET, RANDOM, Backbone, architecture
 from retrieval.errors import BadInput, UnknownBackbone, WeightsNotFound
-from retrieval.weights import locate_weights
+from retrieval.networks import catalogue
+from retrieval.networks.catalogue import ARCHITECTURES, IMAGENET, RANDOM, Backbone, architecture
+from retrieval.networks.weights import locate_weights
 
 BUILDERS = {name for name in dir(keras.applications) if name[0].isupper()}
-OF_KERAS = {name: found for name, found in ARCHITECTURES.items() if name != backbones.MINI}
+OF_KERAS = {name: found for name, found in ARCHITECTURES.items() if name != catalogue.MINI}
 
 # -- the table -------------------------------------------------------------------------------------------------------
 
@@ -33,9 +33,9 @@ def test_each_is_in_the_module_of_its_family(name: str) -> None:
 
 def test_every_family_says_what_it_has_to_say() -> None:
     families = {found.family for found in ARCHITECTURES.values()}
-    assert set(backbones.SCALINGS) == set(backbones.WEIGHTS_FILES) == families
-    assert set(backbones.OPTIONS) == set(backbones.PUBLISHED_ALPHAS) < families
-    assert set(backbones.SMALLEST) | set(backbones.PUBLISHED_SIZES) < families
+    assert set(catalogue.SCALINGS) == set(catalogue.WEIGHTS_FILES) == families
+    assert set(catalogue.OPTIONS) == set(catalogue.PUBLISHED_ALPHAS) < families
+    assert set(catalogue.SMALLEST) | set(catalogue.PUBLISHED_SIZES) < families
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -45,7 +45,7 @@ def test_a_row_of_the_table_has_these_keys_and_plausible_values(name: str) -> No
     assert row["name"] == name
     assert 32 < row["input_size"] <= 600
     assert 250 < row["dim"] < 4096
-    if name == backbones.MINI:
+    if name == catalogue.MINI:
         assert row["top1"] is None
         assert row["bytes"] == 2 * row["parameters"]
     else:
@@ -55,7 +55,7 @@ def test_a_row_of_the_table_has_these_keys_and_plausible_values(name: str) -> No
 
 
 @pytest.mark.parametrize("found", ARCHITECTURES.values(), ids=list(ARCHITECTURES))
-def test_both_spellings_are_accepted(found: backbones.Architecture) -> None:
+def test_both_spellings_are_accepted(found: catalogue.Architecture) -> None:
     for spelling in (found.name, found.keras_name, found.name.upper(), found.name.replace("_", "-")):
         assert architecture(spelling) is found
         assert Backbone.choose(spelling).name == found.name
@@ -111,8 +111,8 @@ def test_an_alpha_that_makes_no_network_is_refused(alpha: float) -> None:
 
 
 @pytest.mark.parametrize("found", OF_KERAS.values(), ids=list(OF_KERAS))
-def test_a_size_too_small_is_refused_as_keras_would(found: backbones.Architecture) -> None:
-    least = backbones.SMALLEST.get(found.family, 32)
+def test_a_size_too_small_is_refused_as_keras_would(found: catalogue.Architecture) -> None:
+    least = catalogue.SMALLEST.get(found.family, 32)
     assert Backbone.choose(found.name, input_size=least).input_size == (least, least)
     for size in (least - 1, 1, 0, -224):
         with pytest.raises(BadInput, match=f"at least {least}x{least} pixels, not {size}x{size}"):
@@ -127,7 +127,7 @@ def test_a_model_of_ones_own() -> None:
     chosen = Backbone.choose("models/mine.keras", input_size=96)
     assert chosen.is_model
     assert chosen.input_size == (96, 96)
-    assert chosen.scaling == backbones.INSIDE
+    assert chosen.scaling == catalogue.INSIDE
     assert Backbone.choose("mine.keras").input_size == (224, 224)
     assert str(chosen) == "an own model"
 

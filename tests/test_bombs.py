@@ -12,11 +12,11 @@ import keras
 import numpy as np
 import pytest
 
-from retrieval import Index, backbones, capacity, pipeline
-from retrieval.backbones import Backbone
+from retrieval import Index, pipeline
 from retrieval.errors import BadInput, BadWeights
-from retrieval.model import Model
-from retrieval.runtimes import bombs
+from retrieval.networks import bombs, capacity, catalogue
+from retrieval.networks.catalogue import Backbone
+from retrieval.networks.loading import Model
 from tests.fakes import ColourEncoder
 
 pytestmark = pytest.mark.filterwarnings(
@@ -163,7 +163,7 @@ def test_an_alpha_is_bounded_by_the_memory(alpha: float) -> None:
 
 def test_any_architecture_is_allowed_at_its_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capacity.budget, "memory", lambda: 0)
-    for one in backbones.ARCHITECTURES.values():
+    for one in catalogue.ARCHITECTURES.values():
         Backbone.choose(one.name, input_size=one.size)
 
 

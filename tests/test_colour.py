@@ -147,10 +147,10 @@ def test_what_is_transparent_stays_white_in_any_space() -> None:
 
 
 def test_photographs_in_other_spaces_are_as_near_as_copies(shared: Callable[[str], Path]) -> None:
-    from retrieval import model
-    from retrieval.weights import choose
+    from retrieval.networks import loading
+    from retrieval.networks.weights import choose
 
-    network = model.load(*choose("mini", None))
+    network = loading.load(*choose("mini", None))
     files = sorted(shared("images/corel1k").rglob("*.jpg"))[::125]
     photographs = [Image.open(path).convert("RGB") for path in files]
     plain = network.images(np.stack([decode.fit(photograph, network.size) for photograph in photographs]))

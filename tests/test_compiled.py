@@ -20,14 +20,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import BadInput, Index, ModelMismatch, compiled, metadata, model
-from retrieval.backbones import ARCHITECTURES, RANDOM, Backbone
-from retrieval.compiled import PARITY, SAMPLE, CompiledEncoder, Graph, parity
+from retrieval import BadInput, Index, ModelMismatch, metadata
 from retrieval.disk import cache
+from retrieval.networks import compiled, loading
+from retrieval.networks.catalogue import ARCHITECTURES, RANDOM, Backbone
+from retrieval.networks.compiled import PARITY, SAMPLE, CompiledEncoder, Graph, parity
+from retrieval.networks.encoder import Encoder, Execution
+from retrieval.networks.keras import KerasEncoder
+from retrieval.networks.openvino import OpenVinoEncoder
 from retrieval.pictures import decode as images
-from retrieval.runtimes import Encoder, Execution
-from retrieval.runtimes.keras import KerasEncoder
-from retrieval.runtimes.openvino import OpenVinoEncoder
 from retrieval.store import Store
 from retrieval.types import Pixels, Vectors
 from tests.contracts.encoder import EncoderTests
@@ -110,7 +111,7 @@ def test_an_own_model_is_compiled_too(tmp_path: Path) -> None:
     pixels = keras.Input((40, 30, 3))
     features = keras.layers.Conv2D(5, 3, activation="relu")(pixels)
     keras.Model(pixels, features).save(tmp_path / "own.keras")
-    encoder = model.load(Backbone.choose("own.keras"), os.fspath(tmp_path / "own.keras"))
+    encoder = loading.load(Backbone.choose("own.keras"), os.fspath(tmp_path / "own.keras"))
     assert isinstance(encoder, CompiledEncoder)
     assert (encoder.size, encoder.dim) == ((40, 30), 5)
     batch = scenes(3, encoder.size)
@@ -255,12 +256,12 @@ def test_any_number_of_threads_gives_the_same(graph: Graph, reference: KerasEnco
 
 def test_a_network_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path))
-    first = model.load(SMALL, RANDOM)
+    first = loading.load(SMALL, RANDOM)
     name = compiled.key(SMALL, RANDOM)
     kept = compiled.cached(name)
     assert kept is not None
     assert kept.files == first.graph.files
-    assert model.load(SMALL, RANDOM).graph == kept
+    assert loading.load(SMALL, RANDOM).graph == kept
     for path in compiled.paths(cache.folder(), kept.facts):
         data = path.read_bytes()
         path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
@@ -269,13 +270,13 @@ def test_a_network_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for text in ("", "{", "[]", "null", '{"files": 3}', json.dumps({"files": ["x", "y"]})):
         (cache.folder() / f"{name}.json").write_text(text)
         assert compiled.cached(name) is None
-    assert model.load(SMALL, RANDOM).graph.files[1] == kept.files[1]
+    assert loading.load(SMALL, RANDOM).graph.files[1] == kept.files[1]
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path / "file"))
-    encoder = model.load(SMALL, RANDOM)
+    encoder = loading.load(SMALL, RANDOM)
     assert encoder.images(scenes(2, encoder.size)).shape == (2, encoder.dim)
 
 
@@ -312,14 +313,14 @@ def made_with_rule(gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     def make(rule: int) -> Path:
         options: dict[str, Any] = {"backbone": "mobilenet", "alpha": 0.25, "input_size": 64, "weights": "random"}
-        described = model.described
+        described = loading.described
 
         def as_then(encoder: Any, *rest: Any) -> dict[str, Any]:
             return described(encoder, *rest) | {"rule": max(rule, 2)}  # there was no such column when it was 1
 
         with monkeypatch.context() as patch:
-            patch.setattr(model, "load", functools.partial(model.load, rule=rule))
-            patch.setattr(model, "described", as_then)
+            patch.setattr(loading, "load", functools.partial(loading.load, rule=rule))
+            patch.setattr(loading, "described", as_then)
             with Index.create(tmp_path / "index", **options) as index:
                 index.add(gallery)
         return tmp_path / "index"

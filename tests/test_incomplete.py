@@ -200,10 +200,10 @@ def test_a_jpeg_without_its_metadata_is_the_same_picture() -> None:
 
 
 def test_photographs_that_lack_their_end_are_as_near_as_copies(shared: Callable[[str], Path]) -> None:
-    from retrieval import model
-    from retrieval.weights import choose
+    from retrieval.networks import loading
+    from retrieval.networks.weights import choose
 
-    network = model.load(*choose("mini", None))
+    network = loading.load(*choose("mini", None))
     files = [path.read_bytes() for path in sorted(shared("images/corel1k").rglob("*.jpg"))[::50]]
     for missing in (1, 2, 16, 64):
         pairs = [[decode.decode(part, network.size).pixels for part in (data, data[:-missing])] for data in files]

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from retrieval import BadInput, BadWeights, Index, UnreadableImage, WeightsNotFound, labels
-from retrieval.backbones import MINI, RANDOM, TOP, Backbone
-from retrieval.classes import Classifier
 from retrieval.labels import TEMPERATURE, Labels
-from retrieval.weights import choose_classifier, class_table, locate_weights
+from retrieval.networks.catalogue import MINI, RANDOM, TOP, Backbone
+from retrieval.networks.imagenet import Classifier
+from retrieval.networks.weights import choose_classifier, class_table, locate_weights
 from tests.fakes import ColourEncoder, picture, put
 
 Fixture = Callable[[str], Path]

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval import BadInput, splits
-from retrieval.backbones import Backbone
 from retrieval.lessons import LEAST, Lessons, gathered, prepare, prepared
+from retrieval.networks.catalogue import Backbone
 from retrieval.recipe import EACH, Recipe
 from retrieval.splits import split
 from tests.fakes import colour, picture, put

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval import Index, backbones
-from retrieval.backbones import MINI, Backbone
+from retrieval import Index
 from retrieval.errors import BadInput, BadWeights, ModelMismatch, WeightsNotFound
-from retrieval.runtimes import mini
-from retrieval.runtimes.keras import KerasEncoder
-from retrieval.weights import SHIPPED, at_hand, choose, locate_weights
+from retrieval.networks import catalogue, mini
+from retrieval.networks.catalogue import MINI, Backbone
+from retrieval.networks.keras import KerasEncoder
+from retrieval.networks.weights import SHIPPED, at_hand, choose, locate_weights
 from tests.conftest import PROJECT
 from tests.fakes import colour, picture
 from tests.test_quality import leave_one_out
@@ -27,7 +27,7 @@ def test_it_is_small_and_says_how_it_came_about() -> None:
     network = mini.network((144, 144))
     facts = mini.read(network, SHIPPED)
     assert {"data", "teacher", "views", "steps", "measured"} <= set(facts)
-    found = backbones.architecture(MINI)
+    found = catalogue.architecture(MINI)
     assert (found.dim, found.parameters) == (network.output_shape[-1], network.count_params())
 
 
@@ -62,7 +62,7 @@ def test_its_weights_are_with_it() -> None:
 
 
 def test_a_broken_installation_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("retrieval.weights.SHIPPED", tmp_path / "mini.npz")
+    monkeypatch.setattr("retrieval.networks.weights.SHIPPED", tmp_path / "mini.npz")
     with pytest.raises(WeightsNotFound, match="missing from this installation") as raised:
         locate_weights(Backbone.choose(MINI), environment={})
     assert "install retrieval again" in raised.value.hint
@@ -71,7 +71,7 @@ def test_a_broken_installation_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_an_index_of_another_version_is_refused_in_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     network = mini.network((144, 144))
     mini.write(network, tmp_path / "mini.npz", {})
-    monkeypatch.setattr("retrieval.weights.SHIPPED", tmp_path / "mini.npz")
+    monkeypatch.setattr("retrieval.networks.weights.SHIPPED", tmp_path / "mini.npz")
     Index.create(tmp_path / "index", backbone=MINI, runtime="keras").close()
     monkeypatch.undo()
     (tmp_path / "mini.npz").unlink()

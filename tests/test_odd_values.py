@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from retrieval import BadInput, Index, RetrievalError, UnreadableImage, evaluate, labels, training
-from retrieval.backbones import Backbone
-from retrieval.classes import Classifier
+from retrieval.networks.catalogue import Backbone
+from retrieval.networks.encoder import Execution
+from retrieval.networks.imagenet import Classifier
+from retrieval.networks.weights import choose, choose_classifier
 from retrieval.recipe import Recipe
-from retrieval.runtimes import Execution
-from retrieval.weights import choose, choose_classifier
 from tests.fakes import ColourEncoder, colour, picture, put
 
 

@@ -30,7 +30,7 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[s
     put(home / "img.jpg", picture(colour(9), (64, 48), format="JPEG"))
     code = (
         "from retrieval.backbones import Backbone\n"
-        "from retrieval.runtimes.keras import application\n"
+        "from retrieval.networks.encoder.keras import application\n"
         "application(Backbone.choose(), 'random')[0].save_weights('mobilenet_v2_1.0_224_no_top.weights.h5')\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=home, check=True, capture_output=True)

@@ -20,13 +20,13 @@ import numpy as np
 import pytest
 from keras.src.utils import file_utils
 
-from retrieval.backbones import ARCHITECTURES, IMAGENET, MINI, RANDOM, SCALINGS, Architecture, Backbone
 from retrieval.errors import BadInput, BadWeights, WeightsNotFound
+from retrieval.networks.catalogue import ARCHITECTURES, IMAGENET, MINI, RANDOM, SCALINGS, Architecture, Backbone
+from retrieval.networks.encoder import Encoder
+from retrieval.networks.keras import KerasEncoder, class_table, scaled
+from retrieval.networks.weights import locate_weights
 from retrieval.pictures import decode
-from retrieval.runtimes import Encoder
-from retrieval.runtimes.keras import KerasEncoder, class_table, scaled
 from retrieval.types import Pixels
-from retrieval.weights import locate_weights
 from tests.contracts.encoder import EncoderTests
 from tests.fakes import ColourEncoder
 

@@ -21,11 +21,11 @@ from filelock import FileLock
 from PIL import Image, ImageDraw
 
 from retrieval import BadInput, BadWeights, Index, StorageError, WeightsNotFound, learning, lessons, splits
-from retrieval.backbones import ARCHITECTURES, MINI, RANDOM, Backbone
 from retrieval.evaluate import among, average_precision
+from retrieval.networks.catalogue import ARCHITECTURES, MINI, RANDOM, Backbone
+from retrieval.networks.weights import SHIPPED
 from retrieval.recipe import LOSSES, Recipe
 from retrieval.training import Step, train
-from retrieval.weights import SHIPPED
 from scripts.benchmarks.quality import Histogram
 
 pytestmark = pytest.mark.filterwarnings(

@@ -2,10 +2,10 @@
 
 import json
 
-from retrieval.backbones import ARCHITECTURES
 from retrieval.cli.options import Json, Quiet, Verbose
 from retrieval.cli.output import note, put
-from retrieval.weights import at_hand
+from retrieval.networks.catalogue import ARCHITECTURES
+from retrieval.networks.weights import at_hand
 
 
 def backbones(json_lines: Json = False, verbose: Verbose = False, quiet: Quiet = False) -> None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval.backbones import AUTO
 from retrieval.cli.index_folder import open_index
 from retrieval.cli.options import (
     Alpha,
@@ -25,6 +24,7 @@ from retrieval.cli.options import (
 from retrieval.cli.output import note_each, put
 from retrieval.cli.queries import asked, complain_of
 from retrieval.errors import UnreadableImage
+from retrieval.networks.catalogue import AUTO
 from retrieval.types import Scored, displayed
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def classify(
     given: dict[str, Any] = {"backbone": backbone, "weights": weights, "input_size": input_size, "alpha": alpha}
     given |= {"minimalistic": minimalistic, "runtime": runtime, "precision": precision, "threads": threads}
     if labels is None:
-        from retrieval.classes import Classifier
+        from retrieval.networks.imagenet import Classifier
 
         network = Classifier(**given | {"backbone": backbone or AUTO})
         unread = _each(images, lambda picture: _of_classes(network.classify(picture, k)), json_lines=json_lines)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from retrieval import plugins
-from retrieval.backbones import AUTO, architecture
 from retrieval.cli.index_folder import to_update
 from retrieval.cli.options import (
     Alpha,
@@ -31,8 +30,9 @@ from retrieval.cli.options import (
 from retrieval.cli.output import bar, interruptible, note, note_timing
 from retrieval.cli.reports import put_report, put_unreadable
 from retrieval.errors import BadInput, IndexNotFound
+from retrieval.networks.catalogue import AUTO, architecture
+from retrieval.networks.weights import AT_HAND
 from retrieval.types import EXACT, Progress, displayed
-from retrieval.weights import AT_HAND
 
 if TYPE_CHECKING:
     from retrieval.index import Index

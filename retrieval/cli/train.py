@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval.backbones import AUTO, RANDOM
 from retrieval.cli.options import (
     Alpha,
     Backbone,
@@ -22,9 +21,10 @@ from retrieval.cli.options import (
 )
 from retrieval.cli.output import bar, put
 from retrieval.errors import BadInput
+from retrieval.networks.catalogue import AUTO, RANDOM
+from retrieval.networks.weights import choose
 from retrieval.recipe import EACH, LOSSES, SPLITS, Recipe
 from retrieval.types import displayed
-from retrieval.weights import choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

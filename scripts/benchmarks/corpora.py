@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import retrieval
-from retrieval import model
-from retrieval.backbones import RANDOM, Backbone
-from retrieval.runtimes import cores
+from retrieval.networks import loading
+from retrieval.networks.catalogue import RANDOM, Backbone
+from retrieval.networks.encoder import cores
 from scripts.benchmarks.measure import Setting, apart, say
 from scripts.demo import SHAPES, draw
 
@@ -236,7 +236,7 @@ def _real(setting: Setting, name: str, count: int) -> Path:
 def embed_parts(data: str | None, given: str, place: str, count: int, seed: int, start: int, stop: int) -> None:
     """Write the vectors of `count` parts, drawn at random, of the small pictures from `start` to `stop`."""
     pictures = list(small_pictures(None if data is None else Path(data), start, stop))
-    encoder = model.load(Backbone.choose("mobilenet_v2"), given)
+    encoder = loading.load(Backbone.choose("mobilenet_v2"), given)
     found = np.empty((count, encoder.dim), dtype=np.float32)
 
     def part(number: int) -> NDArray[np.uint8]:

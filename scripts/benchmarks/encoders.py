@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from retrieval import model
-from retrieval.backbones import ARCHITECTURES, MINI, RANDOM, Backbone
+from retrieval.networks import loading
+from retrieval.networks.catalogue import ARCHITECTURES, MINI, RANDOM, Backbone
 from retrieval.pictures import decode
 from scripts.benchmarks import corpora
 from scripts.benchmarks.indexing import keras_network
@@ -45,7 +45,7 @@ def smallest() -> list[str]:
 def rates(name: str, paths: list[str], rounds: int) -> list[list[float]]:
     """Return the pictures a second of both sides, in turns; in a process of its own."""
     backbone = Backbone.choose(name)
-    encoder = model.load(backbone, RANDOM)
+    encoder = loading.load(backbone, RANDOM)
     pixels = np.stack([decode.decode(Path(path).read_bytes(), backbone.input_size).pixels for path in paths])
     network, preprocess, _ = keras_network(name, RANDOM)
     scaled = preprocess(pixels.astype(np.float32))

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from retrieval import Index, model
-from retrieval.backbones import MINI, RANDOM, Backbone
+from retrieval import Index
+from retrieval.networks import loading
+from retrieval.networks.catalogue import MINI, RANDOM, Backbone
+from retrieval.networks.encoder import cores
+from retrieval.networks.weights import SHIPPED
 from retrieval.pictures import decode
-from retrieval.runtimes import cores
-from retrieval.weights import SHIPPED
 from scripts.benchmarks import corpora
 from scripts.benchmarks.measure import Setting, apart, in_turns, row, steady_rate
 from scripts.benchmarks.table import Row, Target, at_least
@@ -89,7 +90,7 @@ def _against_keras(setting: Setting, name: str, backbone: str, given: str, folde
 
 def prepared(paths: list[str], backbone: str, given: str) -> None:
     """Have the network compiled and its best precision found, which is done once on a machine."""
-    encoder = model.load(Backbone.choose(backbone), given)
+    encoder = loading.load(Backbone.choose(backbone), given)
     encoder.images(np.stack([decode.decode(Path(path).read_bytes(), encoder.size).pixels for path in paths]))
 
 

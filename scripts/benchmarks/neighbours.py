@@ -14,7 +14,7 @@ import numpy as np
 from retrieval import asked as asking
 from retrieval import plugins, query, vectors
 from retrieval.metadata import Generation
-from retrieval.runtimes import cores
+from retrieval.networks.encoder import cores
 from retrieval.types import Ids, Vectors
 from retrieval.view import View
 from scripts.benchmarks import corpora

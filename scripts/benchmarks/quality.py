@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from retrieval import Index, plugins
-from retrieval.backbones import MINI, Backbone
+from retrieval.networks.catalogue import MINI, Backbone
 from retrieval.types import Match, Pixels, Vectors
 from scripts.benchmarks import corpora
 from scripts.benchmarks.measure import BenchError, Setting, apart

@@ -4,8 +4,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from retrieval import Index, model
-from retrieval.backbones import Backbone
+from retrieval import Index
+from retrieval.networks import loading
+from retrieval.networks.catalogue import Backbone
 from retrieval.pictures import decode
 from scripts.benchmarks import corpora
 from scripts.benchmarks.measure import Setting, apart, in_turns, row, seconds_of, timed
@@ -72,7 +73,7 @@ def made_index(folder: str, place: str, given: str) -> None:
 def warm_times(place: str, paths: list[str], given: str, rounds: int) -> list[list[float]]:
     """Return the milliseconds a picture of both sides, in turns."""
     backbone = Backbone.choose("mobilenet_v2")
-    encoder = model.load(backbone, given)
+    encoder = loading.load(backbone, given)
     data = [Path(path).read_bytes() for path in paths]
 
     def alone() -> None:

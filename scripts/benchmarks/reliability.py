@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import model
-from retrieval.backbones import MINI, Backbone
 from retrieval.cutoff import DEPTH, SAMPLE, Background, probabilities
+from retrieval.networks import loading
+from retrieval.networks.catalogue import MINI, Backbone
+from retrieval.networks.encoder import cores
+from retrieval.networks.weights import choose
 from retrieval.pictures import decode
-from retrieval.runtimes import cores
 from retrieval.types import LIKELY, Vectors
-from retrieval.weights import choose
 from scripts.benchmarks import corpora
 from scripts.benchmarks.measure import BenchError, Setting, apart
 from scripts.benchmarks.table import Reliability
@@ -151,7 +151,7 @@ def embedded(setting: Setting, network: str, parts: tuple[str, ...]) -> tuple[Ve
 def embed(folder: str, backbone: str, options: dict[str, Any], given: str | None, place: str) -> None:
     """Write the vectors of the pictures of a folder; in a process of its own."""
     weights = os.fspath(choose(MINI, None)[1]) if given is None else given
-    encoder = model.load(Backbone.choose(backbone, **options), weights)
+    encoder = loading.load(Backbone.choose(backbone, **options), weights)
     paths = corpora.files_below(Path(folder))
 
     def pixels(path: Path) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from retrieval.runtimes import Encoder
+from retrieval.networks.encoder import Encoder
 from retrieval.types import Pixels
 
 

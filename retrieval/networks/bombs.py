@@ -2,7 +2,7 @@
 
 A `.keras` file is a zip archive with an HDF5 file in it, and a network as JSON. Both kinds of file compress, both may
 name things outside themselves, and a line of JSON can ask for a layer of terabytes. Imports Keras and h5py, so only
-`runtimes.keras` loads it.
+`encoder.keras` loads it.
 """
 
 import io
@@ -19,8 +19,8 @@ from typing import Any
 import h5py
 import keras
 
-from retrieval.capacity import demand
 from retrieval.errors import BadWeights
+from retrieval.networks.capacity import demand
 from retrieval.types import displayed
 
 GROWTH = 20

@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import plugins
-from retrieval.backbones import IMAGENET, RANDOM, Backbone
 from retrieval.disk import cache
 from retrieval.disk import files as disk
+from retrieval.networks.catalogue import IMAGENET, RANDOM, Backbone
+from retrieval.networks.encoder import AUTO, Encoder, Execution
+from retrieval.networks.weights import cached as cached_file
 from retrieval.process import forks
-from retrieval.runtimes import AUTO, Encoder, Execution
 from retrieval.types import DECODE_RULE, Pixels, Vectors
-from retrieval.weights import cached as cached_file
 
 PARITY = 0.999
 """Least cosine between a compiled network's vector and the reference's, of each picture; below, it is not used."""

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from retrieval.disk import cache
+from retrieval.networks.encoder import Execution
 from retrieval.process import forks
-from retrieval.runtimes import Execution
 from retrieval.types import Pixels, Vectors
 
 # OpenVINO's converter, which is not used here, reports each import to its makers (openvino/tools/ovc/__init__.py);

@@ -3,7 +3,7 @@
 Residual blocks of plain 3x3 convolutions (He et al. 2016, Deep Residual Learning for Image Recognition), with average
 pooling before a shortcut (He et al. 2019, Bag of Tricks for Image Classification, ResNet-D). Two cores calculate four
 times as much a second of it, when it learns, as of depthwise convolutions. `scripts/train_mini.py` makes the numbers.
-Imports Keras, so only `runtimes.keras` loads it.
+Imports Keras, so only `encoder.keras` loads it.
 """
 
 import json

@@ -3,13 +3,14 @@
 import os
 from typing import TYPE_CHECKING, Any
 
-from retrieval import model, plugins
+from retrieval import plugins
 from retrieval.arguments import integer, text_path
-from retrieval.backbones import AUTO
 from retrieval.errors import BadInput
-from retrieval.runtimes import Execution
+from retrieval.networks import loading
+from retrieval.networks.catalogue import AUTO
+from retrieval.networks.encoder import Execution
+from retrieval.networks.weights import choose_classifier, class_names, class_table
 from retrieval.types import Scored
-from retrieval.weights import choose_classifier, class_names, class_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +44,7 @@ class Classifier:
         options: dict[str, Any] = {"input_size": input_size, "alpha": alpha, "minimalistic": minimalistic}
         given = None if weights is None else text_path(weights, "the path of the weights")
         self.backbone, where = choose_classifier(backbone, given, **options)
-        self._encoder = model.load(self.backbone, where, Execution.of(runtime, precision, threads))
+        self._encoder = loading.load(self.backbone, where, Execution.of(runtime, precision, threads))
         table = class_table(where) or plugins.load("keras:class_table")()
         self._names = class_names(table)
         if len(self._names) != self._encoder.dim:
@@ -61,6 +62,6 @@ class Classifier:
 
         k = integer(k, "k", 1)
         roots = self._encoder.images(asked.pixels(picture, self._encoder.size))[0]
-        chances = (roots * roots).tolist()  # as `backbones.TOP` says
+        chances = (roots * roots).tolist()  # as `catalogue.TOP` says
         best = sorted(range(len(chances)), key=lambda at: (-chances[at], at))[:k]
         return tuple(Scored(self._names[at], chances[at]) for at in best)

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
-from retrieval import capacity
 from retrieval.arguments import MOST, flag, integer, number, text_path, word
 from retrieval.errors import BadInput, UnknownBackbone
+from retrieval.networks import capacity
 
 DEFAULT = "mobilenet_v2"
 """What weights are of that are given without a backbone."""

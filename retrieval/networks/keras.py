@@ -17,13 +17,13 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.backbones import DEVIATIONS, IMAGENET, MINI, RANDOM, Backbone, Scaling
 from retrieval.errors import BadInput, BadWeights, WeightsNotFound
+from retrieval.networks import bombs, mini
+from retrieval.networks.catalogue import DEVIATIONS, IMAGENET, MINI, RANDOM, Backbone, Scaling
+from retrieval.networks.weights import REINSTALL, SHIPPED, TABLE, cached, cached_table
 from retrieval.process import forks
 from retrieval.process.quiet import hushed
-from retrieval.runtimes import bombs, mini
 from retrieval.types import DECODE_RULE, Pixels, Vectors
-from retrieval.weights import REINSTALL, SHIPPED, TABLE, cached, cached_table
 
 AT_ONCE = 32
 """Pictures that are compiled together for a GPU, at most: as many as come together while a folder is read."""

@@ -9,20 +9,21 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from retrieval import backbones, capacity, metadata, plugins
+from retrieval import metadata, plugins
 from retrieval.arguments import text_path
-from retrieval.backbones import DEFAULT, MINI, RANDOM, Backbone
 from retrieval.database import disk_errors
 from retrieval.disk import files
 from retrieval.errors import BadInput, BadWeights, IndexDamaged, ModelMismatch, RetrievalError
+from retrieval.networks import capacity, catalogue
+from retrieval.networks.catalogue import DEFAULT, MINI, RANDOM, Backbone
+from retrieval.networks.encoder import AUTO, Encoder, Execution
+from retrieval.networks.weights import all_weights
 from retrieval.process import forks
-from retrieval.runtimes import AUTO, Encoder, Execution
 from retrieval.store import ENCODER, GRACE, Store
 from retrieval.types import DECODE_RULE
-from retrieval.weights import all_weights
 
 if TYPE_CHECKING:
-    from retrieval.compiled import Graph
+    from retrieval.networks.compiled import Graph
 
 OWN_ENCODER = '{"name": "own"}'
 """What an index keeps in place of a backbone where its creator handed in an encoder."""
@@ -89,7 +90,7 @@ class Model:
     def demand(self, name: str | None, options: Mapping[str, Any]) -> None:
         """Refuse another backbone than the index's, or other options; None and "auto" stand for what the index has."""
         name = None if name is None else text_path(name, "the backbone")
-        name = None if name is not None and name.lower() == backbones.AUTO else name
+        name = None if name is not None and name.lower() == catalogue.AUTO else name
         given = {key: value for key, value in options.items() if value is not None}
         if name is None and not given:
             return
@@ -127,7 +128,7 @@ class Model:
             return self._encoders[on_keras]
 
     def _loaded(self, *, on_keras: bool) -> Encoder:
-        from retrieval.compiled import CompiledEncoder
+        from retrieval.networks.compiled import CompiledEncoder
 
         backbone = self.backbone
         if backbone is None:
@@ -181,7 +182,7 @@ class Model:
         encoder = self._encoders.get(False)
         if encoder is None:
             return None
-        from retrieval.compiled import PARITY, CompiledEncoder
+        from retrieval.networks.compiled import PARITY, CompiledEncoder
 
         graph = encoder.graph if isinstance(encoder, CompiledEncoder) else None
         return None if graph is None or (graph.facts["parity"] or 0) < PARITY else graph
@@ -211,7 +212,7 @@ def load(
         log.warning("the weights are random: good for trying things out, useless for finding similar pictures")
     if runs_on_keras(execution, many=False) if on_keras is None else on_keras:
         return plugins.load("runtime:keras")(backbone, weights, rule=rule)
-    from retrieval import compiled  # with numpy, as everything that is compiled
+    from retrieval.networks import compiled  # with numpy, as everything that is compiled
 
     @cache
     def reference() -> Any:  # noqa: ANN401 - likewise
@@ -253,7 +254,7 @@ def runs_on_keras(execution: Execution, *, many: bool) -> bool:
 
 def stored_facts(store: Store) -> dict[str, Any] | None:
     """Return the facts of the index's own copy of its compiled network, None where it has none."""
-    from retrieval.compiled import GRAPH
+    from retrieval.networks.compiled import GRAPH
 
     facts: dict[str, Any] | None = None
     with suppress(IndexDamaged), store.connection() as connection:  # `verify` says so; the copy can be done without
@@ -263,7 +264,7 @@ def stored_facts(store: Store) -> dict[str, Any] | None:
 
 def stored_graph(store: Store) -> "Graph | None":
     """Read the index's own copy of its compiled network; None where it has none that is whole."""
-    from retrieval.compiled import Graph
+    from retrieval.networks.compiled import Graph
 
     facts = stored_facts(store)
     return None if facts is None else Graph.read(store.folder / ENCODER, facts)
@@ -271,7 +272,7 @@ def stored_graph(store: Store) -> "Graph | None":
 
 def store_graph(store: Store, graph: "Graph") -> None:
     """Keep a copy of `graph` in the index, if it has not got it; within `store.writing()`."""
-    from retrieval.compiled import GRAPH, SUFFIXES, paths
+    from retrieval.networks.compiled import GRAPH, SUFFIXES, paths
 
     known = stored_graph(store)
     if known is None or known.facts != graph.facts:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.arguments import text_path
-from retrieval.backbones import AUTO, DEFAULT, IMAGENET, MINI, OPTIONS, RANDOM, TOP, Backbone
 from retrieval.errors import BadInput, WeightsNotFound
+from retrieval.networks.catalogue import AUTO, DEFAULT, IMAGENET, MINI, OPTIONS, RANDOM, TOP, Backbone
 from retrieval.pictures import reading
 from retrieval.types import displayed
 

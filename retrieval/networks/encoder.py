@@ -55,7 +55,7 @@ MOST_SIDE = 2**14
 
 def demand_encoder(encoder: Encoder) -> None:
     """Raise `BadInput` for an encoder of the caller's own that is not what `Encoder` says."""
-    hint = "retrieval.runtimes.Encoder says what an encoder has"
+    hint = "retrieval.networks.encoder.Encoder says what an encoder has"
     for name in ("dim", "size", "fingerprint", "images"):
         if not hasattr(encoder, name):
             raise BadInput(f"the encoder has no {name}", hint=hint)
