@@ -16,15 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrieval import metadata, pipeline, roots
+from retrieval import pipeline
 from retrieval.arguments import MOST, path_of
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.networks.encoder import Encoder
 from retrieval.pictures import reading
 from retrieval.process.threads import aside
-from retrieval.store import Store
+from retrieval.storage import roots, tables
+from retrieval.storage.commit import Store
+from retrieval.storage.view import View
 from retrieval.types import DECODE_RULE, Match, Pixels, Timing, displayed, image_id
-from retrieval.view import View
 
 log = logging.getLogger("retrieval")
 
@@ -115,13 +116,13 @@ class Reader:
             return found
         elsewhere = {
             place.image
-            for place in metadata.places(self.view.connection, there, self._roots)
+            for place in tables.places(self.view.connection, there, self._roots)
             if (place.root, place.path) not in spots
         }
         return replace(found, left_out=frozenset(there) - elsewhere, hidden=frozenset(spots))
 
     def _at(self, spot: roots.Spot) -> int | None:
-        return metadata.image_at(self.view.connection, spot.root, spot.below)
+        return tables.image_at(self.view.connection, spot.root, spot.below)
 
     def _read(self, path: bytes, there: Sequence[int]) -> Asked:
         """Return what the file at `path` is, or, where it cannot be read, what the index knows to be `there`."""
@@ -147,14 +148,14 @@ class Reader:
         if id_ is None:
             kinds = "a path, bytes, a PIL image, an RGB array, an id or a Match"
             raise BadInput(f"a query is {kinds}, not a value of type {type(given).__name__}")
-        if not 0 <= id_ <= MOST or metadata.sha256_of_id(self.view.connection, id_) is None:
+        if not 0 <= id_ <= MOST or tables.sha256_of_id(self.view.connection, id_) is None:
             raise BadInput(f"no image of the index has the id {id_}")
         return Asked(id_, self.view.vector(id_)[0])
 
     def _content(self, data: bytes, path: bytes | None = None) -> Asked:
         sha256 = hashlib.sha256(data).digest()
         id_ = image_id(sha256)
-        if not self.views and metadata.sha256_of_id(self.view.connection, id_) == sha256:
+        if not self.views and tables.sha256_of_id(self.view.connection, id_) == sha256:
             return self._image(id_)
         from retrieval.pictures import (
             decode,
@@ -225,10 +226,10 @@ def known(store: Store, view: View, path: bytes) -> int | None:
         return None
     except OSError:
         spots = roots.spots(roots.places(store, view.connection), path)
-        there = (metadata.image_at(view.connection, spot.root, spot.below) for spot in spots)
+        there = (tables.image_at(view.connection, spot.root, spot.below) for spot in spots)
         return next((image for image in there if image is not None), None)
     id_ = image_id(sha256)
-    return id_ if metadata.sha256_of_id(view.connection, id_) == sha256 else None
+    return id_ if tables.sha256_of_id(view.connection, id_) == sha256 else None
 
 
 def pixels(picture: str | bytes | os.PathLike[str] | Image.Image | NDArray[np.uint8], size: tuple[int, int]) -> Pixels:

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import cutoff, metadata, ranking
-from retrieval.database import REPAIR
+from retrieval import cutoff, ranking
 from retrieval.errors import BadInput, IndexDamaged
 from retrieval.ranking import AUTO, EXPANSION, NONE
-from retrieval.store import RANKING, Store
+from retrieval.storage import tables
+from retrieval.storage.commit import RANKING, Store
+from retrieval.storage.sqlite import REPAIR
+from retrieval.storage.view import View
 from retrieval.types import Ids, Vectors
-from retrieval.view import View
 
 MEAN, BACKGROUND = "mean", "background"
 """The setting that holds the mean of the vectors; what a view keeps under that name."""
@@ -43,7 +44,7 @@ def background_for(view: View) -> cutoff.Background | None:
     if view.generation.images < cutoff.FEWEST:
         return None
     if BACKGROUND not in view.kept:
-        some = metadata.image_ids(view.connection, cutoff.SAMPLE)
+        some = tables.image_ids(view.connection, cutoff.SAMPLE)
         view.kept[BACKGROUND] = cutoff.Background(_vectors(view, some), view.generation.images)
     found: cutoff.Background = view.kept[BACKGROUND]
     return found
@@ -52,12 +53,12 @@ def background_for(view: View) -> cutoff.Background | None:
 def _kept(view: View, setting: str) -> Any:  # noqa: ANN401 - what JSON holds
     """Return a setting, None also where it is damaged: `verify` says so, and searches go on without it."""
     with suppress(IndexDamaged):
-        return metadata.setting(view.connection, setting)
+        return tables.setting(view.connection, setting)
     return None
 
 
 def _mean(view: View) -> NDArray[np.float32]:
-    return np.asarray(_vectors(view, metadata.image_ids(view.connection, SAMPLE)).mean(axis=0))
+    return np.asarray(_vectors(view, tables.image_ids(view.connection, SAMPLE)).mean(axis=0))
 
 
 def _vectors(view: View, ids: Ids) -> Vectors:
@@ -75,5 +76,5 @@ def keep(store: Store, name: str, facts: dict[str, Any]) -> None:
         mean = [round(number, 7) for number in _mean(view).tolist()] if view.generation.images else None
     if mean is None and name == EXPANSION:
         raise BadInput("the index is empty", hint="put pictures there with: retrieval index FOLDER")
-    store.edit(metadata.put_setting, RANKING, {"name": name, **facts})
-    store.edit(metadata.put_setting, MEAN, mean)
+    store.edit(tables.put_setting, RANKING, {"name": name, **facts})
+    store.edit(tables.put_setting, MEAN, mean)

@@ -12,23 +12,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from retrieval import facts, metadata, root_table, roots, tags
+from retrieval import tags
 from retrieval.arguments import MOST, call, flag, integer, iterable, path_of, strings, text_path, word
 from retrieval.errors import BadInput, IndexDamaged, RetrievalError
 from retrieval.networks import catalogue, loading
 from retrieval.networks.encoder import AUTO, Encoder, Execution, demand_encoder
 from retrieval.networks.loading import Model
 from retrieval.networks.weights import choose
-from retrieval.store import SEARCH, Store
+from retrieval.storage import facts, root_rows, roots, tables
+from retrieval.storage.commit import SEARCH, Store
+from retrieval.storage.view import Change
 from retrieval.types import Answers, Coverage, Failure, Info, Match, Progress, Report, RootInfo, Timing
 from retrieval.update import Settings, Update
 from retrieval.vectors import Form
-from retrieval.view import Change
 
 if TYPE_CHECKING:
     from retrieval.asked import Query, Unusable
     from retrieval.query import Neighbours, SearchOptions
-    from retrieval.verify import Verification
+    from retrieval.storage.verify import Verification
 
 log = logging.getLogger("retrieval")
 
@@ -59,7 +60,7 @@ class Index:
     def _model(self) -> Model:
         """What made the vectors; read when it is needed, so that an index which does not say it can be repaired."""
         with self._store.connection() as connection:
-            row = metadata.encoder(connection, metadata.latest(connection).fingerprint)
+            row = tables.encoder(connection, tables.latest(connection).fingerprint)
         return Model(row, partial(loading.stored_graph, self._store), execution=self._execution, **self._given)
 
     @classmethod
@@ -214,7 +215,7 @@ class Index:
             loading.remember(self._store, self._model)
             self._store.settle()
             if prune and not spot.below and not os.path.isdir(spot.place):
-                self._store.edit(root_table.delete_root, spot.root)
+                self._store.edit(root_rows.delete_root, spot.root)
             tags.catch_up(self._store, self._model.row)
         return report
 
@@ -230,7 +231,7 @@ class Index:
             self._store.commit(Change(forget=[*forget]))
             self._store.settle()  # most may be gone, and with them the structure that they were in
             if not spot.below:
-                self._store.edit(root_table.delete_root, spot.root)
+                self._store.edit(root_rows.delete_root, spot.root)
             tags.catch_up(self._store, self._model.row)
         return Report(removed=sum(image is not None for image in forget.values()))
 
@@ -243,7 +244,7 @@ class Index:
 
         What a repair would have to forget is said, as `unsaved`, and forgotten with `forget_lost` only.
         """
-        from retrieval.repair import verified
+        from retrieval.storage.repair import verified
 
         return verified(
             self._store,
@@ -334,7 +335,7 @@ class Index:
         words, k, offset = word(words, "words"), integer(k, "k", 1), integer(offset, "offset", 0)
         with self._store.reading() as view:
             found = tags.search(self._store, words)
-            there = (pair for pair in found if metadata.sha256_of_id(view.connection, pair[0]) is not None)
+            there = (pair for pair in found if tables.sha256_of_id(view.connection, pair[0]) is not None)
             near = query.Neighbours.of(list(itertools.islice(there, min(offset + k, MOST))))
             return self.with_tags(query.matches(self._store, view, [(asked.Asked(), near)], offset)[0])
 

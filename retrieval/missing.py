@@ -19,13 +19,13 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator
 
-from retrieval import metadata
-from retrieval.metadata import FileRow
 from retrieval.pictures import scan
-from retrieval.root_table import Root
-from retrieval.store import Store
+from retrieval.storage import tables
+from retrieval.storage.commit import Store
+from retrieval.storage.root_rows import Root
+from retrieval.storage.tables import FileRow
+from retrieval.storage.view import Change
 from retrieval.types import Unlisted
-from retrieval.view import Change
 
 PAGE = 5000
 """Rows read, or changed, at a time."""
@@ -41,7 +41,7 @@ class Missing:
         self._unmounted = self._without_drive()
         self._gone, self._removed, self._offline, self._listed = array("q"), array("q"), array("q"), array("q")
         with store.connection() as connection:
-            self._known = metadata.count_below(connection, root.id, offline=False)
+            self._known = tables.count_below(connection, root.id, offline=False)
 
     def _without_drive(self) -> frozenset[bytes]:
         """Return the folders that were mount points and are none now."""
@@ -123,7 +123,7 @@ class Missing:
     def _rows(self, ids: "array[int]") -> Iterator[FileRow]:
         for some in _pages(ids):
             with self._store.connection() as connection:
-                rows = sorted(metadata.files_by_id(connection, some), key=lambda row: row.path)
+                rows = sorted(tables.files_by_id(connection, some), key=lambda row: row.path)
             yield from rows
 
 

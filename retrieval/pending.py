@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from sqlalchemy.exc import StatementError
 
 from retrieval.errors import UNFORESEEN, RetrievalError
-from retrieval.metadata import FileRow
-from retrieval.store import Store
+from retrieval.storage.commit import Store
+from retrieval.storage.tables import FileRow
+from retrieval.storage.view import Change
 from retrieval.types import Picture, Vectors, displayed
-from retrieval.view import Change
 
 log = logging.getLogger("retrieval")
 

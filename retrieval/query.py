@@ -12,16 +12,17 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import cutoff, derived, metadata, pipeline, ranking, roots
+from retrieval import cutoff, derived, pipeline, ranking
 from retrieval.arguments import flag, integer, iterable, number, strings, word
 from retrieval.asked import VIEWS, Asked, Own, Query, Reader, Unusable, embedded
 from retrieval.cutoff import Background
 from retrieval.errors import BadInput, IndexDamaged, UnreadableImage
-from retrieval.metadata import Place
 from retrieval.networks.loading import Model
-from retrieval.store import Store
+from retrieval.storage import roots, tables
+from retrieval.storage.commit import Store
+from retrieval.storage.tables import Place
+from retrieval.storage.view import View
 from retrieval.types import EXACT, LIKELY, Ids, Match, Timing, displayed
-from retrieval.view import View
 
 HIGHEST = 1.001
 """A cosine is 1 at most, but for what it is rounded by."""
@@ -303,7 +304,7 @@ def _listed(near: Neighbours) -> list[tuple[int, Facts]]:
 def _places(store: Store, view: View, ids: Sequence[int]) -> dict[int, list[tuple[Place, Path]]]:
     at = roots.places(store, view.connection)
     grouped: dict[int, list[tuple[Place, Path]]] = defaultdict(list)
-    for place in metadata.places(view.connection, ids, at):
+    for place in tables.places(view.connection, ids, at):
         grouped[place.image].append((place, roots.path_of(at[place.root], place.path)))
     return grouped
 

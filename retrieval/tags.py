@@ -26,13 +26,13 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from retrieval import metadata
-from retrieval.database import REPAIR, Database, in_memory
 from retrieval.errors import BadInput, IndexBusy, IndexDamaged, RetrievalError, StorageError
 from retrieval.networks.weights import TABLE, class_names, class_table
-from retrieval.store import Store
+from retrieval.storage import tables
+from retrieval.storage.commit import Store
+from retrieval.storage.sqlite import REPAIR, Database, in_memory
+from retrieval.storage.view import View
 from retrieval.types import Ids, Tag, Vectors
-from retrieval.view import View
 
 DATABASE = "tags.db"
 BEST = 5
@@ -112,7 +112,7 @@ def _told(store: Store) -> dict[str, Any]:
     """Return the setting `TAGGED`; nothing also where it is damaged, as `verify` says."""
     found: dict[str, Any] | None = None
     with suppress(IndexDamaged), store.connection() as connection:
-        found = metadata.setting(connection, TAGGED)
+        found = tables.setting(connection, TAGGED)
     return found or {}
 
 
@@ -125,8 +125,8 @@ def exist(store: Store) -> bool:
 def behind(store: Store) -> bool:
     """Tell whether pictures may have come or gone since `update`, or the tags are missing."""
     with store.connection() as connection:
-        told = metadata.setting(connection, TAGGED) or {}
-        if told.get("generation") != metadata.latest(connection).number:
+        told = tables.setting(connection, TAGGED) or {}
+        if told.get("generation") != tables.latest(connection).number:
             return True
     return bool(told.get("made")) and not exist(store)
 
@@ -164,7 +164,7 @@ def forget(store: Store) -> None:
     """Give up the tags, which the next update makes again; within `writing`."""
     if _told(store).get("made"):
         _delete(store)
-        store.edit(metadata.put_setting, TAGGED, None)
+        store.edit(tables.put_setting, TAGGED, None)
 
 
 def _delete(store: Store) -> None:
@@ -176,7 +176,7 @@ def _update(store: Store, classes: Callable[[], Classifier | None]) -> None:
     with store.reading() as view:
         known = classes() if not exist(store) else None
         if known is not None:  # before there is a file, so that it is known to be the index's
-            store.edit(metadata.put_setting, TAGGED, {"generation": 0, "made": True, "version": VERSION})
+            store.edit(tables.put_setting, TAGGED, {"generation": 0, "made": True, "version": VERSION})
         if known is not None or exist(store):
             opened = Database(store.folder / DATABASE, create=True)
             try:
@@ -184,7 +184,7 @@ def _update(store: Store, classes: Callable[[], Classifier | None]) -> None:
             finally:
                 opened.close()
         state = {"generation": view.generation.number, "made": exist(store), "version": VERSION}
-    store.edit(metadata.put_setting, TAGGED, state)
+    store.edit(tables.put_setting, TAGGED, state)
 
 
 def _bring_up_to_date(
@@ -199,7 +199,7 @@ def _bring_up_to_date(
             rows = [(number, name, _number((number, name))) for number, name in enumerate(known.names)]
             connection.exec_driver_sql("INSERT INTO classes VALUES (?, ?, ?, 0)", rows)
         found = connection.exec_driver_sql("SELECT image FROM pictures ORDER BY image")
-        before, ids = np.fromiter((id_ for (id_,) in found), dtype=np.int64), metadata.image_ids(view.connection)
+        before, ids = np.fromiter((id_ for (id_,) in found), dtype=np.int64), tables.image_ids(view.connection)
         _forget_tags(connection, np.setdiff1d(before, ids, assume_unique=True).tolist())
     fresh = np.setdiff1d(ids, before, assume_unique=True)
     if len(fresh) and known is None:
@@ -222,7 +222,7 @@ def _put(connection: sql.Connection, found: Sequence[tuple[int, int, float]]) ->
 
 
 def _forget_tags(connection: sql.Connection, gone: Sequence[int]) -> None:
-    for some in metadata.chunks(gone):
+    for some in tables.chunks(gone):
         listed = (json.dumps(list(some)),)
         of_classes, _ = _sums(
             connection.exec_driver_sql(f"SELECT class, image, score FROM tags WHERE {_LISTED}", listed)  # noqa: S608

@@ -20,15 +20,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from retrieval import metadata, root_table
 from retrieval.errors import UNFORESEEN
-from retrieval.metadata import FileRow
 from retrieval.missing import Missing
 from retrieval.networks.encoder import Encoder
 from retrieval.pending import Pending
 from retrieval.pictures import scan as folders
-from retrieval.roots import Spot
-from retrieval.store import Store
+from retrieval.storage import root_rows, tables
+from retrieval.storage.commit import Store
+from retrieval.storage.roots import Spot
+from retrieval.storage.tables import FileRow
 from retrieval.types import Found, Ids, Progress, Report, Timing, Unlisted, displayed, image_id
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Settings:
 
 
 class Update:
-    """One run over the files of one root below one folder; within `store.writing()`."""
+    """One run over the files of one root below one folder; within `commit.writing()`."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Update:
         self.seen = self.embedded = self.total = 0
         self.latest_failure = ""
         with store.connection() as connection:
-            self.root = next(root for root in root_table.all_roots(connection) if root.id == spot.root)
+            self.root = next(root for root in root_rows.all_roots(connection) if root.id == spot.root)
         self.missing = Missing(store, self.root, self.place)
         self.identity = folders.identity(self.place)
 
@@ -132,7 +132,7 @@ class Update:
         after = None
         while True:
             with self.store.connection() as connection:
-                page = metadata.files_below(connection, self.root.id, self.below, after, PAGE)
+                page = tables.files_below(connection, self.root.id, self.below, after, PAGE)
             if not page:
                 return
             yield from page
@@ -206,18 +206,18 @@ class Update:
         if self.ids is not None and not contains(self.ids, id_):
             return False  # without asking the database, once a picture
         with self.store.connection() as connection:
-            return metadata.sha256_of_id(connection, id_) == sha256
+            return tables.sha256_of_id(connection, id_) == sha256
 
     def _is_there(self, image: int) -> bool:
         if image in self.pending.sha256:
             return True
         with self.store.connection() as connection:
-            return metadata.sha256_of_id(connection, image) is not None
+            return tables.sha256_of_id(connection, image) is not None
 
     def _read(self, files: Iterable[Found]) -> None:
         """Find out what `files` hold."""
         with self.store.connection() as connection:
-            self.ids = metadata.image_ids(connection)  # 8 bytes an image; those that lose their last place may stay
+            self.ids = tables.image_ids(connection)  # 8 bytes an image; those that lose their last place may stay
         if self.progress is not None:
             self.total = sum(isinstance(seen, Found) for seen in self._scan())
         with closing(self._embedded(files)) as batches:  # its threads end before the index is closed
@@ -301,12 +301,12 @@ class Update:
             away = {
                 mount
                 for mount in {*self.root.mounts} - self.mounts
-                if not mount.startswith(self.below) or metadata.any_offline(connection, self.root.id, mount)
+                if not mount.startswith(self.below) or tables.any_offline(connection, self.root.id, mount)
             }
         identity = self.root.identity if self.below else self.identity
         now = replace(self.root, mounts=tuple(sorted(self.mounts | away)), identity=identity)
         if now != self.root:
-            self.store.edit(root_table.put_root, now)
+            self.store.edit(root_rows.put_root, now)
 
     # -- commits and progress -------------------------------------------------------------------------------------
 

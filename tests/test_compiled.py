@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import BadInput, Index, ModelMismatch, metadata
+from retrieval import BadInput, Index, ModelMismatch
 from retrieval.disk import cache
 from retrieval.networks import compiled, loading
 from retrieval.networks.catalogue import ARCHITECTURES, RANDOM, Backbone
@@ -29,7 +29,8 @@ from retrieval.networks.encoder import Encoder, Execution
 from retrieval.networks.keras import KerasEncoder
 from retrieval.networks.openvino import OpenVinoEncoder
 from retrieval.pictures import decode as images
-from retrieval.store import Store
+from retrieval.storage import tables
+from retrieval.storage.commit import Store
 from retrieval.types import Pixels, Vectors
 from tests.contracts.encoder import EncoderTests
 from tests.fakes import put
@@ -367,8 +368,8 @@ def test_an_index_of_an_unknown_decode_rule_takes_no_more_pictures_and_says_why(
     if rule == 4:
         store = Store(tmp_path / "index")
         with store.writing(), store.connection() as connection:
-            row = metadata.encoder(connection, metadata.latest(connection).fingerprint)
-        store.edit(metadata.put_encoder, row | {"rule": 4})
+            row = tables.encoder(connection, tables.latest(connection).fingerprint)
+        store.edit(tables.put_encoder, row | {"rule": 4})
         store.close()
     for _ in range(2):
         with (

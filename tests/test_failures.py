@@ -212,7 +212,7 @@ def test_an_error_of_the_index_is_no_failure_of_a_file(
     index.add(photos)
     put(photos / "new.png", picture(colour(50)))
     with monkeypatch.context() as patch:
-        patch.setattr("retrieval.metadata.sha256_of_id", failing)
+        patch.setattr("retrieval.storage.tables.sha256_of_id", failing)
         with pytest.raises(StorageError):
             index.add(photos)
     assert failures(index) == {}
@@ -452,11 +452,11 @@ def test_a_library_whose_ctimes_are_all_new_is_not_read_again(
 
 def without_ctime(connection: object) -> None:
     """Make the rows those that a migration leaves."""
-    from retrieval import metadata, root_table
+    from retrieval.storage import root_rows, tables
 
-    (root,) = root_table.all_roots(connection)  # type: ignore[arg-type]
-    rows = metadata.files_below(connection, root.id, b"", None, 1000)  # type: ignore[arg-type]
-    metadata.put_files(connection, [row._replace(ctime_ns=None) for row in rows])  # type: ignore[arg-type]
+    (root,) = root_rows.all_roots(connection)  # type: ignore[arg-type]
+    rows = tables.files_below(connection, root.id, b"", None, 1000)  # type: ignore[arg-type]
+    tables.put_files(connection, [row._replace(ctime_ns=None) for row in rows])  # type: ignore[arg-type]
 
 
 def test_rehash_reads_everything_again(

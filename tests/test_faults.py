@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from retrieval import Index, IndexNotFound, StorageError, metadata, migrations, store, update
-from retrieval import repair as repairing
-from retrieval import verify as verification
+from retrieval import Index, IndexNotFound, StorageError, update
 from retrieval.disk import files
-from retrieval.store import Store
+from retrieval.storage import commit, migrations, tables
+from retrieval.storage import repair as repairing
+from retrieval.storage import verify as verification
+from retrieval.storage.commit import Store
 from retrieval.vectors.indexed import StructuredVectors
 from tests.fakes import ColourEncoder, colour, picture, put
 from tests.test_store import (
@@ -79,15 +80,15 @@ ADDING: dict[str, Callable[[], None]] = {
     "renamed, folder not flushed": lambda: die_around(Path, "replace"),
     "after append": lambda: die_around(StructuredVectors, "append"),
     "after append of the second commit": lambda: die_around(StructuredVectors, "append", call=2),
-    "in the transaction, after the images": lambda: die_around(metadata, "insert_images"),
-    "in the transaction, after the places": lambda: die_around(metadata, "put_files", call=2),
-    "in the transaction, after the generation": lambda: die_around(metadata, "insert_generation"),
-    "in the second transaction": lambda: die_around(metadata, "insert_generation", call=2),
+    "in the transaction, after the images": lambda: die_around(tables, "insert_images"),
+    "in the transaction, after the places": lambda: die_around(tables, "put_files", call=2),
+    "in the transaction, after the generation": lambda: die_around(tables, "insert_generation"),
+    "in the second transaction": lambda: die_around(tables, "insert_generation", call=2),
     "after COMMIT": lambda: die_around(Store, "_tidy", before=True),
     "after the second COMMIT": lambda: die_around(Store, "_tidy", call=2, before=True),
     "before the merge": lambda: die_around(StructuredVectors, "merge", before=True),
     "after the merge": lambda: die_around(StructuredVectors, "merge"),
-    "in the merge's transaction": lambda: die_around(metadata, "insert_generation", call=3),
+    "in the merge's transaction": lambda: die_around(tables, "insert_generation", call=3),
     "after the merge's COMMIT": lambda: die_around(Store, "_merge"),
     "before the sweep": lambda: die_around(Store, "sweep", before=True),
     "in the sweep": lambda: die_around(Path, "unlink"),
@@ -103,13 +104,13 @@ FOLDING: dict[str, Callable[[], None]] = {
     "structure without facts": lambda: die_around(files, "write_durably", call=5),
     "structure and facts": lambda: die_around(files, "write_durably", call=6),
     "after the merge": lambda: die_around(StructuredVectors, "merge"),
-    "in the transaction": lambda: die_around(metadata, "insert_generation", call=4),
+    "in the transaction": lambda: die_around(tables, "insert_generation", call=4),
     "after COMMIT": lambda: die_around(Store, "_merge"),
 }
 
 
 def _fold_and_die(folder: Path, step: str) -> None:
-    update.COMMIT_ROWS, store.PATIENT, store.GRACE = ROWS, 1_000_000, timedelta(0)
+    update.COMMIT_ROWS, commit.PATIENT, commit.GRACE = ROWS, 1_000_000, timedelta(0)
     index = Index.open(folder / "index", encoder=ColourEncoder())
     index._store.choose(flat=4 * ColourEncoder.dim)
     pipeline_batch(ROWS)
@@ -118,7 +119,7 @@ def _fold_and_die(folder: Path, step: str) -> None:
 
 
 def _add_and_die(folder: Path, step: str) -> None:
-    update.COMMIT_ROWS, store.MOST_SEGMENTS, store.GRACE = ROWS, 2, timedelta(0)
+    update.COMMIT_ROWS, commit.MOST_SEGMENTS, commit.GRACE = ROWS, 2, timedelta(0)
     index = Index.open(folder / "index", encoder=ColourEncoder())
     pipeline_batch(ROWS)
     ADDING[step]()
@@ -187,7 +188,7 @@ COMPACTING: dict[str, Callable[[], None]] = {
     "structure and facts": lambda: die_around(files, "write_durably", call=3),
     "facts flushed, not renamed": lambda: die_around(Path, "replace", call=3, before=True),
     "after the merge": lambda: die_around(StructuredVectors, "merge"),
-    "in the transaction": lambda: die_around(metadata, "insert_generation"),
+    "in the transaction": lambda: die_around(tables, "insert_generation"),
     "after COMMIT": lambda: die_around(Store, "_merge"),
     "after the second COMMIT": lambda: die_around(Store, "sweep", before=True),
     "in the sweep": lambda: die_around(Path, "unlink"),
@@ -214,7 +215,7 @@ def test_a_kill_at_each_step_of_compacting(indexed: Path, step: str) -> None:
 
 
 REMOVING: dict[str, Callable[[], None]] = {
-    "in the transaction": lambda: die_around(metadata, "delete_homeless"),
+    "in the transaction": lambda: die_around(tables, "delete_homeless"),
     "after COMMIT": lambda: die_around(Store, "commit"),
 }
 
@@ -234,7 +235,7 @@ def test_a_kill_at_each_step_of_removing(indexed: Path, step: str) -> None:
 CREATING: dict[str, Callable[[], None]] = {
     "before the database": lambda: die_around(Store, "refuse_existing", call=2),
     "in the transaction": lambda: die_around(migrations, "migrate"),
-    "before COMMIT": lambda: die_around(metadata, "insert_generation"),
+    "before COMMIT": lambda: die_around(tables, "insert_generation"),
 }
 
 
@@ -272,7 +273,7 @@ def test_a_kill_while_a_format_is_migrated_leaves_the_older_one(indexed: Path) -
 REPAIRING: dict[str, Callable[[], None]] = {
     "after the rows": lambda: die_around(repairing, "_repair_rows"),
     "after the merge": lambda: die_around(StructuredVectors, "merge"),
-    "in the last transaction": lambda: die_around(metadata, "insert_generation"),
+    "in the last transaction": lambda: die_around(tables, "insert_generation"),
     "at the end": lambda: die_around(Store, "close"),
 }
 
@@ -288,7 +289,7 @@ def test_a_kill_at_each_step_of_a_repair_leaves_what_can_be_repaired(indexed: Pa
     with Index.open(indexed / "index", encoder=ColourEncoder()) as index:
         index._store.choose(flat=0)
         index.compact()
-    (structure,) = (indexed / "index" / store.VECTORS).glob("*.faiss")
+    (structure,) = (indexed / "index" / commit.VECTORS).glob("*.faiss")
     structure.unlink()
     rows(indexed / "index", "UPDATE files SET size = size + 100 WHERE path = CAST('11.png' AS BLOB)")
     killed(_repair_and_die, indexed, step)
@@ -302,7 +303,7 @@ def test_a_kill_at_each_step_of_a_repair_leaves_what_can_be_repaired(indexed: Pa
 
 def _work_for_ever(connection: Connection, folder: Path, seed: int) -> None:
     """Add pictures, five at a time, and say how many are done; compact now and then, remove and add again."""
-    update.COMMIT_ROWS, store.MOST_SEGMENTS, store.GRACE = 2, 3, timedelta(0)
+    update.COMMIT_ROWS, commit.MOST_SEGMENTS, commit.GRACE = 2, 3, timedelta(0)
     pipeline_batch(2)
     chance = random.Random(seed)
     index = Index.open(folder / "index", encoder=ColourEncoder())
@@ -524,7 +525,7 @@ def test_a_flush_that_fails_is_not_tried_again(
         monkeypatch.undo()
         assert index.info().generation == generation
         assert index.verify().whole
-        assert not list((indexed / "index" / store.VECTORS).glob("*.partial"))
+        assert not list((indexed / "index" / commit.VECTORS).glob("*.partial"))
     is_whole_and_goes_on(indexed, {KNOWN})
 
 
@@ -552,12 +553,12 @@ def test_a_flush_that_fails_in_a_folding_leaves_what_was_committed(
         monkeypatch.undo()
         assert index.info().images == KNOWN + NEW
         assert index.verify().whole
-        assert not list((indexed / "index" / store.VECTORS).glob("*.partial"))
+        assert not list((indexed / "index" / commit.VECTORS).glob("*.partial"))
     is_whole_and_goes_on(indexed, {KNOWN + NEW})
 
 
 def test_a_disk_that_fails_in_a_merge_keeps_what_was_committed(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "MOST_SEGMENTS", 1)
+    monkeypatch.setattr(commit, "MOST_SEGMENTS", 1)
     with Index.open(indexed / "index", encoder=ColourEncoder()) as index:
         real, calls = files.write_durably, 0
 
@@ -578,8 +579,8 @@ def test_a_disk_that_fails_in_a_merge_keeps_what_was_committed(indexed: Path, mo
 
 def test_a_vector_folder_that_is_gone_is_said(indexed: Path) -> None:
     with Index.open(indexed / "index", encoder=ColourEncoder()) as index:
-        (indexed / "index" / store.VECTORS).rename(indexed / "aside")
+        (indexed / "index" / commit.VECTORS).rename(indexed / "aside")
         with pytest.raises(StorageError, match="No such file or directory"):
             index.add(indexed / "photos")
-        (indexed / "aside").rename(indexed / "index" / store.VECTORS)
+        (indexed / "aside").rename(indexed / "index" / commit.VECTORS)
     is_whole_and_goes_on(indexed, {KNOWN})

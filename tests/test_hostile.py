@@ -13,22 +13,12 @@ from typing import Any
 
 import pytest
 
-from retrieval import (
-    Index,
-    ModelMismatch,
-    RetrievalError,
-    StorageError,
-    database,
-    metadata,
-    migrations,
-    store,
-    tags,
-    witness,
-)
-from retrieval.bounds import is_factory
+from retrieval import Index, ModelMismatch, RetrievalError, StorageError, tags
 from retrieval.disk import files
-from retrieval.store import Store
-from retrieval.verify import verify
+from retrieval.storage import commit, migrations, sqlite, tables, witness
+from retrieval.storage.bounds import is_factory
+from retrieval.storage.commit import Store
+from retrieval.storage.verify import verify
 from tests.fakes import ColourEncoder, colour, picture, put
 from tests.test_store import ANYTHING, folder_in_memory, rows
 from tests.test_tags import CLASSES, directions
@@ -152,18 +142,18 @@ def use(place: str, photos: str) -> None:
 
 
 def columns() -> list[tuple[str, str]]:
-    return [(table.name, name) for table in metadata.schema.sorted_tables for name in table.info["signed"]]
+    return [(table.name, name) for table in tables.schema.sorted_tables for name in table.info["signed"]]
 
 
 def resign(place: Path, table: str, column: str, value: Any) -> None:
     """Put a value into all rows of a table, with a digest that fits."""
-    known = metadata.schema.tables[table]
+    known = tables.schema.tables[table]
     names = known.c.keys()
-    with closing(sqlite3.connect(place / store.DATABASE, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(place / commit.DATABASE, isolation_level=None)) as connection:
         connection.execute("PRAGMA foreign_keys=OFF")
         for rowid, *row in connection.execute(f"SELECT rowid, {', '.join(names)} FROM {table}").fetchall():
             facts = dict(zip(names, row, strict=True)) | {column: value}
-            signed = database.signed(known, {name: facts[name] for name in names if name != "digest"})
+            signed = sqlite.signed(known, {name: facts[name] for name in names if name != "digest"})
             with suppress(sqlite3.Error):  # SQLite itself has no such value there
                 statement = f"UPDATE {table} SET {column} = ?, digest = ? WHERE rowid = ?"
                 connection.execute(statement, (value, signed["digest"], rowid))
@@ -173,11 +163,11 @@ def resign(place: Path, table: str, column: str, value: Any) -> None:
 def test_no_value_of_a_column_ends_in_anything_but_our_errors(
     home: Path, sample: Path, table: str, column: str, request: pytest.FixtureRequest
 ) -> None:
-    whole = (home / "index" / store.DATABASE).read_bytes()
+    whole = (home / "index" / commit.DATABASE).read_bytes()
     for value in VALUES[:: 1 if request.config.getoption("--slow") else 4]:
         for end in ("-wal", "-shm"):
-            (home / "index" / f"{store.DATABASE}{end}").unlink(missing_ok=True)
-        (home / "index" / store.DATABASE).write_bytes(whole)
+            (home / "index" / f"{commit.DATABASE}{end}").unlink(missing_ok=True)
+        (home / "index" / commit.DATABASE).write_bytes(whole)
         resign(home / "index", table, column, value)
         use(str(home / "index"), str(sample / "photos"))
 
@@ -186,7 +176,7 @@ def test_no_value_of_a_column_ends_in_anything_but_our_errors(
 def test_no_value_of_a_setting_ends_in_anything_but_our_errors(home: Path, sample: Path, name: str) -> None:
     for value in SETTINGS[name]:
         with opened(home) as index, index._store.writing():
-            index._store.edit(metadata.put_setting, name, value)
+            index._store.edit(tables.put_setting, name, value)
         use(str(home / "index"), str(sample / "photos"))
 
 
@@ -329,7 +319,7 @@ def test_a_repair_gives_damaged_tags_up_until_the_next_update(home: Path) -> Non
 
 
 def test_a_match_whose_place_is_broken_is_never_dropped(home: Path) -> None:
-    with closing(sqlite3.connect(home / "index" / store.DATABASE)) as connection:
+    with closing(sqlite3.connect(home / "index" / commit.DATABASE)) as connection:
         connection.executescript("PRAGMA foreign_keys=OFF; UPDATE files SET image = 5 WHERE id = 3")
     with opened(home) as index, pytest.raises(RetrievalError, match="has no place") as error:
         index.search(ANYTHING, k=12)
@@ -337,7 +327,7 @@ def test_a_match_whose_place_is_broken_is_never_dropped(home: Path) -> None:
 
 
 def test_an_index_that_is_not_opened_leaves_no_file_open(home: Path) -> None:
-    with closing(sqlite3.connect(home / "index" / store.DATABASE)) as connection:
+    with closing(sqlite3.connect(home / "index" / commit.DATABASE)) as connection:
         (before,) = connection.execute("SELECT backbone FROM encoders").fetchone()
     assert before
     resign(home / "index", "encoders", "backbone", '{"name": "mini", "input_size": [96, 96]}')

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from retrieval import Index
-from retrieval.root_table import all_roots
+from retrieval.storage.root_rows import all_roots
 from tests.fakes import ColourEncoder, colour, picture, put
 from tests.test_update import counts, paths
 

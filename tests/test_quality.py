@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import Index, labels, metadata
+from retrieval import Index, labels
 from retrieval.cutoff import SAMPLE, Background
 from retrieval.evaluate import by_folders, evaluate
 from retrieval.pictures import decode
+from retrieval.storage import tables
 
 WEIGHTS = "weights/mobilenet_v2_1.0_224_no_top.weights.h5"
 TURNS = {  # EXIF orientation -> what to do to an upright picture so that it has to be shown in that orientation
@@ -67,7 +68,7 @@ def test_corel_1k_leave_one_out(index: Index, shared: Callable[[str], Path]) -> 
 def _a_crop_is_likely_however_many_there_are(index: Index, pictures: list[Path]) -> None:
     """Take a twentieth off each side, as if this index were the like of a million pictures."""
     with index._store.reading() as view:
-        some = view.snapshot.get(metadata.image_ids(view.connection, SAMPLE))
+        some = view.snapshot.get(tables.image_ids(view.connection, SAMPLE))
         background, found = Background(some, 1_000_000), []
         for path in pictures:
             with Image.open(path) as picture:

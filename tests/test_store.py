@@ -34,21 +34,17 @@ from retrieval import (
     IndexTooNew,
     RetrievalError,
     StorageError,
-    database,
-    metadata,
-    migrations,
-    root_table,
-    store,
-    verify,
 )
-from retrieval.metadata import FileRow, Generation
-from retrieval.root_table import Root
-from retrieval.store import Store
+from retrieval.storage import commit as store
+from retrieval.storage import migrations, root_rows, sqlite, tables, verify
+from retrieval.storage.commit import Store
+from retrieval.storage.root_rows import Root
+from retrieval.storage.tables import FileRow, Generation
+from retrieval.storage.view import Change
 from retrieval.types import EXACT, Picture
 from retrieval.vectors import Form, structured
 from retrieval.vectors.indexed import files_of
 from retrieval.vectors.segment import ExactVectors
-from retrieval.view import Change
 from tests.fakes import ColourEncoder, colour, picture, put
 
 CHILDREN = multiprocessing.get_context("forkserver")
@@ -151,7 +147,7 @@ class Batches:
         self.made: dict[int, np.ndarray] = {}
         self.next = 0
         with self.store.writing():
-            self.root = self.store.edit(root_table.put_root, Root(0, b"/nowhere"))
+            self.root = self.store.edit(root_rows.put_root, Root(0, b"/nowhere"))
 
     def change(self, count: int) -> Change:
         numbers = range(self.next, self.next + count)
@@ -170,7 +166,7 @@ class Batches:
     def forget(self, count: int) -> None:
         """Forget the places of the first `count` images, and with them the images."""
         with self.store.connection() as connection:
-            files = metadata.files_below(connection, self.root, b"", None, count)
+            files = tables.files_below(connection, self.root, b"", None, count)
         for row in files:
             del self.made[row.image]
         with self.store.writing():
@@ -206,8 +202,8 @@ def test_a_commit_is_whole_or_not_at_all(batches: Batches) -> None:
         batches.store.commit(broken)  # its last place is of an image that is not there
     with batches.store.reading() as view:
         assert view.generation.number == 2
-        assert set(metadata.image_ids(view.connection)) == before[1]
-        assert len(metadata.files_below(view.connection, batches.root, b"", None, 100)) == 5
+        assert set(tables.image_ids(view.connection)) == before[1]
+        assert len(tables.files_below(view.connection, batches.root, b"", None, 100)) == 5
     with batches.store.writing():
         batches.store.commit(change)
     with batches.store.reading() as view:
@@ -236,12 +232,12 @@ def test_generations_count_commits_and_two_are_kept(index: Index, photos: Path, 
 def test_two_generations_of_one_number_are_impossible(batches: Batches) -> None:
     batches.commit(3)
     with batches.store.connection() as connection:
-        latest = metadata.latest(connection)
+        latest = tables.latest(connection)
     again = Generation(latest.number, latest.fingerprint, 0, 0, 0, ())
     with pytest.raises(IndexBusy, match="another process has written to the index meanwhile; nothing was changed"):
-        batches.store.edit(metadata.insert_generation, again)
+        batches.store.edit(tables.insert_generation, again)
     with batches.store.connection() as connection:
-        assert metadata.latest(connection) == latest
+        assert tables.latest(connection) == latest
 
 
 def test_a_run_of_many_commits_ends_with_one_segment(batches: Batches) -> None:
@@ -250,7 +246,7 @@ def test_a_run_of_many_commits_ends_with_one_segment(batches: Batches) -> None:
     with batches.store.writing():
         batches.store.settle()
     with batches.store.connection() as connection:
-        assert [count for _, count in metadata.latest(connection).segments] == [28]
+        assert [count for _, count in tables.latest(connection).segments] == [28]
     assert batches.answers_are_right()
 
 
@@ -259,7 +255,7 @@ def test_many_small_commits_leave_few_segments_and_right_answers(batches: Batche
     for size in sizes:
         batches.commit(size)
         with batches.store.connection() as connection:
-            generation = metadata.latest(connection)
+            generation = tables.latest(connection)
         assert len(generation.segments) <= store.MOST_SEGMENTS
         assert generation.images == generation.vectors == len(batches.made)
     assert len(batches.made) == sum(sizes)
@@ -447,7 +443,7 @@ def test_what_needs_many_vectors_may_be_chosen_while_there_are_few(batches: Batc
     batches.commit(20)
     batches.store.choose(factory="IVF1024,SQ8")
     with batches.store.connection() as connection:
-        assert metadata.setting(connection, "search") == {"factory": "IVF1024,SQ8"}, "only what was chosen"
+        assert tables.setting(connection, "search") == {"factory": "IVF1024,SQ8"}, "only what was chosen"
     batches.store.choose(flat=4 * 13 * 50, factory="auto")
     with pytest.raises(BadInput, match="IVF51,SQ8 needs 51 vectors to learn from, there are 50"):
         batches.store.choose(factory="IVF51,SQ8")
@@ -455,7 +451,7 @@ def test_what_needs_many_vectors_may_be_chosen_while_there_are_few(batches: Batc
 
 def test_what_a_later_version_says_of_the_form_is_left_aside(batches: Batches) -> None:
     with batches.store.writing():
-        batches.store.edit(metadata.put_setting, "search", {"recall": 0.9, "new": 1})
+        batches.store.edit(tables.put_setting, "search", {"recall": 0.9, "new": 1})
     assert batches.store.form == Form(recall=0.9)
 
 
@@ -471,13 +467,13 @@ def test_compaction_drops_dead_vectors_and_gives_space_back(batches: Batches) ->
         batches.commit(300)
     batches.forget(1400)
     with batches.store.connection() as connection:
-        before = metadata.latest(connection)
+        before = tables.latest(connection)
     assert (before.images, before.vectors) == (1600, 3000)
     assert batches.answers_are_right()
     size = size_of(batches.store.folder)
     batches.store.compact()
     with batches.store.connection() as connection:
-        after = metadata.latest(connection)
+        after = tables.latest(connection)
     assert (after.images, after.vectors, len(after.segments)) == (1600, 1600, 1)
     assert len(vector_files(batches.store.folder)) == 1
     assert size_of(batches.store.folder) < 0.7 * size
@@ -491,7 +487,7 @@ def test_dead_vectors_do_not_pile_up(batches: Batches) -> None:
         batches.commit(50)
         batches.forget(45)
         with batches.store.connection() as connection:
-            generation = metadata.latest(connection)
+            generation = tables.latest(connection)
         assert generation.vectors <= 2 * generation.images + 50
     batches.forget(len(batches.made))
     with batches.store.reading() as view:
@@ -574,7 +570,7 @@ def test_another_program_in_the_database_is_said(
     index: Index, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index.close()
-    monkeypatch.setattr(database, "WAIT", 0)
+    monkeypatch.setattr(sqlite, "WAIT", 0)
     with closing(sqlite3.connect(tmp_path / "index" / store.DATABASE, isolation_level=None)) as program:
         program.execute("BEGIN IMMEDIATE")
         with pytest.raises(IndexBusy, match="another program holds the database of the index"):
@@ -608,7 +604,7 @@ def test_a_reader_who_read_refs_before_a_sweep_gets_answers(batches: Batches, mo
         batches.store.compact()  # whoever has opened files keeps them
         assert view.snapshot.count == 80
         found = view.search(np.eye(1, 13, dtype=np.float32), 100)
-        assert sorted(found.ids[0].tolist()) == sorted(metadata.image_ids(view.connection))
+        assert sorted(found.ids[0].tolist()) == sorted(tables.image_ids(view.connection))
     assert overtaken == 3
     reader.close()
 
@@ -646,8 +642,8 @@ def _read_in_child(connection: Connection, folder: Path) -> None:
 
 def _look(opened: Store, seen: list[int]) -> None:
     with opened.reading() as view:
-        ids = sorted(metadata.image_ids(view.connection))
-        files = metadata.files_below(view.connection, 1, b"", None, 1_000_000)
+        ids = sorted(tables.image_ids(view.connection))
+        files = tables.files_below(view.connection, 1, b"", None, 1_000_000)
         hits = view.search(np.eye(1, 13, dtype=np.float32), len(ids) + 1).ids[0]
         assert sorted(hits[hits >= 0].tolist()) == ids
         assert sorted(row.image for row in files) == ids
@@ -671,7 +667,7 @@ def test_readers_beside_a_writer_see_only_whole_generations_in_order(batches: Ba
             batches.forget(2 * BATCH)
             batches.store.compact()
     with batches.store.connection() as connection:
-        last = metadata.latest(connection).number
+        last = tables.latest(connection).number
     for reader in readers:
         reader.send("enough")
     for reader in readers:
@@ -767,7 +763,7 @@ def folder_for_all() -> Iterator[Path]:
 
 
 def _add_and_die(folder: Path, photos: Path) -> None:
-    database.Database.fold = lambda _: None  # as if it were killed before that
+    sqlite.Database.fold = lambda _: None  # as if it were killed before that
     index = Index.open(folder, encoder=ColourEncoder())
     index.add(photos)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -847,7 +843,7 @@ def _read_by_steps(connection: Connection, folder: Path) -> None:
         while connection.recv() == "read":
             try:
                 with opened.connection() as rows:
-                    connection.send(metadata.latest(rows).images)
+                    connection.send(tables.latest(rows).images)
                     connection.recv()
             except IndexBusy as error:
                 connection.send(str(error))
@@ -1031,8 +1027,8 @@ def test_a_network_file_system_is_told_by_the_longest_mount_point(
     folder: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mounts").write_text(SAMPLE.strip())
-    monkeypatch.setattr(database, "MOUNTS", tmp_path / "mounts")
-    assert database.network_file_system(Path(folder)) == kind
+    monkeypatch.setattr(sqlite, "MOUNTS", tmp_path / "mounts")
+    assert sqlite.network_file_system(Path(folder)) == kind
 
 
 def test_an_index_on_a_network_file_system_is_said_once(
@@ -1040,12 +1036,12 @@ def test_an_index_on_a_network_file_system_is_said_once(
 ) -> None:
     place = os.path.realpath(tmp_path).replace(" ", r"\040")
     (tmp_path / "mounts").write_text(f"{SAMPLE.strip()}\nserver:/x {place} nfs rw 0 0\n")
-    monkeypatch.setattr(database, "MOUNTS", tmp_path / "mounts")
+    monkeypatch.setattr(sqlite, "MOUNTS", tmp_path / "mounts")
     with caplog.at_level(logging.WARNING), Index.open(tmp_path / "index", encoder=ColourEncoder()) as opened:
         opened.add(photos)
         opened.search(ANYTHING)
     (message,) = caplog.messages
     assert "network file system (nfs)" in message
-    monkeypatch.setattr(database, "MOUNTS", tmp_path / "no such file")
+    monkeypatch.setattr(sqlite, "MOUNTS", tmp_path / "no such file")
     Index.open(tmp_path / "index", encoder=ColourEncoder()).close()
     assert len(caplog.messages) == 1

@@ -10,7 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
-from retrieval import BadInput, Index, IndexDamaged, metadata, tags
+from retrieval import BadInput, Index, IndexDamaged, tags
+from retrieval.storage import tables
 from retrieval.types import Tag
 from tests.contracts.vectors import normalised
 from tests.fakes import ColourEncoder, picture, put
@@ -114,7 +115,7 @@ def test_what_is_gone_is_passed_over_before_it_is_counted(index: Index, tmp_path
 def test_an_update_that_was_cut_short_is_gone_on_with(index: Index, tmp_path: Path) -> None:
     with index._store.writing():  # as if it had been killed before its first commit
         state = {"generation": 0, "made": True, "version": tags.VERSION}
-        index._store.edit(metadata.put_setting, tags.TAGGED, state)
+        index._store.edit(tables.put_setting, tags.TAGGED, state)
     (tmp_path / "index" / tags.DATABASE).touch()
     assert index.with_tags(index.search(picture((250, 0, 0)), 1))[0].tags == ()
     tag(index)

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from retrieval import Index, IndexBusy, RetrievalError, StorageError, store
-from retrieval.repair import repair
-from retrieval.store import Store
+from retrieval import Index, IndexBusy, RetrievalError, StorageError
+from retrieval.storage import commit
+from retrieval.storage.commit import Store
+from retrieval.storage.repair import repair
+from retrieval.storage.verify import Verification, verify
 from retrieval.types import Match
-from retrieval.verify import Verification, verify
 from tests.fakes import ColourEncoder, colour, picture, put
 from tests.test_store import ANYTHING, folder_in_memory, rows
 
@@ -92,7 +93,7 @@ def flip(path: Path, bit: int) -> None:
 
 def files_of(home: Path, suffix: str) -> list[Path]:
     """The vector files with that suffix, the largest first."""
-    found = (home / "index" / store.VECTORS).glob(f"*{suffix}")
+    found = (home / "index" / commit.VECTORS).glob(f"*{suffix}")
     return sorted(found, key=lambda path: -path.stat().st_size)
 
 
@@ -169,7 +170,7 @@ def test_a_missing_and_a_truncated_file_are_found(home: Path) -> None:
 
 
 def test_files_that_nobody_names_are_no_damage(home: Path) -> None:
-    folder = home / "index" / store.VECTORS
+    folder = home / "index" / commit.VECTORS
     for name in ("0123456789abcdef.partial", "f" * 64 + ".vectors", "notes.txt"):
         put(folder / name, b"whatever")
     with opened(home) as index:
@@ -179,7 +180,7 @@ def test_files_that_nobody_names_are_no_damage(home: Path) -> None:
 
 def _single_bits_are_found_or_harmless(home: Path, count: int) -> int:
     """Return how many of so many bits were damage; of the others, every row of every table is as it was."""
-    database = home / "index" / store.DATABASE
+    database = home / "index" / commit.DATABASE
     data = database.read_bytes()
     before, found = all_rows(home / "index"), 0
     chance = random.Random(count)
@@ -195,7 +196,7 @@ def _single_bits_are_found_or_harmless(home: Path, count: int) -> int:
             assert all_rows(home / "index") == before, bit
         found += not whole
         for name in os.listdir(home / "index"):
-            if name.startswith(store.DATABASE):
+            if name.startswith(commit.DATABASE):
                 (home / "index" / name).unlink()
         database.write_bytes(data)
     return found
@@ -234,7 +235,7 @@ def test_many_flipped_bits_in_the_database_are_found_or_change_nothing(home: Pat
     ],
 )
 def test_rows_that_are_not_what_was_written_are_found(home: Path, statement: str, sentence: str) -> None:
-    with closing(sqlite3.connect(home / "index" / store.DATABASE)) as connection:
+    with closing(sqlite3.connect(home / "index" / commit.DATABASE)) as connection:
         connection.executescript(statement)
     with closing(Store(home / "index")) as opened_store:
         found = verify(opened_store)
@@ -251,7 +252,7 @@ def test_of_very_much_damage_the_first_is_said_and_the_number(home: Path) -> Non
 
 def test_verify_beside_a_writer_reports_no_damage(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that a writer swept, while it was to be read, is not missing."""
-    from retrieval import verify as module
+    from retrieval.storage import verify as module
 
     is_whole, overtaken = module.is_whole, []
     with opened(home) as index, opened(home) as writer:
@@ -401,15 +402,15 @@ def test_a_flipped_bit_in_vectors_is_put_right_with_nothing_lost(home: Path, sam
 
 
 def test_all_vectors_lost_are_all_embedded_again(home: Path, sample: Path) -> None:
-    shutil.rmtree(home / "index" / store.VECTORS)
-    (home / "index" / store.VECTORS).mkdir()
+    shutil.rmtree(home / "index" / commit.VECTORS)
+    (home / "index" / commit.VECTORS).mkdir()
     assert repaired(home).lost == (f"the vectors of {PICTURES + 1} images; update their folders to embed them again",)
     assert completed(home, sample) == PICTURES + 1
 
 
 def values(home: Path, table: str) -> list[tuple[int, list[str], tuple[Any, ...]]]:
     """The rows of a table: rowid, names of columns, values."""
-    with closing(sqlite3.connect(home / "index" / store.DATABASE)) as connection:
+    with closing(sqlite3.connect(home / "index" / commit.DATABASE)) as connection:
         cursor = connection.execute(f"SELECT rowid, * FROM {table}")
         names = [item[0] for item in cursor.description[1:]]
         return [(row[0], names, row[1:]) for row in cursor]
@@ -477,7 +478,7 @@ def test_a_row_in_which_one_bit_flipped_is_put_right_with_nothing_lost(home: Pat
 def test_what_can_be_saved_of_rows_is_saved_and_the_rest_is_said(
     home: Path, sample: Path, statement: str, lost: tuple[Any, ...], embedded: int | None
 ) -> None:
-    with closing(sqlite3.connect(home / "index" / store.DATABASE)) as connection:
+    with closing(sqlite3.connect(home / "index" / commit.DATABASE)) as connection:
         connection.executescript(statement)
     result = repaired(home)
     assert result.whole, result
@@ -623,7 +624,7 @@ def _repair(home: Path, sample: Path) -> None:
 
 
 def test_a_damaged_database_never_ends_in_anything_but_our_errors(home: Path, sample: Path) -> None:
-    _never_anything_but_our_errors(home, sample, lambda: [home / "index" / store.DATABASE], range(80))
+    _never_anything_but_our_errors(home, sample, lambda: [home / "index" / commit.DATABASE], range(80))
 
 
 def test_damaged_vector_files_never_end_in_anything_but_our_errors(home: Path, sample: Path) -> None:
@@ -632,5 +633,5 @@ def test_damaged_vector_files_never_end_in_anything_but_our_errors(home: Path, s
 
 @pytest.mark.slow
 def test_much_damage_never_ends_in_anything_but_our_errors(home: Path, sample: Path) -> None:
-    _never_anything_but_our_errors(home, sample, lambda: [home / "index" / store.DATABASE], range(1000, 2000))
+    _never_anything_but_our_errors(home, sample, lambda: [home / "index" / commit.DATABASE], range(1000, 2000))
     _never_anything_but_our_errors(home, sample, lambda: files_of(home, ""), range(1000, 1300))

@@ -13,8 +13,9 @@ from typing import BinaryIO
 
 import pytest
 
-from retrieval import Index, IndexBusy, IndexDamaged, database, store, update, wal, witness
-from retrieval.wal_format import FRAME, HEADER, Frames, Header
+from retrieval import Index, IndexBusy, IndexDamaged, update
+from retrieval.storage import commit, sqlite, wal, witness
+from retrieval.storage.wal_format import FRAME, HEADER, Frames, Header
 from tests.fakes import ColourEncoder, colour, picture, put
 from tests.test_store import folder_in_memory, killed, vector_files
 from tests.test_verify import flip
@@ -26,7 +27,7 @@ LENGTH = FRAME + 4096
 def _index_and_die(folder: Path) -> None:
     from retrieval import pipeline
 
-    database.Database.fold = lambda _: None  # the log is folded in at the end of a run, which this one does not see
+    sqlite.Database.fold = lambda _: None  # the log is folded in at the end of a run, which this one does not see
     update.COMMIT_ROWS = pipeline.BATCH = 10
     index = Index.create(folder / "index", encoder=ColourEncoder())
     index.add(folder / "photos")
@@ -95,7 +96,7 @@ def test_a_flip_anywhere_is_found_and_put_right(folder: Path) -> None:
 
 def test_nothing_is_answered_swept_or_folded_while_the_log_is_damaged(folder: Path) -> None:
     before = vector_files(folder)
-    for path in (folder / store.VECTORS).iterdir():
+    for path in (folder / commit.VECTORS).iterdir():
         os.utime(path, (0, 0))
     flip(log(folder), 8 * (HEADER + 3 * LENGTH + 500))
     data = log(folder).read_bytes()

@@ -119,7 +119,7 @@ def demand_folder(where: Path) -> None:
 
 def has_index(folder: Path) -> bool:
     """Tell whether there is an index in `folder`, or something that cannot be looked at: opening it says why."""
-    from retrieval.store import DATABASE  # which is heavy, and needed next
+    from retrieval.storage.commit import DATABASE  # which is heavy, and needed next
 
     try:
         return stat.S_ISREG(os.stat(folder / DATABASE).st_mode)

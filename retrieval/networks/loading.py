@@ -9,9 +9,8 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from retrieval import metadata, plugins
+from retrieval import plugins
 from retrieval.arguments import text_path
-from retrieval.database import disk_errors
 from retrieval.disk import files
 from retrieval.errors import BadInput, BadWeights, IndexDamaged, ModelMismatch, RetrievalError
 from retrieval.networks import capacity, catalogue
@@ -19,7 +18,9 @@ from retrieval.networks.catalogue import DEFAULT, MINI, RANDOM, Backbone
 from retrieval.networks.encoder import AUTO, Encoder, Execution
 from retrieval.networks.weights import all_weights
 from retrieval.process import forks
-from retrieval.store import ENCODER, GRACE, Store
+from retrieval.storage import tables
+from retrieval.storage.commit import ENCODER, GRACE, Store
+from retrieval.storage.sqlite import disk_errors
 from retrieval.types import DECODE_RULE
 
 if TYPE_CHECKING:
@@ -258,7 +259,7 @@ def stored_facts(store: Store) -> dict[str, Any] | None:
 
     facts: dict[str, Any] | None = None
     with suppress(IndexDamaged), store.connection() as connection:  # `verify` says so; the copy can be done without
-        facts = metadata.setting(connection, GRAPH)
+        facts = tables.setting(connection, GRAPH)
     return facts
 
 
@@ -271,25 +272,25 @@ def stored_graph(store: Store) -> "Graph | None":
 
 
 def store_graph(store: Store, graph: "Graph") -> None:
-    """Keep a copy of `graph` in the index, if it has not got it; within `store.writing()`."""
+    """Keep a copy of `graph` in the index, if it has not got it; within `commit.writing()`."""
     from retrieval.networks.compiled import GRAPH, SUFFIXES, paths
 
     known = stored_graph(store)
     if known is None or known.facts != graph.facts:
         with disk_errors():
             graph.write(store.folder / ENCODER)
-        store.edit(metadata.put_setting, GRAPH, graph.facts)
+        store.edit(tables.put_setting, GRAPH, graph.facts)
         with disk_errors():
             names = {path.name for path in paths(store.folder / ENCODER, graph.facts)}
             files.sweep(store.folder / ENCODER, SUFFIXES, names, GRACE)
 
 
 def remember(store: Store, used: Model) -> None:
-    """Keep what is new about a model: where its weights are, how it was compiled; within `store.writing()`."""
+    """Keep what is new about a model: where its weights are, how it was compiled; within `commit.writing()`."""
     with store.connection() as connection:
-        known = metadata.encoder(connection, used.row["fingerprint"])
+        known = tables.encoder(connection, used.row["fingerprint"])
     if used.row["weights"] != known["weights"]:
-        store.edit(metadata.put_encoder, used.row)
+        store.edit(tables.put_encoder, used.row)
     if used.graph is not None:
         store_graph(store, used.graph)
 

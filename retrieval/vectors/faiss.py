@@ -23,8 +23,8 @@ import faiss as _faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import bounds
 from retrieval.errors import BadInput
+from retrieval.storage import bounds
 from retrieval.types import Hits, Vectors
 from retrieval.vectors import AUTO, Form, scan
 from retrieval.vectors.indexed import Facts

@@ -22,8 +22,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import bounds, plugins
+from retrieval import plugins
 from retrieval.disk import files
+from retrieval.storage import bounds
 from retrieval.types import EXACT, Hits, Ids, SearchForm, Vectors
 from retrieval.vectors import FLAT, SUFFIXES, Form, files_of, scan, structured
 from retrieval.vectors import segment as exact

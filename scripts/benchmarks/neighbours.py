@@ -13,10 +13,10 @@ import numpy as np
 
 from retrieval import asked as asking
 from retrieval import plugins, query, vectors
-from retrieval.metadata import Generation
 from retrieval.networks.encoder import cores
+from retrieval.storage.tables import Generation
+from retrieval.storage.view import View
 from retrieval.types import Ids, Vectors
-from retrieval.view import View
 from scripts.benchmarks import corpora
 from scripts.benchmarks.measure import BenchError, Setting, apart, in_turns, peak, row, say, seconds_of
 from scripts.benchmarks.table import Growth, Row, at_least, at_most

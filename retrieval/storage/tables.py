@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import sqlalchemy as sql
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from retrieval import bounds
-from retrieval.database import BYTES, INTEGER, REPAIR, signed, signed_table, sound
 from retrieval.errors import IndexDamaged
+from retrieval.storage import bounds
+from retrieval.storage.sqlite import BYTES, INTEGER, REPAIR, signed, signed_table, sound
 from retrieval.types import Ids, Picture
 
 PART = 10_000

@@ -7,10 +7,10 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from retrieval import metadata
-from retrieval.database import REPAIR, signed, sound
 from retrieval.errors import IndexDamaged
-from retrieval.metadata import roots
+from retrieval.storage import tables
+from retrieval.storage.sqlite import REPAIR, signed, sound
+from retrieval.storage.tables import roots
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +98,10 @@ def absorb_roots(connection: sql.Connection, inner: Mapping[int, bytes], outer: 
     """
     left: set[int] = set()
     for root, prefix in inner.items():
-        while rows := metadata.files_below(connection, root, b"", None, limit=metadata.PART):
-            left |= metadata.delete_files(connection, [row.id for row in rows if row.id is not None])
-            left |= metadata.put_files(connection, [row._replace(root=outer, path=prefix + row.path) for row in rows])
+        while rows := tables.files_below(connection, root, b"", None, limit=tables.PART):
+            left |= tables.delete_files(connection, [row.id for row in rows if row.id is not None])
+            left |= tables.put_files(connection, [row._replace(root=outer, path=prefix + row.path) for row in rows])
         delete_root(connection, root)
-    metadata.delete_homeless(connection, sorted(left))
-    now = metadata.latest(connection)
-    metadata.insert_generation(connection, now.following(connection, now.segments))
+    tables.delete_homeless(connection, sorted(left))
+    now = tables.latest(connection)
+    tables.insert_generation(connection, now.following(connection, now.segments))

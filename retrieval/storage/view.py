@@ -6,17 +6,17 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from retrieval import metadata
-from retrieval.database import REPAIR
 from retrieval.errors import IndexDamaged
-from retrieval.metadata import FileRow, Generation
+from retrieval.storage import tables
+from retrieval.storage.sqlite import REPAIR
+from retrieval.storage.tables import FileRow, Generation
 from retrieval.types import Hits, Ids, Picture, Vectors
 from retrieval.vectors import VectorSnapshot
 
 
 def demand_fitting(connection: sql.Connection, generation: Generation, snapshot: VectorSnapshot) -> None:
     """Raise `IndexDamaged` where the segments are not as many vectors, or as long, as the rows say."""
-    dim = metadata.encoder(connection, generation.fingerprint)["dim"]
+    dim = tables.encoder(connection, generation.fingerprint)["dim"]
     if snapshot.count != generation.vectors or (snapshot.count and snapshot.dim != dim):
         raise IndexDamaged("the vectors of the index are not those that its rows name", hint=REPAIR)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import sqlalchemy as sql
 
-from retrieval.database import REPAIR, Database
 from retrieval.disk import files
 from retrieval.errors import IndexDamaged
+from retrieval.storage.sqlite import REPAIR, Database
 
 NAME = "committed"
 

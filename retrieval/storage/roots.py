@@ -11,11 +11,11 @@ from pathlib import Path
 
 import sqlalchemy as sql
 
-from retrieval import metadata, root_table
 from retrieval.errors import BadInput
 from retrieval.pictures import excludes, scan
-from retrieval.root_table import Root
-from retrieval.store import Store
+from retrieval.storage import root_rows, tables
+from retrieval.storage.commit import Store
+from retrieval.storage.root_rows import Root
 from retrieval.types import RootInfo, displayed
 
 
@@ -33,7 +33,7 @@ class Spot:
 def places(store: Store, connection: sql.Connection) -> dict[int, bytes]:
     """Return where each root is now, absolute, in byte order of the paths that they had when they were last updated."""
     home = _home(store)
-    return {root.id: _place(home, root) for root in root_table.all_roots(connection)}
+    return {root.id: _place(home, root) for root in root_rows.all_roots(connection)}
 
 
 def folders_of(store: Store) -> tuple[RootInfo, ...]:
@@ -41,8 +41,8 @@ def folders_of(store: Store) -> tuple[RootInfo, ...]:
     home = _home(store)
     with store.connection() as connection:
         return tuple(
-            RootInfo(path_of(place, b""), metadata.count_below(connection, root.id), os.path.isdir(place), root.exclude)
-            for root in root_table.all_roots(connection)
+            RootInfo(path_of(place, b""), tables.count_below(connection, root.id), os.path.isdir(place), root.exclude)
+            for root in root_rows.all_roots(connection)
             for place in [_place(home, root)]
         )
 
@@ -77,7 +77,7 @@ def known_at(store: Store, path: bytes) -> tuple[Spot, dict[int, int | None]]:
     """
     with store.connection() as connection:
         for spot in spots(places(store, connection), path):
-            files = dict(metadata.files_at(connection, spot.root, spot.below))
+            files = dict(tables.files_at(connection, spot.root, spot.below))
             if files or not spot.below:
                 return spot, files
     sentence = f"nothing at {displayed(path)} is in the index"
@@ -94,7 +94,7 @@ def within(store: Store, connection: sql.Connection, folder: bytes) -> dict[int,
     known = places(store, connection).items()
     inner = {root: b"" for root, place in known if relative(path, place) is not None}
     spots = inner if spot is None else {spot.root: spot.below and spot.below + b"/"} | inner
-    if not any(metadata.count_below(connection, *one) for one in spots.items()):
+    if not any(tables.count_below(connection, *one) for one in spots.items()):
         name = displayed(folder)
         raise BadInput(f"no picture below {name} is in the index", hint=f"put them there with: retrieval index {name}")
     return spots
@@ -130,7 +130,7 @@ def _settled(store: Store) -> list[Root]:
     takes over the other.
     """
     with store.connection() as connection:
-        stored = root_table.all_roots(connection)
+        stored = root_rows.all_roots(connection)
     known: dict[bytes, Root] = {}
     doubles: dict[int, int] = {}
     for root in stored:
@@ -149,8 +149,8 @@ def _settled(store: Store) -> list[Root]:
 
 def _renew(connection: sql.Connection, renewed: Sequence[Root], doubles: Mapping[int, int]) -> None:
     for root, first in doubles.items():
-        root_table.absorb_roots(connection, {root: b""}, first)
-    root_table.renew_roots(connection, renewed)
+        root_rows.absorb_roots(connection, {root: b""}, first)
+    root_rows.renew_roots(connection, renewed)
 
 
 def _is_held(store: Store, root: Root, path: bytes) -> bool:
@@ -181,9 +181,9 @@ def _over(root: Root, inner: Mapping[Root, bytes]) -> Root:
 
 def _take_over(connection: sql.Connection, root: Root, inner: Mapping[Root, bytes]) -> int:
     """Insert or renew the row of `root`, make the files of `inner` its own, and return its id."""
-    id_ = root_table.put_root(connection, root)
+    id_ = root_rows.put_root(connection, root)
     if inner:
-        root_table.absorb_roots(connection, {one.id: folder + b"/" for one, folder in inner.items()}, id_)
+        root_rows.absorb_roots(connection, {one.id: folder + b"/" for one, folder in inner.items()}, id_)
     return id_
 
 
@@ -202,7 +202,7 @@ def relative(folder: bytes, path: bytes) -> bytes | None:
 
 def _known_below(store: Store, root: int, below: bytes) -> bool:
     with store.connection() as connection:
-        return bool(metadata.files_below(connection, root, below + b"/", None, limit=1))
+        return bool(tables.files_below(connection, root, below + b"/", None, limit=1))
 
 
 def _passed_over(path: bytes) -> bool:

@@ -7,17 +7,16 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from retrieval import metadata, tags
-from retrieval.database import is_sound, signed
+from retrieval import tags
 from retrieval.derived import MEAN
 from retrieval.disk import files as disk
 from retrieval.errors import IndexDamaged
-from retrieval.metadata import Generation, encoders, files, generations, images, roots, segments, settings
 from retrieval.networks.compiled import GRAPH
-from retrieval.store import VECTORS, Store
-from retrieval.types import image_id
-from retrieval.vectors import SUFFIXES, structured
-from retrieval.verify import (
+from retrieval.storage import tables
+from retrieval.storage.commit import VECTORS, Store
+from retrieval.storage.sqlite import is_sound, signed
+from retrieval.storage.tables import Generation, encoders, files, generations, images, roots, segments, settings
+from retrieval.storage.verify import (
     SIGNED,
     Row,
     Verification,
@@ -28,6 +27,8 @@ from retrieval.verify import (
     verify,
     without_vector,
 )
+from retrieval.types import image_id
+from retrieval.vectors import SUFFIXES, structured
 
 MENDED = 1000
 """Rows of one table at most in which a flipped bit is looked for: some milliseconds each."""
@@ -86,7 +87,7 @@ def _repair_rest(store: Store, *, forget: bool) -> list[str]:
     if store.losses.known:
         given_up.append(f"{store.losses.known}: what was committed later; update all folders")
     if any(graph_damage(store)):
-        store.edit(metadata.put_setting, GRAPH, None)  # the next update puts it back
+        store.edit(tables.put_setting, GRAPH, None)  # the next update puts it back
     if any(tags.damage(store)):
         tags.forget(store)  # likewise
     if forget or not given_up:
@@ -105,7 +106,7 @@ def _repair_rows(store: Store, *, forget: bool) -> list[str]:
         damaged = {table: list(damaged_rows(connection, table)) for table in SIGNED}
     lost = {table: store.edit(_mend, table, rows) for table, rows in damaged.items()}
     for row in [row for row in lost[settings] if row[0] in DERIVED]:
-        store.edit(metadata.put_setting, row[0], None)  # nothing is lost: whoever needs it makes it again
+        store.edit(tables.put_setting, row[0], None)  # nothing is lost: whoever needs it makes it again
         lost[settings].remove(row)
     if lost[encoders]:
         raise IndexDamaged("what made the vectors is not known any more")
@@ -175,7 +176,7 @@ def _forget(connection: sql.Connection, damaged: Mapping[sql.Table, Sequence[Row
     lost = list(_missing_rows(connection))
     for table in (files, images, settings):
         (key,) = table.primary_key
-        for some in metadata.chunks([row[table.c.keys().index(key.name)] for row in damaged[table]]):
+        for some in tables.chunks([row[table.c.keys().index(key.name)] for row in damaged[table]]):
             connection.execute(sql.delete(table).where(key.in_(some)))
     lost += [f"{len(damaged[table])} {table.name}; {AGAIN}" for table in (images, files) if damaged[table]]
     lost += [f"the setting {row[0]}" for row in damaged[settings]]
@@ -213,9 +214,9 @@ def _keep_root(connection: sql.Connection, root: int) -> str:
 def _unlink(connection: sql.Connection, chosen: sql.ColumnElement[bool]) -> None:
     """Forget which images the chosen files hold, so that the next update reads them again."""
     ids = list(connection.scalars(sql.select(files.c.id).where(files.c.image.is_not(None), chosen)))
-    for some in metadata.chunks(ids):
-        rows = metadata.files_by_id(connection, some)
-        metadata.put_files(connection, [row._replace(image=None, size=-1, mtime_ns=-1) for row in rows])
+    for some in tables.chunks(ids):
+        rows = tables.files_by_id(connection, some)
+        tables.put_files(connection, [row._replace(image=None, size=-1, mtime_ns=-1) for row in rows])
 
 
 def _repair_vectors(store: Store, *, forget: bool, settled: bool) -> list[str]:
@@ -224,7 +225,7 @@ def _repair_vectors(store: Store, *, forget: bool, settled: bool) -> list[str]:
     Nothing is committed without `forget` where rows are not `settled`: that would pass for a whole state.
     """
     with store.connection() as connection:
-        live = metadata.image_ids(connection)
+        live = tables.image_ids(connection)
     parts = _whole_parts(store)
     if parts is None:
         parts = store.merged(list(_whole_segments(store)), live)
@@ -241,7 +242,7 @@ def _whole_parts(store: Store) -> Sequence[tuple[str, int]] | None:
     """
     with suppress(IndexDamaged):
         with store.connection() as connection:
-            parts = metadata.latest(connection).segments
+            parts = tables.latest(connection).segments
         whole = [_is_put_right(store, ref.partition("+")[0]) for ref, _ in parts]
         if all(whole):
             return [part for ref, count in parts for part in _with_structure(store, ref, count)]
@@ -270,7 +271,7 @@ def _whole_segments(store: Store) -> Iterator[str]:
 
 def _replace_state(connection: sql.Connection, lost: Sequence[int], parts: Sequence[tuple[str, int]]) -> None:
     """Forget the images `lost` and commit a generation of the segments `parts`; twice, so that no older one is kept."""
-    for some in metadata.chunks(lost):
+    for some in tables.chunks(lost):
         _unlink(connection, files.c.image.in_(some))
         connection.execute(sql.delete(images).where(images.c.id.in_(some)))
     fingerprint = connection.scalar(sql.select(encoders.c.fingerprint))
@@ -282,4 +283,4 @@ def _replace_state(connection: sql.Connection, lost: Sequence[int], parts: Seque
     state = Generation(max(numbers, default=0), fingerprint, 0, 0, 0, ())
     for _ in range(2):
         state = state.following(connection, tuple(parts))
-        metadata.insert_generation(connection, state)
+        tables.insert_generation(connection, state)

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sql
 
-from retrieval import database, metadata, migrations, tags
-from retrieval.database import is_sound
+from retrieval import tags
 from retrieval.disk import files as disk
 from retrieval.errors import IndexDamaged
-from retrieval.metadata import encoders, files, generations, images, roots, segments, settings
 from retrieval.networks import compiled
 from retrieval.networks.compiled import GRAPH
-from retrieval.store import ENCODER, VECTORS, Store
+from retrieval.storage import migrations, sqlite, tables
+from retrieval.storage.commit import ENCODER, VECTORS, Store
+from retrieval.storage.sqlite import is_sound
+from retrieval.storage.tables import encoders, files, generations, images, roots, segments, settings
 from retrieval.types import Ids, displayed, image_id
 from retrieval.vectors import SUFFIXES, VectorSnapshot, files_of
 
@@ -91,7 +92,7 @@ def _row_damage(store: Store) -> Iterator[str]:
             yield from _said(keys, f"database: the row {{}} of {table.name} is not what was written")
         homeless = sql.select(images.c.id).where(~sql.exists().where(files.c.image == images.c.id))
         yield from _said(connection.scalars(homeless), "database: image {} has no place")
-        generation = metadata.latest(connection)
+        generation = tables.latest(connection)
         counted = generation.following(connection, ())
         for name in ("images", "files"):
             if getattr(generation, name) != getattr(counted, name):
@@ -130,7 +131,7 @@ def structural_damage(connection: sql.Connection) -> Iterator[str]:
 
 @cache
 def _right_definitions(steps: tuple[Any, ...]) -> set[tuple[str, ...]]:  # noqa: ARG001 - what they depend on
-    with database.in_memory() as fresh:
+    with sqlite.in_memory() as fresh:
         migrations.migrate(fresh)
         return _definitions(fresh)
 
@@ -151,7 +152,7 @@ def _file_damage(store: Store) -> list[str]:
 
 def _kept_refs(store: Store) -> set[str]:
     with store.connection() as connection:
-        return metadata.kept_refs(connection)
+        return tables.kept_refs(connection)
 
 
 def _wrong_files(store: Store, ref: str) -> Iterator[str]:
@@ -174,7 +175,7 @@ def is_whole(store: Store, name: str) -> bool:
 def graph_damage(store: Store) -> Iterator[str]:
     """Yield what is wrong with the compiled network."""
     with store.connection() as connection:
-        facts = metadata.setting(connection, GRAPH)
+        facts = tables.setting(connection, GRAPH)
     for path in () if facts is None else compiled.paths(store.folder / ENCODER, facts):
         if disk.sha256_of(path) != path.stem:
             yield f"compiled network: the file {path.name} {_WRONG}"
@@ -182,7 +183,7 @@ def graph_damage(store: Store) -> Iterator[str]:
 
 def _missing_vectors(store: Store) -> Iterator[str]:
     with store.reading() as view:
-        ids = metadata.image_ids(view.connection)
+        ids = tables.image_ids(view.connection)
         yield from _said(without_vector(view.snapshot, ids), "vectors: image {} has none")
 
 

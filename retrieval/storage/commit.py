@@ -28,16 +28,17 @@ from typing import Any
 import sqlalchemy as sql
 from filelock import FileLock
 
-from retrieval import metadata, migrations, plugins, witness
-from retrieval.database import Database, disk_errors, held, network_file_system
+from retrieval import plugins
 from retrieval.disk import files
 from retrieval.errors import BadInput, IndexBusy, IndexDamaged, IndexExists, IndexNotFound, IndexTooNew, StorageError
-from retrieval.metadata import Generation
 from retrieval.process import forks
+from retrieval.storage import migrations, tables, witness
+from retrieval.storage.sqlite import Database, disk_errors, held, network_file_system
+from retrieval.storage.tables import Generation
+from retrieval.storage.view import Change, View, demand_fitting
+from retrieval.storage.witness import Losses
 from retrieval.types import Ids, displayed
 from retrieval.vectors import AUTO, FLAT, Form, VectorSnapshot, VectorStore, files_of, merging, structured
-from retrieval.view import Change, View, demand_fitting
-from retrieval.witness import Losses
 
 DATABASE = "index.db"
 LOCK = "writer.lock"
@@ -120,7 +121,7 @@ class Store:
     def _setting(self, name: str) -> Any:  # noqa: ANN401 - what JSON holds
         """Return a setting, None where there is none, or where that is not what was written: `verify` says so."""
         with suppress(IndexDamaged), self.connection() as connection:
-            return metadata.setting(connection, name)
+            return tables.setting(connection, name)
         return None
 
     @property
@@ -134,7 +135,7 @@ class Store:
         if form != self.form:
             form.check(self._dim(), max(self._generation().images, self.most(form)))  # no fewer are ever built of
             with self.writing():
-                self.edit(metadata.put_setting, SEARCH, {**(self._setting(SEARCH) or {}), **chosen})
+                self.edit(tables.put_setting, SEARCH, {**(self._setting(SEARCH) or {}), **chosen})
 
     @staticmethod
     def refuse_existing(folder: Path) -> None:
@@ -161,10 +162,10 @@ class Store:
             try:
                 with made.writing() as connection:
                     migrations.migrate(connection)
-                    metadata.put_encoder(connection, encoder)
+                    tables.put_encoder(connection, encoder)
                     for name, value in (settings or {}).items():
-                        metadata.put_setting(connection, name, value)
-                    metadata.insert_generation(connection, Generation(1, encoder["fingerprint"], 0, 0, 0, ()))
+                        tables.put_setting(connection, name, value)
+                    tables.insert_generation(connection, Generation(1, encoder["fingerprint"], 0, 0, 0, ()))
             finally:
                 made.close()
             witness.tell(folder, 1)
@@ -203,20 +204,20 @@ class Store:
                     self._kept = generation.number, {}
                 kept = self._kept[1]
             if generation.vectors != generation.images and "live" not in kept:
-                kept["live"] = metadata.image_ids(connection)
+                kept["live"] = tables.image_ids(connection)
             yield View(connection, generation, snapshot, kept.get("live"), kept)
 
     def _latest(self, stack: ExitStack) -> tuple[sql.Connection, Generation, VectorSnapshot]:
         """Begin to read, anew where a writer committed and swept between refs and files."""
         while True:
             connection = stack.enter_context(self.connection())
-            generation = metadata.latest(connection)
+            generation = tables.latest(connection)
             try:
                 return connection, generation, self._snapshot(connection, generation)
             except IndexDamaged:
                 stack.close()
                 with self.connection() as later:
-                    if metadata.latest(later).number == generation.number:
+                    if tables.latest(later).number == generation.number:
                         raise
 
     def _snapshot(self, connection: sql.Connection, generation: Generation) -> VectorSnapshot:
@@ -279,13 +280,13 @@ class Store:
 
     @staticmethod
     def _write(connection: sql.Connection, change: Change, segment: tuple[tuple[str, int], ...]) -> int:
-        before = metadata.latest(connection)
-        metadata.insert_images(connection, change.pictures)
-        left = metadata.delete_files(connection, change.forget) | metadata.put_files(connection, change.files)
-        metadata.delete_homeless(connection, sorted(left))
+        before = tables.latest(connection)
+        tables.insert_images(connection, change.pictures)
+        left = tables.delete_files(connection, change.forget) | tables.put_files(connection, change.files)
+        tables.delete_homeless(connection, sorted(left))
         known = {ref.partition("+")[0] for ref in before.refs}  # the same vectors as once before are the same segment
         segments = before.segments + tuple(part for part in segment if part[0] not in known)
-        metadata.insert_generation(connection, before.following(connection, segments))
+        tables.insert_generation(connection, before.following(connection, segments))
         return before.number + 1
 
     def _tidy(self) -> None:
@@ -297,7 +298,7 @@ class Store:
 
     def _generation(self) -> Generation:
         with self.connection() as connection:
-            return metadata.latest(connection)
+            return tables.latest(connection)
 
     def _worth_merging(self) -> Sequence[str]:
         """Return all segments if most vectors have no image; the smallest if there are too many."""
@@ -346,7 +347,7 @@ class Store:
 
     def _dim(self) -> int:
         with self.connection() as connection:
-            return int(metadata.encoder(connection, metadata.latest(connection).fingerprint)["dim"])
+            return int(tables.encoder(connection, tables.latest(connection).fingerprint)["dim"])
 
     def _has_form(self, generation: Generation, form: Form | None) -> bool:
         """Tell whether all vectors have the structure that they are to have, whatever recall that has reached."""
@@ -370,8 +371,8 @@ class Store:
     def _merge(self, groups: Sequence[Sequence[str]], form: Form | None = None, *, every: bool = False) -> None:
         """Commit a generation in which each of `groups` is one segment of the vectors that have an image, or of all."""
         with self.connection() as connection:
-            before = metadata.latest(connection)
-            live = None if every else metadata.image_ids(connection)
+            before = tables.latest(connection)
+            live = None if every else tables.image_ids(connection)
         segments = list(before.segments)
         for group in groups:
             if set(group) <= set(before.refs):  # else another writer was faster than the reader who found it damaged
@@ -399,7 +400,7 @@ class Store:
             log.warning("%s; no file is swept until: retrieval verify --repair", damage)
             return 0
         with self.connection() as connection, disk_errors():
-            return self.vectors.sweep(metadata.kept_refs(connection), older_than)
+            return self.vectors.sweep(tables.kept_refs(connection), older_than)
 
     def vacuum(self) -> None:
         """Write the database anew, which puts right what is wrong with it between its rows; within `writing`."""
@@ -408,8 +409,8 @@ class Store:
 
 def _replace(connection: sql.Connection, segments: Sequence[tuple[str, int]]) -> int:
     """Make the next generation one of other segments that hold the same images; return its number."""
-    following = metadata.latest(connection).following(connection, tuple(segments))
-    metadata.insert_generation(connection, following)
+    following = tables.latest(connection).following(connection, tuple(segments))
+    tables.insert_generation(connection, following)
     return following.number
 
 

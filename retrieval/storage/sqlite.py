@@ -16,11 +16,11 @@ from urllib.parse import quote_from_bytes
 import sqlalchemy as sql
 from filelock import FileLock, Timeout
 
-from retrieval import bounds, wal
 from retrieval.disk import files
 from retrieval.disk.writers import is_open, seen_writing
 from retrieval.errors import IndexBusy, IndexDamaged, RetrievalError, StorageError
 from retrieval.process import forks
+from retrieval.storage import bounds, wal
 from retrieval.types import displayed
 
 REPAIR = "see what can be saved with: retrieval verify --repair"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from retrieval.disk import files
-from retrieval.wal_format import (
+from retrieval.storage.wal_format import (
     ALL,
     FRAME,
     HEADER,
