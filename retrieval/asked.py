@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrieval import pipeline
 from retrieval.arguments import MOST, path_of
 from retrieval.errors import BadInput, UnreadableImage, reason_of
+from retrieval.indexing import pipeline
 from retrieval.networks.encoder import Encoder
 from retrieval.pictures import reading
 from retrieval.process.threads import aside

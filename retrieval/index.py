@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from retrieval import tags
 from retrieval.arguments import MOST, call, flag, integer, iterable, path_of, strings, text_path, word
 from retrieval.errors import BadInput, IndexDamaged, RetrievalError
+from retrieval.indexing.update import Settings, Update
 from retrieval.networks import catalogue, loading
 from retrieval.networks.encoder import AUTO, Encoder, Execution, demand_encoder
 from retrieval.networks.loading import Model
@@ -23,7 +24,6 @@ from retrieval.storage import facts, root_rows, roots, tables
 from retrieval.storage.commit import SEARCH, Store
 from retrieval.storage.view import Change
 from retrieval.types import Answers, Coverage, Failure, Info, Match, Progress, Report, RootInfo, Timing
-from retrieval.update import Settings, Update
 from retrieval.vectors import Form
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from PIL import Image
 
 from retrieval.checkpoints import PARTIAL, PICTURES, PIXELS
 from retrieval.errors import BadInput, UnreadableImage, reason_of
+from retrieval.indexing.pipeline import BATCH, LOOK_AHEAD, contents
 from retrieval.labels import TABLE
 from retrieval.labels import rows as rows_of
 from retrieval.pictures import decode, reading, scan
-from retrieval.pipeline import BATCH, LOOK_AHEAD, contents
 from retrieval.process.threads import in_order
 from retrieval.types import Found, Ids, Pixels, displayed
 

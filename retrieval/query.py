@@ -12,11 +12,12 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import cutoff, derived, pipeline, ranking
+from retrieval import cutoff, derived, ranking
 from retrieval.arguments import flag, integer, iterable, number, strings, word
 from retrieval.asked import VIEWS, Asked, Own, Query, Reader, Unusable, embedded
 from retrieval.cutoff import Background
 from retrieval.errors import BadInput, IndexDamaged, UnreadableImage
+from retrieval.indexing import pipeline
 from retrieval.networks.loading import Model
 from retrieval.storage import roots, tables
 from retrieval.storage.commit import Store

@@ -12,8 +12,9 @@ import keras
 import numpy as np
 import pytest
 
-from retrieval import Index, pipeline
+from retrieval import Index
 from retrieval.errors import BadInput, BadWeights
+from retrieval.indexing import pipeline
 from retrieval.networks import bombs, capacity, catalogue
 from retrieval.networks.catalogue import Backbone
 from retrieval.networks.loading import Model

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval import Index, StorageError, pipeline
+from retrieval import Index, StorageError
 from retrieval.errors import SHORT, UNFORESEEN
+from retrieval.indexing import pipeline
 from retrieval.pictures import decode as images
 from retrieval.types import Found
 from tests.fakes import ColourEncoder, colour, picture, put

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from retrieval import Index, IndexNotFound, StorageError, update
+from retrieval import Index, IndexNotFound, StorageError
 from retrieval.disk import files
+from retrieval.indexing import update
 from retrieval.storage import commit, migrations, tables
 from retrieval.storage import repair as repairing
 from retrieval.storage import verify as verification
@@ -128,7 +129,7 @@ def _add_and_die(folder: Path, step: str) -> None:
 
 def pipeline_batch(size: int) -> None:
     """Embed so few pictures at a time that a commit holds no more."""
-    from retrieval import pipeline
+    from retrieval.indexing import pipeline
 
     pipeline.BATCH = size
 

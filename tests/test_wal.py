@@ -13,7 +13,8 @@ from typing import BinaryIO
 
 import pytest
 
-from retrieval import Index, IndexBusy, IndexDamaged, update
+from retrieval import Index, IndexBusy, IndexDamaged
+from retrieval.indexing import update
 from retrieval.storage import commit, sqlite, wal, witness
 from retrieval.storage.wal_format import FRAME, HEADER, Frames, Header
 from tests.fakes import ColourEncoder, colour, picture, put
@@ -25,7 +26,7 @@ LENGTH = FRAME + 4096
 
 
 def _index_and_die(folder: Path) -> None:
-    from retrieval import pipeline
+    from retrieval.indexing import pipeline
 
     sqlite.Database.fold = lambda _: None  # the log is folded in at the end of a run, which this one does not see
     update.COMMIT_ROWS = pipeline.BATCH = 10

@@ -138,7 +138,7 @@ def _demand_pictures(folders: Sequence[Path], exclude: Sequence[str], error: Ind
         if not folder.is_dir():
             what = "is not a folder" if folder.exists() else "does not exist"
             raise BadInput(f"{displayed(folder)} {what}", hint="give a folder that holds pictures") from error
-    from retrieval import pipeline  # with numpy and Pillow
+    from retrieval.indexing import pipeline  # with numpy and Pillow
 
     reasons: Counter[str] = Counter()
     for folder in folders:

@@ -21,9 +21,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from retrieval.errors import UNFORESEEN
-from retrieval.missing import Missing
+from retrieval.indexing.missing import Missing
+from retrieval.indexing.pending import Pending
 from retrieval.networks.encoder import Encoder
-from retrieval.pending import Pending
 from retrieval.pictures import scan as folders
 from retrieval.storage import root_rows, tables
 from retrieval.storage.commit import Store
@@ -32,7 +32,7 @@ from retrieval.storage.tables import FileRow
 from retrieval.types import Found, Ids, Progress, Report, Timing, Unlisted, displayed, image_id
 
 if TYPE_CHECKING:
-    from retrieval.pipeline import Outcome
+    from retrieval.indexing.pipeline import Outcome
 
 COMMIT_SECONDS = 5.0
 """Work that a crash can lose, at most, together with the batch in hand."""
@@ -228,13 +228,15 @@ class Update:
                 self._commit_if_due()
 
     def _embedded(self, files: Iterable[Found]) -> "Generator[list[Outcome], None, None]":
-        from retrieval import pipeline  # with numpy and Pillow, for which nobody waits whose files are as they were
+        from retrieval.indexing import (
+            pipeline,
+        )  # with numpy and Pillow, for which nobody waits whose files are as they were
 
         how = self.size, self.rule, self.encoder, self._known, self.threads, self.timing
         return pipeline.embed(files, self.place, *how)
 
     def _take(self, outcome: "Outcome") -> None:
-        from retrieval.pipeline import Embedded, Failed, Known, NoPicture, Vanished
+        from retrieval.indexing.pipeline import Embedded, Failed, Known, NoPicture, Vanished
 
         row = self.before.pop(outcome.file.path)
         if isinstance(outcome, Known) and not self._is_there(outcome.image):
