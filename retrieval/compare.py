@@ -19,7 +19,7 @@ from retrieval.evaluate import Evaluation, Truth
 from retrieval.index import Index
 from retrieval.networks import catalogue
 from retrieval.pictures import reading
-from retrieval.ranking import AUTO, check
+from retrieval.searching.expansion import AUTO, check
 from retrieval.types import SearchForm, displayed
 
 FORM = re.compile(

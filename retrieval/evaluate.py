@@ -21,11 +21,11 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from retrieval import labels
 from retrieval.arguments import call, integer, text_path
-from retrieval.asked import Query
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.index import Index
 from retrieval.pictures import decode, reading
-from retrieval.ranking import AUTO
+from retrieval.searching.expansion import AUTO
+from retrieval.searching.query import Query
 from retrieval.types import EXACT, Ids, Vectors, displayed, image_id
 
 DEPTH = 10_000

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from retrieval import tags
 from retrieval.arguments import MOST, call, flag, integer, iterable, path_of, strings, text_path, word
 from retrieval.errors import BadInput, IndexDamaged, RetrievalError
 from retrieval.indexing.update import Settings, Update
@@ -20,6 +19,7 @@ from retrieval.networks import catalogue, loading
 from retrieval.networks.encoder import AUTO, Encoder, Execution, demand_encoder
 from retrieval.networks.loading import Model
 from retrieval.networks.weights import choose
+from retrieval.searching import tags
 from retrieval.storage import facts, root_rows, roots, tables
 from retrieval.storage.commit import SEARCH, Store
 from retrieval.storage.view import Change
@@ -27,8 +27,8 @@ from retrieval.types import Answers, Coverage, Failure, Info, Match, Progress, R
 from retrieval.vectors import Form
 
 if TYPE_CHECKING:
-    from retrieval.asked import Query, Unusable
-    from retrieval.query import Neighbours, SearchOptions
+    from retrieval.searching.answer import Neighbours, SearchOptions
+    from retrieval.searching.query import Query, Unusable
     from retrieval.storage.verify import Verification
 
 log = logging.getLogger("retrieval")
@@ -302,11 +302,11 @@ class Index:
         It takes the same options. In place of the answer to a query that cannot be used stands its `UnreadableImage` or
         `BadInput`.
         """
-        from retrieval import query  # which needs numpy and Pillow, as an update without news does not
+        from retrieval.searching import answer  # which needs numpy and Pillow, as an update without news does not
 
         self._model.ready()
         with self._store.reading() as view:
-            return query.results(self._store, view, self._model, queries, k, timing, options)
+            return answer.results(self._store, view, self._model, queries, k, timing, options)
 
     def answers(
         self,
@@ -317,11 +317,11 @@ class Index:
         **options: "Unpack[SearchOptions]",
     ) -> Answers:
         """Return what `search_many` returns, and how much it could draw on: both from one state of the index."""
-        from retrieval import query
+        from retrieval.searching import answer
 
         self._model.ready()
         with self._store.reading() as view:
-            results = query.results(self._store, view, self._model, queries, k, timing, options)
+            results = answer.results(self._store, view, self._model, queries, k, timing, options)
             return Answers(results, facts.coverage(self._store, view.connection))
 
     def tagged(self, words: str, k: int = 10, *, offset: int = 0) -> list[Match]:
@@ -330,14 +330,15 @@ class Index:
         `score` is that of the tag. A word may have another ending. Raises `BadInput` where there is no such class, or
         no tag at all: tags come from weights that have their classifier on top (see `tags`).
         """
-        from retrieval import asked, query
+        from retrieval.searching import answer
+        from retrieval.searching import query as asked
 
         words, k, offset = word(words, "words"), integer(k, "k", 1), integer(offset, "offset", 0)
         with self._store.reading() as view:
             found = tags.search(self._store, words)
             there = (pair for pair in found if tables.sha256_of_id(view.connection, pair[0]) is not None)
-            near = query.Neighbours.of(list(itertools.islice(there, min(offset + k, MOST))))
-            return self.with_tags(query.matches(self._store, view, [(asked.Asked(), near)], offset)[0])
+            near = answer.Neighbours.of(list(itertools.islice(there, min(offset + k, MOST))))
+            return self.with_tags(answer.matches(self._store, view, [(asked.Asked(), near)], offset)[0])
 
     def with_tags(self, matches: Sequence[Match]) -> list[Match]:
         """Return `matches` with their `tags`, where the index has some."""
@@ -351,30 +352,31 @@ class Index:
 
         A copy of the query is no neighbour. All are asked of one state of the index. Raises what `search` raises.
         """
-        from retrieval import query
+        from retrieval.searching import answer
 
-        options, k = query.Options(exact=exact, ranking=ranking), integer(k, "k", 1)
+        options, k = answer.Options(exact=exact, ranking=ranking), integer(k, "k", 1)
         several = iterable(queries, "queries", "queries")
         self._model.ready()
         with self._store.reading() as view:
-            yield from query.nearest(self._store, view, self._model, several, k, options)
+            yield from answer.nearest(self._store, view, self._model, several, k, options)
 
     def matches(self, near: "Neighbours") -> list[Match]:
         """Return what `neighbours` found with the places of the pictures, the best first."""
-        from retrieval import asked, query
+        from retrieval.searching import answer
+        from retrieval.searching import query as asked
 
         with self._store.reading() as view:
-            return query.matches(self._store, view, [(asked.Asked(), near)], 0)[0]
+            return answer.matches(self._store, view, [(asked.Asked(), near)], 0)[0]
 
     def tune(self, ranking: str, **measured: Any) -> None:  # noqa: ANN401 - what JSON holds
         """Make `ranking`, "none" or "expansion", what searches use from now on, and keep what was `measured` for it.
 
         Raises `BadInput` for an empty index, `IndexBusy`, `StorageError`.
         """
-        from retrieval import derived
+        from retrieval.searching import statistics
 
         with self._store.writing():
-            derived.keep(self._store, word(ranking, "ranking"), measured)
+            statistics.keep(self._store, word(ranking, "ranking"), measured)
 
     # -- facts ----------------------------------------------------------------------------------------------------
 
@@ -403,7 +405,7 @@ class Index:
 
         None where the index does not have it.
         """
-        from retrieval import asked
+        from retrieval.searching import query as asked
 
         with self._store.reading() as view:
             return asked.known(self._store, view, path_of(path))

@@ -18,8 +18,8 @@ from retrieval.pictures import reading
 from retrieval.types import Scored, displayed
 
 if TYPE_CHECKING:
-    from retrieval.asked import Query
-    from retrieval.query import Neighbours
+    from retrieval.searching.answer import Neighbours
+    from retrieval.searching.query import Query
 
 NEIGHBOURS = 10
 """Labelled neighbours that vote, at most."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from retrieval.evaluate import CONFIDENCE, MEASURES, Estimate, Judged, Truth, asked, summed
 from retrieval.index import Index
-from retrieval.ranking import EXPANSION, NONE
+from retrieval.searching.expansion import EXPANSION, NONE
 
 LOST = 0.005
 """Of the precision at 1, what a ranking that finds more may lose."""

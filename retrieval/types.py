@@ -129,7 +129,7 @@ class Scored:
 
 
 LIKELY = 0.5
-"""Probability from which a match is a likely one. Below, it cannot be told whether it is related: see `cutoff`."""
+"""Probability from which a match is a likely one. Below, it cannot be told whether it is related: see `likelihood`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +150,12 @@ class Match:
     offline: bool = False
     """Whether none of these places could be looked at by the latest update."""
     relevance: float | None = None
-    """What the rank follows, -1 to 1, if it is not the score: see `ranking.relevance`. None behind what was ranked."""
+    """What the rank follows, -1 to 1, where that is not the score: see `expansion.relevance`. None behind the ranked ones."""
     false_matches: float | None = None
     """Number of unrelated pictures of the index that are to be expected as near; None as for `probability`."""
     probability: float | None = None
     """How likely the match at this rank is related, 0.5 to 1; 1 for a copy. None where that was not asked for or cannot
-    be told: the index has too few pictures, or the match does not stand out from the others (see `cutoff`)."""
+    be told: the index has too few pictures, or the match does not stand out from the others (see `likelihood`)."""
     tags: tuple[Tag, ...] = ()
     """What it was found to be, best first; where that was asked for, and the network tells classes."""
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval import Index
-from retrieval.cutoff import FEWEST, Background, probabilities
+from retrieval.searching.likelihood import FEWEST, Background, probabilities
 from retrieval.types import LIKELY
 from tests.contracts.vectors import normalised
 from tests.fakes import ColourEncoder, picture, put

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from retrieval import Index, ModelMismatch, RetrievalError, StorageError, tags
+from retrieval import Index, ModelMismatch, RetrievalError, StorageError
 from retrieval.disk import files
+from retrieval.searching import tags
 from retrieval.storage import commit, migrations, sqlite, tables, witness
 from retrieval.storage.bounds import is_factory
 from retrieval.storage.commit import Store

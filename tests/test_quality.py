@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from retrieval import Index, labels
-from retrieval.cutoff import SAMPLE, Background
 from retrieval.evaluate import by_folders, evaluate
 from retrieval.pictures import decode
+from retrieval.searching.likelihood import SAMPLE, Background
 from retrieval.storage import tables
 
 WEIGHTS = "weights/mobilenet_v2_1.0_224_no_top.weights.h5"

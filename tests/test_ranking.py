@@ -13,7 +13,7 @@ from PIL import Image
 
 from retrieval import BadInput, Index, tuning
 from retrieval.evaluate import Judged, Question, Truth, by_folders, evaluate, of_itself
-from retrieval.ranking import COMPANY, ranked, relevance
+from retrieval.searching.expansion import COMPANY, ranked, relevance
 from retrieval.tuning import tune
 from tests.contracts.vectors import normalised
 from tests.fakes import ColourEncoder, picture, put

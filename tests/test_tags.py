@@ -10,7 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
-from retrieval import BadInput, Index, IndexDamaged, tags
+from retrieval import BadInput, Index, IndexDamaged
+from retrieval.searching import tags
 from retrieval.storage import tables
 from retrieval.types import Tag
 from tests.contracts.vectors import normalised

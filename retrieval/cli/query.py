@@ -151,7 +151,7 @@ def _note_nothing(found: Sequence[Answer], coverage: Coverage, *, auto: bool) ->
 
 
 def _cannot_tell(coverage: Coverage) -> str:
-    from retrieval.cutoff import FEWEST
+    from retrieval.searching.likelihood import FEWEST
 
     why = f": that takes {FEWEST} pictures in the index" if coverage.images < FEWEST else ""
     return f"it cannot be told which matches are likely{why}; without --auto, the nearest are shown"

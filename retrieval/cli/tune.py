@@ -51,7 +51,7 @@ def tune(
     labelled = folder is not None or ground_truth is not None
     demand_one(folder, ground_truth, None, itself=not labelled)
     with open_index(index, weights=weights, runtime=runtime, precision=precision, threads=threads) as opened:
-        from retrieval.ranking import NONE
+        from retrieval.searching.expansion import NONE
 
         if off:
             opened.tune(NONE)

@@ -58,10 +58,10 @@ class Classifier:
         Their scores are the probabilities that the head gives, 0 to 1, adding up to 1 over all classes. Raises
         `UnreadableImage`, and `BadInput` for a `k` below 1.
         """
-        from retrieval import asked  # with numpy and Pillow
+        from retrieval.searching import query  # with numpy and Pillow
 
         k = integer(k, "k", 1)
-        roots = self._encoder.images(asked.pixels(picture, self._encoder.size))[0]
+        roots = self._encoder.images(query.pixels(picture, self._encoder.size))[0]
         chances = (roots * roots).tolist()  # as `catalogue.TOP` says
         best = sorted(range(len(chances)), key=lambda at: (-chances[at], at))[:k]
         return tuple(Scored(self._names[at], chances[at]) for at in best)

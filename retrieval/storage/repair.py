@@ -7,11 +7,11 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from retrieval import tags
-from retrieval.derived import MEAN
 from retrieval.disk import files as disk
 from retrieval.errors import IndexDamaged
 from retrieval.networks.compiled import GRAPH
+from retrieval.searching import tags
+from retrieval.searching.statistics import MEAN
 from retrieval.storage import tables
 from retrieval.storage.commit import VECTORS, Store
 from retrieval.storage.sqlite import is_sound, signed

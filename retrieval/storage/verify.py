@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sql
 
-from retrieval import tags
 from retrieval.disk import files as disk
 from retrieval.errors import IndexDamaged
 from retrieval.networks import compiled
 from retrieval.networks.compiled import GRAPH
+from retrieval.searching import tags
 from retrieval.storage import migrations, sqlite, tables
 from retrieval.storage.commit import ENCODER, VECTORS, Store
 from retrieval.storage.sqlite import is_sound

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from retrieval import asked as asking
-from retrieval import plugins, query, vectors
+from retrieval import plugins, vectors
 from retrieval.networks.encoder import cores
+from retrieval.searching import answer
+from retrieval.searching import query as asking
 from retrieval.storage.tables import Generation
 from retrieval.storage.view import View
 from retrieval.types import Ids, Vectors
@@ -201,7 +202,7 @@ def ranked(folder: str, parts: Sequence[str], asked: str) -> list[float]:
     mean = vectors_[0].mean(axis=0)
 
     def ask(vector: Vectors, about: Vectors | None) -> None:
-        query.neighbours(view, [asking.Asked(vector=vector)], K, query.Options(), about, None)
+        answer.neighbours(view, [asking.Asked(vector=vector)], K, answer.Options(), about, None)
 
     return [
         1000 * statistics.median(seconds_of(partial(ask, vector, about)) for vector in queries)

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.cutoff import DEPTH, SAMPLE, Background, probabilities
 from retrieval.networks import loading
 from retrieval.networks.catalogue import MINI, Backbone
 from retrieval.networks.encoder import cores
 from retrieval.networks.weights import choose
 from retrieval.pictures import decode
+from retrieval.searching.likelihood import DEPTH, SAMPLE, Background, probabilities
 from retrieval.types import LIKELY, Vectors
 from scripts.benchmarks import corpora
 from scripts.benchmarks.measure import BenchError, Setting, apart

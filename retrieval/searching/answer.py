@@ -12,13 +12,13 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import cutoff, derived, ranking
 from retrieval.arguments import flag, integer, iterable, number, strings, word
-from retrieval.asked import VIEWS, Asked, Own, Query, Reader, Unusable, embedded
-from retrieval.cutoff import Background
 from retrieval.errors import BadInput, IndexDamaged, UnreadableImage
 from retrieval.indexing import pipeline
 from retrieval.networks.loading import Model
+from retrieval.searching import expansion, likelihood, statistics
+from retrieval.searching.likelihood import Background
+from retrieval.searching.query import VIEWS, Asked, Own, Query, Reader, Unusable, embedded
 from retrieval.storage import roots, tables
 from retrieval.storage.commit import Store
 from retrieval.storage.tables import Place
@@ -50,7 +50,7 @@ class Options:
     min_score: float | None = None
     include_self: bool = False
     exact: bool = False
-    ranking: str = ranking.AUTO
+    ranking: str = expansion.AUTO
     judge: bool = False
     auto: bool = False
     views: Sequence[str] = ()
@@ -68,7 +68,7 @@ class Options:
             take("min_score", number(self.min_score, "min_score", -HIGHEST, HIGHEST))
         for name in ("include_self", "exact", "judge", "auto"):
             take(name, flag(getattr(self, name), name))
-        ranking.check(word(self.ranking, "ranking"))
+        expansion.check(word(self.ranking, "ranking"))
         take("views", strings(self.views, "views"))
         for view in self.views:
             if view not in VIEWS:
@@ -88,7 +88,7 @@ class Neighbours(NamedTuple):
     relevance: NDArray[np.float32] | None = None
     """What they are ordered by, if it is not the score; NaN behind those that were ranked."""
     false: NDArray[np.float64] | None = None
-    """The false matches to expect, where that was asked for; NaN where it cannot be told: see `cutoff`."""
+    """The false matches to expect, where that was asked for; NaN where it cannot be told: see `likelihood`."""
     probability: NDArray[np.float64] | None = None
     """How likely the match at each rank is related, `LIKELY` or more; NaN where it cannot be told."""
 
@@ -113,13 +113,13 @@ def answers(
 ) -> Iterator[list[Answer | Unusable]]:
     """Yield the `k` best of each query, some queries at a time; in place of an answer, what is wrong with a query."""
     view, source = reader.view, iter(queries)
-    mean = derived.mean_for(view, options.ranking)
+    mean = statistics.mean_for(view, options.ranking)
     while some := list(itertools.islice(source, pipeline.BATCH)):
         with timing.of("read"):
             asked = [reader.tried(one) for one in some]
         asked = embedded(asked, model.encoder, timing)
         with timing.of("search"):
-            background = derived.background_for(view) if options.judged else None
+            background = statistics.background_for(view) if options.judged else None
             usable = [one for one in asked if isinstance(one, Asked)]
             found = iter(neighbours(view, usable, k, options, mean, background))
         yield [(one, next(found)) if isinstance(one, Asked) else one for one in asked]
@@ -175,10 +175,10 @@ def neighbours(
     if not asked:
         return []
     exact = options.exact or all(form.form == EXACT for form in view.snapshot.forms)
-    count = 0 if mean is None else ranking.SHORTLIST if exact else ranking.SHORT
+    count = 0 if mean is None else expansion.SHORTLIST if exact else expansion.SHORT
     vectors = np.stack([one.vector for one in asked if one.vector is not None])
     further = max(1, *(len(one.left_out) for one in asked))
-    hits = view.search(vectors, max(k, count, 0 if background is None else cutoff.DEPTH) + further, exact=exact)
+    hits = view.search(vectors, max(k, count, 0 if background is None else likelihood.DEPTH) + further, exact=exact)
     found = []
     for one, vector, ids, scores in zip(asked, vectors, hits.ids, hits.scores, strict=True):
         kept = (ids >= 0) & ~np.isin(ids, [*one.left_out])
@@ -222,13 +222,13 @@ def _judged(
     probability is that of the rank: as many are right among the first, or more.
     """
     false, probability = np.zeros(len(near.ids)), np.ones(len(near.ids))
-    copies = ~others | (near.scores >= ranking.COPY)
+    copies = ~others | (near.scores >= expansion.COPY)
     if background is None:
         probability[~copies] = 0
     else:
         false[others] = background.false_matches(vector, view.snapshot.get(near.ids[others]))
         false[copies] = 0
-        probability[others] = cutoff.probabilities(false[others])
+        probability[others] = likelihood.probabilities(false[others])
         probability[copies] = 1
     untold = probability < LIKELY
     false[untold] = probability[untold] = np.nan
@@ -244,11 +244,11 @@ def _ranked(
     """
     relevant = np.full(len(near.ids), np.nan, dtype=np.float32)
     relevant[:count] = near.scores[:count]
-    others = np.flatnonzero(near.scores[:count] < ranking.COPY)
+    others = np.flatnonzero(near.scores[:count] < expansion.COPY)
     if len(others):
-        relevant[others] = ranking.relevance(vector, view.snapshot.get(near.ids[others]), mean)
+        relevant[others] = expansion.relevance(vector, view.snapshot.get(near.ids[others]), mean)
     order = np.arange(len(near.ids))
-    order[:count] = ranking.ranked(near.ids[:count], near.scores[:count], relevant[:count])
+    order[:count] = expansion.ranked(near.ids[:count], near.scores[:count], relevant[:count])
     return Neighbours(near.ids[order], near.scores[order], relevant[order])
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import cutoff, ranking
 from retrieval.errors import BadInput, IndexDamaged
-from retrieval.ranking import AUTO, EXPANSION, NONE
+from retrieval.searching import expansion, likelihood
+from retrieval.searching.expansion import AUTO, EXPANSION, NONE
 from retrieval.storage import tables
 from retrieval.storage.commit import RANKING, Store
 from retrieval.storage.sqlite import REPAIR
@@ -26,7 +26,7 @@ def mean_for(view: View, name: str) -> NDArray[np.float32] | None:
 
     It is that of the time when the index was last tuned.
     """
-    ranking.check(name)
+    expansion.check(name)
     if name == AUTO:
         name = (_kept(view, RANKING) or {}).get("name", NONE)
     if name != EXPANSION or not view.generation.images:
@@ -39,14 +39,14 @@ def mean_for(view: View, name: str) -> NDArray[np.float32] | None:
     return np.asarray(view.kept[MEAN])
 
 
-def background_for(view: View) -> cutoff.Background | None:
+def background_for(view: View) -> likelihood.Background | None:
     """Return what scores are held against to tell likely matches, None where there are too few pictures for it."""
-    if view.generation.images < cutoff.FEWEST:
+    if view.generation.images < likelihood.FEWEST:
         return None
     if BACKGROUND not in view.kept:
-        some = tables.image_ids(view.connection, cutoff.SAMPLE)
-        view.kept[BACKGROUND] = cutoff.Background(_vectors(view, some), view.generation.images)
-    found: cutoff.Background = view.kept[BACKGROUND]
+        some = tables.image_ids(view.connection, likelihood.SAMPLE)
+        view.kept[BACKGROUND] = likelihood.Background(_vectors(view, some), view.generation.images)
+    found: likelihood.Background = view.kept[BACKGROUND]
     return found
 
 
