@@ -25,8 +25,8 @@ from retrieval import __version__, lessons, plugins, splits
 from retrieval.arguments import call, flag, text_path
 from retrieval.checkpoints import LOG, PLOT, RESULT, SETTINGS, Kept, Numbers, Work
 from retrieval.errors import BadWeights, RetrievalError, StorageError, reason_of
-from retrieval.evaluate import MEASURES, average_precision, gained
 from retrieval.lessons import Gathered, Lessons
+from retrieval.measuring.evaluate import MEASURES, average_precision, gained
 from retrieval.networks import compiled, loading, weights
 from retrieval.networks.catalogue import RANDOM, Backbone
 from retrieval.networks.encoder import AUTO, Execution

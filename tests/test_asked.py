@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from retrieval import Index, labels
+from retrieval import Index
+from retrieval.measuring import labels
 from retrieval.types import Match
 from tests.fakes import colour, picture, put
 

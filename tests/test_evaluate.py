@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score
 
 from retrieval import BadInput, Index, UnknownBackbone
-from retrieval.compare import Outcome, Variant, compared, marked, parsed
-from retrieval.evaluate import (
+from retrieval.measuring.compare import Outcome, Variant, compared, marked, parsed
+from retrieval.measuring.evaluate import (
     CHANGES,
     MEASURES,
     Estimate,

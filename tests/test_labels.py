@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import BadInput, BadWeights, Index, UnreadableImage, WeightsNotFound, labels
-from retrieval.labels import TEMPERATURE, Labels
+from retrieval import BadInput, BadWeights, Index, UnreadableImage, WeightsNotFound
+from retrieval.measuring import labels
+from retrieval.measuring.labels import TEMPERATURE, Labels
 from retrieval.networks.catalogue import MINI, RANDOM, TOP, Backbone
 from retrieval.networks.imagenet import Classifier
 from retrieval.networks.weights import choose_classifier, class_table, locate_weights

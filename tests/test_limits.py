@@ -16,7 +16,7 @@ from PIL import Image
 
 from retrieval import Index
 from retrieval.errors import BadInput, UnreadableImage
-from retrieval.labels import read as read_labels
+from retrieval.measuring.labels import read as read_labels
 from retrieval.pictures import decode, limits, reading
 from tests.fakes import colour, picture, put
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import BadInput, Index, RetrievalError, UnreadableImage, evaluate, labels, training
+from retrieval import BadInput, Index, RetrievalError, UnreadableImage, training
+from retrieval.measuring import evaluate, labels
 from retrieval.networks.catalogue import Backbone
 from retrieval.networks.encoder import Execution
 from retrieval.networks.imagenet import Classifier

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import Index, labels
-from retrieval.evaluate import by_folders, evaluate
+from retrieval import Index
+from retrieval.measuring import labels
+from retrieval.measuring.evaluate import by_folders, evaluate
 from retrieval.pictures import decode
 from retrieval.searching.likelihood import SAMPLE, Background
 from retrieval.storage import tables

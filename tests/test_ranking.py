@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from retrieval import BadInput, Index, tuning
-from retrieval.evaluate import Judged, Question, Truth, by_folders, evaluate, of_itself
+from retrieval import BadInput, Index
+from retrieval.measuring import tuning
+from retrieval.measuring.evaluate import Judged, Question, Truth, by_folders, evaluate, of_itself
+from retrieval.measuring.tuning import tune
 from retrieval.searching.expansion import COMPANY, ranked, relevance
-from retrieval.tuning import tune
 from tests.contracts.vectors import normalised
 from tests.fakes import ColourEncoder, picture, put
 

@@ -21,7 +21,7 @@ from filelock import FileLock
 from PIL import Image, ImageDraw
 
 from retrieval import BadInput, BadWeights, Index, StorageError, WeightsNotFound, learning, lessons, splits
-from retrieval.evaluate import among, average_precision
+from retrieval.measuring.evaluate import among, average_precision
 from retrieval.networks.catalogue import ARCHITECTURES, MINI, RANDOM, Backbone
 from retrieval.networks.weights import SHIPPED
 from retrieval.recipe import LOSSES, Recipe

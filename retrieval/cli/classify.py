@@ -28,7 +28,7 @@ from retrieval.networks.catalogue import AUTO
 from retrieval.types import Scored, displayed
 
 if TYPE_CHECKING:
-    from retrieval.labels import Verdict
+    from retrieval.measuring.labels import Verdict
 
 
 def classify(
@@ -65,7 +65,7 @@ def classify(
         network = Classifier(**given | {"backbone": backbone or AUTO})
         unread = _each(images, lambda picture: _of_classes(network.classify(picture, k)), json_lines=json_lines)
     else:
-        from retrieval import labels as named
+        from retrieval.measuring import labels as named
 
         with open_index(index, **given) as opened:
             known = named.read(opened, labels)

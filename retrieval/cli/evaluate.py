@@ -29,9 +29,9 @@ from retrieval.types import EXACT
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from retrieval.compare import Outcome
-    from retrieval.evaluate import Evaluation, Truth
     from retrieval.index import Index
+    from retrieval.measuring.compare import Outcome
+    from retrieval.measuring.evaluate import Evaluation, Truth
 
 HOLIDAYS = "holidays"
 NAMES = {"map": "mAP", "p@1": "P@1", "p@10": "P@10", "recall@1": "recall@1", "recall@10": "recall@10",
@@ -74,7 +74,7 @@ def evaluate(
         _compare(folder, compare, truth, json_lines=json_lines, exact=exact, ranking=ranking, **given, weights=weights)
         return
     with open_index(index, **given, weights=weights) as opened:
-        from retrieval import evaluate as quality  # which needs numpy and Pillow
+        from retrieval.measuring import evaluate as quality  # which needs numpy and Pillow
 
         asked = truth(opened)
         with counting("asking", len(asked.questions)) as progress:
@@ -101,7 +101,7 @@ def demand_one(folder: Path | None, ground_truth: str | None, compare: str | Non
 
 def truth_of(folder: Path | None, ground_truth: str | None, queries: int, opened: "Index", *, itself: bool) -> "Truth":
     """Return what is asked of an index, and say what cannot be."""
-    from retrieval import evaluate as quality
+    from retrieval.measuring import evaluate as quality
 
     if itself:
         found = quality.of_itself(opened, folder, max(1, queries // len(quality.CHANGES)))
@@ -123,7 +123,7 @@ def _compare(
     json_lines: bool,
     **options: Any,  # noqa: ANN401 - passed on
 ) -> None:
-    from retrieval import compare
+    from retrieval.measuring import compare
 
     variants, outcomes = compare.parsed(ways), []
     try:

@@ -11,7 +11,7 @@ from retrieval.cli.output import counting, note_each, put
 from retrieval.types import displayed
 
 if TYPE_CHECKING:
-    from retrieval.labels import Examined
+    from retrieval.measuring.labels import Examined
 
 MOST_CONFUSED = 10
 """Pairs of labels that are shown."""
@@ -31,7 +31,7 @@ def labels(
     Shows how well each label is told, what is taken for what, and the pictures whose label is most likely wrong.
     """
     with open_index(index) as opened:
-        from retrieval import labels as named
+        from retrieval.measuring import labels as named
 
         known = named.read(opened, source)
         note_each(known.left_out)

@@ -24,7 +24,7 @@ from retrieval.cli.output import counting, note, put
 from retrieval.errors import BadInput
 
 if TYPE_CHECKING:
-    from retrieval.tuning import Tuned
+    from retrieval.measuring.tuning import Tuned
 
 
 def tune(
@@ -57,7 +57,7 @@ def tune(
             opened.tune(NONE)
             note("ranked by score alone from now on")
             return
-        from retrieval import tuning
+        from retrieval.measuring import tuning
 
         truth = truth_of(folder, ground_truth, queries, opened, itself=not labelled)
         with counting("asking", 2 * len(truth.questions)) as progress:

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
-from retrieval import labels
 from retrieval.arguments import call, integer, text_path
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.index import Index
+from retrieval.measuring import labels
 from retrieval.pictures import decode, reading
 from retrieval.searching.expansion import AUTO
 from retrieval.searching.query import Query

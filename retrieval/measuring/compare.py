@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from retrieval import evaluate
 from retrieval.errors import BadInput, UnknownBackbone
-from retrieval.evaluate import Evaluation, Truth
 from retrieval.index import Index
+from retrieval.measuring import evaluate
+from retrieval.measuring.evaluate import Evaluation, Truth
 from retrieval.networks import catalogue
 from retrieval.pictures import reading
 from retrieval.searching.expansion import AUTO, check

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.evaluate import CONFIDENCE, MEASURES, Estimate, Judged, Truth, asked, summed
 from retrieval.index import Index
+from retrieval.measuring.evaluate import CONFIDENCE, MEASURES, Estimate, Judged, Truth, asked, summed
 from retrieval.searching.expansion import EXPANSION, NONE
 
 LOST = 0.005
