@@ -13,7 +13,7 @@ PLUGINS = {
     "openvino:converted": "retrieval.networks.openvino:converted",
     "openvino:precisions": "retrieval.networks.openvino:precisions",
     "openvino:processor": "retrieval.networks.openvino:processor",
-    "training:Learner": "retrieval.learning:Learner",
+    "training:Learner": "retrieval.training.learner:Learner",
     "vectors:exact": "retrieval.vectors.segment:ExactVectors",
     "vectors:structures": "retrieval.vectors.indexed:StructuredVectors",
     "vectors:faiss": "retrieval.vectors.faiss:Structure",
@@ -23,7 +23,7 @@ PLUGINS = {
     "api:Report": "retrieval.types:Report",
 }
 
-TALKATIVE = frozenset({"retrieval.networks.keras", "retrieval.learning"})
+TALKATIVE = frozenset({"retrieval.networks.keras", "retrieval.training.learner"})
 """Modules that import TensorFlow."""
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from retrieval.learning import SHRUNK, Learner, whitening
 from retrieval.networks.catalogue import MINI, RANDOM, Backbone
 from retrieval.networks.weights import SHIPPED
-from retrieval.recipe import LOSSES, Recipe
+from retrieval.training.learner import SHRUNK, Learner, whitening
+from retrieval.training.recipe import LOSSES, Recipe
 
 pytestmark = pytest.mark.filterwarnings(
     # Keras hands arrays of its own to numpy 2, which asks for more.

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval import BadInput, splits
-from retrieval.lessons import LEAST, Lessons, gathered, prepare, prepared
+from retrieval import BadInput
 from retrieval.networks.catalogue import Backbone
-from retrieval.recipe import EACH, Recipe
-from retrieval.splits import split
+from retrieval.training import split as splits
+from retrieval.training.dataset import LEAST, Lessons, gathered, prepare, prepared
+from retrieval.training.recipe import EACH, Recipe
+from retrieval.training.split import split
 from tests.fakes import colour, picture, put
 
 SIZE = (8, 8)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval.losses import ArcFace, SupervisedContrastive, VICReg
+from retrieval.training.losses import ArcFace, SupervisedContrastive, VICReg
 
 
 def cross_entropy(logits: list[float], own: int) -> float:

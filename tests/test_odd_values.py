@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import BadInput, Index, RetrievalError, UnreadableImage, training
+from retrieval import BadInput, Index, RetrievalError, UnreadableImage
 from retrieval.measuring import evaluate, labels
 from retrieval.networks.catalogue import Backbone
 from retrieval.networks.encoder import Execution
 from retrieval.networks.imagenet import Classifier
 from retrieval.networks.weights import choose, choose_classifier
-from retrieval.recipe import Recipe
+from retrieval.training import run
+from retrieval.training.recipe import Recipe
 from tests.fakes import ColourEncoder, colour, picture, put
 
 
@@ -143,9 +144,9 @@ def asked(index: Index, folder: Path) -> dict[str, Callable[[Any], object]]:
         "evaluate sampled": truth.sampled,
         "evaluate ranking": lambda value: evaluate.evaluate(index, truth, ranking=value),
         "evaluate progress": lambda value: evaluate.evaluate(index, truth, progress=value),
-        "train": lambda value: training.train(value, folder / "out.keras", Recipe.of(network, "random")),
-        "train out": lambda value: training.train(folder, value, replace(Recipe.of(network, "random"), epochs=0)),
-        "train table": lambda value: training.train(
+        "train": lambda value: run.train(value, folder / "out.keras", Recipe.of(network, "random")),
+        "train out": lambda value: run.train(folder, value, replace(Recipe.of(network, "random"), epochs=0)),
+        "train table": lambda value: run.train(
             folder, folder / "out.keras", Recipe.of(network, "random"), table="no" if value is None else value
         ),
     }

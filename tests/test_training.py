@@ -20,12 +20,13 @@ import pytest
 from filelock import FileLock
 from PIL import Image, ImageDraw
 
-from retrieval import BadInput, BadWeights, Index, StorageError, WeightsNotFound, learning, lessons, splits
+from retrieval import BadInput, BadWeights, Index, StorageError, WeightsNotFound
 from retrieval.measuring.evaluate import among, average_precision
 from retrieval.networks.catalogue import ARCHITECTURES, MINI, RANDOM, Backbone
 from retrieval.networks.weights import SHIPPED
-from retrieval.recipe import LOSSES, Recipe
-from retrieval.training import Step, train
+from retrieval.training import dataset, learner, split
+from retrieval.training.recipe import LOSSES, Recipe
+from retrieval.training.run import Step, train
 from scripts.benchmarks.quality import Histogram
 
 pytestmark = pytest.mark.filterwarnings(
@@ -385,8 +386,8 @@ def test_from_scratch_it_finds_more_than_colours_do(shared: Fixture, tmp_path: P
     found = train(folder, tmp_path / "model.keras", recipe)
     work = tmp_path / "work"
     work.mkdir()
-    known = lessons.prepare(lessons.gathered(folder), Histogram.size, work)
-    rows = splits.split(known, recipe).held_out
+    known = dataset.prepare(dataset.gathered(folder), Histogram.size, work)
+    rows = split.split(known, recipe).held_out
     colours = among(Histogram().images(known.pixels(rows)), known.labels[rows])
     best = max(found.before[0].measures["map"].value, np.mean([average_precision(one) for one in colours]))
     assert found.after.measures["map"].value > best + 0.05
@@ -407,7 +408,7 @@ def test_fine_tuning_finds_more_of_classes_that_it_has_not_seen(shared: Fixture,
 def test_a_loss_that_is_no_number_ends_it_with_what_was_best(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(learning, "FRESH_RATE", 1e38)
+    monkeypatch.setattr(learner, "FRESH_RATE", 1e38)
     found = train(pictures, tmp_path / "model.keras", Recipe.of(TINY, RANDOM, epochs=9, batch=8))
     assert "the loss is no number any more" in caplog.text
     assert found.epochs < 9

@@ -23,14 +23,14 @@ from retrieval.cli.output import bar, put
 from retrieval.errors import BadInput
 from retrieval.networks.catalogue import AUTO, RANDOM
 from retrieval.networks.weights import choose
-from retrieval.recipe import EACH, LOSSES, SPLITS, Recipe
+from retrieval.training.recipe import EACH, LOSSES, SPLITS, Recipe
 from retrieval.types import displayed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from retrieval.trained import Trained
-    from retrieval.training import Step
+    from retrieval.training.result import Trained
+    from retrieval.training.run import Step
 
 
 def train(
@@ -97,10 +97,10 @@ def train(
         batch=batch,
         seed=seed,
     )
-    from retrieval import training  # which needs numpy and Pillow
+    from retrieval.training import run  # which needs numpy and Pillow
 
     with _progress_bar() as progress:
-        found = training.train(
+        found = run.train(
             folder, out, recipe, table=labels, resume=resume, force=force, threads=threads, progress=progress
         )
     if json_lines:

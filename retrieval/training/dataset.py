@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrieval.checkpoints import PARTIAL, PICTURES, PIXELS
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.indexing.pipeline import BATCH, LOOK_AHEAD, contents
 from retrieval.measuring.labels import TABLE
 from retrieval.measuring.labels import rows as rows_of
 from retrieval.pictures import decode, reading, scan
 from retrieval.process.threads import in_order
+from retrieval.training.checkpoint import PARTIAL, PICTURES, PIXELS
 from retrieval.types import Found, Ids, Pixels, displayed
 
 NONE = -1

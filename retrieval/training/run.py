@@ -3,7 +3,7 @@
     gather, split, decode -> learn an epoch -> validate -> keep all of it -> … -> measure what was held out -> save
                              └──────────── goes on here, whatever stopped it ┘
 
-Whatever a run needs to go on lies in a folder beside the result: see `checkpoints`.
+Whatever a run needs to go on lies in a folder beside the result: see `checkpoint`.
 """
 
 import json
@@ -21,18 +21,20 @@ from typing import Any
 
 import numpy as np
 
-from retrieval import __version__, lessons, plugins, splits
+from retrieval import __version__, plugins
 from retrieval.arguments import call, flag, text_path
-from retrieval.checkpoints import LOG, PLOT, RESULT, SETTINGS, Kept, Numbers, Work
 from retrieval.errors import BadWeights, RetrievalError, StorageError, reason_of
-from retrieval.lessons import Gathered, Lessons
 from retrieval.measuring.evaluate import MEASURES, average_precision, gained
 from retrieval.networks import compiled, loading, weights
 from retrieval.networks.catalogue import RANDOM, Backbone
 from retrieval.networks.encoder import AUTO, Execution
-from retrieval.recipe import Recipe
-from retrieval.splits import Split
-from retrieval.trained import FACTS, Trained, Vectorise, judged, measured_on, plotted, units
+from retrieval.training import dataset
+from retrieval.training import split as splits
+from retrieval.training.checkpoint import LOG, PLOT, RESULT, SETTINGS, Kept, Numbers, Work
+from retrieval.training.dataset import Gathered, Lessons
+from retrieval.training.recipe import Recipe
+from retrieval.training.result import FACTS, Trained, Vectorise, judged, measured_on, plotted, units
+from retrieval.training.split import Split
 from retrieval.types import Ids, Pixels, displayed
 
 CHECKED = 8
@@ -161,7 +163,7 @@ class _Run:
 
     def _gathered(self) -> Gathered:
         skip = self.work.folder if self.work.folder.exists() else None
-        found = lessons.gathered(self.folder, self.table, needed=self.recipe.needs_labels, skip=skip)
+        found = dataset.gathered(self.folder, self.table, needed=self.recipe.needs_labels, skip=skip)
         height, width = self.recipe.backbone.input_size
         needed = COPIES * 4 * self.recipe.backbone.architecture.parameters + 3 * height * width * len(found.files)
         free = shutil.disk_usage(self.work.out.parent).free
@@ -175,11 +177,11 @@ class _Run:
         recipe = self.recipe
         if found is None:
             try:
-                return lessons.prepared(self.work.folder)
+                return dataset.prepared(self.work.folder)
             except (OSError, ValueError, LookupError) as error:
                 raise self.work.broken() from error
         decoded = partial(Step, 0, recipe.epochs, total=len(found.files))
-        known = lessons.prepare(
+        known = dataset.prepare(
             found,
             recipe.backbone.input_size,
             self.work.folder,
@@ -334,9 +336,9 @@ def _between(first: Sequence[Numbers], now: Sequence[Numbers], share: float) -> 
 
 
 def _places(labels: Ids) -> Ids:
-    """Return numbers from 0 for the classes that are there, `lessons.NONE` for none."""
+    """Return numbers from 0 for the classes that are there, `dataset.NONE` for none."""
     numbers = np.searchsorted(np.unique(labels[labels >= 0]), labels)
-    return np.where(labels >= 0, numbers, lessons.NONE)
+    return np.where(labels >= 0, numbers, dataset.NONE)
 
 
 def _reference(backbone: Backbone, where: str) -> tuple[Vectorise, tuple[int, int]]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from retrieval.errors import BadInput
-from retrieval.lessons import LEAST, Lessons
-from retrieval.recipe import CLASSES, EACH, Recipe
+from retrieval.training.dataset import LEAST, Lessons
+from retrieval.training.recipe import CLASSES, EACH, Recipe
 from retrieval.types import Ids
 
 VALIDATION = 0.1

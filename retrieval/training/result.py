@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from retrieval.lessons import Lessons
 from retrieval.measuring.evaluate import CHANGES, SIDE, Estimate, Judged, among, average_precision, measured
 from retrieval.pictures import decode
-from retrieval.recipe import CLASSES
+from retrieval.training.dataset import Lessons
+from retrieval.training.recipe import CLASSES
 from retrieval.types import Ids, Pixels, Vectors
 
 FACTS = "training.json"

@@ -14,10 +14,10 @@ import numpy as np
 from keras import layers, ops
 from numpy.typing import NDArray
 
-from retrieval import losses
 from retrieval.errors import BadInput
 from retrieval.networks import keras as runtime
-from retrieval.recipe import ARCFACE, VICREG, Recipe
+from retrieval.training import losses
+from retrieval.training.recipe import ARCFACE, VICREG, Recipe
 from retrieval.types import Ids, Pixels, Vectors
 
 RATE, FINE_RATE, FRESH_RATE = 1e-3, 2e-4, 2e-3
