@@ -150,7 +150,7 @@ class Match:
     offline: bool = False
     """Whether none of these places could be looked at by the latest update."""
     relevance: float | None = None
-    """What the rank follows, -1 to 1, where that is not the score: see `expansion.relevance`. None behind the ranked ones."""
+    """What the rank follows, -1 to 1, where that is not the score: see `expansion.relevance`. None where not ranked."""
     false_matches: float | None = None
     """Number of unrelated pictures of the index that are to be expected as near; None as for `probability`."""
     probability: float | None = None

@@ -170,7 +170,7 @@ def test_metadata_of_a_png_hinders_no_picture(name: str, place: str) -> None:
 
 
 def test_a_large_profile_of_a_png_is_read() -> None:
-    from tests.test_colour import PROFILES, converted
+    from tests.pictures.test_colour import PROFILES, converted
 
     icc = PROFILES["ProPhoto"] + bytes(1_500_000)
     icc = struct.pack(">I", len(icc)) + icc[4:]

@@ -12,8 +12,9 @@ import pytest
 
 from retrieval import Index
 from retrieval.storage.root_rows import all_roots
+from tests.conftest import PROJECT
 from tests.fakes import ColourEncoder, colour, picture, put
-from tests.test_update import counts, paths
+from tests.indexing.test_update import counts, paths
 
 
 def test_offline_stays_offline_until_it_is_seen_again(index: Index, photos: Path) -> None:
@@ -129,7 +130,7 @@ DRIVE = """if True:
     from pathlib import Path
     from retrieval import Index
     from tests.fakes import ColourEncoder, colour, picture, put
-    from tests.test_update import counts
+    from tests.indexing.test_update import counts
 
     home = Path(sys.argv[1])
     photos, usb = home / "photos", home / "photos" / "usb"
@@ -166,7 +167,7 @@ def in_a_mount_namespace(home: Path, code: str) -> None:
     code = DRIVE + "".join(f"    {line}\n" for line in code.strip().splitlines())
     child = subprocess.run(
         ["unshare", "-rm", sys.executable, "-c", code, home],
-        capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent,
+        capture_output=True, text=True, check=False, cwd=PROJECT,
     )  # fmt: skip
     assert child.returncode == 0, child.stderr
 

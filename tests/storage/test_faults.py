@@ -25,7 +25,7 @@ from retrieval.storage import verify as verification
 from retrieval.storage.commit import Store
 from retrieval.vectors.indexed import StructuredVectors
 from tests.fakes import ColourEncoder, colour, picture, put
-from tests.test_store import (
+from tests.storage.test_commit import (
     ANYTHING,
     folder_in_memory,
     in_child,

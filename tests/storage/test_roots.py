@@ -9,8 +9,8 @@ import pytest
 from retrieval import BadInput, Index
 from retrieval.pictures.excludes import beneath
 from tests.fakes import ColourEncoder, colour, picture, put
-from tests.test_folders import scan
-from tests.test_update import counts, paths
+from tests.indexing.test_update import counts, paths
+from tests.pictures.test_scan import scan
 
 
 def excludes(index: Index) -> dict[str, tuple[str, ...]]:

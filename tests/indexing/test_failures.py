@@ -14,10 +14,10 @@ from retrieval.errors import SHORT, UNFORESEEN
 from retrieval.indexing import pipeline
 from retrieval.pictures import decode as images
 from retrieval.types import Found
+from tests.cli.test_commands import lines, run
 from tests.fakes import ColourEncoder, colour, picture, put
-from tests.test_cli import lines, run
-from tests.test_missing import refusing
-from tests.test_update import counts, paths
+from tests.indexing.test_missing import refusing
+from tests.indexing.test_update import counts, paths
 
 
 def failures(index: Index) -> dict[str, str]:

@@ -19,7 +19,7 @@ from retrieval.networks.keras import KerasEncoder
 from retrieval.networks.weights import SHIPPED, at_hand, choose, locate_weights
 from tests.conftest import PROJECT
 from tests.fakes import colour, picture
-from tests.test_quality import leave_one_out
+from tests.measuring.test_quality import leave_one_out
 
 
 def test_it_is_small_and_says_how_it_came_about() -> None:

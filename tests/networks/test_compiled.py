@@ -452,7 +452,7 @@ def gallery(tmp_path: Path) -> Path:
 
 def test_a_copied_index_answers_without_weights_tensorflow_or_network(gallery: Path, tmp_path: Path) -> None:
     weights = tmp_path / "weights.weights.h5"
-    from tests.test_runtimes import network
+    from tests.networks.test_keras import network
 
     network(SMALL).save_weights(weights)
     options: dict[str, Any] = {"backbone": "mobilenet", "alpha": 0.25, "input_size": 64, "weights": weights}
@@ -510,7 +510,7 @@ def test_a_damaged_copy_is_found_done_without_and_put_back(gallery: Path, tmp_pa
 
 
 def test_weights_that_are_given_are_looked_at_even_where_there_is_a_copy(gallery: Path, tmp_path: Path) -> None:
-    from tests.test_runtimes import network
+    from tests.networks.test_keras import network
 
     options: dict[str, Any] = {"backbone": "mobilenet", "alpha": 0.25, "input_size": 64}
     with Index.create(tmp_path / "index", weights="random", **options) as index:

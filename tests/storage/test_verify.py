@@ -20,7 +20,7 @@ from retrieval.storage.repair import repair
 from retrieval.storage.verify import Verification, verify
 from retrieval.types import Match
 from tests.fakes import ColourEncoder, colour, picture, put
-from tests.test_store import ANYTHING, folder_in_memory, rows
+from tests.storage.test_commit import ANYTHING, folder_in_memory, rows
 
 TABLES = ("encoders", "generations", "segments", "images", "roots", "files")
 PICTURES = 30

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from retrieval.pictures import animation, decode
-from tests.test_images import saved
+from tests.pictures.test_decode import saved
 
 
 def logo(shape: int, ink: object = (255, 255, 255, 255), mode: str = "RGBA") -> Image.Image:

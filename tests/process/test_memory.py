@@ -16,8 +16,8 @@ from retrieval.errors import ShortMemory, UnreadableImage
 from retrieval.pictures import decode, opening
 from retrieval.process import memory
 from tests.fakes import ColourEncoder, colour, picture, put
-from tests.test_images import largest_size, png
-from tests.test_incomplete import saved, scenery
+from tests.pictures.test_decode import largest_size, png
+from tests.pictures.test_incomplete import saved, scenery
 
 SIZE = (48, 64)
 

@@ -18,8 +18,8 @@ from retrieval.indexing import update
 from retrieval.storage import commit, sqlite, wal, witness
 from retrieval.storage.wal_format import FRAME, HEADER, Frames, Header
 from tests.fakes import ColourEncoder, colour, picture, put
-from tests.test_store import folder_in_memory, killed, vector_files
-from tests.test_verify import flip
+from tests.storage.test_commit import folder_in_memory, killed, vector_files
+from tests.storage.test_verify import flip
 
 PICTURES = 60
 LENGTH = FRAME + 4096

@@ -21,9 +21,9 @@ from retrieval.storage.bounds import is_factory
 from retrieval.storage.commit import Store
 from retrieval.storage.verify import verify
 from tests.fakes import ColourEncoder, colour, picture, put
-from tests.test_store import ANYTHING, folder_in_memory, rows
-from tests.test_tags import CLASSES, directions
-from tests.test_verify import flip, give_structures
+from tests.searching.test_tags import CLASSES, directions
+from tests.storage.test_commit import ANYTHING, folder_in_memory, rows
+from tests.storage.test_verify import flip, give_structures
 
 LONG = "IVF" + "1" * 30_000
 VALUES: list[Any] = [

@@ -18,7 +18,7 @@ from retrieval.pictures import camera, decode, formats, jxl, opening, quirks
 from retrieval.process import memory
 from tests.cameras import dng
 from tests.fakes import picture, put
-from tests.test_images import BOMBS, largest_size, mutations, pillow_warns, reason
+from tests.pictures.test_decode import BOMBS, largest_size, mutations, pillow_warns, reason
 
 SIZE = (48, 64)  # height and width
 

@@ -94,7 +94,7 @@ class TestUpdating:
         code = """
 import sys
 from pathlib import Path
-from retrieval.store import Store
+from retrieval.storage.commit import Store
 with Store(Path(sys.argv[1])).writing():
     print("writing", flush=True)
     sys.stdin.read()

@@ -48,7 +48,7 @@ from retrieval.vectors.segment import ExactVectors
 from tests.fakes import ColourEncoder, colour, picture, put
 
 CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(["retrieval.index", "retrieval.vectors.faiss", "tests.test_store"])
+CHILDREN.set_forkserver_preload(["retrieval.index", "retrieval.vectors.faiss", "tests.storage.test_commit"])
 ANYTHING = picture((1, 2, 3), (5, 5))
 NOBODY = 65534
 PATIENCE = 120
