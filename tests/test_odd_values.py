@@ -127,8 +127,10 @@ def asked(index: Index, folder: Path) -> dict[str, Callable[[Any], object]]:
         "execution": lambda value: Execution.of("keras", "auto", value),
         "choose": lambda value: choose(value, "nowhere"),
         "choose_classifier": lambda value: choose_classifier(value, "nowhere"),
-        "classifier": lambda value: Classifier(value, "nowhere"),
-        "classifier weights": lambda value: Classifier("mobilenet", "none" if value is None else value),
+        "classifier": lambda value: Classifier(backbone=value, weights="nowhere"),
+        "classifier weights": lambda value: Classifier(
+            backbone="mobilenet", weights="none" if value is None else value
+        ),
         "labels": lambda value: labels.read(index, value),
         "labels folders": lambda value: labels.by_folders(index, value),
         "labels table": lambda value: labels.by_table(index, value),

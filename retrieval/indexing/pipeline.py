@@ -19,21 +19,19 @@ from concurrent.futures import CancelledError
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.errors import SHORT, UNFORESEEN, BadInput, RetrievalError, ShortMemory, UnreadableImage, reason_of
-from retrieval.networks.capacity import together
+from retrieval.errors import SHORT, UNFORESEEN, RetrievalError, ShortMemory, UnreadableImage, reason_of
+from retrieval.networks.embedding import BATCH, NO_VECTOR, together, vectors_of
 from retrieval.networks.encoder import Encoder
 from retrieval.pictures import formats, reading, scan
 from retrieval.process.threads import Item, in_order
-from retrieval.types import Found, Picture, Pixels, Timing, Vectors, displayed, image_id
+from retrieval.types import Found, Picture, Pixels, Timing, displayed, image_id
 
 log = logging.getLogger("retrieval")
 
-BATCH = 32
 LOOK_AHEAD = 2
 """Batches being read while one is encoded."""
 
@@ -247,33 +245,6 @@ def _outcome(item: _Decoded, vectors: "dict[bytes, _Vector]") -> Outcome:
         return Failed(item.file, NO_VECTOR)
     del vectors[item.picture.sha256]
     return Embedded(item.file, item.picture, vector, item.note)
-
-
-NO_VECTOR = "the network finds nothing in it (its features are zero or not numbers)"
-
-
-def vectors_of(encoder: Encoder, pixels: Pixels) -> list[NDArray[np.float32] | None]:
-    """Return the vector of each picture, None for one that has no direction. Large pictures go through in parts."""
-    step = together((pixels.shape[1], pixels.shape[2]), len(pixels))
-    parts = [pixels[at : at + step] for at in range(0, len(pixels), step)]
-    vectors = np.concatenate([_checked(encoder.images(part), len(part), encoder.dim) for part in parts])
-    with np.errstate(all="ignore"):
-        lengths = np.linalg.norm(vectors, axis=1)
-    if (lengths[np.isfinite(lengths)] > 1.001).any():  # noqa: PLR2004 - 1, but for rounding
-        longest = lengths[np.isfinite(lengths)].max()
-        raise BadInput(f"the encoder gives vectors of length {longest:.4g}, not 1", hint="divide each by its length")
-    return [vector if abs(length - 1) < 1e-3 else None for vector, length in zip(vectors, lengths, strict=True)]  # noqa: PLR2004
-
-
-def _checked(found: Any, count: int, dim: int) -> Vectors:  # noqa: ANN401 - whatever an own encoder gives
-    """Return the rows that an encoder gave, as float32; `BadInput` for what are none."""
-    vectors = np.asarray(found)
-    if vectors.shape != (count, dim) or vectors.dtype.kind != "f":
-        raise BadInput(
-            f"the encoder gives an array {vectors.shape} of {vectors.dtype}, not ({count}, {dim}) of float32",
-            hint="retrieval.networks.encoder.Encoder says what an encoder gives",
-        )
-    return vectors.astype(np.float32, copy=False)
 
 
 _Vector = NDArray[np.float32] | None | Exception

@@ -7,8 +7,6 @@ PER_PIXEL = 480
 """Bytes of memory that a network takes per pixel of its input, about: 12 GB for one picture of 5000x5000 (measured)."""
 UNASKED = 1024 * 1024
 """Pixels of an input that any machine has room for, so that it is not asked; networks have 600x600 at most."""
-TOGETHER = 32 * 600 * 600
-"""Most pixels that go through a network at once: a full batch for the largest networks' own input size."""
 SHARE = 4
 """One part in so many of the memory is for a network: at half of 25 GB, 5000x5000 pixels ran for over ten minutes."""
 GB = 1e9
@@ -27,9 +25,3 @@ def demand(what: str, needed: float, hint: str) -> None:
     if needed > memory // SHARE:
         has = f"this machine has {memory / GB:,.1f} GB"
         raise BadInput(f"{what} would take about {needed / GB:,.1f} GB of memory; {has}", hint=hint)
-
-
-def together(size: tuple[int, int], most: int) -> int:
-    """Return how many pictures of an input size go through a network at once: `most`, or fewer of large ones."""
-    height, width = size
-    return max(1, min(most, TOGETHER // (height * width)))

@@ -5,11 +5,12 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from retrieval.arguments import text_path
 from retrieval.errors import BadInput, WeightsNotFound
 from retrieval.networks.catalogue import AUTO, DEFAULT, IMAGENET, MINI, OPTIONS, RANDOM, TOP, Backbone
+from retrieval.networks.options import BackboneOptions
 from retrieval.pictures import reading
 from retrieval.types import displayed
 
@@ -119,7 +120,7 @@ def choose_classifier(
     given: str | None,
     *,
     environment: Mapping[str, str] = os.environ,
-    **options: Any,  # noqa: ANN401 - as `Backbone.choose` takes them
+    **options: Unpack[BackboneOptions],
 ) -> tuple[Backbone, str]:
     """Return a backbone with its classifier on top, and its weights as `locate_weights` gives them.
 

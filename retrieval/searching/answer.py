@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from retrieval.arguments import flag, integer, iterable, number, strings, word
 from retrieval.errors import BadInput, IndexDamaged, UnreadableImage
-from retrieval.indexing import pipeline
+from retrieval.networks.embedding import BATCH
 from retrieval.networks.loading import Model
 from retrieval.searching import expansion, likelihood, statistics
 from retrieval.searching.likelihood import Background
@@ -114,7 +114,7 @@ def answers(
     """Yield the `k` best of each query, some queries at a time; in place of an answer, what is wrong with a query."""
     view, source = reader.view, iter(queries)
     mean = statistics.mean_for(view, options.ranking)
-    while some := list(itertools.islice(source, pipeline.BATCH)):
+    while some := list(itertools.islice(source, BATCH)):
         with timing.of("read"):
             asked = [reader.tried(one) for one in some]
         asked = embedded(asked, model.encoder, timing)

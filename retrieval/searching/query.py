@@ -18,7 +18,7 @@ from PIL import Image
 
 from retrieval.arguments import MOST, path_of
 from retrieval.errors import BadInput, UnreadableImage, reason_of
-from retrieval.indexing import pipeline
+from retrieval.networks import embedding
 from retrieval.networks.encoder import Encoder
 from retrieval.pictures import reading
 from retrieval.process.threads import aside
@@ -200,7 +200,7 @@ def embedded(
     with timing.of("load"):
         ready = encoder()
     with timing.of("encode"):
-        found = iter(pipeline.vectors_of(ready, np.concatenate(fresh)))
+        found = iter(embedding.vectors_of(ready, np.concatenate(fresh)))
     return [
         one
         if not isinstance(one, Asked) or one.pixels is None
@@ -213,7 +213,7 @@ def _with_mean(one: Asked, found: "itertools.islice[NDArray[np.float32] | None]"
     """Return a query with the mean of the vectors of its views."""
     vectors = [vector for vector in found if vector is not None]
     if not vectors:
-        return UnreadableImage(f"the query cannot be used: {pipeline.NO_VECTOR}")
+        return UnreadableImage(f"the query cannot be used: {embedding.NO_VECTOR}")
     mean = np.mean(vectors, axis=0)
     return replace(one, vector=vectors[0] if len(vectors) == 1 else mean / np.linalg.norm(mean))
 

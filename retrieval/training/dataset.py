@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrieval.errors import BadInput, UnreadableImage, reason_of
-from retrieval.indexing.pipeline import BATCH, LOOK_AHEAD, contents
+from retrieval.indexing.pipeline import LOOK_AHEAD, contents
 from retrieval.measuring.labels import TABLE
 from retrieval.measuring.labels import rows as rows_of
+from retrieval.networks.embedding import BATCH
 from retrieval.pictures import decode, reading, scan
 from retrieval.process.threads import in_order
 from retrieval.training.checkpoint import PARTIAL, PICTURES, PIXELS

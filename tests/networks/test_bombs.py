@@ -14,8 +14,7 @@ import pytest
 
 from retrieval import Index
 from retrieval.errors import BadInput, BadWeights
-from retrieval.indexing import pipeline
-from retrieval.networks import bombs, capacity, catalogue
+from retrieval.networks import bombs, capacity, catalogue, embedding
 from retrieval.networks.catalogue import Backbone
 from retrieval.networks.loading import Model
 from tests.fakes import ColourEncoder
@@ -193,9 +192,9 @@ def test_large_pictures_go_through_a_network_in_parts() -> None:
             taken.append(len(batch))
             return np.tile(np.float32([1, 0]), (len(batch), 1))
 
-    assert len(pipeline.vectors_of(Counting(), np.zeros((5, 2400, 2400, 3), np.uint8))) == 5
+    assert len(embedding.vectors_of(Counting(), np.zeros((5, 2400, 2400, 3), np.uint8))) == 5
     assert taken == [2, 2, 1]
-    pipeline.vectors_of(Counting(), np.zeros((32, 8, 8, 3), np.uint8))
+    embedding.vectors_of(Counting(), np.zeros((32, 8, 8, 3), np.uint8))
     assert taken[3:] == [32]
-    assert capacity.together((8, 8), 32) == capacity.together((600, 600), 32) == 32
-    assert capacity.together((5000, 5000), 32) == 1
+    assert embedding.together((8, 8), 32) == embedding.together((600, 600), 32) == 32
+    assert embedding.together((5000, 5000), 32) == 1
