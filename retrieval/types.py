@@ -169,6 +169,24 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexedImage:
+    """An image of the index at one of its places."""
+
+    id: int
+    path: Path
+    """Absolute."""
+    width: int
+    """Of the picture, upright, in pixels."""
+    height: int
+    format: str
+    """JPEG, PNG, … as the bytes of the file say."""
+    taken: str | None
+    """Time that the camera noted: `2026-11-24T06:35:37`, local time without zone; None where it noted none."""
+    offline: bool = False
+    """Whether the latest update could not look at this place."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """A file or folder that could not be looked at, read or decoded, and why."""
 
@@ -274,6 +292,17 @@ class Answers:
     """One for each query, in their order: matches, the best first, or the error that says why this query has none."""
     coverage: Coverage
     """What the same state holds."""
+    structures: tuple[int, int] | None = None
+    """How well the search structures do, told after an exact search of an index that has some: the number of the exact
+    matches that they find too, and the number of exact matches, of all queries together and by score."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """A query for the images that are tagged with a class."""
+
+    words: str
+    """Words of the name of the class: `golden retriever`."""
 
 
 @dataclass(frozen=True, slots=True)

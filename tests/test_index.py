@@ -14,6 +14,7 @@ from PIL import Image
 
 from retrieval import BadInput, Index, IndexExists, IndexNotFound, ModelMismatch, UnreadableImage
 from retrieval.pictures import decode
+from retrieval.searching.options import SearchOptions
 from retrieval.types import EXACT, Match
 from tests.fakes import ColourEncoder, colour, picture, put
 
@@ -65,16 +66,16 @@ def test_every_kind_of_query_gives_the_same_answer(filled: Index, photos: Path) 
     path = photos / "05.png"
     image = Image.open(path)
     image.load()
-    (own,) = filled.search(path, k=1, include_self=True)
+    (own,) = filled.search(path, k=1, options=SearchOptions(include_self=True))
     kinds = [str(path), path, path.read_bytes(), image, np.asarray(image), own.id, own]
-    answers = [filled.search(kind, k=12, include_self=True) for kind in kinds]
+    answers = [filled.search(kind, k=12, options=SearchOptions(include_self=True)) for kind in kinds]
     assert all(numbers(answer) == expected(5) for answer in answers)
-    assert filled.search_many(kinds, k=12, include_self=True) == answers
+    assert filled.search_many(kinds, k=12, options=SearchOptions(include_self=True)) == answers
 
 
 def test_an_indexed_picture_needs_no_network(filled: Index, photos: Path, encoder: ColourEncoder) -> None:
     before = encoder.calls
-    (own,) = filled.search(photos / "05.png", k=1, include_self=True)
+    (own,) = filled.search(photos / "05.png", k=1, options=SearchOptions(include_self=True))
     filled.search((photos / "05.png").read_bytes())
     filled.search(own.id)
     outside = photos.parent / "renamed.png"
@@ -94,10 +95,10 @@ def test_an_index_opened_anew_answers_about_its_pictures_without_an_encoder(fill
 
 def test_the_own_picture_is_left_out_of_results(filled: Index, photos: Path) -> None:
     shutil.copy(photos / "05.png", photos.parent / "same bytes.png")
-    (own,) = filled.search(photos / "05.png", k=1, include_self=True)
+    (own,) = filled.search(photos / "05.png", k=1, options=SearchOptions(include_self=True))
     for query in (photos / "05.png", own.id, own):
         assert numbers(filled.search(query, k=12)) == expected(5)[1:]
-        assert numbers(filled.search(query, k=12, include_self=True)) == expected(5)
+        assert numbers(filled.search(query, k=12, options=SearchOptions(include_self=True))) == expected(5)
     others = photos.parent / "same bytes.png", (photos / "05.png").read_bytes(), Image.open(photos / "05.png")
     for query in others:  # pictures that happen to be in the index too: "do I have this already?"
         assert numbers(filled.search(query, k=12)) == expected(5)
@@ -109,14 +110,18 @@ def test_k_offset_and_min_score(filled: Index, photos: Path) -> None:
     assert len(whole) == 11
     assert [match.rank for match in whole] == list(range(1, 12))
     assert filled.search(query, k=3) == whole[:3]
-    assert filled.search(query, k=3, offset=2) == whole[2:5]
-    assert filled.search(query, k=3, offset=10) == whole[10:]
-    assert filled.search(query, k=3, offset=11) == []
-    assert filled.search(query, k=100, min_score=whole[4].score) == whole[:5]
-    assert filled.search(query, k=12, min_score=1, include_self=True) == filled.search(query, k=1, include_self=True)
-    for name, wrong in (("k", 0), ("k", -1), ("offset", -1)):
-        with pytest.raises(BadInput, match=f"{name} must be at least {int(name == 'k')}, not {wrong}"):
-            filled.search(query, **{name: wrong})
+    assert filled.search(query, k=3, options=SearchOptions(offset=2)) == whole[2:5]
+    assert filled.search(query, k=3, options=SearchOptions(offset=10)) == whole[10:]
+    assert filled.search(query, k=3, options=SearchOptions(offset=11)) == []
+    assert filled.search(query, k=100, options=SearchOptions(min_score=whole[4].score)) == whole[:5]
+    assert filled.search(query, k=12, options=SearchOptions(min_score=1, include_self=True)) == filled.search(
+        query, k=1, options=SearchOptions(include_self=True)
+    )
+    for wrong in (0, -1):
+        with pytest.raises(BadInput, match=f"k must be at least 1, not {wrong}"):
+            filled.search(query, k=wrong)
+    with pytest.raises(BadInput, match="offset must be at least 0, not -1"):
+        SearchOptions(offset=-1)
 
 
 def test_equal_scores_stand_in_ascending_order_of_id(index: Index, photos: Path) -> None:
@@ -245,7 +250,9 @@ def test_random_failures_never_shift_results(tmp_path_factory: pytest.TempPathFa
         assert (report.added, report.unreadable) == (bad.count(False), bad.count(True))
         for number, broken in enumerate(bad):
             if not broken:
-                matches = index.search(folder / "pictures" / f"{number:02}.png", k=1, include_self=True)
+                matches = index.search(
+                    folder / "pictures" / f"{number:02}.png", k=1, options=SearchOptions(include_self=True)
+                )
                 assert (matches[0].path.stem, matches[0].score) == (f"{number:02}", pytest.approx(1))
     assert os.path.isdir(folder)
 
@@ -256,20 +263,21 @@ def test_the_form_of_search_is_chosen_and_kept(tmp_path: Path, photos: Path, enc
         index._store.choose(flat=0)
         index.add(photos)
         assert [(part.form, part.target) for part in index.info().search] == [("HNSW8,SQ8", 0.95)]
-        exact = index.search(photos / "03.png", k=5, exact=True)
+        exact = index.search(photos / "03.png", k=5, options=SearchOptions(exact=True))
         assert exact == index.search(photos / "03.png", k=5)
     with Index.create(tmp_path / "wide", encoder=encoder) as index:
         index.add(photos)
         numbers = index.info().vectors * index.info().dim
     narrow, wide = (sum(p.stat().st_size for p in (tmp_path / n).glob("vectors/*.vectors")) for n in ("index", "wide"))
     assert wide - narrow == 2 * numbers
-    with Index.open(tmp_path / "index", encoder=encoder, faiss="auto") as index:
+    with Index.open(tmp_path / "index", encoder=encoder) as index:
+        index.configure(faiss="auto")
         index.compact()
         assert index.verify().whole
-    with pytest.raises(BadInput, match="a recall is over 0"):
-        Index.open(tmp_path / "index", encoder=encoder, recall=0)
-    with pytest.raises(BadInput, match="FAISS makes nothing of HNSW,,"):
-        Index.open(tmp_path / "index", encoder=encoder, faiss="HNSW,,")
+        with pytest.raises(BadInput, match="a recall is over 0"):
+            index.configure(recall=0)
+        with pytest.raises(BadInput, match="FAISS makes nothing of HNSW,,"):
+            index.configure(faiss="HNSW,,")
     with pytest.raises(BadInput, match="FAISS makes nothing of nonsense"):
         Index.create(tmp_path / "other", encoder=encoder, faiss="nonsense")
     assert not (tmp_path / "other").exists()
@@ -317,7 +325,7 @@ class TestViews:
         }
         for views in (("mirror",), ("multiscale",), ("mirror", "multiscale")):
             mean = vector(halves) + sum(parts[name] for name in views)
-            found = index.search(halves, 6, views=views)
+            found = index.search(halves, 6, options=SearchOptions(views=views))
             stored = {match.id: vector(np.asarray(Image.open(match.path).convert("RGB"))) for match in found}
             expected = [float(stored[match.id] @ mean / np.linalg.norm(mean)) for match in found]
             assert [match.score for match in found] == pytest.approx(expected, abs=0.01)
@@ -326,12 +334,12 @@ class TestViews:
         Image.fromarray(halves).save(tmp_path / "photos/halves.png")
         index.add(tmp_path / "photos")
         plain = index.search(tmp_path / "photos/halves.png", 6)
-        mirrored = index.search(tmp_path / "photos/halves.png", 6, views=["mirror"])
+        mirrored = index.search(tmp_path / "photos/halves.png", 6, options=SearchOptions(views=["mirror"]))
         assert "halves.png" not in [match.path.name for match in mirrored]
         assert {match.id for match in plain} == {match.id for match in mirrored}
         assert [match.score for match in plain] != [match.score for match in mirrored]
 
     def test_what_is_no_view_is_refused(self, index: Index) -> None:
         with pytest.raises(BadInput, match="there is no view upside") as error:
-            index.search(picture((1, 2, 3)), views=["upside"])
+            index.search(picture((1, 2, 3)), options=SearchOptions(views=["upside"]))
         assert "mirror, multiscale" in error.value.hint

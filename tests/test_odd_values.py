@@ -1,6 +1,6 @@
 """Odd values at every public method: each is taken, or refused in a sentence of ours; nothing else is ever raised."""
 
-import inspect
+import dataclasses
 import io
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,7 +17,9 @@ from retrieval.measuring import evaluate, labels
 from retrieval.networks.catalogue import Backbone
 from retrieval.networks.encoder import Execution
 from retrieval.networks.imagenet import Classifier
+from retrieval.networks.options import NetworkOptions
 from retrieval.networks.weights import choose, choose_classifier
+from retrieval.searching.options import SearchOptions
 from retrieval.training import run
 from retrieval.training.recipe import Recipe
 from tests.fakes import ColourEncoder, colour, picture, put
@@ -72,9 +74,18 @@ def asked(index: Index, folder: Path) -> dict[str, Callable[[Any], object]]:
     network = Backbone.choose("mobilenet")
     truth = evaluate.by_folders(index, folder)
     known = labels.by_folders(index, folder)
-    searched = ("k", "offset", "min_score", "include_self", "exact", "ranking", "judge", "auto", "views", "timing")
+    searched = [field.name for field in dataclasses.fields(SearchOptions)]
     made: dict[str, Callable[[Any], object]] = {
-        f"search {name}": lambda value, name=name: index.search(right, **{name: value}) for name in searched
+        f"search {name}": lambda value, name=name: index.search(right, options=SearchOptions(**{name: value}))
+        for name in searched
+    }
+    made |= {
+        f"search {name}": lambda value, name=name: index.search(right, **{name: value})
+        for name in ("k", "options", "timing")
+    }
+    made |= {
+        f"configure {name}": lambda value, name=name: index.configure(**{name: value})
+        for name in ("faiss", "recall", "float16")
     }
     made |= {
         f"create {name}": lambda value, name=name: Index.create(
@@ -88,8 +99,7 @@ def asked(index: Index, folder: Path) -> dict[str, Callable[[Any], object]]:
     }
     made |= {
         f"open {name}": lambda value, name=name: Index.open(index._store.folder, **{name: value}).close()
-        for name in inspect.signature(Index.open).parameters
-        if name != "path"
+        for name in ("encoder", *NetworkOptions.__annotations__)
     }
     made |= {
         f"recipe {name}": lambda value, name=name: Recipe.of(network, "random", **{name: value})
@@ -107,12 +117,17 @@ def asked(index: Index, folder: Path) -> dict[str, Callable[[Any], object]]:
         "neighbours": lambda value: list(index.neighbours(value)),
         "neighbours one": lambda value: list(index.neighbours([value])),
         "neighbours k": lambda value: list(index.neighbours([right], value)),
-        "neighbours ranking": lambda value: list(index.neighbours([right], ranking=value)),
+        "neighbours ranking": lambda value: list(index.neighbours([right], options=SearchOptions(ranking=value))),
         "tagged": index.tagged,
         "tagged k": lambda value: index.tagged("dog", value),
         "tagged offset": lambda value: index.tagged("dog", offset=value),
         "images": lambda value: list(index.images(value)),
         "id_of": index.id_of,
+        "in": lambda value: value in index,
+        "embed": index.embed,
+        "embed one": lambda value: index.embed([value]),
+        "vectors": index.vectors,
+        "vectors one": lambda value: index.vectors([value]),
         "add": index.add,
         "remove": index.remove,
         "verify": lambda value: index.verify(repair=value),
@@ -144,7 +159,7 @@ def asked(index: Index, folder: Path) -> dict[str, Callable[[Any], object]]:
         "evaluate itself": lambda value: evaluate.of_itself(index, value, 1),
         "evaluate count": lambda value: evaluate.of_itself(index, None, value),
         "evaluate sampled": truth.sampled,
-        "evaluate ranking": lambda value: evaluate.evaluate(index, truth, ranking=value),
+        "evaluate ranking": lambda value: evaluate.evaluate(index, truth, options=SearchOptions(ranking=value)),
         "evaluate progress": lambda value: evaluate.evaluate(index, truth, progress=value),
         "train": lambda value: run.train(value, folder / "out.keras", Recipe.of(network, "random")),
         "train out": lambda value: run.train(folder, value, replace(Recipe.of(network, "random"), epochs=0)),
@@ -198,8 +213,13 @@ def test_a_wrong_query_is_told_in_a_sentence(index: Index, query: Any, kind: typ
 def test_numbers_of_numpy_are_numbers(index: Index, photos: Path) -> None:
     index.add(photos)
     (first, second) = index.search(picture(colour(3)), np.int64(2))
-    assert index.search(np.int64(first.id), np.uint8(1), offset=np.int32(0)) == index.search(first.id, 1)
-    assert index.search(picture(colour(3)), 2, min_score=np.float32(second.score)) == [first, second]
+    assert index.search(np.int64(first.id), np.uint8(1), options=SearchOptions(offset=np.int32(0))) == index.search(
+        first.id, 1
+    )
+    assert index.search(picture(colour(3)), 2, options=SearchOptions(min_score=np.float32(second.score))) == [
+        first,
+        second,
+    ]
 
 
 def test_one_string_is_no_list(index: Index, photos: Path) -> None:
@@ -209,7 +229,7 @@ def test_one_string_is_no_list(index: Index, photos: Path) -> None:
         lambda: index.search_many(photos / "03.png"),
         lambda: index.answers(picture((1, 2, 3))),
         lambda: list(index.neighbours("a.jpg")),
-        lambda: index.search(photos / "03.png", views="mirror"),
+        lambda: index.search(photos / "03.png", options=SearchOptions(views="mirror")),
         lambda: index.add(photos, exclude="*.png"),
     ):
         with pytest.raises(BadInput, match="must be a list of"):

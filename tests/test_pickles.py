@@ -52,7 +52,7 @@ def test_options_travel_with_an_index(tmp_path: Path) -> None:
     Index.create(tmp_path / "index", backbone="mini", runtime="keras", threads=2).close()
     index = Index.open(tmp_path / "index", runtime="keras", threads=2)
     with index, pickle.loads(pickle.dumps(index)) as other:
-        assert (other._execution, other._given) == (index._execution, index._given)
+        assert (other._execution, other._weights) == (index._execution, index._weights)
 
 
 def test_an_encoder_that_cannot_be_pickled_is_named_as_the_reason(tmp_path: Path) -> None:

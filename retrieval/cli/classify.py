@@ -25,7 +25,7 @@ from retrieval.cli.output import note_each, put
 from retrieval.cli.queries import asked, complain_of
 from retrieval.errors import UnreadableImage
 from retrieval.networks.catalogue import AUTO
-from retrieval.types import Scored, displayed
+from retrieval.types import Scored, Tagged, displayed
 
 if TYPE_CHECKING:
     from retrieval.measuring.labels import Verdict
@@ -83,6 +83,7 @@ def _each(images: Sequence[str], told: Callable[[str | bytes], dict[str, Any]], 
     """Print what is `told` of each picture, and return how many could not be read."""
     unread = 0
     for one in asked(images, None, nul=False):
+        assert not isinstance(one.picture, Tagged)  # noqa: S101 - only the command query asks for tags
         try:
             facts = told(one.picture)
         except UnreadableImage as error:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from retrieval.index import Index
     from retrieval.measuring.compare import Outcome
     from retrieval.measuring.evaluate import Evaluation, Truth
+    from retrieval.searching.options import SearchOptions
 
 HOLIDAYS = "holidays"
 NAMES = {"map": "mAP", "p@1": "P@1", "p@10": "P@10", "recall@1": "recall@1", "recall@10": "recall@10",
@@ -69,16 +70,19 @@ def evaluate(
     """
     demand_one(folder, ground_truth, compare, itself=itself)
     given: dict[str, Any] = {"runtime": runtime, "precision": precision, "threads": threads}
+    from retrieval.searching.options import SearchOptions
+
+    search = SearchOptions(exact=exact, ranking=ranking)
     truth = partial(truth_of, folder, ground_truth, queries, itself=itself)
     if compare is not None and folder is not None:
-        _compare(folder, compare, truth, json_lines=json_lines, exact=exact, ranking=ranking, **given, weights=weights)
+        _compare(folder, compare, truth, search, json_lines=json_lines, **given, weights=weights)
         return
     with open_index(index, **given, weights=weights) as opened:
         from retrieval.measuring import evaluate as quality  # which needs numpy and Pillow
 
         asked = truth(opened)
         with counting("asking", len(asked.questions)) as progress:
-            found = quality.evaluate(opened, asked, exact=exact, ranking=ranking, progress=progress)
+            found = quality.evaluate(opened, asked, search, progress=progress)
     if json_lines:
         put(json.dumps(found.as_dict()))
     else:
@@ -119,6 +123,7 @@ def _compare(
     folder: Path,
     ways: str,
     truth: "Callable[[Index], Truth]",
+    search: "SearchOptions",
     *,
     json_lines: bool,
     **options: Any,  # noqa: ANN401 - passed on
@@ -127,7 +132,7 @@ def _compare(
 
     variants, outcomes = compare.parsed(ways), []
     try:
-        for one in compare.compared(folder, variants, truth, watching=_note_next, **options):
+        for one in compare.compared(folder, variants, truth, search=search, watching=_note_next, **options):
             outcomes.append(one)
             if one.variant.faiss and all(part.form == EXACT for part in one.search):
                 note(f"{one.variant.name}: so few vectors are compared one by one")

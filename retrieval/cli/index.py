@@ -87,11 +87,10 @@ def index(
         "precision": precision,
         "threads": threads,
     }
-    options |= {"faiss": faiss, "recall": recall}
     run: dict[str, Any] = {"exclude": exclude or (), "no_exclude": no_exclude or ()}
     run |= {"prune": prune, "retry_failed": retry_failed, "rehash": rehash}
     where, unreadable = to_update(index, folders or ()), 0
-    with _opened_or_made(where, folders or (), run["exclude"], options, float16=float16) as opened:
+    with _opened_or_made(where, folders or (), run["exclude"], options, faiss, recall, float16=float16) as opened:
         several = folders or [root.path for root in opened.folders()]
         for folder in several:
             with _progress_bar(folder) as progress, interruptible(partial(_kept, opened)):
@@ -113,19 +112,27 @@ def _kept(opened: "Index") -> str:
 
 @contextmanager
 def _opened_or_made(
-    where: Path, folders: Sequence[Path], exclude: Sequence[str], options: dict[str, Any], *, float16: bool
+    where: Path,
+    folders: Sequence[Path],
+    exclude: Sequence[str],
+    options: dict[str, Any],
+    faiss: str | None,
+    recall: float | None,
+    *,
+    float16: bool,
 ) -> Iterator["Index"]:
     kind = plugins.load("api:Index")
     try:
-        opened = kind.open(where, **options, float16=float16)
-        if (options["faiss"] or options["recall"]) and any(part.form != EXACT for part in opened.info().search):
+        opened = kind.open(where, **options)
+        opened.configure(faiss=faiss, recall=recall, float16=float16)
+        if (faiss or recall) and any(part.form != EXACT for part in opened.info().search):
             note("structures that are there stay until: retrieval compact")
     except IndexNotFound as error:
         if not folders:
             raise
         _demand_pictures(folders, exclude, error)
         given = {key: value for key, value in options.items() if value is not None}
-        opened = kind.create(where, **given, float16=float16)
+        opened = kind.create(where, **given, faiss=faiss, recall=recall, float16=float16)
         name = opened.info().backbone
         note(f"made a new index in {displayed(where)} with {name}{_better(name, options['backbone'])}")
     with opened:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from retrieval.cli.output import complain, log, show_traceback
 from retrieval.errors import BadInput, RetrievalError, UnreadableImage, reason_of
 from retrieval.pictures import reading
-from retrieval.types import displayed
+from retrieval.types import Tagged, displayed
 
 STDIN = "-"
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -23,8 +23,8 @@ class Asked:
 
     name: str
     """As it was given; `STDIN` for what came from there."""
-    picture: str | bytes
-    """Its path, or the bytes of its file."""
+    picture: str | bytes | Tagged
+    """Its path, the bytes of its file, or the tag that is asked for."""
 
 
 def asked(images: Sequence[str], files_from: str | None, *, nul: bool) -> list[Asked]:

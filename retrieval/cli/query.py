@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -26,10 +26,7 @@ from retrieval.cli.options import (
 from retrieval.cli.output import counted, note, note_each, note_timing
 from retrieval.cli.queries import Asked, asked, complain_of
 from retrieval.errors import BadInput, RetrievalError
-from retrieval.types import EXACT, Coverage, Timing, displayed
-
-if TYPE_CHECKING:
-    from retrieval.index import Index
+from retrieval.types import Answers, Coverage, Tagged, Timing, displayed
 
 
 def query(
@@ -56,8 +53,8 @@ def query(
     views: Annotated[
         str, typer.Option(metavar="A,B", help="Look at IMAGE in more ways: mirror, multiscale, or both.")
     ] = "",
-    auto: Annotated[
-        bool, typer.Option("--auto", help="Only likely matches; exit with 1 where none can be told.")
+    likely: Annotated[
+        bool, typer.Option("--likely", help="Only likely matches; exit with 1 where none can be told.")
     ] = False,
     index: Folder = None,
     backbone: Backbone = None,
@@ -83,64 +80,61 @@ def query(
         raise BadInput(
             "give either an IMAGE, or a list with --files-from, or --tag WORDS", hint="see: retrieval query --help"
         )
-    if tag is not None and (auto or exact or views or min_score is not None or include_self or ranking != "auto"):
+    if tag is not None and (likely or exact or views or min_score is not None or include_self or ranking != "auto"):
         raise BadInput("only -k and --offset go with --tag")
+    from retrieval.searching.options import SearchOptions
+
     options: dict[str, Any] = {"backbone": backbone, "weights": weights}
     options |= {"runtime": runtime, "precision": precision, "threads": threads}
     spent = Timing()
     spent.add("start", since_start())
     with spent.of("open"):
         opened = open_index(index, **options)
+    search = SearchOptions(
+        offset=offset,
+        min_score=min_score,
+        exact=exact,
+        likelihood=True,
+        likely=likely,
+        ranking=ranking,
+        include_self=include_self,
+        views=[view.strip() for view in views.split(",") if view],
+        tags=True,
+    )
+    queries = asked(images or (), files_from, nul=from0) if tag is None else [Asked(tag, Tagged(tag))]
     with opened:
-        if tag is not None:
-            found, coverage = [Answer(tag, opened.tagged(tag, k, offset=offset))], opened.coverage()
-            unread, several = 0, False
-        else:
-            how: dict[str, Any] = {"offset": offset, "min_score": min_score, "exact": exact, "auto": auto}
-            how |= {"ranking": ranking, "include_self": include_self}
-            how |= {"views": [view.strip() for view in views.split(",") if view]}
-            queries = asked(images or (), files_from, nul=from0)
-            found, coverage = _answered(opened, queries, k, how, spent)
-            unread, several = len(queries) - len(found), len(queries) > 1
+        answers = opened.answers([one.picture for one in queries], k, search, timing=spent)
+    found = _usable(queries, answers)
+    if answers.structures is not None:
+        note(f"without --exact the index finds {answers.structures[0]} of these {answers.structures[1]}")
+    coverage, unread, several = answers.coverage, len(queries) - len(found), len(queries) > 1
     (chosen or [partial(put_tables, named=several)])[0](found)
     if found:
         _note_coverage(coverage)
     if timing:
         spent.add("total", since_start())
         note_timing(spent)
-    _note_nothing(found, coverage, auto=auto)
+    _note_nothing(found, coverage, likely=likely)
     if unread or not any(answer.matches for answer in found):
         raise typer.Exit(2 if unread else 1)
 
 
-def _answered(
-    opened: "Index", queries: Sequence[Asked], k: int, how: dict[str, Any], spent: Timing
-) -> tuple[list[Answer], Coverage]:
-    """Ask, and complain of what could not be read."""
-    pictures = [one.picture for one in queries]
-    answers = opened.answers(pictures, k, **how, judge=True, timing=spent)
+def _usable(queries: Sequence[Asked], answers: Answers) -> list[Answer]:
+    """Return the answers of the queries that have one, and complain of the others."""
     found = []
     for one, result in zip(queries, answers.results, strict=True):
         if isinstance(result, RetrievalError):
+            if isinstance(one.picture, Tagged):
+                raise result
             complain_of(one, result)
         else:
-            found.append(Answer(one.name, opened.with_tags(result)))
-    if how["exact"] and any(part.form != EXACT for part in opened.info().search):
-        plain = how | {"ranking": "none", "auto": False}
-        both = [opened.answers(pictures, k, **plain | {"exact": exact}).results for exact in (True, False)]
-        _note_recall(*both)
-    return found, answers.coverage
+            found.append(Answer(one.name, result))
+    return found
 
 
-def _note_recall(exact: Sequence[Any], plain: Sequence[Any]) -> None:
-    pairs = [pair for pair in zip(exact, plain, strict=True) if not any(isinstance(one, Exception) for one in pair)]
-    right = sum(len({match.id for match in all_} & {match.id for match in some}) for all_, some in pairs)
-    note(f"without --exact the index finds {right} of these {sum(len(all_) for all_, _ in pairs)}")
-
-
-def _note_nothing(found: Sequence[Answer], coverage: Coverage, *, auto: bool) -> None:
+def _note_nothing(found: Sequence[Answer], coverage: Coverage, *, likely: bool) -> None:
     """Say of which queries nothing was found."""
-    nothing = _cannot_tell(coverage) if auto else "nothing found"
+    nothing = _cannot_tell(coverage) if likely else "nothing found"
     without = [answer for answer in found if not answer.matches]
     if without and not coverage.images:
         note("the index is empty")
@@ -154,7 +148,7 @@ def _cannot_tell(coverage: Coverage) -> str:
     from retrieval.searching.likelihood import FEWEST
 
     why = f": that takes {FEWEST} pictures in the index" if coverage.images < FEWEST else ""
-    return f"it cannot be told which matches are likely{why}; without --auto, the nearest are shown"
+    return f"it cannot be told which matches are likely{why}; without --likely, the nearest are shown"
 
 
 def since_start() -> float:

@@ -20,9 +20,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from retrieval.pictures import scan
-from retrieval.storage import tables
 from retrieval.storage.commit import Store
-from retrieval.storage.root_rows import Root
+from retrieval.storage.roots import Root
 from retrieval.storage.tables import FileRow
 from retrieval.storage.view import Change
 from retrieval.types import Unlisted
@@ -40,8 +39,8 @@ class Missing:
         self._is_left_out = scan.leaves_out(root.exclude)
         self._unmounted = self._without_drive()
         self._gone, self._removed, self._offline, self._listed = array("q"), array("q"), array("q"), array("q")
-        with store.connection() as connection:
-            self._known = tables.count_below(connection, root.id, offline=False)
+        with store.rows() as rows:
+            self._known = rows.count_reachable(root.id)
 
     def _without_drive(self) -> frozenset[bytes]:
         """Return the folders that were mount points and are none now."""
@@ -122,9 +121,9 @@ class Missing:
 
     def _rows(self, ids: "array[int]") -> Iterator[FileRow]:
         for some in _pages(ids):
-            with self._store.connection() as connection:
-                rows = sorted(tables.files_by_id(connection, some), key=lambda row: row.path)
-            yield from rows
+            with self._store.rows() as rows:
+                page = rows.files_by_id(some)
+            yield from page
 
 
 def _pages(ids: "array[int]") -> Iterator["array[int]"]:

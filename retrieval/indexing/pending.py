@@ -4,10 +4,8 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy.exc import StatementError
-
-from retrieval.errors import UNFORESEEN, RetrievalError
-from retrieval.storage.commit import Store
+from retrieval.errors import UNFORESEEN
+from retrieval.storage.commit import Store, UnstorableError
 from retrieval.storage.tables import FileRow
 from retrieval.storage.view import Change
 from retrieval.types import Picture, Vectors, displayed
@@ -41,9 +39,7 @@ class Pending:
         """Commit it, and return the rows that the database did not take: those files are failures of `reader` now."""
         try:
             store.commit(self._change(self.files))
-        except RetrievalError:
-            raise
-        except (OverflowError, ValueError, StatementError):  # a number or a text that SQLite cannot store
+        except UnstorableError:
             return list(self._refused(store, reader))
         return []
 
@@ -63,9 +59,7 @@ class Pending:
         for row in self.files:
             try:
                 store.commit(self._change([row]))
-            except RetrievalError:
-                raise
-            except (OverflowError, ValueError, StatementError):
+            except UnstorableError:
                 log.debug("%s cannot be stored", displayed(row.path), exc_info=True)
                 store.commit(Change([row._replace(image=None, reason=UNFORESEEN, reader=reader())]))
                 yield row

@@ -25,7 +25,6 @@ from retrieval.indexing.missing import Missing
 from retrieval.indexing.pending import Pending
 from retrieval.networks.encoder import Encoder
 from retrieval.pictures import scan as folders
-from retrieval.storage import root_rows, tables
 from retrieval.storage.commit import Store
 from retrieval.storage.roots import Spot
 from retrieval.storage.tables import FileRow
@@ -87,8 +86,8 @@ class Update:
         self.committed = time.monotonic()
         self.seen = self.embedded = self.total = 0
         self.latest_failure = ""
-        with store.connection() as connection:
-            self.root = next(root for root in root_rows.all_roots(connection) if root.id == spot.root)
+        with store.rows() as rows:
+            self.root = next(root for root in rows.roots if root.id == spot.root)
         self.missing = Missing(store, self.root, self.place)
         self.identity = folders.identity(self.place)
 
@@ -131,8 +130,8 @@ class Update:
     def _rows(self) -> Iterator[FileRow]:
         after = None
         while True:
-            with self.store.connection() as connection:
-                page = tables.files_below(connection, self.root.id, self.below, after, PAGE)
+            with self.store.rows() as rows:
+                page = rows.files_below(self.root.id, self.below, after, limit=PAGE)
             if not page:
                 return
             yield from page
@@ -205,19 +204,19 @@ class Update:
             return True
         if self.ids is not None and not contains(self.ids, id_):
             return False  # without asking the database, once a picture
-        with self.store.connection() as connection:
-            return tables.sha256_of_id(connection, id_) == sha256
+        with self.store.rows() as rows:
+            return rows.sha256_of(id_) == sha256
 
     def _is_there(self, image: int) -> bool:
         if image in self.pending.sha256:
             return True
-        with self.store.connection() as connection:
-            return tables.sha256_of_id(connection, image) is not None
+        with self.store.rows() as rows:
+            return rows.sha256_of(image) is not None
 
     def _read(self, files: Iterable[Found]) -> None:
         """Find out what `files` hold."""
-        with self.store.connection() as connection:
-            self.ids = tables.image_ids(connection)  # 8 bytes an image; those that lose their last place may stay
+        with self.store.rows() as rows:
+            self.ids = rows.image_ids()  # 8 bytes an image; those that lose their last place may stay
         if self.progress is not None:
             self.total = sum(isinstance(seen, Found) for seen in self._scan())
         with closing(self._embedded(files)) as batches:  # its threads end before the index is closed
@@ -299,16 +298,16 @@ class Update:
         """Keep which folders are mount points, and which folder the root is."""
         if self.identity is None:
             return
-        with self.store.connection() as connection:
+        with self.store.rows() as rows:
             away = {
                 mount
                 for mount in {*self.root.mounts} - self.mounts
-                if not mount.startswith(self.below) or tables.any_offline(connection, self.root.id, mount)
+                if not mount.startswith(self.below) or rows.any_offline(self.root.id, mount)
             }
         identity = self.root.identity if self.below else self.identity
         now = replace(self.root, mounts=tuple(sorted(self.mounts | away)), identity=identity)
         if now != self.root:
-            self.store.edit(root_rows.put_root, now)
+            self.store.put_root(now)
 
     # -- commits and progress -------------------------------------------------------------------------------------
 

@@ -9,17 +9,19 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from retrieval.errors import BadInput, UnknownBackbone
-from retrieval.index import Index
+from retrieval.index import PLAIN, Index
 from retrieval.measuring import evaluate
 from retrieval.measuring.evaluate import Evaluation, Truth
 from retrieval.networks import catalogue
+from retrieval.networks.options import NetworkOptions
 from retrieval.pictures import reading
-from retrieval.searching.expansion import AUTO, check
+from retrieval.searching.expansion import check
+from retrieval.searching.options import SearchOptions
 from retrieval.types import SearchForm, displayed
 
 FORM = re.compile(
@@ -118,33 +120,36 @@ def compared(
     variants: Sequence[Variant],
     truth: Callable[[Index], Truth],
     *,
-    exact: bool = False,
-    ranking: str = AUTO,
+    search: SearchOptions = PLAIN,
     watching: Callable[[str], None] = lambda _: None,
-    **options: Any,  # noqa: ANN401 - as `Index.create` takes them
+    **network: Unpack[NetworkOptions],
 ) -> Iterator[Outcome]:
     """Index `folder` in each way, in a temporary place, and measure; `truth` says what is asked of an index.
 
     All are made before the first is measured, so that what cannot be had is known before the long work. `watching` is
-    told which variant comes next; `exact` and `ranking` are those of `Index.search`, `options` those of `Index.create`.
+    told which variant comes next; `search` are the options of each search, `network` those of `Index.create`.
     Raises what these, `Index.add` and `truth` raise.
     """
-    check(ranking)
     with ExitStack() as stack:
         made = []
         for variant in variants:
             place = stack.enter_context(TemporaryDirectory(prefix="retrieval-"))
-            given = {name: getattr(variant, name) for name in ("backbone", "input_size", "pooling", "faiss")}
-            index = Index.create(place, **given, **options)
+            chosen: NetworkOptions = {
+                **network,
+                "backbone": variant.backbone,
+                "input_size": variant.input_size,
+                "pooling": variant.pooling,
+            }
+            index = Index.create(place, faiss=variant.faiss, **chosen)
             made.append((variant, Path(place), stack.enter_context(index)))
         for variant, home, index in made:
             watching(variant.name)
             rate = _indexed(index, folder)
             index.compact()  # superseded files are no cost of the variant
             size = sum(path.stat().st_size for path in (home / "vectors").iterdir()) / index.info().vectors
-            how: dict[str, Any] = {"exact": exact, "ranking": variant.ranking or ranking}
-            found = evaluate.evaluate(index, truth(index), **how)
-            yield Outcome(variant, found, rate, size, _query_ms(index, **how), index.info().search)
+            how = replace(search, ranking=variant.ranking or search.ranking)
+            found = evaluate.evaluate(index, truth(index), how)
+            yield Outcome(variant, found, rate, size, _query_ms(index, how), index.info().search)
 
 
 def _indexed(index: Index, folder: Path) -> float:
@@ -159,11 +164,11 @@ def _indexed(index: Index, folder: Path) -> float:
     return (last[1] - first[1]) / (last[0] - first[0])
 
 
-def _query_ms(index: Index, **how: Any) -> float:  # noqa: ANN401 - as `Index.search` takes it
+def _query_ms(index: Index, options: SearchOptions) -> float:
     def timed(path: Path) -> float:
         picture = evaluate.picture(reading.read_regular(path))
         start = time.perf_counter()
-        index.search(picture, **how)
+        index.search(picture, options=options)
         return time.perf_counter() - start
 
-    return 1000 * statistics.median(timed(path) for _, path in islice(index.images(), TIMED))
+    return 1000 * statistics.median(timed(image.path) for image in islice(index.images(), TIMED))

@@ -21,10 +21,10 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from retrieval.arguments import call, integer, text_path
 from retrieval.errors import BadInput, UnreadableImage, reason_of
-from retrieval.index import Index
+from retrieval.index import PLAIN, Index
 from retrieval.measuring import labels
 from retrieval.pictures import decode, reading
-from retrieval.searching.expansion import AUTO
+from retrieval.searching.options import SearchOptions
 from retrieval.searching.query import Query
 from retrieval.types import EXACT, Ids, Vectors, displayed, image_id
 
@@ -206,11 +206,12 @@ def by_holidays(index: Index, folder: str | os.PathLike[str]) -> Truth:
     """
     scenes: dict[int, set[int]] = defaultdict(set)
     queries = set()
-    for image, path in index.images(folder):
-        if path.stem.isdecimal():
-            number = int(path.stem)
-            scenes[number // 100].add(image)
-            queries |= {image} if number % 100 == 0 else set()
+    for image in index.images(folder):
+        if image.path.stem.isdecimal():
+            number = int(image.path.stem)
+            scenes[number // 100].add(image.id)
+            if number % 100 == 0:
+                queries.add(image.id)
     truth = _grouped(scenes.values(), queries)
     if not truth.questions:
         sentence = f"no files of {displayed(os.fsencode(folder))} are named as Holidays' are"
@@ -269,12 +270,12 @@ def of_itself(index: Index, folder: str | os.PathLike[str] | None = None, count:
     Raises `BadInput` where none of them can be read.
     """
     count = integer(count, "count", 1)
-    ids = np.unique(np.fromiter((image for image, _ in index.images(folder)), dtype=np.int64))
+    ids = np.unique(np.fromiter((image.id for image in index.images(folder)), dtype=np.int64))
     drawn = np.random.default_rng(0).permutation(ids)[: TRIED * count].tolist()
     places: dict[int, list[Path]] = {image: [] for image in drawn}
-    for image, path in index.images(folder):
-        if image in places:
-            places[image].append(path)
+    for image in index.images(folder):
+        if image.id in places:
+            places[image.id].append(image.path)
     questions: list[Question] = []
     left_out: list[str] = []
     for image in drawn:
@@ -356,33 +357,31 @@ class Evaluation:
 def evaluate(
     index: Index,
     truth: Truth,
+    options: SearchOptions = PLAIN,
     *,
-    exact: bool = False,
-    ranking: str = AUTO,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Ask all questions, as `Index.search` answers them (`exact` and `ranking` as there), and measure.
+    """Ask all questions, as `Index.search` answers them with these `options`, and measure.
 
     `progress` is told how many have been asked.
 
     What a search structure leaves out of the first 10 and 100 answers, mean average precision counts where it stands
     among all: behind those. Raises what `Index.search` raises.
     """
-    judged = asked(index, truth, exact=exact, ranking=ranking, progress=call(progress, "progress"))
+    judged = asked(index, truth, options, progress=call(progress, "progress"))
     return summed(truth, judged, index.coverage().images)
 
 
 def asked(
     index: Index,
     truth: Truth,
+    options: SearchOptions = PLAIN,
     *,
-    exact: bool = False,
-    ranking: str = AUTO,
     progress: Callable[[int], None] | None = None,
 ) -> list[Judged]:
     """Ask all questions as `evaluate` does, and return what became of each."""
     found = []
-    answers = _answers(index, truth, exact=exact, ranking=ranking)
+    answers = _answers(index, truth, options)
     for done, (question, ids) in enumerate(zip(truth.questions, answers, strict=True), 1):
         found.append(_judged(ids, question))
         if progress is not None:
@@ -401,15 +400,14 @@ def summed(truth: Truth, judged: Sequence[Judged], images: int) -> Evaluation:
     return Evaluation(len(judged), images, measured(list(units.values())), by_kind)
 
 
-def _answers(index: Index, truth: Truth, *, exact: bool, ranking: str) -> Iterator[Ids]:
+def _answers(index: Index, truth: Truth, options: SearchOptions) -> Iterator[Ids]:
     """Yield the ids of the answers to each question, the best first: those of the first page, the second, the rest."""
     depth = max(DEPTH, 2 * max(len(one.relevant) for one in truth.questions))
     pages: tuple[int, ...] = (depth,)
-    if not exact and any(part.form != EXACT for part in index.info().search):
+    if not options.exact and any(part.form != EXACT for part in index.info().search):
         pages = (10, 100, depth)  # a search structure finds more where more is asked for
     queries = [(one.query() if callable(one.query) else one.query for one in truth.questions) for _ in pages]
-    how: dict[str, Any] = {"exact": exact, "ranking": ranking}
-    answers = [index.neighbours(some, page, **how) for some, page in zip(queries, pages, strict=True)]
+    answers = [index.neighbours(some, page, options) for some, page in zip(queries, pages, strict=True)]
     for found in zip(*answers, strict=True):
         ids = np.concatenate([near.ids for near in found])
         _, first = np.unique(ids, return_index=True)

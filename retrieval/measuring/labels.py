@@ -15,6 +15,8 @@ from retrieval.arguments import call, integer, text_path
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.index import Index
 from retrieval.pictures import reading
+from retrieval.searching.expansion import NONE
+from retrieval.searching.options import SearchOptions
 from retrieval.types import Scored, displayed
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 NEIGHBOURS = 10
 """Labelled neighbours that vote, at most."""
+BY_SCORE = SearchOptions(ranking=NONE)
+"""Neighbours vote in the order of their scores."""
 TEMPERATURE = 0.07
 """A neighbour's vote is exp(score / this): Wu et al. 2018, Unsupervised feature learning via non-parametric instance
 discrimination (arXiv 1805.01978), section 3.4."""
@@ -91,9 +95,9 @@ def classes_of(index: Index, folder: str | os.PathLike[str]) -> dict[str, set[in
     """Return the indexed pictures in each subfolder of `folder`, at any depth; `BadInput` where nothing is indexed."""
     depth = len(Path(os.path.realpath(text_path(folder, "the folder"))).parts)
     classes: dict[str, set[int]] = defaultdict(set)
-    for image, path in index.images(folder):
-        if len(path.parts) > depth + 1:
-            classes[path.parts[depth]].add(image)
+    for image in index.images(folder):
+        if len(image.path.parts) > depth + 1:
+            classes[image.path.parts[depth]].add(image.id)
     return classes
 
 
@@ -166,9 +170,9 @@ def _places(index: Index, images: Iterable[int]) -> dict[int, Path]:
     """Return the first place of each image."""
     wanted = set(images)
     found: dict[int, Path] = {}
-    for image, path in index.images():
-        if image in wanted:
-            found.setdefault(image, path)
+    for image in index.images():
+        if image.id in wanted:
+            found.setdefault(image.id, image.path)
     return found
 
 
@@ -184,7 +188,7 @@ def classify(index: Index, labels: Labels, query: "Query", k: int = NEIGHBOURS) 
     k = integer(k, "k", 1)
     depth = min(k + FURTHER, MOST)
     while True:
-        near = next(index.neighbours([query], depth, ranking="none"))
+        near = next(index.neighbours([query], depth, BY_SCORE))
         voters = [match for match in index.matches(near) if match.id in labels.of][:k]
         if len(voters) == k or len(near.ids) < depth or depth == MOST:
             break
@@ -264,10 +268,10 @@ def examine(
     places = _places(index, images)
     thin = index.coverage().images / len(images)
     depth = min(round(k * thin) + FURTHER, MOST)
-    for done, (image, near) in enumerate(zip(images, index.neighbours(images, depth, ranking="none"), strict=True), 1):
+    for done, (image, near) in enumerate(zip(images, index.neighbours(images, depth, BY_SCORE), strict=True), 1):
         votes = _labelled(near, labels, k)
         if len(votes) < k and len(near.ids) == depth < MOST:
-            votes = _labelled(next(index.neighbours([image], MOST, ranking="none")), labels, k)
+            votes = _labelled(next(index.neighbours([image], MOST, BY_SCORE)), labels, k)
         own, classes = labels.of[image], _counted(votes, labels)
         best = classes[0] if classes else Scored(NOBODY, 0.0)
         confusion[own][best.label] += 1

@@ -10,6 +10,7 @@ import numpy as np
 from retrieval.index import Index
 from retrieval.measuring.evaluate import CONFIDENCE, MEASURES, Estimate, Judged, Truth, asked, summed
 from retrieval.searching.expansion import EXPANSION, NONE
+from retrieval.searching.options import SearchOptions
 
 LOST = 0.005
 """Of the precision at 1, what a ranking that finds more may lose."""
@@ -59,7 +60,10 @@ def tune(index: Index, truth: Truth, *, labelled: bool, progress: Callable[[int]
     index.tune(before.pop("name"), **before)  # the mean as it is now
     total = len(truth.questions)
     later = None if progress is None else lambda done: progress(total + done)
-    judged = [asked(index, truth, ranking=name, progress=told) for name, told in ((NONE, progress), (EXPANSION, later))]
+    judged = [
+        asked(index, truth, SearchOptions(ranking=name), progress=told)
+        for name, told in ((NONE, progress), (EXPANSION, later))
+    ]
     better, reason = (_by_labels if labelled else _by_changes)(rise(truth, *judged))
     plain, ranked = (summed(truth, some, 0).measures["map"].value for some in judged)
     name = (index.info().ranking or {"name": NONE})["name"] if better is None else EXPANSION if better else NONE

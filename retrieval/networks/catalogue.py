@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from retrieval.arguments import MOST, flag, integer, number, text_path, word
-from retrieval.errors import BadInput, UnknownBackbone
+from retrieval.errors import BadInput, IndexDamaged, UnknownBackbone
 from retrieval.networks import capacity
 
 DEFAULT = "mobilenet_v2"
@@ -237,6 +237,34 @@ def _whole(weights_file: str) -> str:
     return weights_file.replace("_notop", "").replace("_no_top_v2", "").replace("_no_top", "")
 
 
+REPAIR = "see what can be saved with: retrieval verify --repair"
+LARGEST_SIDE = 16_384
+"""Pixels of a side of an input, at most."""
+
+
+def _is_record(facts: Any) -> bool:  # noqa: ANN401 - what JSON holds
+    """Tell whether a value can be the fields of a backbone."""
+    if not isinstance(facts, dict) or not facts.keys() <= {"name", "input_size", "alpha", "minimalistic", "pooling"}:
+        return False
+    name, size, alpha = facts.get("name"), facts.get("input_size"), facts.get("alpha")
+    return (
+        isinstance(name, str)
+        and (name in {MODEL, MINI} or name in ARCHITECTURES)
+        and isinstance(size, list)
+        and len(size) == 2  # noqa: PLR2004 - height and width
+        and all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in size)
+        and (alpha is None or _is_alpha(alpha))
+        and (facts.get("minimalistic") is None or isinstance(facts["minimalistic"], bool))
+        and re.fullmatch(r"[a-z]{1,10}[0-9.]{0,10}", str(facts.get("pooling", "avg"))) is not None
+    )
+
+
+def _is_alpha(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and 0 < value <= MOST_ALPHA
+
+
 @dataclass(frozen=True, slots=True)
 class Backbone:
     """A choice of network: all the settings that change its vectors, but for its weights."""
@@ -398,8 +426,16 @@ class Backbone:
 
     @classmethod
     def from_json(cls, text: str) -> "Backbone":
-        """Return what `as_json` wrote."""
-        facts = json.loads(text)
+        """Return what `as_json` wrote; `IndexDamaged` for text that it cannot have written.
+
+        The text may come from an index that somebody else has made.
+        """
+        try:
+            facts = json.loads(text)
+        except (ValueError, RecursionError):
+            facts = None
+        if not _is_record(facts):
+            raise IndexDamaged("the index does not say which network made its vectors", hint=REPAIR)
         return cls(**facts | {"input_size": tuple(facts["input_size"])})
 
     def __str__(self) -> str:

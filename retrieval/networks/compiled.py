@@ -10,13 +10,13 @@ machine needs to answer: neither weights nor Keras.
 import hashlib
 import json
 import logging
+import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from retrieval import plugins
 from retrieval.disk import cache
-from retrieval.disk import files as disk
+from retrieval.errors import IndexDamaged
 from retrieval.networks.catalogue import IMAGENET, RANDOM, Backbone
-from retrieval.networks.encoder import AUTO, Encoder, Execution
+from retrieval.networks.encoder import AUTO, MOST_DIM, PRECISIONS, Encoder, Execution
 from retrieval.networks.weights import cached as cached_file
 from retrieval.process import forks
 from retrieval.types import DECODE_RULE, Pixels, Vectors
@@ -39,8 +39,6 @@ RUNS = 3
 """Runs of which the fastest is what a precision can do: what else the machine does makes for slower ones only."""
 WORTH = 1.1
 """How much faster a lower precision has to be."""
-GRAPH = "graph"
-"""The setting of an index that has the facts of its compiled network."""
 CONVERSION = 1
 """Version of how a network is converted; with another, it is converted anew."""
 SUFFIXES = (".xml", ".bin")
@@ -61,32 +59,51 @@ class Graph:
     facts: Facts
 
     @classmethod
-    def read(cls, folder: Path, facts: Facts) -> "Graph | None":
-        """Read the graph that has these facts; None where its files are not what was written; `StorageError`."""
-        try:
-            return cls.checked([disk.read(path) for path in paths(folder, facts)], facts)
-        except FileNotFoundError:
-            return None
-
-    @classmethod
     def checked(cls, files: Sequence[bytes | None], facts: Facts) -> "Graph | None":
-        """Return the graph of these files; None where they are not what was written."""
+        """Return the graph of two files; None where they are not what was written, or where the facts are of no graph.
+
+        The facts may come from an index that somebody else has made.
+        """
+        if len(files) != len(SUFFIXES) or not _are_possible(facts):
+            return None
         structure, weights = files
         if structure is None or weights is None or list(map(_digest, (structure, weights))) != facts["files"]:
             return None
         return cls((structure, weights), facts)
 
-    def write(self, folder: Path) -> None:
-        """Write the files into `folder`, durable on return; `OSError`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for path, data in zip(paths(folder, self.facts), self.files, strict=True):
-            if disk.sha256_of(path) != path.stem:
-                disk.write_durably(folder, path.suffix, (data,))
+
+def _are_possible(facts: Facts) -> bool:
+    """Tell whether this program may have written the facts of a graph."""
+    parity, precisions = facts.get("parity"), facts.get("precisions")
+    return (
+        all(isinstance(facts.get(name), str) for name in ("fingerprint", "digest", "backbone"))
+        and all(type(facts.get(name)) is int for name in ("rule", "dim", "pictures"))
+        and 1 <= facts["dim"] <= MOST_DIM
+        and (parity is None or _is_number(parity))
+        and isinstance(precisions, dict)
+        and all(_is_precision(known) for known in precisions.values())
+        and _is_backbone(facts["backbone"])
+    )
 
 
-def paths(folder: Path, facts: Mapping[str, Any]) -> list[Path]:
-    """Return where the files of a graph are."""
-    return [folder / (digest + suffix) for digest, suffix in zip(facts["files"], SUFFIXES, strict=True)]
+def _is_backbone(text: str) -> bool:
+    try:
+        Backbone.from_json(text)
+    except IndexDamaged:
+        return False
+    return True
+
+
+def _is_precision(known: object) -> bool:
+    """Tell whether a value is a precision with its least cosine to f32."""
+    if not isinstance(known, list) or len(known) != 2:  # noqa: PLR2004 - the two
+        return False
+    precision, cosine = known
+    return precision in PRECISIONS and _is_number(cosine)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 # -- in the user's cache ------------------------------------------------------------------------------------------

@@ -4,23 +4,18 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from retrieval import plugins
 from retrieval.arguments import text_path
-from retrieval.disk import files
-from retrieval.errors import BadInput, BadWeights, IndexDamaged, ModelMismatch, RetrievalError
+from retrieval.errors import BadInput, BadWeights, ModelMismatch, RetrievalError
 from retrieval.networks import capacity, catalogue
 from retrieval.networks.catalogue import DEFAULT, MINI, RANDOM, Backbone
 from retrieval.networks.encoder import AUTO, Encoder, Execution
 from retrieval.networks.weights import all_weights
 from retrieval.process import forks
-from retrieval.storage import tables
-from retrieval.storage.commit import ENCODER, GRACE, Store
-from retrieval.storage.sqlite import disk_errors
 from retrieval.types import DECODE_RULE
 
 if TYPE_CHECKING:
@@ -30,6 +25,8 @@ OWN_ENCODER = '{"name": "own"}'
 """What an index keeps in place of a backbone where its creator handed in an encoder."""
 GPU = "/dev/nvidia0"
 """Where Linux shows a GPU of NVIDIA's. Whether TensorFlow can use it, it tells itself; to ask takes its import."""
+GRAPH = "graph"
+"""Name of the artefact of an index that is its compiled network."""
 DEFAULTS = Execution()
 _HINT = "vectors of two models cannot be compared: use the index's own, or make another index with --index DIR"
 FIRST_RULE = 2
@@ -251,48 +248,6 @@ def runs_on_keras(execution: Execution, *, many: bool) -> bool:
         log.warning("%s; the network runs on Keras, more slowly", sentence)
         return True
     return False
-
-
-def stored_facts(store: Store) -> dict[str, Any] | None:
-    """Return the facts of the index's own copy of its compiled network, None where it has none."""
-    from retrieval.networks.compiled import GRAPH
-
-    facts: dict[str, Any] | None = None
-    with suppress(IndexDamaged), store.connection() as connection:  # `verify` says so; the copy can be done without
-        facts = tables.setting(connection, GRAPH)
-    return facts
-
-
-def stored_graph(store: Store) -> "Graph | None":
-    """Read the index's own copy of its compiled network; None where it has none that is whole."""
-    from retrieval.networks.compiled import Graph
-
-    facts = stored_facts(store)
-    return None if facts is None else Graph.read(store.folder / ENCODER, facts)
-
-
-def store_graph(store: Store, graph: "Graph") -> None:
-    """Keep a copy of `graph` in the index, if it has not got it; within `commit.writing()`."""
-    from retrieval.networks.compiled import GRAPH, SUFFIXES, paths
-
-    known = stored_graph(store)
-    if known is None or known.facts != graph.facts:
-        with disk_errors():
-            graph.write(store.folder / ENCODER)
-        store.edit(tables.put_setting, GRAPH, graph.facts)
-        with disk_errors():
-            names = {path.name for path in paths(store.folder / ENCODER, graph.facts)}
-            files.sweep(store.folder / ENCODER, SUFFIXES, names, GRACE)
-
-
-def remember(store: Store, used: Model) -> None:
-    """Keep what is new about a model: where its weights are, how it was compiled; within `commit.writing()`."""
-    with store.connection() as connection:
-        known = tables.encoder(connection, used.row["fingerprint"])
-    if used.row["weights"] != known["weights"]:
-        store.edit(tables.put_encoder, used.row)
-    if used.graph is not None:
-        store_graph(store, used.graph)
 
 
 def described(encoder: Encoder, backbone: Backbone | None, weights: str) -> dict[str, Any]:

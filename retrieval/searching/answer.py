@@ -1,83 +1,41 @@
-"""How a query is answered: options, the nearest, their order and what is to be thought of them, their places."""
+"""A query that is understood -> its answer: the nearest, their order, how likely they are, and their places."""
 
 import itertools
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.arguments import flag, integer, iterable, number, strings, word
 from retrieval.errors import BadInput, IndexDamaged, UnreadableImage
 from retrieval.networks.embedding import BATCH
-from retrieval.networks.loading import Model
+from retrieval.networks.encoder import Encoder
 from retrieval.searching import expansion, likelihood, statistics
 from retrieval.searching.likelihood import Background
-from retrieval.searching.query import VIEWS, Asked, Own, Query, Reader, Unusable, embedded
-from retrieval.storage import roots, tables
-from retrieval.storage.commit import Store
+from retrieval.searching.options import SearchOptions
+from retrieval.searching.query import Asked, Own, Query, Reader, Unusable, embedded
 from retrieval.storage.tables import Place
 from retrieval.storage.view import View
-from retrieval.types import EXACT, LIKELY, Ids, Match, Timing, displayed
-
-HIGHEST = 1.001
-"""A cosine is 1 at most, but for what it is rounded by."""
+from retrieval.types import LIKELY, Ids, Match, Timing, Vectors
 
 
-class SearchOptions(TypedDict, total=False):
-    """How a query is answered, as `Index.search` takes it."""
-
-    offset: int
-    min_score: float | None
-    include_self: bool
-    exact: bool
-    ranking: str
-    judge: bool
-    auto: bool
-    views: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """`SearchOptions`, all of them."""
-
-    offset: int = 0
-    min_score: float | None = None
-    include_self: bool = False
-    exact: bool = False
-    ranking: str = expansion.AUTO
-    judge: bool = False
-    auto: bool = False
-    views: Sequence[str] = ()
+class Network(Protocol):
+    """What embeds the queries that the index has no vector of."""
 
     @property
-    def judged(self) -> bool:
-        """Whether it is to be told which neighbours are likely."""
-        return self.judge or self.auto
-
-    def __post_init__(self) -> None:
-        """Take what a caller gave as what it is used as; `BadInput` for what cannot be."""
-        take = partial(object.__setattr__, self)
-        take("offset", integer(self.offset, "offset", 0))
-        if self.min_score is not None:
-            take("min_score", number(self.min_score, "min_score", -HIGHEST, HIGHEST))
-        for name in ("include_self", "exact", "judge", "auto"):
-            take(name, flag(getattr(self, name), name))
-        expansion.check(word(self.ranking, "ranking"))
-        take("views", strings(self.views, "views"))
-        for view in self.views:
-            if view not in VIEWS:
-                raise BadInput(f"there is no view {displayed(view)}", hint=f"there are: {', '.join(VIEWS)}")
+    def size(self) -> tuple[int, int]:
+        """Height and width of the pixels that the encoder wants."""
+        ...
 
     @property
-    def own(self) -> Own:
-        """What of a query is no answer to itself."""
-        return "nothing" if self.include_self else "file"
+    def rule(self) -> int:
+        """The decode rule of the index."""
+        ...
+
+    def encoder(self) -> Encoder:
+        """Return the encoder, loading it at the first call."""
+        ...
 
 
 class Neighbours(NamedTuple):
@@ -109,7 +67,7 @@ Answer = tuple[Asked, Neighbours]
 
 
 def answers(
-    reader: Reader, queries: Iterable[Query], k: int, model: Model, options: Options, timing: Timing
+    reader: Reader, queries: Iterable[Query], k: int, network: Network, options: SearchOptions, timing: Timing
 ) -> Iterator[list[Answer | Unusable]]:
     """Yield the `k` best of each query, some queries at a time; in place of an answer, what is wrong with a query."""
     view, source = reader.view, iter(queries)
@@ -117,53 +75,68 @@ def answers(
     while some := list(itertools.islice(source, BATCH)):
         with timing.of("read"):
             asked = [reader.tried(one) for one in some]
-        asked = embedded(asked, model.encoder, timing)
+        asked = embedded(asked, network.encoder, timing)
         with timing.of("search"):
             background = statistics.background_for(view) if options.judged else None
-            usable = [one for one in asked if isinstance(one, Asked)]
+            usable = [one for one in asked if isinstance(one, Asked) and one.vector is not None]
             found = iter(neighbours(view, usable, k, options, mean, background))
-        yield [(one, next(found)) if isinstance(one, Asked) else one for one in asked]
+        yield [
+            (one, next(found) if one.listed is None else Neighbours.of(one.listed[:k]))
+            if isinstance(one, Asked)
+            else one
+            for one in asked
+        ]
 
 
 def results(
-    store: Store,
     view: View,
-    model: Model,
+    network: Network,
+    tagged: Callable[[str], Sequence[tuple[int, float]]],
     queries: Iterable[Query],
     k: int,
-    timing: Timing | None,
     options: SearchOptions,
+    timing: Timing,
 ) -> list[list[Match] | Unusable]:
-    """Return the matches of each query, or what is wrong with it; `BadInput` for options that make no sense."""
-    how, k, spent = Options(**options), integer(k, "k", 1), Timing() if timing is None else timing
-    if not isinstance(spent, Timing):
-        raise BadInput("timing must be a Timing of retrieval.types")
-    several = iterable(queries, "queries", "queries")
-    reader = Reader(store, view, model.size, model.rule, how.views, how.own)
+    """Return the matches of each query, or the error that says why a query has none."""
+    own: Own = "nothing" if options.include_self else "file"
+    reader = Reader(view, network.size, network.rule, options.views, own, tagged)
     found: list[list[Match] | Unusable] = []
-    for some in answers(reader, several, how.offset + k, model, how, spent):
-        with spent.of("look up"):
-            found += with_matches(reader, some, how.offset)
+    for some in answers(reader, queries, options.offset + k, network, options, timing):
+        with timing.of("look up"):
+            found += with_matches(view, some, options.offset)
     return found
 
 
 def nearest(
-    store: Store, view: View, model: Model, queries: Iterable[Query], k: int, options: Options
+    view: View, network: Network, queries: Iterable[Query], k: int, options: SearchOptions
 ) -> Iterator[Neighbours]:
-    """Yield the `k` best of each query, of which no copy is a neighbour; raise what is wrong with one."""
-    reader = Reader(store, view, model.size, model.rule, own="content")
-    for some in answers(reader, queries, k, model, options, Timing()):
+    """Yield the `k` best of each query, of which no copy is a neighbour; raise the error of a query that has none."""
+    reader = Reader(view, network.size, network.rule, own="content")
+    for some in answers(reader, queries, k, network, options, Timing()):
         for one in some:
             if isinstance(one, BadInput | UnreadableImage):
                 raise one
             yield one[1]
 
 
+def embedded_vectors(view: View, network: Network, pictures: Iterable[Query]) -> Vectors:
+    """Return the vectors of pictures, (n, dim); raise the error of the first that has none."""
+    reader, source = Reader(view, network.size, network.rule), iter(pictures)
+    vectors: list[NDArray[np.float32]] = []
+    while some := list(itertools.islice(source, BATCH)):
+        for one in embedded([reader.tried(picture) for picture in some], network.encoder, Timing()):
+            if isinstance(one, BadInput | UnreadableImage):
+                raise one
+            assert one.vector is not None  # noqa: S101 - `Reader` gives each picture a vector or pixels
+            vectors.append(one.vector)
+    return np.stack(vectors) if vectors else np.zeros((0, view.rows.encoder()["dim"]), dtype=np.float32)
+
+
 def neighbours(
     view: View,
     asked: Sequence[Asked],
     k: int,
-    options: Options,
+    options: SearchOptions,
     mean: NDArray[np.float32] | None,
     background: Background | None,
 ) -> list[Neighbours]:
@@ -174,7 +147,7 @@ def neighbours(
     """
     if not asked:
         return []
-    exact = options.exact or all(form.form == EXACT for form in view.snapshot.forms)
+    exact = options.exact or view.is_exact
     count = 0 if mean is None else expansion.SHORTLIST if exact else expansion.SHORT
     vectors = np.stack([one.vector for one in asked if one.vector is not None])
     further = max(1, *(len(one.left_out) for one in asked))
@@ -203,12 +176,12 @@ def _rounded(ids: Ids, scores: NDArray[np.float32], one: Asked) -> Neighbours:
     return Neighbours(ids[order], exact[order])
 
 
-def _good(near: Neighbours, options: Options) -> NDArray[np.int64]:
-    """Return the places of what scores enough, and with `auto` of what is likely."""
+def _good(near: Neighbours, options: SearchOptions) -> NDArray[np.int64]:
+    """Return the places of what scores enough, and with `likely` of what is likely."""
     good = np.ones(len(near.ids), dtype=bool)
     if options.min_score is not None:
         good &= near.scores >= options.min_score
-    if options.auto and near.probability is not None:
+    if options.likely and near.probability is not None:
         good &= ~np.isnan(near.probability)
     return np.flatnonzero(good)
 
@@ -226,13 +199,13 @@ def _judged(
     if background is None:
         probability[~copies] = 0
     else:
-        false[others] = background.false_matches(vector, view.snapshot.get(near.ids[others]))
+        false[others] = background.false_matches(vector, view.vectors(near.ids[others]))
         false[copies] = 0
         probability[others] = likelihood.probabilities(false[others])
         probability[copies] = 1
     untold = probability < LIKELY
     false[untold] = probability[untold] = np.nan
-    return near._replace(false=np.minimum(false, view.generation.images), probability=probability)
+    return near._replace(false=np.minimum(false, view.images), probability=probability)
 
 
 def _ranked(
@@ -246,71 +219,74 @@ def _ranked(
     relevant[:count] = near.scores[:count]
     others = np.flatnonzero(near.scores[:count] < expansion.COPY)
     if len(others):
-        relevant[others] = expansion.relevance(vector, view.snapshot.get(near.ids[others]), mean)
+        relevant[others] = expansion.relevance(vector, view.vectors(near.ids[others]), mean)
     order = np.arange(len(near.ids))
     order[:count] = expansion.ranked(near.ids[:count], near.scores[:count], relevant[:count])
     return Neighbours(near.ids[order], near.scores[order], relevant[order])
 
 
-def with_matches(reader: Reader, found: Sequence[Answer | Unusable], offset: int) -> list[list[Match] | Unusable]:
-    """Return the matches of each answer; what is wrong with a query stays in its place."""
-    there = iter(matches(reader.store, reader.view, [one for one in found if isinstance(one, tuple)], offset))
-    return [next(there) if isinstance(one, tuple) else one for one in found]
+def with_matches(view: View, found: Sequence[Answer | Unusable], offset: int) -> list[list[Match] | Unusable]:
+    """Return the matches of each answer; the error of a query stays at its place."""
+    matched = iter(matches(view, [one for one in found if isinstance(one, tuple)], offset))
+    return [next(matched) if isinstance(one, tuple) else one for one in found]
 
 
-def matches(store: Store, view: View, found: Sequence[Answer], offset: int) -> list[list[Match]]:
-    """Return neighbours, but for the first `offset`, with their places; those that have a place to be shown.
+def matches(view: View, found: Sequence[Answer], offset: int) -> list[list[Match]]:
+    """Return the neighbours of each answer with their places, without the first `offset` of them.
 
-    `IndexDamaged` for one that has none at all: in one transaction, every image has one.
+    Neighbours all of whose places are hidden are left out. `IndexDamaged` for an image that has no place at all: in one
+    committed state, every image has one.
     """
     rows = [_listed(near.at(slice(offset, None))) for _, near in found]
     wanted = {id_ for row in rows for id_, _ in row}
-    where = _places(store, view, sorted(wanted))
-    if missing := wanted - where.keys():
+    places = view.rows.places(sorted(wanted))
+    if missing := wanted - places.keys():
         hint = "see what is damaged with: retrieval verify"
         raise IndexDamaged(f"image {min(missing)} of the index has no place", hint=hint)
-    return [_matches(row, where, one.hidden, offset) for (one, _), row in zip(found, rows, strict=True)]
+    return [_matches(row, places, one.hidden, offset) for (one, _), row in zip(found, rows, strict=True)]
 
 
 def _matches(
     row: "Sequence[tuple[int, Facts]]",
-    where: dict[int, list[tuple[Place, Path]]],
+    places: Mapping[int, Sequence[Place]],
     hidden: frozenset[tuple[int, bytes]],
     offset: int,
 ) -> list[Match]:
-    shown = [
-        ([at for at in where[id_] if (at[0].root, at[0].path) not in hidden] if hidden else where[id_], facts)
-        for id_, facts in row
-    ]
-    there = ((places, facts) for places, facts in shown if places)
-    return [_match(rank, places, facts) for rank, (places, facts) in enumerate(there, offset + 1)]
+    found: list[Match] = []
+    for id_, facts in row:
+        shown = [place for place in places[id_] if (place.root, place.below) not in hidden]
+        if shown:
+            found.append(_match(offset + len(found) + 1, shown, facts))
+    return found
 
 
 Facts = dict[str, Any]
 """The fields of a match that are numbers."""
+_NUMBERS = ("score", "relevance", "false_matches", "probability")
 
 
 def _listed(near: Neighbours) -> list[tuple[int, Facts]]:
     """Return the id of each neighbour with the fields of its match that are numbers."""
-    names = ("score", "relevance", "false_matches", "probability")
-    columns = [[None] * len(near.ids) if column is None else column.tolist() for column in near[1:]]
-    rows = zip(*columns, strict=True)
-    facts = [
-        {name: None if value is None or math.isnan(value) else value for name, value in zip(names, row, strict=True)}
-        for row in rows
-    ]
-    return list(zip(near.ids.tolist(), facts, strict=True))
+    columns = (near.scores, near.relevance, near.false, near.probability)
+    lists = [[None] * len(near.ids) if column is None else column.tolist() for column in columns]
+    rows = zip(*lists, strict=True)
+    return [(id_, _facts(row)) for id_, row in zip(near.ids.tolist(), rows, strict=True)]
 
 
-def _places(store: Store, view: View, ids: Sequence[int]) -> dict[int, list[tuple[Place, Path]]]:
-    at = roots.places(store, view.connection)
-    grouped: dict[int, list[tuple[Place, Path]]] = defaultdict(list)
-    for place in tables.places(view.connection, ids, at):
-        grouped[place.image].append((place, roots.path_of(at[place.root], place.path)))
-    return grouped
+def _facts(numbers: Sequence[float | None]) -> Facts:
+    told = [None if number is None or math.isnan(number) else number for number in numbers]
+    return dict(zip(_NUMBERS, told, strict=True))
 
 
-def _match(rank: int, places: Sequence[tuple[Place, Path]], facts: Facts) -> Match:
-    (first, path), *others = places
-    told: dict[str, Any] = {"copies": tuple(copy for _, copy in others), "offline": bool(first.offline)}
-    return Match(rank, path=path, id=first.image, width=first.width, height=first.height, **told, **facts)
+def _match(rank: int, places: Sequence[Place], facts: Facts) -> Match:
+    first, *others = places
+    return Match(
+        rank,
+        path=first.path,
+        id=first.image,
+        width=first.width,
+        height=first.height,
+        copies=tuple(place.path for place in others),
+        offline=first.offline,
+        **facts,
+    )

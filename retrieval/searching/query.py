@@ -9,33 +9,30 @@ import os
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Literal, TypeVar, TypeVarTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrieval.arguments import MOST, path_of
+from retrieval.arguments import MOST, path_of, word
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.networks import embedding
 from retrieval.networks.encoder import Encoder
 from retrieval.pictures import reading
 from retrieval.process.threads import aside
-from retrieval.storage import roots, tables
-from retrieval.storage.commit import Store
+from retrieval.storage.rows import Rows
 from retrieval.storage.view import View
-from retrieval.types import DECODE_RULE, Match, Pixels, Timing, displayed, image_id
+from retrieval.types import DECODE_RULE, Match, Pixels, Tagged, Timing, displayed, image_id
 
 log = logging.getLogger("retrieval")
 
-Query = str | bytes | os.PathLike[str] | Image.Image | NDArray[np.uint8] | int | Match
+Query = str | bytes | os.PathLike[str] | Image.Image | NDArray[np.uint8] | int | Match | Tagged
 """A path; the bytes of a picture file; a PIL image; an RGB array (height, width, 3) of uint8; the id of an indexed
-image, or a match."""
+image, or a match; or `Tagged`, for the images that have a tag."""
 Unusable = BadInput | UnreadableImage
 """What stands in place of an answer to a query that has none."""
-VIEWS = ("mirror", "multiscale")
-"""What a picture is looked at as besides: mirrored; and its middle, of half the area."""
 Made = TypeVar("Made")
 Given = TypeVarTuple("Given")
 Own = Literal["file", "content", "nothing"]
@@ -56,6 +53,8 @@ class Asked:
     """The images that are no answer."""
     hidden: frozenset[tuple[int, bytes]] = frozenset()
     """The places, root and path, at which no answer is: those of the file that was asked about."""
+    listed: Sequence[tuple[int, float]] | None = None
+    """The answer, ids and scores, the best first; of a query that is no picture."""
 
     def without_itself(self) -> "Asked":
         """Return it as one whose own content is no answer."""
@@ -66,7 +65,6 @@ class Asked:
 class Reader:
     """What queries are understood by."""
 
-    store: Store
     view: View
     size: tuple[int, int]
     """Height and width that the network wants."""
@@ -74,6 +72,8 @@ class Reader:
     """The decode rule of the index."""
     views: Sequence[str] = ()
     own: Own = "nothing"
+    tagged: Callable[[str], Sequence[tuple[int, float]]] | None = None
+    """What finds (image, score) by the words of a tag, the best first."""
 
     def tried(self, query: Query) -> Asked | Unusable:
         """Return what `understood` returns, or what it raises of this query; without the bytes that it was made of."""
@@ -95,6 +95,8 @@ class Reader:
                 found = self._content(query)
             case np.ndarray() | Image.Image():
                 return Asked(pixels=self._viewed(_picture(query)))
+            case Tagged():
+                return self._tagged(word(query.words, "words"))
             case Match():
                 found = self._image(query.id)
             case _:
@@ -102,12 +104,14 @@ class Reader:
         asked_about = self.own == "content" or (self.own == "file" and not isinstance(query, bytes))
         return found.without_itself() if asked_about else found
 
-    @cached_property
-    def _roots(self) -> dict[int, bytes]:
-        return roots.places(self.store, self.view.connection)
+    def _tagged(self, words: str) -> Asked:
+        if self.tagged is None:
+            raise BadInput("a tag is no picture: it has no vector")
+        found = self.tagged(words)
+        return Asked(listed=[one for one in found if self.view.rows.sha256_of(one[0]) is not None])
 
     def _file(self, path: bytes) -> Asked:
-        spots = {(spot.root, spot.below): self._at(spot) for spot in roots.spots(self._roots, path)}
+        spots = {(spot.root, spot.below): self.view.rows.image_at(spot) for spot in self.view.rows.spots(path)}
         there = [image for image in spots.values() if image is not None]
         found = self._read(path, there)
         if self.own == "content":
@@ -115,14 +119,11 @@ class Reader:
         if self.own == "nothing" or not there:
             return found
         elsewhere = {
-            place.image
-            for place in tables.places(self.view.connection, there, self._roots)
-            if (place.root, place.path) not in spots
+            image
+            for image, places in self.view.rows.places(there).items()
+            if any((place.root, place.below) not in spots for place in places)
         }
         return replace(found, left_out=frozenset(there) - elsewhere, hidden=frozenset(spots))
-
-    def _at(self, spot: roots.Spot) -> int | None:
-        return tables.image_at(self.view.connection, spot.root, spot.below)
 
     def _read(self, path: bytes, there: Sequence[int]) -> Asked:
         """Return what the file at `path` is, or, where it cannot be read, what the index knows to be `there`."""
@@ -148,14 +149,14 @@ class Reader:
         if id_ is None:
             kinds = "a path, bytes, a PIL image, an RGB array, an id or a Match"
             raise BadInput(f"a query is {kinds}, not a value of type {type(given).__name__}")
-        if not 0 <= id_ <= MOST or tables.sha256_of_id(self.view.connection, id_) is None:
+        if not 0 <= id_ <= MOST or self.view.rows.sha256_of(id_) is None:
             raise BadInput(f"no image of the index has the id {id_}")
-        return Asked(id_, self.view.vector(id_)[0])
+        return Asked(id_, self.view.vectors(np.array([id_]))[0])
 
     def _content(self, data: bytes, path: bytes | None = None) -> Asked:
         sha256 = hashlib.sha256(data).digest()
         id_ = image_id(sha256)
-        if not self.views and tables.sha256_of_id(self.view.connection, id_) == sha256:
+        if not self.views and self.view.rows.sha256_of(id_) == sha256:
             return self._image(id_)
         from retrieval.pictures import (
             decode,
@@ -218,18 +219,17 @@ def _with_mean(one: Asked, found: "itertools.islice[NDArray[np.float32] | None]"
     return replace(one, vector=vectors[0] if len(vectors) == 1 else mean / np.linalg.norm(mean))
 
 
-def known(store: Store, view: View, path: bytes) -> int | None:
-    """Return the indexed content of the file at `path`, or what was there where it cannot be read; None for neither."""
+def known(rows: Rows, path: bytes) -> int | None:
+    """Return the id of the image that the file at `path` holds, or held where it cannot be read; None for neither."""
     try:
         sha256 = hashlib.sha256(reading.read_regular(path)).digest()
     except UnreadableImage:
         return None
     except OSError:
-        spots = roots.spots(roots.places(store, view.connection), path)
-        there = (tables.image_at(view.connection, spot.root, spot.below) for spot in spots)
+        there = (rows.image_at(spot) for spot in rows.spots(path))
         return next((image for image in there if image is not None), None)
     id_ = image_id(sha256)
-    return id_ if tables.sha256_of_id(view.connection, id_) == sha256 else None
+    return id_ if rows.sha256_of(id_) == sha256 else None
 
 
 def pixels(picture: str | bytes | os.PathLike[str] | Image.Image | NDArray[np.uint8], size: tuple[int, int]) -> Pixels:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from retrieval.errors import IndexDamaged
-from retrieval.networks.catalogue import ARCHITECTURES, MINI, MODEL
 
 Check = Callable[[Any], bool]
 """Tells of a value, of the right type, whether it can be."""
@@ -24,7 +23,6 @@ TEXT, JSON = 2000, 8_000_000
 """Characters of a text, and of a setting, at most: the mean of 65,536 numbers takes 1.4 million."""
 FACTORY, NUMBER = 100, 2**20
 """Characters of a factory string of FAISS, and the numbers in it, at most. FAISS overflows its stack over long ones."""
-OWN_BACKBONE = '{"name": "own"}'
 _DIGEST = "[0-9a-f]{64}"
 
 
@@ -57,24 +55,10 @@ def is_place(value: bytes) -> bool:
     return not value or is_path_below(value)
 
 
-def is_backbone(value: str) -> bool:
-    """Tell whether that is the JSON of a network that there is."""
-    if value == OWN_BACKBONE:
-        return True
-    facts = loaded(value)
-    if not isinstance(facts, dict) or not facts.keys() <= {"name", "input_size", "alpha", "minimalistic", "pooling"}:
-        return False
-    name, size, alpha = facts.get("name"), facts.get("input_size"), facts.get("alpha")
-    return (
-        isinstance(name, str)
-        and (name in {MODEL, MINI} or name in ARCHITECTURES)
-        and isinstance(size, list)
-        and len(size) == 2  # noqa: PLR2004 - height and width
-        and all(type(side) is int and 1 <= side <= SIDE for side in size)
-        and (alpha is None or (_finite(alpha) and 0 < alpha <= 100))  # noqa: PLR2004 - far more than there is
-        and (facts.get("minimalistic") is None or isinstance(facts["minimalistic"], bool))
-        and re.fullmatch(r"[a-z]{1,10}[0-9.]{0,10}", str(facts.get("pooling", "avg"))) is not None
-    )
+def is_named(value: str) -> bool:
+    """Tell whether a text is the JSON of a record with a name. Whoever uses the record knows what else it may say."""
+    record = loaded(value)
+    return isinstance(record, dict) and isinstance(record.get("name"), str) and _plain(record)
 
 
 # -- rows ---------------------------------------------------------------------------------------------------------
@@ -83,7 +67,7 @@ _COUNT = between(0, LARGEST)
 COLUMNS: Mapping[str, Mapping[str, Check]] = {
     "encoders": {
         "fingerprint": short,
-        "backbone": is_backbone,
+        "backbone": is_named,
         "dim": between(1, DIMENSIONS),
         "height": between(1, SIDE),
         "width": between(1, SIDE),
@@ -167,29 +151,14 @@ def _fields(**checks: Check) -> Check:
     return check
 
 
-def _is_graph(value: Any) -> bool:  # noqa: ANN401 - what JSON holds
-    needed = {"files", "fingerprint", "digest", "rule", "backbone", "dim", "parity", "pictures", "precisions"}
+def _is_artefact(value: Any) -> bool:  # noqa: ANN401 - what JSON holds
+    """Tell whether a value can be the facts of an artefact, with the digests of its files."""
     return (
         isinstance(value, dict)
-        and needed <= value.keys()
         and _plain(value)
-        and isinstance(value["files"], list)
-        and len(value["files"]) == 2  # noqa: PLR2004 - structure and weights
+        and isinstance(value.get("files"), list)
         and all(isinstance(name, str) and re.fullmatch(_DIGEST, name) for name in value["files"])
-        and all(isinstance(value[name], str) for name in ("fingerprint", "digest"))
-        and isinstance(value["backbone"], str)
-        and is_backbone(value["backbone"])
-        and type(value["dim"]) is int
-        and 1 <= value["dim"] <= DIMENSIONS
-        and type(value["rule"]) is int
-        and (value["parity"] is None or _finite(value["parity"]))
-        and isinstance(value["precisions"], dict)
-        and all(_is_precision(known) for known in value["precisions"].values())
     )
-
-
-def _is_precision(value: Any) -> bool:  # noqa: ANN401 - what JSON holds
-    return isinstance(value, list) and len(value) == 2 and str(value[0]) in {"f32", "bf16", "f16"} and _finite(value[1])  # noqa: PLR2004
 
 
 def _is_ranking(value: Any) -> bool:  # noqa: ANN401 - what JSON holds
@@ -202,7 +171,7 @@ _SETTINGS: Mapping[str, Check] = {
     "search": _fields(factory=is_factory, recall=_share, flat=_number),
     "ranking": _is_ranking,
     "mean": lambda value: isinstance(value, list) and 0 < len(value) <= DIMENSIONS and all(map(_finite, value)),
-    "graph": _is_graph,
+    "graph": _is_artefact,
     "tagged": _fields(generation=_number, made=lambda made: isinstance(made, bool), version=_number),
 }
 

@@ -27,12 +27,24 @@ from typing import Any
 
 import sqlalchemy as sql
 from filelock import FileLock
+from sqlalchemy.exc import StatementError
 
 from retrieval import plugins
 from retrieval.disk import files
-from retrieval.errors import BadInput, IndexBusy, IndexDamaged, IndexExists, IndexNotFound, IndexTooNew, StorageError
+from retrieval.errors import (
+    BadInput,
+    IndexBusy,
+    IndexDamaged,
+    IndexExists,
+    IndexNotFound,
+    IndexTooNew,
+    RetrievalError,
+    StorageError,
+)
 from retrieval.process import forks
-from retrieval.storage import migrations, tables, witness
+from retrieval.storage import migrations, queries, root_rows, witness
+from retrieval.storage.roots import Root
+from retrieval.storage.rows import LOCK, Rows
 from retrieval.storage.sqlite import Database, disk_errors, held, network_file_system
 from retrieval.storage.tables import Generation
 from retrieval.storage.view import Change, View, demand_fitting
@@ -41,20 +53,26 @@ from retrieval.types import Ids, displayed
 from retrieval.vectors import AUTO, FLAT, Form, VectorSnapshot, VectorStore, files_of, merging, structured
 
 DATABASE = "index.db"
-LOCK = "writer.lock"
-VECTORS, ENCODER = "vectors", "encoder"
-"""Folders: of segments, and of the compiled network that made them."""
-FILES, FOLDERS = (DATABASE, LOCK, witness.NAME), (VECTORS, ENCODER)
+VECTORS, ARTEFACTS = "vectors", "encoder"
+"""Folders: of segments, and of artefacts. The second is called after the first artefact, the compiled network."""
+FILES, FOLDERS = (DATABASE, LOCK, witness.NAME), (VECTORS, ARTEFACTS)
 MOST_SEGMENTS = 16
 """Live segments at most; one more, and some are merged."""
 PATIENT = 8
 """Within a run, so many times what a query may look at is left without a structure before one is built."""
-SEARCH, RANKING = "search", "ranking"
-"""The settings that hold a `Form`, and which ranking is in force, and why."""
+SEARCH, RANKING, MEAN, TAGGED = "search", "ranking", "mean", "tagged"
+"""Settings: how large segments are searched; which ranking is in force, and why; the mean of the vectors when the index
+was tuned; up to which generation the images have tags."""
+LIVE = "live"
+"""Name of the statistic with the ids of all images. It is there where some vectors belong to no image any more."""
 GRACE = timedelta(minutes=10)
 """Age from which a file that no generation names is rubbish."""
 
 log = logging.getLogger("retrieval")
+
+
+class UnstorableError(ValueError):
+    """The database has no room for a value of a change; nothing was committed."""
 
 
 class Store:
@@ -71,7 +89,7 @@ class Store:
         forks.in_child(self._begin)
         self._told: tuple[str, ...] = ()  # the segments of which it was last said that a structure is damaged
         self._unmergeable = False  # damaged vectors were met, which stay as they are, and were said
-        self._kept: tuple[int, dict[str, Any]] = (0, {})
+        self._statistics: tuple[int, dict[str, Any]] = (0, {})
         self.losses = Losses(folder, self._database)
         try:
             self.look()
@@ -119,10 +137,9 @@ class Store:
                 migrations.migrate(connection)
 
     def _setting(self, name: str) -> Any:  # noqa: ANN401 - what JSON holds
-        """Return a setting, None where there is none, or where that is not what was written: `verify` says so."""
-        with suppress(IndexDamaged), self.connection() as connection:
-            return tables.setting(connection, name)
-        return None
+        """Return a setting; None where it was never set, or where its row is damaged, which `verify` reports."""
+        with self.rows() as rows:
+            return rows.setting(name)
 
     @property
     def form(self) -> Form:
@@ -135,7 +152,7 @@ class Store:
         if form != self.form:
             form.check(self._dim(), max(self._generation().images, self.most(form)))  # no fewer are ever built of
             with self.writing():
-                self.edit(tables.put_setting, SEARCH, {**(self._setting(SEARCH) or {}), **chosen})
+                self.edit(queries.put_setting, SEARCH, {**(self._setting(SEARCH) or {}), **chosen})
 
     @staticmethod
     def refuse_existing(folder: Path) -> None:
@@ -162,10 +179,10 @@ class Store:
             try:
                 with made.writing() as connection:
                     migrations.migrate(connection)
-                    tables.put_encoder(connection, encoder)
+                    queries.put_encoder(connection, encoder)
                     for name, value in (settings or {}).items():
-                        tables.put_setting(connection, name, value)
-                    tables.insert_generation(connection, Generation(1, encoder["fingerprint"], 0, 0, 0, ()))
+                        queries.put_setting(connection, name, value)
+                    queries.insert_generation(connection, Generation(1, encoder["fingerprint"], 0, 0, 0, ()))
             finally:
                 made.close()
             witness.tell(folder, 1)
@@ -186,50 +203,61 @@ class Store:
 
     @contextmanager
     def connection(self) -> Iterator[sql.Connection]:
-        """Give a read transaction over the rows alone."""
+        """Give a read transaction, for the modules of this folder."""
         with self._database.reading() as connection:
             yield connection
 
     @contextmanager
-    def reading(self) -> Iterator[View]:
-        """Give the latest committed state: refs and rows of one read transaction, and the vectors they name.
+    def rows(self) -> Iterator[Rows]:
+        """Give the rows of the latest committed state, without its vectors."""
+        with self.connection() as connection:
+            yield Rows(connection, self.folder)
 
-        Answers do without search structures that are missing or damaged, which is said once.
+    @contextmanager
+    def reading(self) -> Iterator[View]:
+        """Give the latest committed state: its rows, read in one transaction, and the vectors that they name.
+
+        A segment whose search structure is missing or damaged is searched without it. That is logged once.
         """
         self.losses.demand_none()
         with ExitStack() as stack:
-            connection, generation, snapshot = self._latest(stack)
-            with self._mutex:
-                if self._kept[0] != generation.number:
-                    self._kept = generation.number, {}
-                kept = self._kept[1]
-            if generation.vectors != generation.images and "live" not in kept:
-                kept["live"] = tables.image_ids(connection)
-            yield View(connection, generation, snapshot, kept.get("live"), kept)
+            rows, snapshot = self._latest(stack)
+            statistics = self._statistics_of(rows.generation)
+            if rows.generation.vectors != rows.generation.images and LIVE not in statistics:
+                statistics[LIVE] = rows.image_ids()
+            yield View(rows, snapshot, statistics.get(LIVE), statistics)
 
-    def _latest(self, stack: ExitStack) -> tuple[sql.Connection, Generation, VectorSnapshot]:
-        """Begin to read, anew where a writer committed and swept between refs and files."""
+    def _statistics_of(self, generation: Generation) -> dict[str, Any]:
+        """Return what views of this generation share: empty where it is another than the one before."""
+        with self._mutex:
+            if self._statistics[0] != generation.number:
+                self._statistics = generation.number, {}
+            return self._statistics[1]
+
+    def _latest(self, stack: ExitStack) -> tuple[Rows, VectorSnapshot]:
+        """Begin to read; begin anew where a writer committed and swept between the refs and the files."""
         while True:
-            connection = stack.enter_context(self.connection())
-            generation = tables.latest(connection)
+            rows = stack.enter_context(self.rows())
             try:
-                return connection, generation, self._snapshot(connection, generation)
+                return rows, self._snapshot(rows)
             except IndexDamaged:
+                number = rows.generation.number
                 stack.close()
-                with self.connection() as later:
-                    if tables.latest(later).number == generation.number:
+                with self.rows() as later:
+                    if later.generation.number == number:
                         raise
 
-    def _snapshot(self, connection: sql.Connection, generation: Generation) -> VectorSnapshot:
+    def _snapshot(self, rows: Rows) -> VectorSnapshot:
+        refs = rows.generation.refs
         with self._mutex:
             opened = self._opened
-            if opened is None or opened[0] != generation.refs:
-                opened = generation.refs, self.vectors.snapshot(generation.refs)
-                demand_fitting(connection, generation, opened[1])
+            if opened is None or opened[0] != refs:
+                opened = refs, self.vectors.snapshot(refs)
+                demand_fitting(rows, opened[1])
                 self._opened = opened
             snapshot = opened[1]
-            if snapshot.damaged and self._told != generation.refs:
-                self._told = generation.refs
+            if snapshot.damaged and self._told != refs:
+                self._told = refs
                 what = "the search structure of %d of the index's segments is missing or damaged; %s"
                 log.warning(what, len(snapshot.damaged), "all vectors are looked at, until: retrieval compact")
         return snapshot
@@ -253,21 +281,44 @@ class Store:
                 self._database.fold()
 
     def commit(self, change: Change) -> None:
-        """Make `change` the next generation, whole or not at all; within `writing`."""
-        segment = self._append(change)
-        with self._database.writing() as connection:
-            number = self._write(connection, change, segment)
+        """Make `change` the next generation, whole or not at all; within `writing`.
+
+        `UnstorableError` where the database has no room for a value of it, such as a number of more than 64 bits.
+        """
+        try:
+            segment = self._append(change)
+            with self._database.writing() as connection:
+                number = self._write(connection, change, segment)
+        except RetrievalError:
+            raise
+        except (OverflowError, ValueError, StatementError) as error:
+            raise UnstorableError(str(error)) from error
         witness.tell(self.folder, number)
         self._tidy()
 
-    def edit(self, statement: Any, *arguments: Any) -> Any:  # noqa: ANN401 - any function of `metadata`
-        """Return `statement(connection, *arguments)` of a transaction of its own; within `writing`.
+    def edit(self, statement: Any, *arguments: Any) -> Any:  # noqa: ANN401 - any function of `queries`
+        """Return `statement(connection, *arguments)`, run in a write transaction; for the modules of this folder.
 
-        For what is no change of images or files, and so no new generation (roots, encoders, migrations), and for what
-        inserts that itself.
+        It is for what changes no image or file and so makes no generation, and for what inserts a generation itself.
         """
         with self._database.writing() as connection:
             return statement(connection, *arguments)
+
+    def put_setting(self, name: str, value: Any) -> None:  # noqa: ANN401 - what JSON can hold
+        """Set `name` to `value`, or to nothing for None; within `writing`."""
+        self.edit(queries.put_setting, name, value)
+
+    def put_encoder(self, row: Mapping[str, Any]) -> None:
+        """Insert the row of an encoder, or renew it; within `writing`."""
+        self.edit(queries.put_encoder, row)
+
+    def put_root(self, root: Root) -> None:
+        """Renew the row of a root; within `writing`."""
+        self.edit(root_rows.put_root, root)
+
+    def delete_root(self, root: int) -> None:
+        """Forget a root that has no files; within `writing`."""
+        self.edit(root_rows.delete_root, root)
 
     def _append(self, change: Change) -> tuple[tuple[str, int], ...]:
         if change.vectors is None or not change.pictures:
@@ -280,13 +331,13 @@ class Store:
 
     @staticmethod
     def _write(connection: sql.Connection, change: Change, segment: tuple[tuple[str, int], ...]) -> int:
-        before = tables.latest(connection)
-        tables.insert_images(connection, change.pictures)
-        left = tables.delete_files(connection, change.forget) | tables.put_files(connection, change.files)
-        tables.delete_homeless(connection, sorted(left))
+        before = queries.latest(connection)
+        queries.insert_images(connection, change.pictures)
+        left = queries.delete_files(connection, change.forget) | queries.put_files(connection, change.files)
+        queries.delete_homeless(connection, sorted(left))
         known = {ref.partition("+")[0] for ref in before.refs}  # the same vectors as once before are the same segment
         segments = before.segments + tuple(part for part in segment if part[0] not in known)
-        tables.insert_generation(connection, before.following(connection, segments))
+        queries.insert_generation(connection, queries.following(connection, before, segments))
         return before.number + 1
 
     def _tidy(self) -> None:
@@ -298,7 +349,7 @@ class Store:
 
     def _generation(self) -> Generation:
         with self.connection() as connection:
-            return tables.latest(connection)
+            return queries.latest(connection)
 
     def _worth_merging(self) -> Sequence[str]:
         """Return all segments if most vectors have no image; the smallest if there are too many."""
@@ -347,7 +398,7 @@ class Store:
 
     def _dim(self) -> int:
         with self.connection() as connection:
-            return int(tables.encoder(connection, tables.latest(connection).fingerprint)["dim"])
+            return int(queries.encoder(connection, queries.latest(connection).fingerprint)["dim"])
 
     def _has_form(self, generation: Generation, form: Form | None) -> bool:
         """Tell whether all vectors have the structure that they are to have, whatever recall that has reached."""
@@ -371,8 +422,8 @@ class Store:
     def _merge(self, groups: Sequence[Sequence[str]], form: Form | None = None, *, every: bool = False) -> None:
         """Commit a generation in which each of `groups` is one segment of the vectors that have an image, or of all."""
         with self.connection() as connection:
-            before = tables.latest(connection)
-            live = None if every else tables.image_ids(connection)
+            before = queries.latest(connection)
+            live = None if every else queries.image_ids(connection)
         segments = list(before.segments)
         for group in groups:
             if set(group) <= set(before.refs):  # else another writer was faster than the reader who found it damaged
@@ -400,7 +451,7 @@ class Store:
             log.warning("%s; no file is swept until: retrieval verify --repair", damage)
             return 0
         with self.connection() as connection, disk_errors():
-            return self.vectors.sweep(tables.kept_refs(connection), older_than)
+            return self.vectors.sweep(queries.kept_refs(connection), older_than)
 
     def vacuum(self) -> None:
         """Write the database anew, which puts right what is wrong with it between its rows; within `writing`."""
@@ -409,8 +460,8 @@ class Store:
 
 def _replace(connection: sql.Connection, segments: Sequence[tuple[str, int]]) -> int:
     """Make the next generation one of other segments that hold the same images; return its number."""
-    following = tables.latest(connection).following(connection, tuple(segments))
-    tables.insert_generation(connection, following)
+    following = queries.following(connection, queries.latest(connection), tuple(segments))
+    queries.insert_generation(connection, following)
     return following.number
 
 

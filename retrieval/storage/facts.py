@@ -1,61 +1,76 @@
-"""What an index knows about itself: how much there is, where, and what could not be read."""
+"""What an index knows about itself: how much there is, where, and what could not be read.
 
+Long lists are read page by page. Each page is read in a transaction of its own, so that a slow caller holds none.
+"""
+
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-import sqlalchemy as sql
+from retrieval.storage.commit import RANKING, Store
+from retrieval.types import Failure, IndexedImage, Info, added_up
 
-from retrieval.disk.writers import is_writing
-from retrieval.networks import loading
-from retrieval.networks.loading import Model
-from retrieval.pictures import scan
-from retrieval.storage import roots, tables
-from retrieval.storage.commit import LOCK, RANKING, Store
-from retrieval.types import Coverage, Failure, Info, added_up
+PAGE = 5000
+"""Number of rows that are read in one transaction."""
 
 
-def coverage(store: Store, connection: sql.Connection) -> Coverage:
-    """Return how much an answer can draw on that comes from the same transaction."""
-    images = tables.latest(connection).images
-    unreadable, offline = tables.count_unreadable(connection), tables.count_offline(connection)
-    return Coverage(images, unreadable, offline, updating=is_writing(store.folder / LOCK))
-
-
-def info(store: Store, made_with: Model) -> Info:
-    """Return the facts that `retrieval info` prints."""
-    with store.connection() as connection:
-        generation = tables.latest(connection)
-        forms = store.vectors.forms(generation.segments)
+def info(store: Store, backbone: str, parity: float | None) -> Info:
+    """Return the facts that `retrieval info` prints; `backbone` and `parity` are told by the caller."""
+    with store.rows() as rows:
+        generation, encoder, coverage = rows.generation, rows.encoder(), rows.coverage()
         return Info(
             images=generation.images,
             vectors=generation.vectors,
             generation=generation.number,
-            backbone=str(made_with),
-            dim=made_with.row["dim"],
-            rule=made_with.rule,
-            roots=roots.folders_of(store),
-            search=added_up(forms),
-            ranking=tables.setting(connection, RANKING),
-            parity=(loading.stored_facts(store) or {}).get("parity"),
-            offline=tables.count_offline(connection),
-            failures=tables.count_unreadable(connection),
-            bytes=scan.size(store.folder),
+            backbone=backbone,
+            dim=encoder["dim"],
+            rule=encoder["rule"],
+            roots=rows.root_infos(),
+            search=added_up(store.vectors.forms(generation.segments)),
+            ranking=rows.setting(RANKING),
+            parity=parity,
+            offline=coverage.offline,
+            failures=coverage.unreadable,
+            bytes=size_of(store.folder),
         )
 
 
-def images(store: Store, folder: bytes | None) -> Iterator[tuple[int, Path]]:
-    """Yield the id and the path of every place of a picture, of those below `folder` if given."""
-    with store.connection() as connection:
-        at = roots.places(store, connection)
-        spots = dict.fromkeys(at, b"") if folder is None else roots.within(store, connection, folder)
-        for root, below in spots.items():
-            for image, path in tables.images_below(connection, root, below):
-                yield image, roots.path_of(at[root], path)
+def size_of(folder: Path) -> int:
+    """Return the size of all files below `folder`, in bytes."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # SQLite or a writer has deleted the file meanwhile
+                total += (Path(place) / name).stat().st_size
+    return total
+
+
+def images(store: Store, folder: bytes | None) -> Iterator[IndexedImage]:
+    """Yield the places of images, of those below `folder` if that is given, in byte order of root and path."""
+    with store.rows() as rows:
+        spots = rows.spots_below(folder)
+    for root, below in spots:
+        after: bytes | None = None
+        while True:
+            with store.rows() as rows:
+                page = rows.images_below(root, below, after, PAGE) if root in rows.root_places else []
+            yield from (image for _, image in page)
+            if len(page) < PAGE:
+                break
+            after = page[-1][0]
 
 
 def failures(store: Store) -> Iterator[Failure]:
-    """Yield the files that could not be read."""
-    with store.connection() as connection:
-        at = roots.places(store, connection)
-        for row in tables.unreadable_files(connection):
-            yield Failure(roots.path_of(at[row.root], row.path), row.reason or "")
+    """Yield the files and folders that could not be read, in byte order of root and path."""
+    with store.rows() as rows:
+        roots = list(rows.root_places)
+    for root in roots:
+        after: bytes | None = None
+        while True:
+            with store.rows() as rows:
+                page = rows.failures(root, after, PAGE) if root in rows.root_places else []
+            yield from (failure for _, failure in page)
+            if len(page) < PAGE:
+                break
+            after = page[-1][0]

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from retrieval.errors import IndexDamaged, IndexTooNew
-from retrieval.storage.sqlite import REPAIR, digest_of
+from retrieval.storage.signing import REPAIR, digest_of
 
 log = logging.getLogger("retrieval")
 

@@ -9,19 +9,15 @@ import sqlalchemy as sql
 
 from retrieval.disk import files as disk
 from retrieval.errors import IndexDamaged
-from retrieval.networks.compiled import GRAPH
-from retrieval.searching import tags
-from retrieval.searching.statistics import MEAN
-from retrieval.storage import tables
-from retrieval.storage.commit import VECTORS, Store
-from retrieval.storage.sqlite import is_sound, signed
+from retrieval.storage import artefacts, queries, sqlite, tag_store
+from retrieval.storage.commit import MEAN, TAGGED, VECTORS, Store
+from retrieval.storage.signing import is_sound, signed
 from retrieval.storage.tables import Generation, encoders, files, generations, images, roots, segments, settings
 from retrieval.storage.verify import (
     SIGNED,
     Row,
     Verification,
     damaged_rows,
-    graph_damage,
     is_whole,
     structural_damage,
     verify,
@@ -34,7 +30,7 @@ MENDED = 1000
 """Rows of one table at most in which a flipped bit is looked for: some milliseconds each."""
 BELIEVED = 2**62
 """No number of a generation reaches that but by a flipped bit."""
-DERIVED = {GRAPH, MEAN, tags.TAGGED}
+DERIVED = {*artefacts.NAMES, MEAN, TAGGED}
 """Settings that are made again from what else is there."""
 AGAIN = "update their folders to read them again"
 
@@ -86,10 +82,10 @@ def _repair_rest(store: Store, *, forget: bool) -> list[str]:
     given_up += _repair_vectors(store, forget=forget, settled=not given_up)
     if store.losses.known:
         given_up.append(f"{store.losses.known}: what was committed later; update all folders")
-    if any(graph_damage(store)):
-        store.edit(tables.put_setting, GRAPH, None)  # the next update puts it back
-    if any(tags.damage(store)):
-        tags.forget(store)  # likewise
+    if any(artefacts.damage(store)):
+        artefacts.forget(store)  # the next update puts them back
+    if any(tag_store.damage(store)):
+        tag_store.forget(store)  # the next update makes the tags again
     if forget or not given_up:
         store.fold()
         with store.connection() as connection:
@@ -101,12 +97,12 @@ def _repair_rest(store: Store, *, forget: bool) -> list[str]:
 
 
 def _repair_rows(store: Store, *, forget: bool) -> list[str]:
-    store.edit(_reindex)
+    store.edit(sqlite.rebuild_indexes)
     with store.connection() as connection:
         damaged = {table: list(damaged_rows(connection, table)) for table in SIGNED}
     lost = {table: store.edit(_mend, table, rows) for table, rows in damaged.items()}
     for row in [row for row in lost[settings] if row[0] in DERIVED]:
-        store.edit(tables.put_setting, row[0], None)  # nothing is lost: whoever needs it makes it again
+        store.put_setting(row[0], None)  # nothing is lost: whoever needs it makes it again
         lost[settings].remove(row)
     if lost[encoders]:
         raise IndexDamaged("what made the vectors is not known any more")
@@ -124,14 +120,9 @@ def _forgotten(connection: sql.Connection, damaged: Mapping[sql.Table, Sequence[
     return given_up
 
 
-def _reindex(connection: sql.Connection) -> None:
-    """Build SQLite's own indexes anew from the tables."""
-    connection.exec_driver_sql("REINDEX")
-
-
 def _mend(connection: sql.Connection, table: sql.Table, rows: Sequence[Row]) -> list[Row]:
     """Put right the rows in which one bit has flipped, and return the others."""
-    connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
+    sqlite.check_keys_at_the_end(connection)
     mended = [_mended(table, row) if number < MENDED else None for number, row in enumerate(rows)]
     right = [(old, new) for old, new in zip(rows, mended, strict=True) if new is not None]
     keys = [(column, table.c.keys().index(column.name)) for column in table.primary_key]
@@ -172,11 +163,11 @@ def _flipped(value: Any) -> Iterator[Any]:  # noqa: ANN401 - what SQLite stores
 
 def _forget(connection: sql.Connection, damaged: Mapping[sql.Table, Sequence[Row]]) -> list[str]:
     """Forget rows that are not what was written, and what refers to rows that are not there; return what that means."""
-    connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
+    sqlite.check_keys_at_the_end(connection)
     lost = list(_missing_rows(connection))
     for table in (files, images, settings):
         (key,) = table.primary_key
-        for some in tables.chunks([row[table.c.keys().index(key.name)] for row in damaged[table]]):
+        for some in queries.chunks([row[table.c.keys().index(key.name)] for row in damaged[table]]):
             connection.execute(sql.delete(table).where(key.in_(some)))
     lost += [f"{len(damaged[table])} {table.name}; {AGAIN}" for table in (images, files) if damaged[table]]
     lost += [f"the setting {row[0]}" for row in damaged[settings]]
@@ -214,9 +205,9 @@ def _keep_root(connection: sql.Connection, root: int) -> str:
 def _unlink(connection: sql.Connection, chosen: sql.ColumnElement[bool]) -> None:
     """Forget which images the chosen files hold, so that the next update reads them again."""
     ids = list(connection.scalars(sql.select(files.c.id).where(files.c.image.is_not(None), chosen)))
-    for some in tables.chunks(ids):
-        rows = tables.files_by_id(connection, some)
-        tables.put_files(connection, [row._replace(image=None, size=-1, mtime_ns=-1) for row in rows])
+    for some in queries.chunks(ids):
+        rows = queries.files_by_id(connection, some)
+        queries.put_files(connection, [row._replace(image=None, size=-1, mtime_ns=-1) for row in rows])
 
 
 def _repair_vectors(store: Store, *, forget: bool, settled: bool) -> list[str]:
@@ -225,7 +216,7 @@ def _repair_vectors(store: Store, *, forget: bool, settled: bool) -> list[str]:
     Nothing is committed without `forget` where rows are not `settled`: that would pass for a whole state.
     """
     with store.connection() as connection:
-        live = tables.image_ids(connection)
+        live = queries.image_ids(connection)
     parts = _whole_parts(store)
     if parts is None:
         parts = store.merged(list(_whole_segments(store)), live)
@@ -242,7 +233,7 @@ def _whole_parts(store: Store) -> Sequence[tuple[str, int]] | None:
     """
     with suppress(IndexDamaged):
         with store.connection() as connection:
-            parts = tables.latest(connection).segments
+            parts = queries.latest(connection).segments
         whole = [_is_put_right(store, ref.partition("+")[0]) for ref, _ in parts]
         if all(whole):
             return [part for ref, count in parts for part in _with_structure(store, ref, count)]
@@ -271,7 +262,7 @@ def _whole_segments(store: Store) -> Iterator[str]:
 
 def _replace_state(connection: sql.Connection, lost: Sequence[int], parts: Sequence[tuple[str, int]]) -> None:
     """Forget the images `lost` and commit a generation of the segments `parts`; twice, so that no older one is kept."""
-    for some in tables.chunks(lost):
+    for some in queries.chunks(lost):
         _unlink(connection, files.c.image.in_(some))
         connection.execute(sql.delete(images).where(images.c.id.in_(some)))
     fingerprint = connection.scalar(sql.select(encoders.c.fingerprint))
@@ -282,5 +273,5 @@ def _replace_state(connection: sql.Connection, lost: Sequence[int], parts: Seque
     connection.execute(sql.delete(generations))
     state = Generation(max(numbers, default=0), fingerprint, 0, 0, 0, ())
     for _ in range(2):
-        state = state.following(connection, tuple(parts))
-        tables.insert_generation(connection, state)
+        state = queries.following(connection, state, tuple(parts))
+        queries.insert_generation(connection, state)

@@ -1,35 +1,17 @@
-"""The rows of the indexed folders. Every function takes a connection in a transaction, as those of `metadata` do."""
+"""Queries over the rows of the roots. Every function takes a connection that is in a transaction, as in `queries`."""
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sql
 
 from retrieval.errors import IndexDamaged
-from retrieval.storage import tables
-from retrieval.storage.sqlite import REPAIR, signed, sound
+from retrieval.storage import queries
+from retrieval.storage.roots import Root
+from retrieval.storage.signing import REPAIR, signed, sound
 from retrieval.storage.tables import roots
-
-
-@dataclass(frozen=True, slots=True)
-class Root:
-    """An indexed folder."""
-
-    id: int
-    """0 for one that has no row yet."""
-    path: bytes
-    """Absolute, as it was last updated."""
-    beside: bytes | None = None
-    """The path from the folder that holds the index, where the root is below that."""
-    exclude: tuple[str, ...] = ()
-    """Patterns of what is left out, counted from the root; the last that fits decides."""
-    mounts: tuple[bytes, ...] = ()
-    """Folders in it that were mount points: their paths from the root, ending in `/`; "" for the root itself."""
-    identity: str | None = None
-    """Device and inode of the folder at its latest whole update; None before that."""
-
 
 _ROOTS = sql.select(roots)
 
@@ -98,10 +80,10 @@ def absorb_roots(connection: sql.Connection, inner: Mapping[int, bytes], outer: 
     """
     left: set[int] = set()
     for root, prefix in inner.items():
-        while rows := tables.files_below(connection, root, b"", None, limit=tables.PART):
-            left |= tables.delete_files(connection, [row.id for row in rows if row.id is not None])
-            left |= tables.put_files(connection, [row._replace(root=outer, path=prefix + row.path) for row in rows])
+        while rows := queries.files_below(connection, root, b"", None, limit=queries.PART):
+            left |= queries.delete_files(connection, [row.id for row in rows if row.id is not None])
+            left |= queries.put_files(connection, [row._replace(root=outer, path=prefix + row.path) for row in rows])
         delete_root(connection, root)
-    tables.delete_homeless(connection, sorted(left))
-    now = tables.latest(connection)
-    tables.insert_generation(connection, now.following(connection, now.segments))
+    queries.delete_homeless(connection, sorted(left))
+    now = queries.latest(connection)
+    queries.insert_generation(connection, queries.following(connection, now, now.segments))

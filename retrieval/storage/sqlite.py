@@ -1,29 +1,29 @@
 """SQLite as this package wants it: durable, explicit about transactions, rows with digests, errors in our words."""
 
-import itertools
+import json
 import os
 import re
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
 
 import sqlalchemy as sql
 from filelock import FileLock, Timeout
+from sqlalchemy.dialects.sqlite import insert
 
 from retrieval.disk import files
 from retrieval.disk.writers import is_open, seen_writing
 from retrieval.errors import IndexBusy, IndexDamaged, RetrievalError, StorageError
 from retrieval.process import forks
-from retrieval.storage import bounds, wal
+from retrieval.storage import wal
+from retrieval.storage.signing import REPAIR
 from retrieval.types import displayed
 
-REPAIR = "see what can be saved with: retrieval verify --repair"
 WAIT = 30
 """Seconds that a statement waits for another connection's short commit."""
 MOUNTS = Path("/proc/self/mounts")
@@ -33,9 +33,6 @@ NETWORK = re.compile(
 )
 """Types of file systems that several machines share, while SQLite's log needs memory that all its users share:
 https://sqlite.org/wal.html."""
-
-BYTES = sql.LargeBinary
-INTEGER = sql.BigInteger().with_variant(sql.Integer, "sqlite")  # SQLite's rowid is an INTEGER, of 64 bits
 
 
 # -- transactions -------------------------------------------------------------------------------------------------
@@ -261,6 +258,72 @@ def in_memory() -> Iterator[sql.Connection]:
         engine.dispose()
 
 
+# -- statements ---------------------------------------------------------------------------------------------------
+
+
+def upsert(table: sql.Table, *, key: Sequence[str], values: Sequence[str]) -> sql.Insert:
+    """Return a statement that inserts a row, or renews the columns `values` of the row with the same `key`."""
+    statement = insert(table)
+    return statement.on_conflict_do_update(index_elements=key, set_={name: statement.excluded[name] for name in values})
+
+
+def one_of(column: sql.ColumnElement[int], parameter: str) -> sql.ColumnElement[bool]:
+    """Return the condition that `column` is one of the ids that `listed` gives as the value of `parameter`."""
+    return column.in_(sql.text(f"SELECT value FROM json_each(:{parameter})"))  # noqa: S608 - a name of ours
+
+
+def listed(ids: Iterable[int]) -> str:
+    """Return ids as the value of a parameter of `one_of`: any number of them, in one variable."""
+    return json.dumps(list(ids))
+
+
+def by_index(statement: sql.Select[Any], table: sql.FromClause, index: str) -> sql.Select[Any]:
+    """Return `statement`, made to look rows of `table` up in `index`, where SQLite would choose a slower index."""
+    return statement.with_hint(table, f"INDEXED BY {index}", "sqlite")
+
+
+# -- checks and repairs -------------------------------------------------------------------------------------------
+
+
+Definition = tuple[str, ...]
+"""Type, name, table and SQL of a table or an index, without white space."""
+
+
+def complaints(connection: sql.Connection) -> Iterator[str]:
+    """Yield what SQLite's own check complains about, one line each."""
+    for (complaint,) in connection.exec_driver_sql("PRAGMA integrity_check(20)"):
+        if complaint != "ok":
+            yield " ".join(str(complaint).split())
+
+
+def structural_damage(connection: sql.Connection, definitions: set[Definition]) -> Iterator[str]:
+    """Yield what SQLite's own check and its foreign keys complain about, and whether the tables are not `definitions`.
+
+    One sentence each.
+    """
+    yield from complaints(connection)
+    for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+        yield f"a row of {row[0]} refers to none of {row[2]}"
+    if definitions_of(connection) != definitions:
+        yield "the definition of the tables is not the one of this format"
+
+
+def definitions_of(connection: sql.Connection) -> set[Definition]:
+    """Return the definitions of all tables and indexes of the database."""
+    rows = connection.exec_driver_sql("SELECT type, name, tbl_name, sql FROM sqlite_schema")
+    return {tuple("".join(str(value).split()) for value in row) for row in rows}
+
+
+def rebuild_indexes(connection: sql.Connection) -> None:
+    """Build SQLite's own indexes anew from the tables."""
+    connection.exec_driver_sql("REINDEX")
+
+
+def check_keys_at_the_end(connection: sql.Connection) -> None:
+    """Have foreign keys checked when the transaction ends, and not at each statement."""
+    connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
+
+
 # -- errors -------------------------------------------------------------------------------------------------------
 
 _GARBLED = "names in it are no text"
@@ -312,47 +375,6 @@ def _damaged(text: str) -> IndexDamaged:
         f"the database of the index is damaged: {displayed(text)}",
         hint="see what can be saved with: retrieval verify --repair; or index the pictures into a new folder",
     )
-
-
-# -- rows with a digest -------------------------------------------------------------------------------------------
-
-
-def signed_table(schema: sql.MetaData, name: str, *columns: Any) -> sql.Table:  # noqa: ANN401 - columns, constraints
-    """Return a table whose rows carry a digest of their columns, since SQLite has no checksums of its pages.
-
-    A column `id` is not under it: it may be SQLite's to choose. What SQLite's own check says about it has to do.
-    """
-    table = sql.Table(name, schema, *columns, sql.Column("digest", BYTES, nullable=False))
-    table.info["signed"] = tuple(column.name for column in table.c if column.name not in {"id", "digest"})
-    kinds = [(column.type.python_type, *([type(None)] * bool(column.nullable))) for column in table.c]
-    table.info["kinds"] = frozenset(itertools.product(*kinds))
-    table.info["check"] = bounds.row_check(name, table.c.keys())
-    return table
-
-
-def signed(table: sql.Table, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `row`, which names every column but a fresh `id`, with its digest."""
-    return {**row, "digest": digest_of(tuple(row[name] for name in table.info["signed"]))}
-
-
-def is_sound(table: sql.Table, row: tuple[Any, ...]) -> bool:
-    """Tell whether `row`, all columns of `table` in order, is what was written, and can be what this program wrote."""
-    same = row[-1] == digest_of(row[-1 - len(table.info["signed"]) : -1])
-    return bool(same and tuple(map(type, row)) in table.info["kinds"] and table.info["check"](row))
-
-
-def sound(table: sql.Table, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    """Yield `rows`, all columns of `table` in order; `IndexDamaged` at one that is not what was written."""
-    first, kinds, check = -1 - len(table.info["signed"]), table.info["kinds"], table.info["check"]
-    for row in rows:
-        if row[-1] != digest_of(row[first:-1]) or tuple(map(type, row)) not in kinds or not check(row):
-            raise IndexDamaged(f"a row of the table {table.name} is not what was written", hint=REPAIR)
-        yield row
-
-
-def digest_of(values: tuple[Any, ...]) -> bytes:
-    """Return the digest of the columns of a row, those that `signed_table` puts under one."""
-    return blake2b(ascii(values).encode(), digest_size=8).digest()
 
 
 # -- file systems -------------------------------------------------------------------------------------------------

@@ -11,12 +11,9 @@ import sqlalchemy as sql
 
 from retrieval.disk import files as disk
 from retrieval.errors import IndexDamaged
-from retrieval.networks import compiled
-from retrieval.networks.compiled import GRAPH
-from retrieval.searching import tags
-from retrieval.storage import migrations, sqlite, tables
-from retrieval.storage.commit import ENCODER, VECTORS, Store
-from retrieval.storage.sqlite import is_sound
+from retrieval.storage import artefacts, migrations, queries, sqlite, tag_store
+from retrieval.storage.commit import VECTORS, Store
+from retrieval.storage.signing import is_sound
 from retrieval.storage.tables import encoders, files, generations, images, roots, segments, settings
 from retrieval.types import Ids, displayed, image_id
 from retrieval.vectors import SUFFIXES, VectorSnapshot, files_of
@@ -69,8 +66,8 @@ def verify(store: Store) -> Verification:
         return Verification(tuple(damage or [str(error)]))
     if not damage:
         damage += _told(_missing_vectors(store))
-    damage += _told(graph_damage(store))
-    damage += _said(_told(tags.damage(store)), "tags: {}")
+    damage += _told(artefacts.damage(store))
+    damage += _said(_told(tag_store.damage(store)), "tags: {}")
     there = disk.names_in(store.folder / VECTORS)
     orphans = [name for name in there if disk.written_here(name, SUFFIXES) and name.partition(".")[0] not in named]
     return Verification(tuple(damage), orphans=len(orphans))
@@ -92,8 +89,8 @@ def _row_damage(store: Store) -> Iterator[str]:
             yield from _said(keys, f"database: the row {{}} of {table.name} is not what was written")
         homeless = sql.select(images.c.id).where(~sql.exists().where(files.c.image == images.c.id))
         yield from _said(connection.scalars(homeless), "database: image {} has no place")
-        generation = tables.latest(connection)
-        counted = generation.following(connection, ())
+        generation = queries.latest(connection)
+        counted = queries.following(connection, generation, ())
         for name in ("images", "files"):
             if getattr(generation, name) != getattr(counted, name):
                 yield f"database: {getattr(generation, name)} {name} were committed, {getattr(counted, name)} are there"
@@ -120,26 +117,15 @@ def _key(table: sql.Table, row: Row) -> str:
 
 
 def structural_damage(connection: sql.Connection) -> Iterator[str]:
-    """Yield what SQLite's own check, the foreign keys and the definition of the tables have to say."""
-    complaints = (str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)"))
-    yield from (" ".join(complaint.split()) for complaint in complaints if complaint != "ok")
-    for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
-        yield f"a row of {row[0]} refers to none of {row[2]}"
-    if _definitions(connection) != _right_definitions(tuple(migrations.STEPS)):
-        yield "the definition of the tables is not the one of this format"
+    """Yield what the database's own checks complain about, and whether its tables are those of the newest format."""
+    return sqlite.structural_damage(connection, _right_definitions(tuple(migrations.STEPS)))
 
 
 @cache
-def _right_definitions(steps: tuple[Any, ...]) -> set[tuple[str, ...]]:  # noqa: ARG001 - what they depend on
+def _right_definitions(steps: tuple[Any, ...]) -> set[sqlite.Definition]:  # noqa: ARG001 - what they depend on
     with sqlite.in_memory() as fresh:
         migrations.migrate(fresh)
-        return _definitions(fresh)
-
-
-def _definitions(connection: sql.Connection) -> set[tuple[str, ...]]:
-    """Return what makes the tables and indexes, whatever its spacing."""
-    rows = connection.exec_driver_sql("SELECT type, name, tbl_name, sql FROM sqlite_schema")
-    return {tuple("".join(str(value).split()) for value in row) for row in rows}
+        return sqlite.definitions_of(fresh)
 
 
 def _file_damage(store: Store) -> list[str]:
@@ -152,7 +138,7 @@ def _file_damage(store: Store) -> list[str]:
 
 def _kept_refs(store: Store) -> set[str]:
     with store.connection() as connection:
-        return tables.kept_refs(connection)
+        return queries.kept_refs(connection)
 
 
 def _wrong_files(store: Store, ref: str) -> Iterator[str]:
@@ -172,18 +158,9 @@ def is_whole(store: Store, name: str) -> bool:
     return disk.sha256_of(store.folder / VECTORS / name) == name.partition(".")[0]
 
 
-def graph_damage(store: Store) -> Iterator[str]:
-    """Yield what is wrong with the compiled network."""
-    with store.connection() as connection:
-        facts = tables.setting(connection, GRAPH)
-    for path in () if facts is None else compiled.paths(store.folder / ENCODER, facts):
-        if disk.sha256_of(path) != path.stem:
-            yield f"compiled network: the file {path.name} {_WRONG}"
-
-
 def _missing_vectors(store: Store) -> Iterator[str]:
     with store.reading() as view:
-        ids = tables.image_ids(view.connection)
+        ids = view.rows.image_ids()
         yield from _said(without_vector(view.snapshot, ids), "vectors: image {} has none")
 
 

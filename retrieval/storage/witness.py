@@ -15,7 +15,8 @@ import sqlalchemy as sql
 
 from retrieval.disk import files
 from retrieval.errors import IndexDamaged
-from retrieval.storage.sqlite import REPAIR, Database
+from retrieval.storage.signing import REPAIR
+from retrieval.storage.sqlite import Database
 
 NAME = "committed"
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from retrieval import plugins, vectors
 from retrieval.networks.encoder import cores
 from retrieval.searching import answer
 from retrieval.searching import query as asking
+from retrieval.searching.options import SearchOptions
 from retrieval.storage.tables import Generation
 from retrieval.storage.view import View
 from retrieval.types import Ids, Vectors
@@ -198,11 +200,12 @@ def ranked(folder: str, parts: Sequence[str], asked: str) -> list[float]:
     queries, vectors_ = np.load(asked)[:SINGLE], [np.load(part) for part in parts]
     ref, count = built(folder, parts), sum(map(len, vectors_))
     state = Generation(1, "", count, count, count, ((ref, count),))
-    view = View(None, state, store(folder).snapshot([ref]), None, {})  # no rows are looked at
+    rows: Any = SimpleNamespace(generation=state)  # no row is looked at
+    view = View(rows, store(folder).snapshot([ref]), None, {})
     mean = vectors_[0].mean(axis=0)
 
     def ask(vector: Vectors, about: Vectors | None) -> None:
-        answer.neighbours(view, [asking.Asked(vector=vector)], K, answer.Options(), about, None)
+        answer.neighbours(view, [asking.Asked(vector=vector)], K, SearchOptions(), about, None)
 
     return [
         1000 * statistics.median(seconds_of(partial(ask, vector, about)) for vector in queries)

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 
 from retrieval import Index, plugins
 from retrieval.networks.catalogue import MINI, Backbone
+from retrieval.searching.options import SearchOptions
 from retrieval.types import Match, Pixels, Vectors
 from scripts.benchmarks import corpora
 from scripts.benchmarks.measure import BenchError, Setting, apart
@@ -121,7 +122,7 @@ def cut_off(folder: str, given: str) -> dict[str, float]:
         place = Path(home, "index")
         with Index.create(place, backbone="mobilenet_v2", weights=given) as index:
             index.add(folder)
-            found = index.search_many(paths, k=100, auto=True)
+            found = index.search_many(paths, k=100, options=SearchOptions(likely=True))
         right = [match.path.parent == path.parent for path, row in zip(paths, found, strict=True) for match in row]
         classes = sorted({path.parent for path in paths})
         empty = [
@@ -135,7 +136,9 @@ def _without(place: Path, left_out: Path, paths: Sequence[Path]) -> list[list[Ma
     """Return the likely match of each picture of a class, if there is one, when the index does not hold that class."""
     with TemporaryDirectory() as home, Index.open(shutil.copytree(place, Path(home, "index"))) as index:
         index.remove(left_out)
-        return index.search_many([path.read_bytes() for path in paths if path.parent == left_out], k=1, auto=True)
+        return index.search_many(
+            [path.read_bytes() for path in paths if path.parent == left_out], k=1, options=SearchOptions(likely=True)
+        )
 
 
 def referenced(folder: str, given: str) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from retrieval import Index, StorageError
 from retrieval.errors import SHORT, UNFORESEEN
 from retrieval.indexing import pipeline
 from retrieval.pictures import decode as images
+from retrieval.storage import queries
 from retrieval.types import Found
 from tests.cli.test_commands import lines, run
 from tests.fakes import ColourEncoder, colour, picture, put
@@ -213,7 +214,7 @@ def test_an_error_of_the_index_is_no_failure_of_a_file(
     index.add(photos)
     put(photos / "new.png", picture(colour(50)))
     with monkeypatch.context() as patch:
-        patch.setattr("retrieval.storage.tables.sha256_of_id", failing)
+        patch.setattr("retrieval.storage.queries.sha256_of_id", failing)
         with pytest.raises(StorageError):
             index.add(photos)
     assert failures(index) == {}
@@ -453,11 +454,11 @@ def test_a_library_whose_ctimes_are_all_new_is_not_read_again(
 
 def without_ctime(connection: object) -> None:
     """Make the rows those that a migration leaves."""
-    from retrieval.storage import root_rows, tables
+    from retrieval.storage import root_rows
 
     (root,) = root_rows.all_roots(connection)  # type: ignore[arg-type]
-    rows = tables.files_below(connection, root.id, b"", None, 1000)  # type: ignore[arg-type]
-    tables.put_files(connection, [row._replace(ctime_ns=None) for row in rows])  # type: ignore[arg-type]
+    rows = queries.files_below(connection, root.id, b"", None, 1000)  # type: ignore[arg-type]
+    queries.put_files(connection, [row._replace(ctime_ns=None) for row in rows])  # type: ignore[arg-type]
 
 
 def test_rehash_reads_everything_again(

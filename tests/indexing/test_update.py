@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from retrieval import BadInput, Index, Report, UnreadableImage
+from retrieval.searching.options import SearchOptions
 from tests.fakes import ColourEncoder, colour, picture, put
 
 
@@ -18,7 +19,7 @@ def counts(report: Report) -> dict[str, int]:
 
 def paths(index: Index) -> set[str]:
     """Every place of every image of an index, as a search finds them."""
-    matches = index.search(ANYTHING, k=1000, include_self=True)
+    matches = index.search(ANYTHING, k=1000, options=SearchOptions(include_self=True))
     return {str(path) for match in matches for path in (match.path, *match.copies)}
 
 
@@ -76,8 +77,10 @@ def test_new_content_at_a_known_place_replaces_the_old(index: Index, photos: Pat
     put(photos / "00.png", picture(colour(50)))
     assert counts(index.add(photos)) == {"changed": 1, "unchanged": 11}
     assert index.info().images == 12
-    assert index.search(picture(colour(50)), k=1, include_self=True)[0].path == photos / "00.png"
-    assert index.search(old, k=1, include_self=True)[0].score < 1  # the old content is no result any more
+    assert index.search(picture(colour(50)), k=1, options=SearchOptions(include_self=True))[0].path == photos / "00.png"
+    assert (
+        index.search(old, k=1, options=SearchOptions(include_self=True))[0].score < 1
+    )  # the old content is no result any more
 
 
 def test_a_moved_file_is_not_embedded_again(index: Index, photos: Path, encoder: ColourEncoder) -> None:
@@ -118,7 +121,7 @@ def test_a_copy_is_one_image_with_two_places(index: Index, photos: Path, encoder
     shutil.copy(photos / "00.png", photos / "copy.png")
     assert counts(index.add(photos)) == {"copied": 1, "unchanged": 12}
     assert encoder.pictures == 12
-    match = index.search(photos / "00.png", k=1, include_self=True)[0]
+    match = index.search(photos / "00.png", k=1, options=SearchOptions(include_self=True))[0]
     assert (match.path, match.copies) == (photos / "00.png", (photos / "copy.png",))
     (photos / "00.png").unlink()
     assert counts(index.add(photos)) == {"gone": 1, "unchanged": 12}

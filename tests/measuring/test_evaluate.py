@@ -146,7 +146,7 @@ class TestTruth:
 
     @staticmethod
     def ids(index: Index, *names: str) -> set[int]:
-        return {image for image, path in index.images() if path.stem in names}
+        return {image.id for image in index.images() if image.path.stem in names}
 
     def test_folders_are_classes(self, index: Index, folder: Path) -> None:
         found = evaluate(index, by_folders(index, folder))

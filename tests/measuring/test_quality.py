@@ -12,7 +12,8 @@ from retrieval.measuring import labels
 from retrieval.measuring.evaluate import by_folders, evaluate
 from retrieval.pictures import decode
 from retrieval.searching.likelihood import SAMPLE, Background
-from retrieval.storage import tables
+from retrieval.searching.options import SearchOptions
+from retrieval.storage import queries
 
 WEIGHTS = "weights/mobilenet_v2_1.0_224_no_top.weights.h5"
 TURNS = {  # EXIF orientation -> what to do to an upright picture so that it has to be shown in that orientation
@@ -69,14 +70,14 @@ def test_corel_1k_leave_one_out(index: Index, shared: Callable[[str], Path]) -> 
 def _a_crop_is_likely_however_many_there_are(index: Index, pictures: list[Path]) -> None:
     """Take a twentieth off each side, as if this index were the like of a million pictures."""
     with index._store.reading() as view:
-        some = view.snapshot.get(tables.image_ids(view.connection, SAMPLE))
+        some = view.snapshot.get(queries.image_ids(view.rows.connection, SAMPLE))
         background, found = Background(some, 1_000_000), []
         for path in pictures:
             with Image.open(path) as picture:
                 width, height = picture.size
                 cropped = picture.crop((width // 20, height // 20, width - width // 20, height - height // 20))
             vector = index._model.encoder().images(decode.fit(cropped, (224, 224))[None])[0]
-            found.append(background.false_matches(vector, view.vector(index.id_of(path)))[0])
+            found.append(background.false_matches(vector, view.vectors([index.id_of(path)]))[0])
     assert np.mean(np.array(found) <= 0.5) >= 0.95  # all of them
 
 
@@ -91,7 +92,7 @@ def _wrong_labels_come_first(index: Index, folder: Path) -> None:
 def _likely_matches_are_right(index: Index, folder: Path) -> None:
     """Ask for likely matches alone: of each picture, and of those of a class that is no more in the index."""
     pictures = sorted(folder.glob("*/*"))
-    found = index.search_many(pictures, k=100, auto=True)
+    found = index.search_many(pictures, k=100, options=SearchOptions(likely=True))
     right = [match.path.parent == one.parent for one, row in zip(pictures, found, strict=True) for match in row]
     assert np.mean(right) >= 0.95  # 0.961
     assert np.mean([bool(row) for row in found]) >= 0.75  # 0.83 have an answer
@@ -100,7 +101,7 @@ def _likely_matches_are_right(index: Index, folder: Path) -> None:
     for left_out in ("beach", "food", "mountains"):  # which are confused most: 0.96 of these three, 0.97 of all ten
         index.remove(folder / left_out)
         asked = [path.read_bytes() for path in sorted((folder / left_out).glob("*"))]
-        empty += [not row for row in index.search_many(asked, k=1, auto=True)]
+        empty += [not row for row in index.search_many(asked, k=1, options=SearchOptions(likely=True))]
     assert np.mean(empty) >= 0.85
 
 
@@ -142,7 +143,7 @@ def test_every_format_is_found(index: Index, shared: Callable[[str], Path]) -> N
     folder = shared("images/near-duplicates/formats_images")
     report = index.add(folder)
     assert (report.added, report.copied, report.unreadable) == (7, 3, 0)
-    match = index.search(folder / "ukbench09380.svg", k=1, include_self=True)[0]
+    match = index.search(folder / "ukbench09380.svg", k=1, options=SearchOptions(include_self=True))[0]
     names = ["ukbench09380.bmp", "ukbench09380.jpeg", "ukbench09380.png", "ukbench09380.svg"]
     assert [path.name for path in (match.path, *match.copies)] == names
     again = index.search(folder / "ukbench09380.webp", k=1)[0]  # the same scene, encoded anew

@@ -11,7 +11,7 @@ from retrieval import BadWeights, Index, ModelMismatch
 from retrieval.networks import loading
 from retrieval.networks.catalogue import Backbone
 from retrieval.networks.weights import TABLE, all_weights, class_table
-from retrieval.storage import tables
+from retrieval.storage import queries
 from tests.fakes import ColourEncoder, picture, put
 
 NAME = Backbone.choose("mobilenet_v2").weights_file
@@ -79,7 +79,7 @@ def test_an_index_that_remembers_a_wrong_file_finds_the_right_one(
     put(folder.parent / "wrong.weights.h5", wrong)
     with Index.open(folder) as index, index._store.writing():
         row = index._model.row | {"weights": os.fsencode(folder.parent / "wrong.weights.h5")}
-        index._store.edit(tables.put_encoder, row)
+        index._store.edit(queries.put_encoder, row)
     assert add(folder) == 1
     assert [("wrong.weights.h5" in said, NAME in said) for said in caplog.messages] == [(True, True)]
     caplog.clear()

@@ -16,6 +16,7 @@ from PIL import ExifTags, Image, ImageOps
 from retrieval import Index, UnreadableImage
 from retrieval.pictures import camera, decode, formats, jxl, opening, quirks
 from retrieval.process import memory
+from retrieval.searching.options import SearchOptions
 from tests.cameras import dng
 from tests.fakes import picture, put
 from tests.pictures.test_decode import BOMBS, largest_size, mutations, pillow_warns, reason
@@ -273,7 +274,7 @@ def test_a_folder_is_read_or_counted_and_a_query_says_why(index: Index, tmp_path
         "of a kind that is not read: OpenEXR": 1,
         formats.UNKNOWN: 1,
     }
-    assert index.search(photos / "a.tga", k=1, include_self=True)[0].score > 0.999
+    assert index.search(photos / "a.tga", k=1, options=SearchOptions(include_self=True))[0].score > 0.999
     with pytest.raises(UnreadableImage, match=r"0\.bin cannot be used: of a kind that is not read: SVG$"):
         index.search(photos / "0.bin")
 

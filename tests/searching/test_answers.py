@@ -11,6 +11,7 @@ from PIL import Image
 
 from retrieval import BadInput, Index, IndexBusy, UnreadableImage
 from retrieval.disk.writers import is_writing
+from retrieval.searching.options import SearchOptions
 from retrieval.types import Answers, Coverage, Match
 from tests.fakes import ColourEncoder, colour, picture, put
 
@@ -156,5 +157,5 @@ def test_a_copy_scores_one_whatever_its_vector_is_rounded_to(tmp_path: Path) -> 
     with Index.create(tmp_path / "index", backbone="mini") as index:
         index.add(photos)
         for path in sorted(photos.iterdir()):
-            (found,) = index.search(path.read_bytes(), min_score=1)
+            (found,) = index.search(path.read_bytes(), options=SearchOptions(min_score=1))
             assert (found.path, found.score) == (path, 1)

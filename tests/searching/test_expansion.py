@@ -16,6 +16,7 @@ from retrieval.measuring import tuning
 from retrieval.measuring.evaluate import Judged, Question, Truth, by_folders, evaluate, of_itself
 from retrieval.measuring.tuning import tune
 from retrieval.searching.expansion import COMPANY, ranked, relevance
+from retrieval.searching.options import SearchOptions
 from tests.contracts.vectors import normalised
 from tests.fakes import ColourEncoder, picture, put
 
@@ -87,7 +88,7 @@ class TestIndex:
     def test_the_rank_follows_relevance_and_the_score_stays_the_cosine(self, index: Index, folder: Path) -> None:
         query = folder / "red/3.png"
         plain = {match.id: match for match in index.search(query, 59)}
-        found = index.search(query, 59, ranking="expansion")
+        found = index.search(query, 59, options=SearchOptions(ranking="expansion"))
         assert {match.id: match.score for match in found} == {id_: match.score for id_, match in plain.items()}
         assert [match.rank for match in found] == list(range(1, 60))
         relevant = [match.relevance for match in found if match.score < 0.9999]
@@ -97,28 +98,28 @@ class TestIndex:
         assert "relevance" not in next(iter(plain.values())).as_dict()
 
     def test_pages_are_parts_of_one_answer(self, index: Index, folder: Path) -> None:
-        whole = index.search(folder / "red/3.png", 30, ranking="expansion")
+        whole = index.search(folder / "red/3.png", 30, options=SearchOptions(ranking="expansion"))
         for offset in (0, 7, 23):
-            page = index.search(folder / "red/3.png", 7, offset=offset, ranking="expansion")
+            page = index.search(folder / "red/3.png", 7, options=SearchOptions(offset=offset, ranking="expansion"))
             assert page == whole[offset : offset + 7]
 
     def test_a_picture_from_elsewhere_is_ranked_too(self, index: Index) -> None:
-        found = index.search(picture((240, 20, 20)), 5, ranking="expansion")
+        found = index.search(picture((240, 20, 20)), 5, options=SearchOptions(ranking="expansion"))
         assert {match.path.parent.name for match in found} == {"red"}
 
     def test_few_pictures_are_ranked_too(self, tmp_path: Path) -> None:
         with Index.create(tmp_path / "few", encoder=ColourEncoder()) as index:
-            assert index.search(picture((1, 2, 3)), ranking="expansion") == []
+            assert index.search(picture((1, 2, 3)), options=SearchOptions(ranking="expansion")) == []
             with pytest.raises(BadInput, match="the index is empty"):
                 index.tune("expansion")
             for count in (1, 2):
                 put(tmp_path / f"pictures/{count}.png", picture((200, count, 0)))
                 index.add(tmp_path / "pictures")
-                assert len(index.search(picture((1, 2, 3)), ranking="expansion")) == count
+                assert len(index.search(picture((1, 2, 3)), options=SearchOptions(ranking="expansion"))) == count
 
     def test_what_is_unknown_is_refused(self, index: Index, folder: Path) -> None:
         with pytest.raises(BadInput, match="there is no ranking best"):
-            index.search(folder / "red/3.png", ranking="best")
+            index.search(folder / "red/3.png", options=SearchOptions(ranking="best"))
         with pytest.raises(BadInput, match="there is no ranking auto"):
             index.tune("auto")
 
@@ -147,7 +148,9 @@ class TestIndex:
     def test_without_labels_the_same_pictures_have_to_be_found(self, index: Index) -> None:
         truth = of_itself(index, count=10)
         found = tune(index, truth, labelled=False)
-        plain, better = (evaluate(index, truth, ranking=how).measures for how in ("none", "expansion"))
+        plain, better = (
+            evaluate(index, truth, options=SearchOptions(ranking=how)).measures for how in ("none", "expansion")
+        )
         assert (found.by, found.plain, found.ranked) == ("changes", plain["map"].value, better["map"].value)
         lost = max(plain[name].value - better[name].value for name in ("map", "p@1"))
         assert found.decided == ("too few" not in found.reason)
@@ -176,16 +179,20 @@ class TestIndex:
         plain = index.search(folder / "red/3.png", 59)
         least = plain[20].score
         for k in (1, 5, 21, 40):
-            found = index.search(folder / "red/3.png", k, min_score=least, ranking="expansion")
+            found = index.search(folder / "red/3.png", k, options=SearchOptions(min_score=least, ranking="expansion"))
             assert len(found) == min(k, 21)
             assert all(match.score >= least for match in found)
 
     def test_a_copy_of_the_query_is_no_company_of_it(self, index: Index, folder: Path) -> None:
         """So others have one order, whether the query is known by its bytes, is a result, or only looks the same."""
         query = folder / "red/3.png"
-        known = [match.id for match in index.search(query, 59, ranking="expansion")]
-        with_itself = [match.id for match in index.search(query, 60, include_self=True, ranking="expansion")]
-        looks_the_same = [match.id for match in index.search(Image.open(query), 60, ranking="expansion")]
+        known = [match.id for match in index.search(query, 59, options=SearchOptions(ranking="expansion"))]
+        with_itself = [
+            match.id for match in index.search(query, 60, options=SearchOptions(include_self=True, ranking="expansion"))
+        ]
+        looks_the_same = [
+            match.id for match in index.search(Image.open(query), 60, options=SearchOptions(ranking="expansion"))
+        ]
         assert with_itself == looks_the_same
         assert [id_ for id_ in with_itself if id_ != index.id_of(query)] == known
 
@@ -275,7 +282,8 @@ def test_it_finds_more_of_a_kind(shared: Callable[[str], Path], tmp_path: Path) 
             assert (found.decided, found.ranking) == (True, "expansion")
             assert "changed pictures cannot show" in found.reason
             plain, better = (
-                evaluate(index, by_folders(index, tmp_path / name), ranking=how).measures for how in ("none", "auto")
+                evaluate(index, by_folders(index, tmp_path / name), options=SearchOptions(ranking=how)).measures
+                for how in ("none", "auto")
             )
             assert better["p@1"].value >= plain["p@1"].value - 0.005
             gains.append((plain["map"].value, better["map"].value))
@@ -292,12 +300,14 @@ def _gain_of_a_fifth(index: Index, folder: Path) -> float:
         put(aside / path.parent.name / path.name, path.read_bytes())
         path.unlink()
     index.add(folder)
-    labels = {image: path.parent.name for image, path in index.images()}
+    labels = {image.id: image.path.parent.name for image in index.images()}
 
     def mean(ranking: str) -> float:
         asked = [aside / path.parent.name / path.name for path in taken]
         precisions = []
-        for path, near in zip(taken, index.neighbours(asked, len(labels), ranking=ranking), strict=True):
+        for path, near in zip(
+            taken, index.neighbours(asked, len(labels), options=SearchOptions(ranking=ranking)), strict=True
+        ):
             ranks = np.flatnonzero([labels[image] == path.parent.name for image in near.ids.tolist()]) + 1
             precisions.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
         return float(np.mean(precisions))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from retrieval import Index
 from retrieval.searching.likelihood import FEWEST, Background, probabilities
+from retrieval.searching.options import SearchOptions
 from retrieval.types import LIKELY
 from tests.contracts.vectors import normalised
 from tests.fakes import ColourEncoder, picture, put
@@ -105,7 +106,7 @@ class TestIndex:
 
     @pytest.mark.parametrize("ranking", ["none", "expansion"])
     def test_what_is_told_descends_and_auto_ends_where_it_does(self, index: Index, folder: Path, ranking: str) -> None:
-        found = index.search(folder / "red/3.png", 119, judge=True, ranking=ranking)
+        found = index.search(folder / "red/3.png", 119, options=SearchOptions(likelihood=True, ranking=ranking))
         likely = [match for match in found if match.probability is not None]
         told = [match.probability for match in likely if match.probability is not None]
         assert 20 <= len(likely) <= 40
@@ -115,15 +116,21 @@ class TestIndex:
         assert all(match.path.parent.name == "red" for match in likely)
         assert all((match.false_matches is None) == (match.probability is None) for match in found)
         assert all(match.false_matches is None or match.false_matches <= 120 for match in found)
-        assert index.search(folder / "red/3.png", 119, auto=True, ranking=ranking) == likely
-        assert index.search(folder / "red/3.png", 5, offset=2, judge=True, ranking=ranking) == found[2:7]
+        assert index.search(folder / "red/3.png", 119, options=SearchOptions(likely=True, ranking=ranking)) == likely
+        assert (
+            index.search(folder / "red/3.png", 5, options=SearchOptions(offset=2, likelihood=True, ranking=ranking))
+            == found[2:7]
+        )
         assert found[0].as_dict()["probability"] == found[0].probability
         assert "false_matches" in found[0].as_dict()
         assert not {"probability", "false_matches"} & found[-1].as_dict().keys()
 
     def test_the_query_itself_changes_nothing_for_others(self, index: Index, folder: Path) -> None:
-        without = {match.id: match.probability for match in index.search(folder / "red/3.png", 119, judge=True)}
-        found = index.search(folder / "red/3.png", 120, judge=True, include_self=True)
+        without = {
+            match.id: match.probability
+            for match in index.search(folder / "red/3.png", 119, options=SearchOptions(likelihood=True))
+        }
+        found = index.search(folder / "red/3.png", 120, options=SearchOptions(likelihood=True, include_self=True))
         assert found[0].probability == 1
         others = {match.id: match.probability for match in found if match.path != folder / "red/3.png"}
         assert others == pytest.approx(without)
@@ -134,11 +141,15 @@ class TestIndex:
         assert not {"probability", "false_matches"} & found[0].as_dict().keys()
 
     def test_what_is_added_counts_at_once(self, index: Index, folder: Path) -> None:
-        before = index.search(folder / "red/3.png", 100, judge=True)[9]
+        before = index.search(folder / "red/3.png", 100, options=SearchOptions(likelihood=True))[9]
         for number in range(120):
             put(folder / f"grey/{number}.png", picture((100 + number, 100 + number, 100 + number)))
         index.add(folder)
-        after = next(found for found in index.search(folder / "red/3.png", 239, judge=True) if found.id == before.id)
+        after = next(
+            found
+            for found in index.search(folder / "red/3.png", 239, options=SearchOptions(likelihood=True))
+            if found.id == before.id
+        )
         assert before.false_matches is not None
         assert after.false_matches != before.false_matches
 
@@ -149,12 +160,12 @@ class TestIndex:
                 put(tmp_path / f"pictures/{number}.png", picture((200, 5 * number, 0)))
             index.add(tmp_path / "pictures")
             stranger, copy = picture((0, 100, 200)), picture((200, 50, 0), format="BMP")
-            found = index.search(stranger, FEWEST, judge=True)
+            found = index.search(stranger, FEWEST, options=SearchOptions(likelihood=True))
             assert len(found) == FEWEST - 1
             assert all(match.probability is match.false_matches is None for match in found)
-            assert index.search(stranger, auto=True) == []
-            (first,) = index.search(copy, auto=True, min_score=0.99999)
+            assert index.search(stranger, options=SearchOptions(likely=True)) == []
+            (first,) = index.search(copy, options=SearchOptions(likely=True, min_score=0.99999))
             assert (first.path.name, first.probability, first.false_matches) == ("10.png", 1, 0)
             put(tmp_path / "pictures/more.png", picture((1, 2, 3)))
             index.add(tmp_path / "pictures")
-            assert index.search(copy, 10, judge=True)[0].probability == 1
+            assert index.search(copy, 10, options=SearchOptions(likelihood=True))[0].probability == 1

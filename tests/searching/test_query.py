@@ -8,6 +8,7 @@ import pytest
 
 from retrieval import Index
 from retrieval.measuring import labels
+from retrieval.searching.options import SearchOptions
 from retrieval.types import Match
 from tests.fakes import colour, picture, put
 
@@ -34,7 +35,7 @@ def test_a_copy_of_the_file_is_the_first_result(filled: Index, asked: Path, monk
     assert [(found[0].rank, found[0].path.name, found[0].copies)] == [(1, "copy.png", ())]
     assert found[0].score == pytest.approx(1)
     assert [match.rank for match in found] == [1, 2, 3]
-    assert filled.search(asked, k=2, offset=1) == found[1:]
+    assert filled.search(asked, k=2, options=SearchOptions(offset=1)) == found[1:]
     assert len(filled.search(asked, k=100)) == 12
     monkeypatch.chdir(asked.parent)
     for spelled in ("05.png", "./05.png", "sub/../05.png", str(asked).encode().decode()):
@@ -46,7 +47,7 @@ def test_a_copy_of_the_file_is_the_first_result(filled: Index, asked: Path, monk
 def test_what_is_no_path_leaves_out_nothing_and_an_id_its_image(filled: Index, asked: Path) -> None:
     both = {"05.png", "copy.png"}
     assert both <= {*places(filled.search(asked.read_bytes(), k=1))}
-    assert both <= {*places(filled.search(asked, k=1, include_self=True))}
+    assert both <= {*places(filled.search(asked, k=1, options=SearchOptions(include_self=True)))}
     own = filled.search(asked, k=1)[0]
     for query in (own, own.id):
         assert not both & {*places(filled.search(query, k=100))}
@@ -106,6 +107,6 @@ def test_ranks_and_chances_of_copies(filled: Index, asked: Path, photos: Path) -
         put(photos / f"{number}.png", picture(colour(number)))
     filled.add(photos)
     for ranking in ("none", "expansion"):
-        found = filled.search(asked, k=10, ranking=ranking, judge=True)
+        found = filled.search(asked, k=10, options=SearchOptions(ranking=ranking, likelihood=True))
         assert places(found[:1]) == ["copy.png"]
         assert found[0].probability in (None, 1.0)

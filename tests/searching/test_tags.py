@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 from retrieval import BadInput, Index, IndexDamaged
+from retrieval.networks import classifier
+from retrieval.networks.classifier import Directions
 from retrieval.searching import tags
-from retrieval.storage import tables
+from retrieval.searching.options import SearchOptions
+from retrieval.storage import tag_store
 from retrieval.types import Tag
 from tests.contracts.vectors import normalised
 from tests.fakes import ColourEncoder, picture, put
@@ -39,11 +42,11 @@ def index(tmp_path: Path) -> Iterator[Index]:
 
 def tag(index: Index) -> None:
     with index._store.writing():
-        tags.update(index._store, lambda: tags.Classifier(list(CLASSES), directions()))
+        tags.update(index._store, lambda: Directions(list(CLASSES), directions()))
 
 
 def rows(index: Index, table: str) -> set[int]:
-    with closing(sqlite3.connect(index._store.folder / tags.DATABASE)) as connection:
+    with closing(sqlite3.connect(index._store.folder / tag_store.DATABASE)) as connection:
         return {image for (image,) in connection.execute(f"SELECT image FROM {table}")}
 
 
@@ -60,7 +63,7 @@ def test_the_classes_with_the_largest_cosines_are_kept_and_found(index: Index) -
     vector = ColourEncoder().images(np.full((1, 8, 8, 3), (250, 0, 0), np.uint8))[0]
     assert found.tags[0] == Tag("red", pytest.approx(float(vector @ directions()[0]), abs=1e-6))
     assert found.score == pytest.approx(found.tags[0].score)
-    assert index.with_tags(index.search(found, 1))[0].tags[0].name == "red"
+    assert index.search(found, 1, SearchOptions(tags=True))[0].tags[0].name == "red"
 
 
 def test_words_are_words_of_a_name_in_any_form_and_order(index: Index) -> None:
@@ -83,7 +86,7 @@ def test_words_are_words_of_a_name_in_any_form_and_order(index: Index) -> None:
 def test_an_index_without_tags_says_so(index: Index) -> None:
     with pytest.raises(BadInput, match="the pictures have no tags"):
         index.tagged("red")
-    assert index.with_tags(index.search(picture((250, 0, 0)), 1))[0].tags == ()
+    assert index.search(picture((250, 0, 0)), 1, SearchOptions(tags=True))[0].tags == ()
 
 
 def test_they_follow_what_is_added_and_removed(index: Index, tmp_path: Path) -> None:
@@ -103,10 +106,12 @@ def test_they_follow_what_is_added_and_removed(index: Index, tmp_path: Path) -> 
 
 def test_what_is_gone_is_passed_over_before_it_is_counted(index: Index, tmp_path: Path) -> None:
     tag(index)
-    kept = (tmp_path / "index" / tags.DATABASE).read_bytes()
+    kept = (tmp_path / "index" / tag_store.DATABASE).read_bytes()
     best = index.tagged("red", 1)[0]
     index.remove(best.path)
-    (tmp_path / "index" / tags.DATABASE).write_bytes(kept)  # as if the removal had been killed right after its commit
+    (tmp_path / "index" / tag_store.DATABASE).write_bytes(
+        kept
+    )  # as if the removal had been killed right after its commit
     assert best.id in rows(index, "tags")
     found = index.tagged("red", 3)
     assert len(found) == 3
@@ -115,10 +120,10 @@ def test_what_is_gone_is_passed_over_before_it_is_counted(index: Index, tmp_path
 
 def test_an_update_that_was_cut_short_is_gone_on_with(index: Index, tmp_path: Path) -> None:
     with index._store.writing():  # as if it had been killed before its first commit
-        state = {"generation": 0, "made": True, "version": tags.VERSION}
-        index._store.edit(tables.put_setting, tags.TAGGED, state)
-    (tmp_path / "index" / tags.DATABASE).touch()
-    assert index.with_tags(index.search(picture((250, 0, 0)), 1))[0].tags == ()
+        state = {"generation": 0, "made": True, "version": tag_store.VERSION}
+        index._store.put_setting(tag_store.TAGGED, state)
+    (tmp_path / "index" / tag_store.DATABASE).touch()
+    assert index.search(picture((250, 0, 0)), 1, SearchOptions(tags=True))[0].tags == ()
     tag(index)
     assert len(index.tagged("red", 4)) == 4
 
@@ -127,11 +132,11 @@ def test_damage_is_said_and_mended_by_the_next_update(
     index: Index, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tag(index)
-    place = tmp_path / "index" / tags.DATABASE
+    place = tmp_path / "index" / tag_store.DATABASE
     place.write_bytes(b"no database" * 1000)
     with pytest.raises(IndexDamaged, match="the tags of the index are damaged"):
         index.tagged("red")
-    assert index.with_tags(index.search(picture((250, 0, 0)), 1))[0].tags == ()
+    assert index.search(picture((250, 0, 0)), 1, SearchOptions(tags=True))[0].tags == ()
     assert "the tags of the index are damaged" in caplog.text
     index.remove(tmp_path / "photos/red0.png")  # which goes on nevertheless
     tag(index)
@@ -153,16 +158,16 @@ def test_a_classifier_is_read_from_a_file_of_weights(tmp_path: Path) -> None:
     for shape in ((13, 6), (1, 1, 13, 6)):
         write(shape)
         table.write_text(json.dumps({number: [f"n{number}", name] for number, name in enumerate("ab_cdef"[:6])}))
-        found = tags.classifier(path, 13, nowhere)
+        found = classifier.directions(path, 13, nowhere)
         assert found is not None
         assert found.names[2] == " "
         assert found.directions == pytest.approx(normalised(matrix.T), abs=1e-6)
-        assert tags.classifier(path, 12, nowhere) is None  # another network's
+        assert classifier.directions(path, 12, nowhere) is None  # another network's
         table.unlink()
-        assert tags.classifier(path, 13, nowhere) is None
+        assert classifier.directions(path, 13, nowhere) is None
     table.write_text("[1, 2")
     with pytest.raises(BadInput, match="is no table of classes"):
-        tags.classifier(path, 13, nowhere)
+        classifier.directions(path, 13, nowhere)
 
 
 def test_what_was_deleted_is_made_again_by_an_update_without_news(
@@ -175,11 +180,11 @@ def test_what_was_deleted_is_made_again_by_an_update_without_news(
         before = index.tagged("hound", 4)
         assert before
         for damage in (Path.unlink, lambda place: place.write_bytes(b"garbage" * 999)):
-            damage(tmp_path / "index" / tags.DATABASE)
+            damage(tmp_path / "index" / tag_store.DATABASE)
             put(tmp_path / "photos/more.png", picture((1, 2, 3)))  # damage alone is not looked for
             index.add(tmp_path / "photos")
             assert index.tagged("hound", 4) == before
-        (tmp_path / "index" / tags.DATABASE).unlink()
+        (tmp_path / "index" / tag_store.DATABASE).unlink()
         assert index.add(tmp_path / "photos").added == 0
         assert index.tagged("hound", 4) == before
     with Index.create(tmp_path / "other", backbone="mobilenet_v2", weights=shared(WHOLE), pooling="max") as index:

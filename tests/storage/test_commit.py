@@ -35,10 +35,11 @@ from retrieval import (
     RetrievalError,
     StorageError,
 )
+from retrieval.searching.options import SearchOptions
 from retrieval.storage import commit as store
-from retrieval.storage import migrations, root_rows, sqlite, tables, verify
+from retrieval.storage import migrations, queries, root_rows, sqlite, verify
 from retrieval.storage.commit import Store
-from retrieval.storage.root_rows import Root
+from retrieval.storage.roots import Root
 from retrieval.storage.tables import FileRow, Generation
 from retrieval.storage.view import Change
 from retrieval.types import EXACT, Picture
@@ -166,7 +167,7 @@ class Batches:
     def forget(self, count: int) -> None:
         """Forget the places of the first `count` images, and with them the images."""
         with self.store.connection() as connection:
-            files = tables.files_below(connection, self.root, b"", None, count)
+            files = queries.files_below(connection, self.root, b"", None, count)
         for row in files:
             del self.made[row.image]
         with self.store.writing():
@@ -201,13 +202,13 @@ def test_a_commit_is_whole_or_not_at_all(batches: Batches) -> None:
     with batches.store.writing(), pytest.raises(RetrievalError):
         batches.store.commit(broken)  # its last place is of an image that is not there
     with batches.store.reading() as view:
-        assert view.generation.number == 2
-        assert set(tables.image_ids(view.connection)) == before[1]
-        assert len(tables.files_below(view.connection, batches.root, b"", None, 100)) == 5
+        assert view.rows.generation.number == 2
+        assert set(queries.image_ids(view.rows.connection)) == before[1]
+        assert len(queries.files_below(view.rows.connection, batches.root, b"", None, 100)) == 5
     with batches.store.writing():
         batches.store.commit(change)
     with batches.store.reading() as view:
-        assert (view.generation.number, view.generation.images) == (3, 10)
+        assert (view.rows.generation.number, view.rows.generation.images) == (3, 10)
     assert batches.answers_are_right()
 
 
@@ -232,12 +233,12 @@ def test_generations_count_commits_and_two_are_kept(index: Index, photos: Path, 
 def test_two_generations_of_one_number_are_impossible(batches: Batches) -> None:
     batches.commit(3)
     with batches.store.connection() as connection:
-        latest = tables.latest(connection)
+        latest = queries.latest(connection)
     again = Generation(latest.number, latest.fingerprint, 0, 0, 0, ())
     with pytest.raises(IndexBusy, match="another process has written to the index meanwhile; nothing was changed"):
-        batches.store.edit(tables.insert_generation, again)
+        batches.store.edit(queries.insert_generation, again)
     with batches.store.connection() as connection:
-        assert tables.latest(connection) == latest
+        assert queries.latest(connection) == latest
 
 
 def test_a_run_of_many_commits_ends_with_one_segment(batches: Batches) -> None:
@@ -246,7 +247,7 @@ def test_a_run_of_many_commits_ends_with_one_segment(batches: Batches) -> None:
     with batches.store.writing():
         batches.store.settle()
     with batches.store.connection() as connection:
-        assert [count for _, count in tables.latest(connection).segments] == [28]
+        assert [count for _, count in queries.latest(connection).segments] == [28]
     assert batches.answers_are_right()
 
 
@@ -255,7 +256,7 @@ def test_many_small_commits_leave_few_segments_and_right_answers(batches: Batche
     for size in sizes:
         batches.commit(size)
         with batches.store.connection() as connection:
-            generation = tables.latest(connection)
+            generation = queries.latest(connection)
         assert len(generation.segments) <= store.MOST_SEGMENTS
         assert generation.images == generation.vectors == len(batches.made)
     assert len(batches.made) == sum(sizes)
@@ -289,7 +290,10 @@ def test_the_same_vectors_as_before_are_named_once(batches: Batches, index: Inde
         index.remove(photos.parent / "one")
     index.add(photos.parent / "one")
     assert index.info().images == index.info().vectors == 13
-    assert index.search(picture(colour(50)), k=1, include_self=True)[0].path == photos.parent / "one" / "a.png"
+    assert (
+        index.search(picture(colour(50)), k=1, options=SearchOptions(include_self=True))[0].path
+        == photos.parent / "one" / "a.png"
+    )
     assert index.verify().whole
 
 
@@ -443,7 +447,7 @@ def test_what_needs_many_vectors_may_be_chosen_while_there_are_few(batches: Batc
     batches.commit(20)
     batches.store.choose(factory="IVF1024,SQ8")
     with batches.store.connection() as connection:
-        assert tables.setting(connection, "search") == {"factory": "IVF1024,SQ8"}, "only what was chosen"
+        assert queries.setting(connection, "search") == {"factory": "IVF1024,SQ8"}, "only what was chosen"
     batches.store.choose(flat=4 * 13 * 50, factory="auto")
     with pytest.raises(BadInput, match="IVF51,SQ8 needs 51 vectors to learn from, there are 50"):
         batches.store.choose(factory="IVF51,SQ8")
@@ -451,7 +455,7 @@ def test_what_needs_many_vectors_may_be_chosen_while_there_are_few(batches: Batc
 
 def test_what_a_later_version_says_of_the_form_is_left_aside(batches: Batches) -> None:
     with batches.store.writing():
-        batches.store.edit(tables.put_setting, "search", {"recall": 0.9, "new": 1})
+        batches.store.edit(queries.put_setting, "search", {"recall": 0.9, "new": 1})
     assert batches.store.form == Form(recall=0.9)
 
 
@@ -467,13 +471,13 @@ def test_compaction_drops_dead_vectors_and_gives_space_back(batches: Batches) ->
         batches.commit(300)
     batches.forget(1400)
     with batches.store.connection() as connection:
-        before = tables.latest(connection)
+        before = queries.latest(connection)
     assert (before.images, before.vectors) == (1600, 3000)
     assert batches.answers_are_right()
     size = size_of(batches.store.folder)
     batches.store.compact()
     with batches.store.connection() as connection:
-        after = tables.latest(connection)
+        after = queries.latest(connection)
     assert (after.images, after.vectors, len(after.segments)) == (1600, 1600, 1)
     assert len(vector_files(batches.store.folder)) == 1
     assert size_of(batches.store.folder) < 0.7 * size
@@ -487,11 +491,11 @@ def test_dead_vectors_do_not_pile_up(batches: Batches) -> None:
         batches.commit(50)
         batches.forget(45)
         with batches.store.connection() as connection:
-            generation = tables.latest(connection)
+            generation = queries.latest(connection)
         assert generation.vectors <= 2 * generation.images + 50
     batches.forget(len(batches.made))
     with batches.store.reading() as view:
-        assert (view.generation.images, view.generation.vectors) == (0, 0)
+        assert (view.rows.generation.images, view.rows.generation.vectors) == (0, 0)
         assert view.search(np.eye(1, 13, dtype=np.float32), 3).ids.tolist() == [[-1]]
 
 
@@ -599,12 +603,12 @@ def test_a_reader_who_read_refs_before_a_sweep_gets_answers(batches: Batches, mo
 
     monkeypatch.setattr(reader.vectors, "snapshot", overtaking)
     with reader.reading() as view:
-        assert (view.generation.images, view.snapshot.count) == (80, 80)
+        assert (view.rows.generation.images, view.snapshot.count) == (80, 80)
         batches.commit(20)
         batches.store.compact()  # whoever has opened files keeps them
         assert view.snapshot.count == 80
         found = view.search(np.eye(1, 13, dtype=np.float32), 100)
-        assert sorted(found.ids[0].tolist()) == sorted(tables.image_ids(view.connection))
+        assert sorted(found.ids[0].tolist()) == sorted(queries.image_ids(view.rows.connection))
     assert overtaken == 3
     reader.close()
 
@@ -642,15 +646,15 @@ def _read_in_child(connection: Connection, folder: Path) -> None:
 
 def _look(opened: Store, seen: list[int]) -> None:
     with opened.reading() as view:
-        ids = sorted(tables.image_ids(view.connection))
-        files = tables.files_below(view.connection, 1, b"", None, 1_000_000)
+        ids = sorted(queries.image_ids(view.rows.connection))
+        files = queries.files_below(view.rows.connection, 1, b"", None, 1_000_000)
         hits = view.search(np.eye(1, 13, dtype=np.float32), len(ids) + 1).ids[0]
         assert sorted(hits[hits >= 0].tolist()) == ids
         assert sorted(row.image for row in files) == ids
-        assert len(ids) == view.generation.images
+        assert len(ids) == view.rows.generation.images
         assert len(ids) % BATCH == 0
-        assert not seen or view.generation.number >= seen[-1]
-        seen.append(view.generation.number)
+        assert not seen or view.rows.generation.number >= seen[-1]
+        seen.append(view.rows.generation.number)
 
 
 def test_readers_beside_a_writer_see_only_whole_generations_in_order(batches: Batches) -> None:
@@ -667,7 +671,7 @@ def test_readers_beside_a_writer_see_only_whole_generations_in_order(batches: Ba
             batches.forget(2 * BATCH)
             batches.store.compact()
     with batches.store.connection() as connection:
-        last = tables.latest(connection).number
+        last = queries.latest(connection).number
     for reader in readers:
         reader.send("enough")
     for reader in readers:
@@ -684,7 +688,7 @@ def test_a_crowd_of_threads_reads_at_once(index: Index, photos: Path) -> None:
     def ask() -> None:
         with index._store.reading() as view:
             everyone.wait(PATIENCE)  # all of them inside at the same time
-            results.append(view.generation.images)
+            results.append(view.rows.generation.images)
 
     threads = [threading.Thread(target=ask) for _ in range(40)]
     for thread in threads:
@@ -843,7 +847,7 @@ def _read_by_steps(connection: Connection, folder: Path) -> None:
         while connection.recv() == "read":
             try:
                 with opened.connection() as rows:
-                    connection.send(tables.latest(rows).images)
+                    connection.send(queries.latest(rows).images)
                     connection.recv()
             except IndexBusy as error:
                 connection.send(str(error))

@@ -19,7 +19,8 @@ import pytest
 from retrieval import Index, IndexNotFound, StorageError
 from retrieval.disk import files
 from retrieval.indexing import update
-from retrieval.storage import commit, migrations, tables
+from retrieval.searching.options import SearchOptions
+from retrieval.storage import commit, migrations, queries
 from retrieval.storage import repair as repairing
 from retrieval.storage import verify as verification
 from retrieval.storage.commit import Store
@@ -43,7 +44,7 @@ KNOWN, NEW, ROWS = 12, 20, 8
 
 def names(index: Index) -> list[str]:
     """The names of all pictures of an index, each place once."""
-    matches = index.search(ANYTHING, k=10_000, include_self=True)
+    matches = index.search(ANYTHING, k=10_000, options=SearchOptions(include_self=True))
     return sorted(path.name for match in matches for path in (match.path, *match.copies))
 
 
@@ -81,15 +82,15 @@ ADDING: dict[str, Callable[[], None]] = {
     "renamed, folder not flushed": lambda: die_around(Path, "replace"),
     "after append": lambda: die_around(StructuredVectors, "append"),
     "after append of the second commit": lambda: die_around(StructuredVectors, "append", call=2),
-    "in the transaction, after the images": lambda: die_around(tables, "insert_images"),
-    "in the transaction, after the places": lambda: die_around(tables, "put_files", call=2),
-    "in the transaction, after the generation": lambda: die_around(tables, "insert_generation"),
-    "in the second transaction": lambda: die_around(tables, "insert_generation", call=2),
+    "in the transaction, after the images": lambda: die_around(queries, "insert_images"),
+    "in the transaction, after the places": lambda: die_around(queries, "put_files", call=2),
+    "in the transaction, after the generation": lambda: die_around(queries, "insert_generation"),
+    "in the second transaction": lambda: die_around(queries, "insert_generation", call=2),
     "after COMMIT": lambda: die_around(Store, "_tidy", before=True),
     "after the second COMMIT": lambda: die_around(Store, "_tidy", call=2, before=True),
     "before the merge": lambda: die_around(StructuredVectors, "merge", before=True),
     "after the merge": lambda: die_around(StructuredVectors, "merge"),
-    "in the merge's transaction": lambda: die_around(tables, "insert_generation", call=3),
+    "in the merge's transaction": lambda: die_around(queries, "insert_generation", call=3),
     "after the merge's COMMIT": lambda: die_around(Store, "_merge"),
     "before the sweep": lambda: die_around(Store, "sweep", before=True),
     "in the sweep": lambda: die_around(Path, "unlink"),
@@ -105,7 +106,7 @@ FOLDING: dict[str, Callable[[], None]] = {
     "structure without facts": lambda: die_around(files, "write_durably", call=5),
     "structure and facts": lambda: die_around(files, "write_durably", call=6),
     "after the merge": lambda: die_around(StructuredVectors, "merge"),
-    "in the transaction": lambda: die_around(tables, "insert_generation", call=4),
+    "in the transaction": lambda: die_around(queries, "insert_generation", call=4),
     "after COMMIT": lambda: die_around(Store, "_merge"),
 }
 
@@ -189,7 +190,7 @@ COMPACTING: dict[str, Callable[[], None]] = {
     "structure and facts": lambda: die_around(files, "write_durably", call=3),
     "facts flushed, not renamed": lambda: die_around(Path, "replace", call=3, before=True),
     "after the merge": lambda: die_around(StructuredVectors, "merge"),
-    "in the transaction": lambda: die_around(tables, "insert_generation"),
+    "in the transaction": lambda: die_around(queries, "insert_generation"),
     "after COMMIT": lambda: die_around(Store, "_merge"),
     "after the second COMMIT": lambda: die_around(Store, "sweep", before=True),
     "in the sweep": lambda: die_around(Path, "unlink"),
@@ -216,7 +217,7 @@ def test_a_kill_at_each_step_of_compacting(indexed: Path, step: str) -> None:
 
 
 REMOVING: dict[str, Callable[[], None]] = {
-    "in the transaction": lambda: die_around(tables, "delete_homeless"),
+    "in the transaction": lambda: die_around(queries, "delete_homeless"),
     "after COMMIT": lambda: die_around(Store, "commit"),
 }
 
@@ -236,7 +237,7 @@ def test_a_kill_at_each_step_of_removing(indexed: Path, step: str) -> None:
 CREATING: dict[str, Callable[[], None]] = {
     "before the database": lambda: die_around(Store, "refuse_existing", call=2),
     "in the transaction": lambda: die_around(migrations, "migrate"),
-    "before COMMIT": lambda: die_around(tables, "insert_generation"),
+    "before COMMIT": lambda: die_around(queries, "insert_generation"),
 }
 
 
@@ -274,7 +275,7 @@ def test_a_kill_while_a_format_is_migrated_leaves_the_older_one(indexed: Path) -
 REPAIRING: dict[str, Callable[[], None]] = {
     "after the rows": lambda: die_around(repairing, "_repair_rows"),
     "after the merge": lambda: die_around(StructuredVectors, "merge"),
-    "in the last transaction": lambda: die_around(tables, "insert_generation"),
+    "in the last transaction": lambda: die_around(queries, "insert_generation"),
     "at the end": lambda: die_around(Store, "close"),
 }
 

@@ -15,8 +15,10 @@ import pytest
 
 from retrieval import Index, ModelMismatch, RetrievalError, StorageError
 from retrieval.disk import files
+from retrieval.networks.classifier import Directions
 from retrieval.searching import tags
-from retrieval.storage import commit, migrations, sqlite, tables, witness
+from retrieval.searching.options import SearchOptions
+from retrieval.storage import commit, migrations, queries, signing, tables, tag_store, witness
 from retrieval.storage.bounds import is_factory
 from retrieval.storage.commit import Store
 from retrieval.storage.verify import verify
@@ -97,7 +99,7 @@ def sample() -> Iterator[Path]:
             index.add(home / "photos")
             give_structures(index)
             with index._store.writing():
-                tags.update(index._store, lambda: tags.Classifier(list(CLASSES), directions()))
+                tags.update(index._store, lambda: Directions(list(CLASSES), directions()))
         yield home
 
 
@@ -123,9 +125,9 @@ def use(place: str, photos: str) -> None:
     try:
         with Index.open(place, encoder=ColourEncoder()) as index:
             for work in (
-                lambda: index.search(ANYTHING, k=5, ranking="auto", judge=True),
-                lambda: index.search(ANYTHING, k=5, ranking="expansion"),
-                lambda: index.with_tags(index.search(ANYTHING, k=5)),
+                lambda: index.search(ANYTHING, k=5, options=SearchOptions(ranking="auto", likelihood=True)),
+                lambda: index.search(ANYTHING, k=5, options=SearchOptions(ranking="expansion")),
+                lambda: index.search(ANYTHING, k=5, options=SearchOptions(tags=True)),
                 lambda: json.dumps(index.info().as_dict()),
                 lambda: list(index.failures()),
                 index.verify,
@@ -154,7 +156,7 @@ def resign(place: Path, table: str, column: str, value: Any) -> None:
         connection.execute("PRAGMA foreign_keys=OFF")
         for rowid, *row in connection.execute(f"SELECT rowid, {', '.join(names)} FROM {table}").fetchall():
             facts = dict(zip(names, row, strict=True)) | {column: value}
-            signed = sqlite.signed(known, {name: facts[name] for name in names if name != "digest"})
+            signed = signing.signed(known, {name: facts[name] for name in names if name != "digest"})
             with suppress(sqlite3.Error):  # SQLite itself has no such value there
                 statement = f"UPDATE {table} SET {column} = ?, digest = ? WHERE rowid = ?"
                 connection.execute(statement, (value, signed["digest"], rowid))
@@ -177,7 +179,7 @@ def test_no_value_of_a_column_ends_in_anything_but_our_errors(
 def test_no_value_of_a_setting_ends_in_anything_but_our_errors(home: Path, sample: Path, name: str) -> None:
     for value in SETTINGS[name]:
         with opened(home) as index, index._store.writing():
-            index._store.edit(tables.put_setting, name, value)
+            index._store.edit(queries.put_setting, name, value)
         use(str(home / "index"), str(sample / "photos"))
 
 
@@ -249,7 +251,7 @@ def test_an_index_deletes_no_file_of_others(tmp_path: Path) -> None:
     with Index.create(tmp_path / "index", encoder=ColourEncoder()) as index:
         index.add(tmp_path / "photos")
         with suppress(RetrievalError), index._store.writing():
-            tags.update(index._store, lambda: tags.Classifier(list(CLASSES), directions()))
+            tags.update(index._store, lambda: Directions(list(CLASSES), directions()))
         index.remove(tmp_path / "photos")
         index.compact()
     for folder in ("", "vectors", "encoder"):
@@ -287,15 +289,15 @@ def test_what_cannot_be_read_is_no_damage_and_nothing_is_forgotten_for_it(
 
 
 def test_a_flip_in_the_tags_shows_no_wrong_tag(home: Path) -> None:
-    path = home / "index" / tags.DATABASE
+    path = home / "index" / tag_store.DATABASE
     with opened(home) as index:
         ids = [match.id for match in index.search(ANYTHING, k=12)]
-        right, red = tags.of(index._store, ids), list(tags.search(index._store, "red"))
+        right, red = tag_store.of_images(index._store, ids), list(tags.search(index._store, "red"))
         whole, found = path.read_bytes(), 0
         for bit in range(0, 8 * len(whole), 8 * len(whole) // 150):
             path.write_bytes(whole)
             flip(path, bit)
-            assert tags.of(index._store, ids) in ({}, right), bit
+            assert tag_store.of_images(index._store, ids) in ({}, right), bit
             with suppress(RetrievalError):
                 assert list(tags.search(index._store, "red")) == red, bit
             found += not verify(index._store).whole
@@ -306,14 +308,14 @@ def test_a_flip_in_the_tags_shows_no_wrong_tag(home: Path) -> None:
 
 def test_a_repair_gives_damaged_tags_up_until_the_next_update(home: Path) -> None:
     rows_of_tags = "UPDATE tags SET score = 0.99 WHERE class = 2"
-    with closing(sqlite3.connect(home / "index" / tags.DATABASE)) as connection:
+    with closing(sqlite3.connect(home / "index" / tag_store.DATABASE)) as connection:
         connection.execute(rows_of_tags)
         connection.commit()
     with opened(home) as index:
         assert index.verify().damage == ("tags: they are not what was written",)
         assert index.verify(repair=True).whole
-        assert tags.behind(index._store)
-        assert not (home / "index" / tags.DATABASE).exists()
+        assert tag_store.behind(index._store)
+        assert not (home / "index" / tag_store.DATABASE).exists()
 
 
 # -- queries ------------------------------------------------------------------------------------------------------
