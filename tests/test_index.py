@@ -157,10 +157,17 @@ def test_a_query_that_is_no_picture_is_refused_in_a_sentence(filled: Index, phot
     for query, sentence in cases.items():
         with pytest.raises(UnreadableImage, match=sentence):
             filled.search(query)
-    wrong = [12345, True, 1.5, None, np.zeros((4, 4)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)]
-    for query in wrong:
+    arrays = [np.full((4, 4), 2.0), np.zeros((4, 4, 5), np.uint8), np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4), int)]
+    for query in [12345, True, 1.5, None, *arrays]:
         with pytest.raises(BadInput):
             filled.search(query)  # type: ignore[arg-type]
+
+
+def test_an_array_of_any_kind_is_the_picture_that_it_shows(filled: Index) -> None:
+    grey = np.full((8, 8), 51, np.uint8)
+    expected = filled.search(picture((51, 51, 51)), k=12)
+    for array in (grey, grey.astype(np.uint16) * 257, grey / 255, np.dstack([grey] * 3 + [np.full_like(grey, 255)])):
+        assert numbers(filled.search(array, k=12)) == numbers(expected)
 
 
 def test_a_pil_image_is_taken_upright_and_over_white(filled: Index, photos: Path) -> None:

@@ -145,11 +145,11 @@ def _demand_pictures(folders: Sequence[Path], exclude: Sequence[str], error: Ind
         if not folder.is_dir():
             what = "is not a folder" if folder.exists() else "does not exist"
             raise BadInput(f"{displayed(folder)} {what}", hint="give a folder that holds pictures") from error
-    from retrieval.indexing import pipeline  # with numpy and Pillow
+    from retrieval.pictures.source import Folder, no_pictures
 
     reasons: Counter[str] = Counter()
     for folder in folders:
-        found = pipeline.no_pictures(os.fsencode(folder), exclude)
+        found = no_pictures(Folder(os.fsencode(folder)), exclude)
         if found is None:
             return
         reasons += found

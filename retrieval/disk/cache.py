@@ -1,18 +1,24 @@
-"""The user's cache: files that can be made again. Where there can be none, or what is there is broken, it is empty."""
+"""The cache of the user: files that can be made again. A cache that cannot be used behaves as an empty one."""
 
 import os
-import secrets
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from retrieval.disk.files import replacing
+
 UNUSED = 90 * 86_400
-"""Seconds after which a file that nobody has read is deleted: it is of another version, or of a network long left."""
+"""Seconds after which a file that nobody has read is deleted: it belongs to another version, or to a network that is no
+longer used."""
 SUFFIXES = frozenset({".bin", ".compiled", ".json", ".partial", ".xml"})
+"""Ends of the names of the files that are kept here."""
 
 
 def folder() -> Path:
-    """Return `retrieval` in the place that the system has for caches (XDG); `OSError` for a user without a home."""
+    """Return the folder `retrieval` in the place that the system has for caches (XDG).
+
+    Raises `OSError` for a user without a home.
+    """
     from platformdirs import user_cache_path
 
     try:
@@ -22,32 +28,29 @@ def folder() -> Path:
 
 
 def read(name: str) -> bytes | None:
-    """Return the content of a file, None where it cannot be read."""
+    """Return the content of a file of the cache, None if it cannot be read."""
     try:
         path = folder() / name
         data = path.read_bytes()
     except OSError:
         return None
     with suppress(OSError):
-        os.utime(path)  # it is in use
+        os.utime(path)  # which tells `_sweep` that the file is in use
     return data
 
 
 def write(name: str, data: bytes) -> None:
-    """Keep a file, whole or not at all; a cache that cannot be written is none."""
+    """Keep a file in the cache, whole or not at all. Nothing happens if the cache cannot be written."""
     with suppress(OSError):
         folder().mkdir(parents=True, exist_ok=True)
-        partial = folder() / f"{secrets.token_hex(8)}.partial"
-        try:
-            partial.write_bytes(data)
-            os.replace(partial, folder() / name)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(folder() / name, durable=False) as file:
+            file.write(data)
         _sweep()
 
 
 def _sweep() -> None:
+    """Delete the files that nobody has read for `UNUSED` seconds."""
     for path in folder().iterdir():
-        with suppress(OSError):  # somebody else was faster, or may and we may not
+        with suppress(OSError):  # another process may have deleted it, or this user may not
             if path.suffix in SUFFIXES and path.stat().st_mtime < time.time() - UNUSED:
                 path.unlink()

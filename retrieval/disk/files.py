@@ -1,6 +1,7 @@
-"""Files of an index: regular files of its own, opened without following links, written whole or not at all, swept.
+"""Files that are written whole or not at all, and the files of an index: read, written, measured and swept.
 
-What is missing is told apart from what cannot be read: the first may be damage, the second never is.
+The files of an index are regular files of its own, and are opened without following links. A missing file and a file
+that cannot be read are different errors: a missing file may be damage, a file that cannot be read never is.
 """
 
 import hashlib
@@ -9,28 +10,32 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Collection, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from io import BufferedReader
 from pathlib import Path
+from typing import BinaryIO
 
-from retrieval.errors import StorageError, reason_of
+from retrieval.errors import RetrievalError, StorageError, reason_of
 from retrieval.types import displayed
 
 PARTIAL = ".partial"
-OWN = "an index has only files and folders of its own: put a copy of what is meant in its place"
+"""End of the name of a file that is being written."""
+OWN = "an index has only files and folders of its own: replace the link by a copy of the file or folder it leads to"
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-"""No link is followed, and a FIFO is not waited for; where the system has no such flag, it has no such files."""
+"""Flags for opening a file without following a link or waiting for a FIFO. A system without such a flag has no such
+files."""
 
 
 # -- reading ------------------------------------------------------------------------------------------------------
 
 
 def opened(path: Path) -> BufferedReader:
-    """Open a file for reading; `FileNotFoundError` where it is missing, `StorageError` where it cannot be read.
+    """Open a file of an index for reading.
 
-    A link, a FIFO or a device is no file of an index: `StorageError`.
+    Raises `FileNotFoundError` if the file is missing, and `StorageError` if it cannot be read, or is a link, a FIFO or
+    a device.
     """
     demand_own(path)
     try:
@@ -38,21 +43,21 @@ def opened(path: Path) -> BufferedReader:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(*error.args) from error
     except OSError as error:
-        raise StorageError(f"{displayed(path.name)} of the index cannot be read: {reason_of(error)}") from error
+        raise _unreadable(path, error) from error
     return os.fdopen(descriptor, "rb")
 
 
 def read(path: Path) -> bytes:
-    """Return what is in a file; raises what `opened` does."""
+    """Return the bytes of a file of an index; raises what `opened` raises."""
     with opened(path) as file:
         try:
             return file.read()
         except OSError as error:
-            raise StorageError(f"{displayed(path.name)} of the index cannot be read: {reason_of(error)}") from error
+            raise _unreadable(path, error) from error
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hexadecimal, "" where it is missing; `StorageError`."""
+    """Return the SHA-256 of a file of an index in hexadecimal, "" if the file is missing; `StorageError`."""
     try:
         with opened(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -61,72 +66,127 @@ def sha256_of(path: Path) -> str:
     except StorageError:
         raise
     except OSError as error:
-        raise StorageError(f"{displayed(path.name)} of the index cannot be read: {reason_of(error)}") from error
+        raise _unreadable(path, error) from error
 
 
 def demand_own(path: Path, *, folder: bool = False) -> None:
-    """Raise `StorageError` for what is there and is no regular file, or no folder; nothing there is right, too."""
+    """Raise `StorageError` unless `path` is a regular file, or with `folder` a folder, or does not exist."""
     try:
         mode = os.lstat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        raise StorageError(f"{displayed(path.name)} of the index cannot be read: {reason_of(error)}") from error
-    if not (stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode)):
-        what = "a link" if stat.S_ISLNK(mode) else f"no {'folder' if folder else 'regular file'}"
-        raise StorageError(f"{displayed(path.name)} in the index is {what}", hint=OWN)
+        raise _unreadable(path, error) from error
+    is_right = stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode)
+    if is_right:
+        return
+    if stat.S_ISLNK(mode):
+        what = "a link"
+    elif folder:
+        what = "not a folder"
+    else:
+        what = "not a regular file"
+    raise StorageError(f"{displayed(path.name)} in the index is {what}", hint=OWN)
 
 
-def demand_own_in(place: Path, files: Collection[str], folders: Collection[str]) -> None:
-    """Raise `StorageError` where one of those in the folder `place` is a link or something else; `place` may be one."""
-    for name in files:
+def demand_own_in(place: Path, names: Collection[str], folders: Collection[str]) -> None:
+    """Raise `StorageError` if a file or a folder of those names in `place` is a link or something else.
+
+    The folder `place` itself may be a link.
+    """
+    for name in names:
         demand_own(place / name)
     for name in folders:
         demand_own(place / name, folder=True)
 
 
 def names_in(folder: Path) -> list[str]:
-    """Return the names of what is in a folder, in order; none where it is missing; `StorageError`."""
+    """Return the names of all that is in a folder of an index, sorted; [] if it is missing; `StorageError`."""
     demand_own(folder, folder=True)
     try:
         return sorted(os.listdir(folder))
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise StorageError(f"{displayed(folder.name)} of the index cannot be read: {reason_of(error)}") from error
+        raise _unreadable(folder, error) from error
+
+
+def size_of(folder: Path) -> int:
+    """Return the size of all files below `folder`, in bytes."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # a file of SQLite or of a writer may have been deleted meanwhile
+                total += (Path(place) / name).stat().st_size
+    return total
+
+
+def _unreadable(path: Path, error: OSError) -> StorageError:
+    return StorageError(f"{displayed(path.name)} of the index cannot be read: {reason_of(error)}")
 
 
 # -- writing ------------------------------------------------------------------------------------------------------
 
 
-def write_durably(folder: Path, suffix: str, chunks: Iterable[bytes | memoryview]) -> str:
-    """Write a file named by the SHA-256 of its content plus `suffix`, and return that digest in hexadecimal.
+@contextmanager
+def replacing(place: Path | Callable[[], Path], *, durable: bool, partial: Path | None = None) -> Iterator[BinaryIO]:
+    """Give a new file to write to, which takes its `place` when the block ends: whole or not at all.
 
-    Written aside, flushed to the disk and renamed, then the folder is flushed: on return it survives a power cut, and
-    at no moment does a file of that name exist that is not whole. `OSError` where the disk fails; then nothing is left,
-    or, if only the folder could not be flushed, a whole file that nobody names. A failed flush is not tried again: the
-    system may have dropped what it could not write.
+    The file is written as `partial`, by default beside its place under a random name, and renamed at the end. If the
+    block or the disk fails, the partial file is deleted and an older file at the place stays. `place` may be a function
+    that is called when the content is written, for a name that depends on the content; then `partial` must be given.
+
+    With `durable`, the file and then its folder are flushed to the disk, so that the new file survives a power cut.
+    Without, the system writes the file when it likes. A flush that failed is not tried again, since the system may have
+    dropped what it could not write. If only the flush of the folder fails, a whole file is left at the place.
     """
-    demand_own(folder, folder=True)
-    digest = hashlib.sha256()
-    partial = folder / (secrets.token_hex(8) + PARTIAL)
+    if partial is None:
+        assert isinstance(place, Path)  # noqa: S101 - see above
+        partial = place.with_name(_partial_name())
     try:
-        with partial.open("xb") as file:
-            for chunk in chunks:
-                digest.update(chunk)
-                file.write(chunk)
+        with partial.open("wb") as file:
+            yield file
             file.flush()
-            os.fsync(file.fileno())
-        partial.replace(folder / (digest.hexdigest() + suffix))
+            if durable:
+                os.fsync(file.fileno())
+        place = place if isinstance(place, Path) else place()
+        partial.replace(place)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    flush_folder(folder)
+    if durable:
+        flush_folder(place.parent)
+
+
+def move_durably(path: Path, place: Path) -> None:
+    """Flush the finished file at `path` to the disk and rename it to `place`, on the same disk; `OSError`."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+    path.replace(place)
+    flush_folder(place.parent)
+
+
+def write_durably(folder: Path, suffix: str, chunks: Iterable[bytes | memoryview]) -> str:
+    """Write a file named by the SHA-256 of its content plus `suffix`, and return that digest in hexadecimal.
+
+    The file is written as `replacing` says, durably. `OSError` if the disk fails: then nothing is left, or, if only the
+    folder could not be flushed, a whole file that nothing refers to.
+    """
+    demand_own(folder, folder=True)
+    digest = hashlib.sha256()
+
+    def place() -> Path:
+        return folder / (digest.hexdigest() + suffix)
+
+    with replacing(place, durable=True, partial=folder / _partial_name()) as file:
+        for chunk in chunks:
+            digest.update(chunk)
+            file.write(chunk)
     return digest.hexdigest()
 
 
 def flush_folder(folder: Path) -> None:
-    """Make the names in `folder` durable, where the system can (Windows does so by itself)."""
+    """Make the names in `folder` durable where the system can do so. Windows does it by itself."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -135,20 +195,46 @@ def flush_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def _partial_name() -> str:
+    return secrets.token_hex(8) + PARTIAL
+
+
+# -- errors of the disk ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Raise an `OSError` of the block as a `StorageError`."""
+    try:
+        yield
+    except RetrievalError:
+        raise
+    except OSError as error:
+        raise storage_error(error) from error
+
+
+def storage_error(error: OSError) -> StorageError:
+    """Return the error for a file of an index that the system cannot read or write."""
+    return StorageError(
+        f"the index cannot be used: {error.strerror or error}",
+        hint="what was committed before is whole; free some space or check the permissions, then run the same again",
+    )
+
+
 # -- sweeping -----------------------------------------------------------------------------------------------------
 
 
 def written_here(name: str, suffixes: Collection[str]) -> bool:
-    """Tell whether that is a name that `write_durably` gives with one of `suffixes`, or while it writes."""
-    return (
-        re.fullmatch(rf"[0-9a-f]{{64}}({'|'.join(map(re.escape, suffixes))})|[0-9a-f]{{16}}\.partial", name) is not None
-    )
+    """Tell whether `write_durably` gives such a name, with one of `suffixes` or to a file that it has not finished."""
+    ends = "|".join(map(re.escape, suffixes))
+    return re.fullmatch(rf"[0-9a-f]{{64}}({ends})|[0-9a-f]{{16}}\.partial", name) is not None
 
 
 def sweep(folder: Path, suffixes: Collection[str], keep: Collection[str], older_than: timedelta) -> int:
-    """Delete the files of `folder` that were written here, are not named in `keep` and are older; return how many.
+    """Delete the files of `folder` that `write_durably` wrote, except those in `keep`; return the number deleted.
 
-    A file that the system does not let go of (Windows, while a reader has it open) is left to a later sweep.
+    Only files that were written longer ago than `older_than` are deleted. A file that the system does not delete
+    (Windows, while a reader has it open) is left to a later sweep.
     """
     demand_own(folder, folder=True)
     limit = time.time() - older_than.total_seconds()

@@ -13,13 +13,12 @@ A place stays offline until it is seen again, or forgotten on request. Its conte
 may come back. What is offline has no part in the half.
 """
 
-import os
-import stat
 from array import array
 from collections import Counter
 from collections.abc import Iterator
 
 from retrieval.pictures import scan
+from retrieval.pictures.source import Source, State
 from retrieval.storage.commit import Store
 from retrieval.storage.roots import Root
 from retrieval.storage.tables import FileRow
@@ -33,18 +32,14 @@ PAGE = 5000
 class Missing:
     """The missing places of one run; only their ids are held, so that a million may vanish."""
 
-    def __init__(self, store: Store, root: Root, place: bytes) -> None:
-        """Begin a run over `root`, which is at `place`."""
-        self._store, self._root, self._place = store, root, place
+    def __init__(self, store: Store, root: Root, source: Source) -> None:
+        """Begin a run over `root`, whose files `source` shows."""
+        self._store, self._root, self._source = store, root, source
         self._is_left_out = scan.leaves_out(root.exclude)
-        self._unmounted = self._without_drive()
+        self._unmounted = source.unmounted(root.mounts)
         self._gone, self._removed, self._offline, self._listed = array("q"), array("q"), array("q"), array("q")
         with store.rows() as rows:
             self._known = rows.count_reachable(root.id)
-
-    def _without_drive(self) -> frozenset[bytes]:
-        """Return the folders that were mount points and are none now."""
-        return frozenset(mount for mount in self._root.mounts if not os.path.ismount(os.path.join(self._place, mount)))
 
     def _is_away(self, path: bytes) -> bool:
         return any(path.startswith(mount) for mount in self._unmounted)
@@ -61,14 +56,12 @@ class Missing:
             return self._offline
         if not row.path or row.path.endswith(b"/"):
             return self._listed
-        path = os.path.join(self._place, row.path)
-        try:
-            status = os.stat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return self._offline if row.offline or os.path.islink(path) else self._gone
-        except OSError:
+        state = self._source.state(row.path)
+        if state is State.THERE:
+            return self._removed  # the scan passes over it now
+        if state is State.AWAY or (state is State.GONE and row.offline):
             return self._offline
-        return self._removed if stat.S_ISREG(status.st_mode) else self._gone
+        return self._gone
 
     def settle(self, linked: Counter[int], counts: Counter[str], *, prune: bool) -> None:
         """Decide, now that all is seen and committed; commit that, and add it to `counts`.
@@ -76,7 +69,7 @@ class Missing:
         `linked` has how many new places each known image got. With `prune`, what is offline is forgotten.
         """
         gone, images_gone, forget = array("q"), 0, self._listed + self._removed
-        self._unmounted |= self._without_drive()
+        self._unmounted |= self._source.unmounted(self._root.mounts)
         for row in self._rows(self._gone):
             if self._is_away(row.path):
                 self._offline.append(row.id or 0)
@@ -109,7 +102,7 @@ class Missing:
         More than half of those that were not offline, nor are found to be so now; or all that can be seen.
         """
         away = sum(row.image is not None and not row.offline for row in self._rows(self._offline))
-        return scan.is_bare(self._place) or 2 * gone > self._known - away - removed
+        return self._source.looks_empty() or 2 * gone > self._known - away - removed
 
     def _mark_offline(self) -> None:
         for some in _pages(self._offline):

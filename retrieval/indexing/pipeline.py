@@ -11,10 +11,8 @@ pixels at the network's size are held, and of those at most `LOOK_AHEAD` batches
 import hashlib
 import itertools
 import logging
-import os
 import threading
-from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import closing
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from numpy.typing import NDArray
 from retrieval.errors import SHORT, UNFORESEEN, RetrievalError, ShortMemory, UnreadableImage, reason_of
 from retrieval.networks.embedding import BATCH, NO_VECTOR, together, vectors_of
 from retrieval.networks.encoder import Encoder
-from retrieval.pictures import formats, reading, scan
+from retrieval.pictures.source import Source, contents
 from retrieval.process.threads import Item, in_order
 from retrieval.types import Found, Picture, Pixels, Timing, displayed, image_id
 
@@ -93,7 +91,7 @@ class _Decoded:
 
 def embed(
     files: Iterable[Found],
-    root: bytes,
+    source: Source,
     size: tuple[int, int],
     rule: int,
     encoder: Callable[[], Encoder],
@@ -101,7 +99,7 @@ def embed(
     threads: int,
     timing: Timing,
 ) -> Generator[list[Outcome], None, None]:
-    """Yield what the `files` of `root` hold, in their order, in lists of at most `BATCH`.
+    """Yield what the `files` of `source` hold, in their order, in lists of at most `BATCH`.
 
     `size` is what the encoder wants, `rule` the decode rule of the index. `encoder` is called when the first picture
     has to be embedded, never if none has. `known` tells whether content with a SHA-256 is in the index; all `threads`
@@ -116,12 +114,12 @@ def embed(
 
     def read(file: Found) -> Outcome | _Decoded:
         with timing.of("read"):
-            return _or_failed(file, partial(_read, file, root=root, size=size, rule=rule, known=looked_up))
+            return _or_failed(file, partial(_read, file, source=source, size=size, rule=rule, known=looked_up))
 
     count = together(size, BATCH)
-    with closing(in_order(read, files, threads, LOOK_AHEAD * count)) as source:
+    with closing(in_order(read, files, threads, LOOK_AHEAD * count)) as outcomes:
         try:
-            while batch := _waited(source, count, timing):
+            while batch := _waited(outcomes, count, timing):
                 yield _encoded(batch, encoder, known, timing)
         finally:
             over.set()
@@ -152,10 +150,10 @@ def _failed(file: Found, error: Exception) -> "Failed":
 
 
 def _read(
-    file: Found, *, root: bytes, size: tuple[int, int], rule: int, known: Callable[[bytes], bool]
+    file: Found, *, source: Source, size: tuple[int, int], rule: int, known: Callable[[bytes], bool]
 ) -> Outcome | _Decoded:
     try:
-        status, data = contents(root, file.path)
+        file, data = contents(source, file.path)  # the size and times of what is read, not of what the scan saw
     except FileNotFoundError:
         return Vanished(file)
     except OSError as error:
@@ -164,39 +162,7 @@ def _read(
         return Failed(file, str(error), unread=True)
     except UnreadableImage as error:
         return Failed(file, str(error))
-    # Of what was read, not of what the scan saw.
-    file = Found(file.path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     return NoPicture(file) if data is None else _decoded(file, data, size, rule, known)
-
-
-def contents(root: bytes, path: bytes) -> tuple[os.stat_result, bytes | None]:
-    """Return the bytes of a file, and what the system says of it; None for what is no picture, nor is called one.
-
-    `OSError` where the system does not give them; `UnreadableImage` for a picture of a kind that is not read, for what
-    is called a picture and is none, and for a file that is too large, or not regular any more; `ShortMemory`.
-    """
-    with reading.opened(os.path.join(root, path)) as (status, file):
-        head = file.read(formats.HEAD)
-        if formats.announced(head, path) is None:
-            return status, None  # of a film, the first bytes are enough
-        return status, reading.whole(file, status, reading.PICTURE)
-
-
-def no_pictures(folder: bytes, exclude: Sequence[str] = ()) -> Counter[str] | None:
-    """Return why no file of `folder` is read as a picture, reason -> files that are called pictures or begin like ones.
-
-    None where one may be read, or where something cannot be looked at.
-    """
-    reasons: Counter[str] = Counter()
-    for seen in scan.find(folder, exclude=exclude):
-        try:
-            if not isinstance(seen, Found) or contents(folder, seen.path)[1] is not None:
-                return None
-        except (OSError, ShortMemory):
-            return None
-        except UnreadableImage as error:
-            reasons[str(error)] += 1
-    return reasons
 
 
 def _decoded(

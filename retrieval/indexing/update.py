@@ -24,7 +24,7 @@ from retrieval.errors import UNFORESEEN
 from retrieval.indexing.missing import Missing
 from retrieval.indexing.pending import Pending
 from retrieval.networks.encoder import Encoder
-from retrieval.pictures import scan as folders
+from retrieval.pictures.source import Folder, Source
 from retrieval.storage.commit import Store
 from retrieval.storage.roots import Spot
 from retrieval.storage.tables import FileRow
@@ -70,7 +70,8 @@ class Update:
         progress: Callable[[Progress], None] | None,
     ) -> None:
         """Prepare a run over the folder at `spot`, a root or one below it."""
-        self.store, self.place, self.settings = store, spot.place, settings
+        self.store, self.settings = store, settings
+        self.source: Source = Folder(spot.place)
         self.below = spot.below + b"/" if spot.below else b""
         self.size, self.rule, self.encoder = size, rule, encoder
         self.threads, self.progress = threads, progress
@@ -88,8 +89,8 @@ class Update:
         self.latest_failure = ""
         with store.rows() as rows:
             self.root = next(root for root in rows.roots if root.id == spot.root)
-        self.missing = Missing(store, self.root, self.place)
-        self.identity = folders.identity(self.place)
+        self.missing = Missing(store, self.root, self.source)
+        self.identity = self.source.identity()
 
     @cached_property
     def reader(self) -> str:
@@ -125,7 +126,7 @@ class Update:
 
     def _scan(self) -> Iterator[Found | Unlisted]:
         own = os.path.realpath(os.fsencode(self.store.folder))
-        return folders.find(self.place, self.below, self.root.exclude, skip=own, mounts=self.mounts)
+        return self.source.scan(self.below, self.root.exclude, skip=own, mounts=self.mounts)
 
     def _rows(self) -> Iterator[FileRow]:
         after = None
@@ -232,7 +233,7 @@ class Update:
         )  # with numpy and Pillow, for which nobody waits whose files are as they were
 
         how = self.size, self.rule, self.encoder, self._known, self.threads, self.timing
-        return pipeline.embed(files, self.place, *how)
+        return pipeline.embed(files, self.source, *how)
 
     def _take(self, outcome: "Outcome") -> None:
         from retrieval.indexing.pipeline import Embedded, Failed, Known, NoPicture, Vanished

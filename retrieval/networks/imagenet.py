@@ -49,10 +49,10 @@ class Classifier:
         The scores are the probabilities that the network gives, 0 to 1; over all classes they add up to 1. Equal scores
         stand in the order of the classes. Raises `UnreadableImage`, and `BadInput` for a `k` below 1.
         """
-        from retrieval.searching import query  # with numpy and Pillow
+        from retrieval.pictures import given  # with numpy and Pillow
 
         k = integer(k, "k", 1)
-        roots = self._encoder.images(query.pixels(picture, self._encoder.size))[0]
+        roots = self._encoder.images(given.pixels(picture, self._encoder.size))[0]
         probabilities = (roots * roots).tolist()  # the network gives square roots: see `catalogue.TOP`
         best = sorted(range(len(probabilities)), key=lambda place: (-probabilities[place], place))[:k]
         return tuple(Scored(self._names[place], probabilities[place]) for place in best)

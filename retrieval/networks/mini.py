@@ -13,6 +13,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from retrieval.disk.files import replacing
+
 STEM = 32, 48
 """Channels of two convolutions that halve the sides."""
 STAGES = (48, 1), (96, 2), (176, 3)
@@ -62,9 +64,8 @@ def write(network: Network, path: Path, facts: dict[str, Any]) -> None:
     """Write the numbers, kernels as float16, with what is to be known of how they came about."""
     numbers = [variable.numpy() for variable in network.variables]
     kept = {f"{at:03}": array.astype(np.float16 if array.ndim > 1 else np.float32) for at, array in enumerate(numbers)}
-    partial = path.with_suffix(".partial.npz")
-    np.savez(partial, facts=np.array(json.dumps(facts)), **kept)
-    partial.replace(path)
+    with replacing(path, durable=False) as file:
+        np.savez(file, facts=np.array(json.dumps(facts)), **kept)
 
 
 def read(network: Network, path: Path) -> dict[str, Any]:

@@ -50,17 +50,17 @@ def _demand_regular(status: os.stat_result) -> None:
         raise UnreadableImage(NO_FILE, hint="a picture can come on stdin, as -")
 
 
-def whole(file: BinaryIO, status: os.stat_result, most: int) -> bytes:
-    """Return all bytes of an `opened` file; `UnreadableImage` where these are more than `most`.
+def whole(file: BinaryIO, size: int, most: int) -> bytes:
+    """Return the first `size` bytes of an `opened` file, as many as the system said that it has.
 
-    As many as the system says it has: a file that grows meanwhile is read as it was, and one of those in /proc that
-    never end counts as empty.
+    So a file that grows meanwhile is read as it was, and an endless file of /proc counts as empty. Raises
+    `UnreadableImage` if the file has more than `most` bytes, and `ShortMemory`.
     """
-    if status.st_size > most:
+    if size > most:
         raise UnreadableImage(too_large(most))
     file.seek(0)
     try:
-        return file.read(status.st_size)
+        return file.read(size)
     except MemoryError:
         raise ShortMemory(SHORT) from None
 
@@ -68,7 +68,7 @@ def whole(file: BinaryIO, status: os.stat_result, most: int) -> bytes:
 def read_regular(path: Path, most: int = PICTURE) -> bytes:
     """Return the bytes of the regular file at `path`; `OSError`, and `UnreadableImage` as `opened` and `whole` say."""
     with opened(path) as (status, file):
-        return whole(file, status, most)
+        return whole(file, status.st_size, most)
 
 
 def read_stream(stream: BinaryIO, most: int = PICTURE) -> bytes:

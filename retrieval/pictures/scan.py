@@ -5,9 +5,7 @@ import io
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.pictures import patterns, reading
@@ -130,24 +128,6 @@ def _device(folder: bytes) -> int | None:
         return None
 
 
-def identity(folder: bytes) -> str | None:
-    """Return what tells `folder` from a copy of it, None where it is not there."""
-    try:
-        status = os.stat(folder)
-    except OSError:
-        return None
-    return f"{status.st_dev}:{status.st_ino}"
-
-
-def is_bare(folder: bytes) -> bool:
-    """Tell whether nothing is in `folder`, or nothing of it can be seen."""
-    try:
-        with os.scandir(folder) as entries:
-            return next(iter(entries), None) is None
-    except OSError:
-        return True
-
-
 @dataclass(frozen=True)
 class _Rules:
     """Patterns in force in a folder, with the folders they count from; the last that names a path decides."""
@@ -219,13 +199,3 @@ def _patterns(lines: Iterable[str], *, strict: bool = False) -> tuple[patterns.P
 def hidden(name: bytes) -> bool:
     """Tell whether a scan passes over files and folders of that name."""
     return name.startswith(b".") or name in RUBBISH
-
-
-def size(folder: Path) -> int:
-    """Return how many bytes are below `folder`."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with suppress(OSError):  # a file of SQLite's or a writer's that is gone again
-                total += (Path(place) / name).stat().st_size
-    return total

@@ -1,4 +1,7 @@
-"""The memory that pixels may take: one budget for all threads of the process, in which large pictures wait for room."""
+"""The memory that this process may use, and the part of it for pixels, in which large pictures wait for room.
+
+All threads of the process share one budget for pixels.
+"""
 
 import os
 import threading
@@ -12,10 +15,8 @@ from retrieval.errors import UnreadableImage
 SHARE = 4
 """One part in so many of the memory is for pixels; the network, the vectors and other programs need the rest."""
 
-UNKNOWN = 4 << 30
-"""Bytes of memory that are supposed where the system does not tell (Windows)."""
-
 CGROUPS = Path("/sys/fs/cgroup")
+"""Where Linux shows the control groups, which limit the memory of containers and of services."""
 TOO_LARGE = "it needs more memory than this machine has for pictures"
 
 
@@ -29,7 +30,10 @@ class Budget:
 
     @contextmanager
     def room(self, amount: int) -> Iterator[None]:
-        """Take `amount` bytes, as soon as they are free, until the end; `UnreadableImage` for more than there are."""
+        """Take `amount` bytes during the block, having waited until they are free.
+
+        Raises `UnreadableImage` if the budget is smaller than `amount`.
+        """
         if amount > self.total:
             raise UnreadableImage(TOO_LARGE)
         with self._changed:
@@ -45,38 +49,45 @@ class Budget:
 
 @cache
 def shared() -> Budget:
-    """Return the budget of this process."""
+    """Return the budget for pixels of this process."""
     return Budget(memory() // SHARE)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=shared.cache_clear)  # what threads of the parent hold, nobody gives back here
+    os.register_at_fork(
+        after_in_child=shared.cache_clear
+    )  # in a child, nobody gives back what threads of the parent took
 
 
 def memory() -> int:
-    """Return how many bytes this process may use: the machine's, or less where a limit is set."""
-    found = [UNKNOWN]
-    with suppress(AttributeError, OSError, ValueError):
-        found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    with suppress(ImportError, OSError, ValueError):
+    """Return the memory that this process may use, in bytes: that of the machine, or less where a limit is set."""
+    import psutil
+
+    limits = [int(psutil.virtual_memory().total), *_limits_of_groups()]
+    with suppress(ImportError):  # Windows has no such limits
         import resource
 
         soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-        found += [soft] * (soft != resource.RLIM_INFINITY)
-    return min([*found, *_limits_of_groups()])
+        if soft != resource.RLIM_INFINITY:
+            limits.append(soft)
+    return min(limits)
 
 
 def _limits_of_groups() -> Iterator[int]:
-    """Yield the limits of the control groups that Linux counts this process in (containers, systemd); both versions.
+    """Yield the memory limits of the control groups of this process, in bytes: of its own group and of each one above.
 
-    https://docs.kernel.org/admin-guide/cgroup-v2.html, `memory.max`: a number or "max", in each group above too.
+    The groups are those of Linux, of version 1 or 2; psutil does not read them. The file `memory.max` holds a number or
+    the word "max": https://docs.kernel.org/admin-guide/cgroup-v2.html.
     """
     with suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
-            if controllers not in {"", "memory"}:
+            if controllers == "":  # version 2
+                top, name = CGROUPS, "memory.max"
+            elif controllers == "memory":  # version 1
+                top, name = CGROUPS / "memory", "memory.limit_in_bytes"
+            else:
                 continue
-            top, name = (CGROUPS / "memory", "memory.limit_in_bytes") if controllers else (CGROUPS, "memory.max")
             group = top / path.lstrip("/")
             for folder in (group, *group.parents):
                 with suppress(OSError, ValueError):

@@ -9,8 +9,7 @@ import os
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Literal, TypeVar, TypeVarTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,21 +19,18 @@ from retrieval.arguments import MOST, path_of, word
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.networks import embedding
 from retrieval.networks.encoder import Encoder
-from retrieval.pictures import reading
-from retrieval.process.threads import aside
+from retrieval.pictures import given, reading
 from retrieval.storage.rows import Rows
 from retrieval.storage.view import View
-from retrieval.types import DECODE_RULE, Match, Pixels, Tagged, Timing, displayed, image_id
+from retrieval.types import Match, Pixels, Tagged, Timing, displayed, image_id
 
 log = logging.getLogger("retrieval")
 
-Query = str | bytes | os.PathLike[str] | Image.Image | NDArray[np.uint8] | int | Match | Tagged
-"""A path; the bytes of a picture file; a PIL image; an RGB array (height, width, 3) of uint8; the id of an indexed
-image, or a match; or `Tagged`, for the images that have a tag."""
+Query = str | bytes | os.PathLike[str] | Image.Image | NDArray[Any] | int | Match | Tagged
+"""A path; the bytes of a picture file; a PIL image; an array as `given.from_array` says; the id of an indexed image, or
+a match; or `Tagged`, for the images that have a tag."""
 Unusable = BadInput | UnreadableImage
 """What stands in place of an answer to a query that has none."""
-Made = TypeVar("Made")
-Given = TypeVarTuple("Given")
 Own = Literal["file", "content", "nothing"]
 """What of a query is no answer to itself: of a path, that file alone, and of an id, that image; the content, wherever
 it is; or nothing."""
@@ -94,7 +90,7 @@ class Reader:
             case bytes():
                 found = self._content(query)
             case np.ndarray() | Image.Image():
-                return Asked(pixels=self._viewed(_picture(query)))
+                return Asked(pixels=self._viewed(given.in_memory(query)))
             case Tagged():
                 return self._tagged(word(query.words, "words"))
             case Match():
@@ -140,15 +136,15 @@ class Reader:
         except UnreadableImage as error:
             raise UnreadableImage(f"{displayed(path)} cannot be used: {error}") from error
 
-    def _image(self, given: Any) -> Asked:  # noqa: ANN401 - whatever was handed in as a query
+    def _image(self, query: Any) -> Asked:  # noqa: ANN401 - whatever was handed in as a query
         """Return the image of the index with an id, a whole number of Python's or numpy's."""
         try:
-            id_ = None if isinstance(given, bool) else operator.index(given)
+            id_ = None if isinstance(query, bool) else operator.index(query)
         except TypeError:
             id_ = None
         if id_ is None:
-            kinds = "a path, bytes, a PIL image, an RGB array, an id or a Match"
-            raise BadInput(f"a query is {kinds}, not a value of type {type(given).__name__}")
+            kinds = "a path, bytes, a PIL image, an array, an id or a Match"
+            raise BadInput(f"a query is {kinds}, not a value of type {type(query).__name__}")
         if not 0 <= id_ <= MOST or self.view.rows.sha256_of(id_) is None:
             raise BadInput(f"no image of the index has the id {id_}")
         return Asked(id_, self.view.vectors(np.array([id_]))[0])
@@ -173,11 +169,11 @@ class Reader:
 
     def _viewed(self, picture: Image.Image, whole: Pixels | None = None) -> Pixels:
         """Return the views of a picture, itself first, which may be there as `whole`."""
-        found = [_fitted(picture, self.size, self.rule) if whole is None else whole[0]]
+        found = [given.fitted(picture, self.size, self.rule) if whole is None else whole[0]]
         if "mirror" in self.views:
             found.append(found[0][:, ::-1])
         if "multiscale" in self.views:
-            found.append(_fitted(picture.crop(_middle(*picture.size)), self.size, self.rule))
+            found.append(given.fitted(picture.crop(_middle(*picture.size)), self.size, self.rule))
         return np.stack(found)
 
     def _larger(self) -> tuple[int, int]:
@@ -230,52 +226,3 @@ def known(rows: Rows, path: bytes) -> int | None:
         return next((image for image in there if image is not None), None)
     id_ = image_id(sha256)
     return id_ if rows.sha256_of(id_) == sha256 else None
-
-
-def pixels(picture: str | bytes | os.PathLike[str] | Image.Image | NDArray[np.uint8], size: tuple[int, int]) -> Pixels:
-    """Return a picture as a network of that input size sees it, (1, height, width, 3).
-
-    Raises `UnreadableImage`, and `BadInput` for what is no picture.
-    """
-    from retrieval.pictures import decode
-
-    if isinstance(picture, np.ndarray | Image.Image):
-        return _fitted(_picture(picture), size)[None]
-    if isinstance(picture, bytes):
-        return decode.decode(picture, size).pixels[None]
-    path = path_of(picture, "the path of a picture")
-    try:
-        return decode.decode(reading.read_regular(path), size, path=path).pixels[None]
-    except OSError as error:
-        raise UnreadableImage(f"{displayed(path)} cannot be read: {reason_of(error)}") from error
-    except UnreadableImage as error:
-        raise UnreadableImage(f"{displayed(path)} cannot be used: {error}") from error
-
-
-def _picture(given: Image.Image | NDArray[np.uint8]) -> Image.Image:
-    """Return a picture that is in memory, upright; `BadInput` for an array that is none, or one without pixels."""
-    from retrieval.pictures import decode
-
-    if isinstance(given, Image.Image):
-        if not all(given.size):
-            raise BadInput(f"the picture has no pixels: its size is {given.width}x{given.height}")
-        return _made(decode.upright, given)
-    array = given
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:  # noqa: PLR2004
-        raise BadInput(f"an RGB array is (height, width, 3) of uint8, not {array.shape} of {array.dtype}")
-    return Image.fromarray(array)
-
-
-def _fitted(picture: Image.Image, size: tuple[int, int], rule: int = DECODE_RULE) -> NDArray[np.uint8]:
-    from retrieval.pictures import decode
-
-    return _made(decode.fit, picture, size, rule)
-
-
-def _made(make: Callable[[*Given], Made], *given: *Given) -> Made:
-    """Return what Pillow makes of a picture of the caller's, which may be closed, truncated or of a strange mode."""
-    try:
-        return aside(partial(make, *given))
-    except Exception as error:
-        why = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UnreadableImage(f"the picture that was given cannot be used: {why}") from error

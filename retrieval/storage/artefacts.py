@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.disk import files
+from retrieval.disk.files import disk_errors
 from retrieval.storage import queries
 from retrieval.storage.commit import ARTEFACTS, GRACE, Store
-from retrieval.storage.sqlite import disk_errors
 
 NAMES = {"graph": "compiled network"}
 """Name of an artefact, which is that of the setting with its facts -> what a person calls it."""

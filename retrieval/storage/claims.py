@@ -11,6 +11,7 @@ import sqlalchemy as sql
 
 from retrieval.errors import BadInput
 from retrieval.pictures import excludes, scan
+from retrieval.pictures.source import Folder
 from retrieval.storage import root_rows
 from retrieval.storage.commit import Store
 from retrieval.storage.roots import Root, Spot, beside, home_of, place_of, relative
@@ -92,8 +93,10 @@ def _over(root: Root, inner: Mapping[Root, bytes]) -> Root:
     mounts = set(root.mounts)
     for one, folder in inner.items():
         excluded += [excludes.beneath(pattern, folder) for pattern in one.exclude]
-        away = [b""] * scan.is_bare(one.path)
-        mounts |= {(folder and folder + b"/") + mount for mount in (*one.mounts, *away)}
+        inner_mounts = [*one.mounts]
+        if Folder(one.path).looks_empty():
+            inner_mounts.append(b"")
+        mounts |= {(folder and folder + b"/") + mount for mount in inner_mounts}
     return replace(root, exclude=excludes.joined(excluded, root.exclude), mounts=tuple(sorted(mounts)))
 
 

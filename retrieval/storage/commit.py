@@ -31,6 +31,9 @@ from sqlalchemy.exc import StatementError
 
 from retrieval import plugins
 from retrieval.disk import files
+from retrieval.disk.files import disk_errors
+from retrieval.disk.locks import held
+from retrieval.disk.mounts import network_file_system
 from retrieval.errors import (
     BadInput,
     IndexBusy,
@@ -45,7 +48,7 @@ from retrieval.process import forks
 from retrieval.storage import migrations, queries, root_rows, witness
 from retrieval.storage.roots import Root
 from retrieval.storage.rows import LOCK, Rows
-from retrieval.storage.sqlite import Database, disk_errors, held, network_file_system
+from retrieval.storage.sqlite import Database
 from retrieval.storage.tables import Generation
 from retrieval.storage.view import Change, View, demand_fitting
 from retrieval.storage.witness import Losses

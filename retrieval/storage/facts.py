@@ -3,11 +3,9 @@
 Long lists are read page by page. Each page is read in a transaction of its own, so that a slow caller holds none.
 """
 
-import os
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 
+from retrieval.disk import files
 from retrieval.storage.commit import RANKING, Store
 from retrieval.types import Failure, IndexedImage, Info, added_up
 
@@ -32,18 +30,8 @@ def info(store: Store, backbone: str, parity: float | None) -> Info:
             parity=parity,
             offline=coverage.offline,
             failures=coverage.unreadable,
-            bytes=size_of(store.folder),
+            bytes=files.size_of(store.folder),
         )
-
-
-def size_of(folder: Path) -> int:
-    """Return the size of all files below `folder`, in bytes."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with suppress(OSError):  # SQLite or a writer has deleted the file meanwhile
-                total += (Path(place) / name).stat().st_size
-    return total
 
 
 def images(store: Store, folder: bytes | None) -> Iterator[IndexedImage]:

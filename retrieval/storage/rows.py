@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from retrieval.disk.writers import is_writing
+from retrieval.disk.locks import is_writing
 from retrieval.errors import BadInput, IndexDamaged
 from retrieval.storage import queries, root_rows
 from retrieval.storage.roots import Root, Spot, home_of, path_of, places_of, relative, spots

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,11 +12,10 @@ from typing import Any
 from urllib.parse import quote_from_bytes
 
 import sqlalchemy as sql
-from filelock import FileLock, Timeout
 from sqlalchemy.dialects.sqlite import insert
 
 from retrieval.disk import files
-from retrieval.disk.writers import is_open, seen_writing
+from retrieval.disk.locks import is_open
 from retrieval.errors import IndexBusy, IndexDamaged, RetrievalError, StorageError
 from retrieval.process import forks
 from retrieval.storage import wal
@@ -26,13 +24,6 @@ from retrieval.types import displayed
 
 WAIT = 30
 """Seconds that a statement waits for another connection's short commit."""
-MOUNTS = Path("/proc/self/mounts")
-NETWORK = re.compile(
-    "9p|afs|beegfs|ceph|cifs|coda|davfs|gfs2|glusterfs|gpfs|lustre|ncpfs|nfs4?|ocfs2|orangefs|pvfs2|smb3|smbfs"
-    r"|fuse\.(ceph|ceph-fuse|davfs2|gcsfuse|glusterfs|goofys|rclone|s3fs|smbnetfs|sshfs)"
-)
-"""Types of file systems that several machines share, while SQLite's log needs memory that all its users share:
-https://sqlite.org/wal.html."""
 
 
 # -- transactions -------------------------------------------------------------------------------------------------
@@ -374,63 +365,4 @@ def _damaged(text: str) -> IndexDamaged:
     return IndexDamaged(
         f"the database of the index is damaged: {displayed(text)}",
         hint="see what can be saved with: retrieval verify --repair; or index the pictures into a new folder",
-    )
-
-
-# -- file systems -------------------------------------------------------------------------------------------------
-
-
-def network_file_system(folder: Path) -> str:
-    """Return the type of the network file system that `folder` lies on, "" for none or where there is no telling.
-
-    `MOUNTS` has the form that https://man7.org/linux/man-pages/man5/fstab.5.html describes.
-    """
-    try:
-        lines = MOUNTS.read_bytes().splitlines()
-    except OSError:
-        return ""
-    place, best, kind = os.fsencode(os.path.realpath(folder)) + b"/", b"", b""
-    for fields in (line.split(b" ") for line in lines):
-        point = re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), fields[1]).rstrip(b"/") + b"/"
-        if place.startswith(point) and len(point) >= len(best):  # of two at one place, the later hides the earlier
-            best, kind = point, fields[2]
-    found = os.fsdecode(kind)
-    return found if NETWORK.fullmatch(found) else ""
-
-
-@contextmanager
-def held(lock: FileLock, folder: Path) -> Iterator[None]:
-    """Hold the writers' lock, which the system takes back from a process that dies."""
-    files.demand_own(Path(lock.lock_file))
-    try:
-        lock.acquire()
-    except Timeout:
-        raise IndexBusy(
-            f"another process is writing to the index in {folder}",
-            hint="wait until it has finished; queries work meanwhile",
-        ) from None
-    except OSError as error:
-        raise _storage_error(error) from error
-    try:
-        with seen_writing(Path(lock.lock_file)):
-            yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def disk_errors() -> Iterator[None]:
-    """Raise what the system says about files as `StorageError`."""
-    try:
-        yield
-    except RetrievalError:
-        raise
-    except OSError as error:
-        raise _storage_error(error) from error
-
-
-def _storage_error(error: OSError) -> StorageError:
-    return StorageError(
-        f"the index cannot be used: {error.strerror or error}",
-        hint="what was committed before is whole; free some space or check the permissions, then run the same again",
     )

@@ -12,19 +12,19 @@ Each file is written aside, flushed and renamed; a kill leaves the one before.
 import csv
 import io
 import json
-import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from retrieval.disk.files import flush_folder
+from retrieval.disk import files
+from retrieval.disk.files import PARTIAL
 from retrieval.errors import BadInput
 from retrieval.types import displayed
 
@@ -34,7 +34,6 @@ SETTINGS, CHECKPOINT, LOG, PLOT, LOCK = "settings.json", "checkpoint.npz", "log.
 RESULT = "result.keras"
 UNFINISHED = (SETTINGS, CHECKPOINT, PIXELS, PICTURES, RESULT, LOCK)
 OWN = (*UNFINISHED, LOG, PLOT)
-PARTIAL = ".partial"
 ARRAYS = ("first", "weights")
 COLUMNS = ("epoch", "seconds", "loss", "recall@1", "map", "share")
 """Of the log."""
@@ -146,22 +145,23 @@ class Work:
 
     def write(self, name: str, data: str) -> None:
         """Write a file, whole or not at all."""
-        with self.replacing(name) as path:
-            path.write_text(data)
+        with self.replacing(name) as file:
+            file.write(data.encode())
+
+    def replacing(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """Give a file to write to, which becomes the file `name` of the folder, durably, when it is written."""
+        return files.replacing(self.folder / name, durable=True, partial=self.folder / (name + PARTIAL))
 
     @contextmanager
-    def replacing(self, name: str, place: Path | None = None) -> Iterator[Path]:
-        """Give a path to write to, which becomes the file `name`, or `place`, durably, when it is written."""
-        unfinished = self.folder / (name + PARTIAL)
+    def result(self) -> Iterator[Path]:
+        """Give a path to save the network to, which is moved to `out`, durably, when it is saved."""
+        path = self.folder / RESULT  # Keras chooses the format by the end of the name
         try:
-            yield unfinished
-            with unfinished.open("rb+") as file:
-                os.fsync(file.fileno())
-            unfinished.replace(place or self.folder / name)
+            yield path
+            files.move_durably(path, self.out)
         except BaseException:
-            unfinished.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             raise
-        flush_folder((place or unfinished).parent)
 
     def keep(self, kept: Kept, state: list[Numbers]) -> None:
         """Write a checkpoint, and the log."""
@@ -170,7 +170,7 @@ class Work:
         arrays |= {f"state{at:05}": value for at, value in enumerate(state)}
         for name in ARRAYS:
             arrays |= {f"{name}{at:05}": value for at, value in enumerate(getattr(kept, name))}
-        with self.replacing(CHECKPOINT) as path, path.open("wb") as file:
+        with self.replacing(CHECKPOINT) as file:
             np.savez(file, **arrays)
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, COLUMNS)

@@ -19,14 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from retrieval.disk.files import PARTIAL, replacing
 from retrieval.errors import BadInput, UnreadableImage, reason_of
-from retrieval.indexing.pipeline import LOOK_AHEAD, contents
+from retrieval.indexing.pipeline import LOOK_AHEAD
 from retrieval.measuring.labels import TABLE
 from retrieval.measuring.labels import rows as rows_of
 from retrieval.networks.embedding import BATCH
-from retrieval.pictures import decode, reading, scan
+from retrieval.pictures import decode, reading
+from retrieval.pictures.source import Folder, Source, contents
 from retrieval.process.threads import in_order
-from retrieval.training.checkpoint import PARTIAL, PICTURES, PIXELS
+from retrieval.training.checkpoint import PICTURES, PIXELS
 from retrieval.types import Found, Ids, Pixels, displayed
 
 NONE = -1
@@ -113,7 +115,8 @@ def gathered(
     if not os.path.isdir(root):
         what = "is not a folder" if os.path.exists(root) else "does not exist"
         raise BadInput(f"{displayed(folder)} {what}", hint="give a folder that holds pictures")
-    listed = list(scan.find(os.fsencode(root), skip=b"" if skip is None else os.fsencode(os.path.realpath(skip))))
+    source = Folder(os.fsencode(root))
+    listed = list(source.scan(skip=b"" if skip is None else os.fsencode(os.path.realpath(skip))))
     files = [found for found in listed if isinstance(found, Found)]
     left_out = [f"{displayed(one.path)} is left out: {one.reason}" for one in listed if not isinstance(one, Found)]
     if not files:
@@ -189,8 +192,8 @@ def prepare(
     rows: list[tuple[str, str | None]] = []
     left_out, seen = list(found.left_out), dict[bytes, int]()
     with (work / PIXELS).open("wb") as out:
-        source = in_order(partial(_read, root=found.folder, size=size), found.files, threads, LOOK_AHEAD * BATCH)
-        for done, one in enumerate(source, 1):
+        read = partial(_read, source=Folder(found.folder), size=size)
+        for done, one in enumerate(in_order(read, found.files, threads, LOOK_AHEAD * BATCH), 1):
             progress(done)
             if one.pixels is None:
                 left_out += [f"{displayed(one.file.path)} is left out: {one.reason}"] * bool(one.reason)
@@ -211,9 +214,8 @@ def prepare(
         shown = displayed(found.folder)
         raise BadInput(f"{shown} has {len(used)} pictures that can be used; to learn takes {2 * LEAST} at least")
     facts = {"size": size, "count": len(rows), "folder": os.fsdecode(found.folder), "rows": used, "left_out": left_out}
-    unfinished = work / f"{PICTURES}{PARTIAL}"
-    unfinished.write_text(json.dumps(facts))
-    unfinished.replace(work / PICTURES)
+    with replacing(work / PICTURES, durable=True, partial=work / (PICTURES + PARTIAL)) as file:
+        file.write(json.dumps(facts).encode())
     return prepared(work)
 
 
@@ -223,10 +225,10 @@ _Row = tuple[int, str, str | None]
 """Which of the pixels, path, label."""
 
 
-def _read(item: tuple[Found, str | None], *, root: bytes, size: tuple[int, int]) -> _Read:
+def _read(item: tuple[Found, str | None], *, source: Source, size: tuple[int, int]) -> _Read:
     file, label = item
     try:
-        _, data = contents(root, file.path)
+        _, data = contents(source, file.path)
         if data is None:
             return _Read(file, label)
         return _Read(file, label, hashlib.sha256(data).digest(), decode.decode(data, size, path=file.path).pixels)

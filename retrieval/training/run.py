@@ -30,7 +30,7 @@ from retrieval.networks.catalogue import RANDOM, Backbone
 from retrieval.networks.encoder import AUTO, Execution
 from retrieval.training import dataset
 from retrieval.training import split as splits
-from retrieval.training.checkpoint import LOG, PLOT, RESULT, SETTINGS, Kept, Numbers, Work
+from retrieval.training.checkpoint import LOG, PLOT, SETTINGS, Kept, Numbers, Work
 from retrieval.training.dataset import Gathered, Lessons
 from retrieval.training.recipe import Recipe
 from retrieval.training.result import FACTS, Trained, Vectorise, judged, measured_on, plotted, units
@@ -292,13 +292,11 @@ class _Run:
         trained = Trained(out, *counts, before, after, gain, known.left_out)
         facts = {"pictures": len(split.learnt), "classes": len(known.names), "recipe": recipe.as_dict()}
         facts |= {"share": kept.best_share, "log": kept.rows, "retrieval": __version__}
-        with self.work.replacing(RESULT, out) as unfinished:
-            named = unfinished.with_name(RESULT)  # Keras goes by the name
-            learner.save(named)
-            with zipfile.ZipFile(named, "a") as file:
+        with self.work.result() as unfinished:
+            learner.save(unfinished)
+            with zipfile.ZipFile(unfinished, "a") as file:
                 file.writestr(FACTS, json.dumps(trained.as_dict() | facts, indent=1))
-            self._demand_readable(named, learner, known.pixels(split.held_out[:CHECKED]))
-            named.replace(unfinished)
+            self._demand_readable(unfinished, learner, known.pixels(split.held_out[:CHECKED]))
         self.work.finish()
         return trained
 

@@ -506,7 +506,7 @@ class SegmentFilesTests(VectorStoreTests):
             with pytest.raises(StorageError, match="permission denied"):
                 work(vectors_file[0])
 
-    @pytest.mark.parametrize("kind", ["a link", "no regular file"])
+    @pytest.mark.parametrize("kind", ["a link", "not a regular file"])
     def test_what_is_no_file_of_its_own_is_neither_opened_nor_deleted(
         self, store: VectorStore, vectors_file: tuple[str, Path], tmp_path: Path, kind: str
     ) -> None:

@@ -13,6 +13,7 @@ from retrieval import Index, StorageError
 from retrieval.errors import SHORT, UNFORESEEN
 from retrieval.indexing import pipeline
 from retrieval.pictures import decode as images
+from retrieval.pictures.source import Source
 from retrieval.storage import queries
 from retrieval.types import Found
 from tests.cli.test_commands import lines, run
@@ -186,10 +187,10 @@ def test_a_busy_system_is_said_and_asked_again(
     os.utime(photos / "00.png", ns=(9, 9))
     read = pipeline.contents
 
-    def busy(root: bytes, path: bytes) -> object:
+    def busy(source: Source, path: bytes) -> object:
         if path in {b"new.png", b"00.png"}:
             raise error
-        return read(root, path)
+        return read(source, path)
 
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "contents", busy)
@@ -414,9 +415,9 @@ def test_a_new_ctime_alone_is_read_once(
     os.link(photos / "01.png", photos.parent / "hard link.png")
     read, seen = pipeline.contents, []
 
-    def noting(root: bytes, path: bytes) -> object:
+    def noting(source: Source, path: bytes) -> object:
         seen.append(path)
-        return read(root, path)
+        return read(source, path)
 
     monkeypatch.setattr(pipeline, "contents", noting)
     for _ in range(2):

@@ -546,13 +546,14 @@ def test_nothing_is_printed_about_damaged_files(tmp_path: Path) -> None:
     put(tmp_path / ".retrievalignore", b"[[:digit:]]\n")
     code = """if True:
         import os, sys
-        from retrieval import folders, images
+        from retrieval.errors import UnreadableImage
+        from retrieval.pictures import decode, scan
         unreadable = 0
-        for found in folders.find(os.fsencode(sys.argv[1])):
+        for found in scan.find(os.fsencode(sys.argv[1])):
             with open(os.path.join(os.fsencode(sys.argv[1]), found.path), "rb") as file:
                 try:
-                    images.decode(file.read(), (8, 8))
-                except images.UnreadableImage:
+                    decode.decode(file.read(), (8, 8))
+                except UnreadableImage:
                     unreadable += 1
         assert unreadable > 10
     """

@@ -478,11 +478,12 @@ def test_damaged_files_of_the_extras_have_one_of_few_reasons_and_nothing_is_prin
     code = """if True:
         import sys
         from pathlib import Path
-        from retrieval import images
+        from retrieval.errors import UnreadableImage
+        from retrieval.pictures import decode
         for path in Path(sys.argv[1]).iterdir():
             try:
-                images.decode(path.read_bytes(), (8, 8))
-            except images.UnreadableImage as error:
+                decode.decode(path.read_bytes(), (8, 8))
+            except UnreadableImage as error:
                 print(error)
     """
     child = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)

@@ -273,7 +273,7 @@ def test_a_file_that_grows_is_read_as_it_was(tmp_path: Path) -> None:
     with reading.opened(tmp_path / "x") as (status, file):
         with open(tmp_path / "x", "ab") as more:
             more.write(b" and after")
-        assert reading.whole(file, status, 100) == b"before"
+        assert reading.whole(file, status.st_size, 100) == b"before"
 
 
 @pytest.mark.parametrize("command", ["query", "classify"])
@@ -281,7 +281,8 @@ def test_stdin_without_an_end_is_refused(tmp_path: Path, photos: Path, command: 
     """With a bound that a test can wait for; the real one is a gigabyte."""
     code = f"""if True:
         import sys
-        from retrieval import Index, reading
+        from retrieval import Index
+        from retrieval.pictures import reading
         from tests.fakes import ColourEncoder
         reading.read_stream.__defaults__ = (2**22,)
         index, labels = sys.argv[1:]
@@ -305,7 +306,9 @@ def test_stdin_without_an_end_is_refused(tmp_path: Path, photos: Path, command: 
 
 SLOW = """if True:
     import sys, time
-    from retrieval import Index, opening, update
+    from retrieval import Index
+    from retrieval.indexing import update
+    from retrieval.pictures import opening
     from tests.fakes import ColourEncoder
     inner = opening.opened
 

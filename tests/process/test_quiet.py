@@ -52,9 +52,9 @@ def test_the_first_run_of_a_network_is_silent(folder: Path) -> None:
 def test_a_training_is_silent(folder: Path) -> None:
     code = """
         import sys
-        from retrieval.backbones import Backbone
-        from retrieval.recipe import Recipe
-        from retrieval.training import train
+        from retrieval.networks.catalogue import Backbone
+        from retrieval.training.recipe import Recipe
+        from retrieval.training.run import train
         recipe = Recipe.of(Backbone.choose("mobilenet", alpha=0.25, input_size=32), "random", epochs=2, batch=8, dim=8)
         train(sys.argv[1] + "/photos", sys.argv[1] + "/out.keras", recipe)
     """

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from retrieval import BadInput, Index, IndexBusy, UnreadableImage
-from retrieval.disk.writers import is_writing
+from retrieval.disk.locks import is_writing
 from retrieval.searching.options import SearchOptions
 from retrieval.types import Answers, Coverage, Match
 from tests.fakes import ColourEncoder, colour, picture, put

@@ -35,6 +35,7 @@ from retrieval import (
     RetrievalError,
     StorageError,
 )
+from retrieval.disk import mounts
 from retrieval.searching.options import SearchOptions
 from retrieval.storage import commit as store
 from retrieval.storage import migrations, queries, root_rows, sqlite, verify
@@ -46,6 +47,7 @@ from retrieval.types import EXACT, Picture
 from retrieval.vectors import Form, structured
 from retrieval.vectors.indexed import files_of
 from retrieval.vectors.segment import ExactVectors
+from tests.disk.test_mounts import SAMPLE
 from tests.fakes import ColourEncoder, colour, picture, put
 
 CHILDREN = multiprocessing.get_context("forkserver")
@@ -995,57 +997,18 @@ def test_a_step_that_fails_leaves_the_older_format(
 
 # -- network file systems -----------------------------------------------------------------------------------------
 
-SAMPLE = r"""
-proc /proc proc rw,relatime 0 0
-/dev/vda / ext4 rw,relatime 0 0
-server:/export /mnt/share nfs4 rw,vers=4.2 0 0
-/dev/sdb /mnt/share/local\040disk ext4 rw 0 0
-//nas/photos /mnt/my\040photos\134x cifs rw 0 0
-me@host: /home/me/far fuse.sshfs rw 0 0
-/dev/sdc /home/me/ntfs fuseblk rw 0 0
-portal /run/user/0/doc fuse.portal rw 0 0
-host0 /mnt/host 9p rw 0 0
-/dev/sdd /mnt/over nfs rw 0 0
-/dev/sde /mnt/over xfs rw 0 0
-"""
-
-
-@pytest.mark.parametrize(
-    ("folder", "kind"),
-    [
-        ("/", ""),
-        ("/home/me/index", ""),
-        ("/mnt/share", "nfs4"),
-        ("/mnt/share/deep/er", "nfs4"),
-        ("/mnt/shared", ""),
-        ("/mnt/share/local disk/index", ""),
-        ("/mnt/my photos\\x/index", "cifs"),
-        ("/home/me/far/index", "fuse.sshfs"),
-        ("/home/me/ntfs/index", ""),
-        ("/run/user/0/doc/index", ""),
-        ("/mnt/host/index", "9p"),
-        ("/mnt/over/index", ""),
-    ],
-)
-def test_a_network_file_system_is_told_by_the_longest_mount_point(
-    folder: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "mounts").write_text(SAMPLE.strip())
-    monkeypatch.setattr(sqlite, "MOUNTS", tmp_path / "mounts")
-    assert sqlite.network_file_system(Path(folder)) == kind
-
 
 def test_an_index_on_a_network_file_system_is_said_once(
     index: Index, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     place = os.path.realpath(tmp_path).replace(" ", r"\040")
     (tmp_path / "mounts").write_text(f"{SAMPLE.strip()}\nserver:/x {place} nfs rw 0 0\n")
-    monkeypatch.setattr(sqlite, "MOUNTS", tmp_path / "mounts")
+    monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "mounts")
     with caplog.at_level(logging.WARNING), Index.open(tmp_path / "index", encoder=ColourEncoder()) as opened:
         opened.add(photos)
         opened.search(ANYTHING)
     (message,) = caplog.messages
     assert "network file system (nfs)" in message
-    monkeypatch.setattr(sqlite, "MOUNTS", tmp_path / "no such file")
+    monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "no such file")
     Index.open(tmp_path / "index", encoder=ColourEncoder()).close()
     assert len(caplog.messages) == 1

@@ -10,7 +10,7 @@ from retrieval import BadInput, Index
 from retrieval.pictures.excludes import beneath
 from tests.fakes import ColourEncoder, colour, picture, put
 from tests.indexing.test_update import counts, paths
-from tests.pictures.test_scan import scan
+from tests.pictures.test_scan import listed
 
 
 def excludes(index: Index) -> dict[str, tuple[str, ...]]:
@@ -104,9 +104,9 @@ def test_a_pattern_means_the_same_from_a_folder_above(
         put(os.path.join(inner, os.fsencode(name)), b"")
         put(tmp_path / "other" / name, b"")
     below = os.fsencode(folder)
-    left = {below + b"/" + path for path in scan(inner, exclude=patterns)}
+    left = {below + b"/" + path for path in listed(inner, exclude=patterns)}
     others = {b"other/" + os.fsencode(name) for name in PLANTED}
-    assert set(scan(tmp_path, exclude=tuple(beneath(pattern, below) for pattern in patterns))) == left | others
+    assert set(listed(tmp_path, exclude=tuple(beneath(pattern, below) for pattern in patterns))) == left | others
 
 
 # -- libraries that are copied, moved and linked ----------------------------------------------------------------------
