@@ -39,7 +39,7 @@ from retrieval.types import (
     Timing,
     Vectors,
 )
-from retrieval.vectors import Form
+from retrieval.vectors.options import structure_options
 
 if TYPE_CHECKING:
     from retrieval.networks.compiled import Graph
@@ -119,7 +119,7 @@ class Index:
         requested = RequestedNetwork.of(network)
         folder = Path(text_path(path, "the path of the index"))
         Store.refuse_existing(folder)
-        settings = {"float16": flag(float16, "float16") or None, SEARCH: Form.given(faiss, recall) or None}
+        settings = {"float16": flag(float16, "float16") or None, SEARCH: structure_options(faiss, recall) or None}
         if encoder is not None:
             demand_encoder(encoder)
             made = Store.create(folder, loading.described(encoder, None, ""), settings)
@@ -260,7 +260,7 @@ class Index:
         """
         if flag(float16, "float16") and not self._store.float16:
             raise BadInput("the index keeps vectors of float32", hint="make a new index with: --float16")
-        self._store.choose(**Form.given(faiss, recall))
+        self._store.choose(**structure_options(faiss, recall))
 
     def compact(self) -> None:
         """Give back the space of removed pictures and of superseded states. Raises `IndexBusy`, `StorageError`."""

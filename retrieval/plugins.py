@@ -1,4 +1,8 @@
-"""Name -> object on demand: the only place that imports by name. What is slow to import waits for its first use."""
+"""Name -> object on demand: the only place that imports by name. Modules that are slow to import wait for their use.
+
+A seam may have implementations in other packages: a package registers a class as an entry point in the group
+"retrieval.SEAM", for example "retrieval.vector_stores", and the class is loaded when its name is first asked for.
+"""
 
 import sys
 from importlib import import_module
@@ -14,10 +18,10 @@ PLUGINS = {
     "openvino:precisions": "retrieval.networks.openvino:precisions",
     "openvino:processor": "retrieval.networks.openvino:processor",
     "training:Learner": "retrieval.training.learner:Learner",
-    "vectors:exact": "retrieval.vectors.segment:ExactVectors",
-    "vectors:structures": "retrieval.vectors.indexed:StructuredVectors",
-    "vectors:faiss": "retrieval.vectors.faiss:Structure",
-    "vectors:check": "retrieval.vectors.faiss:check",
+    "vector_stores:exact": "retrieval.vectors.oracle:ExactVectors",
+    "vector_stores:faiss": "retrieval.vectors.indexed:StructuredVectors",
+    "faiss:Structure": "retrieval.vectors.faiss:Structure",
+    "faiss:check": "retrieval.vectors.faiss:check",
     "api:Index": "retrieval.index:Index",
     "api:Match": "retrieval.types:Match",
     "api:Report": "retrieval.types:Report",
@@ -31,6 +35,28 @@ def load(name: str) -> Any:  # noqa: ANN401 - what a name stands for is its call
     """Return the object registered as `name`, importing its module if need be; `KeyError` for a name that is not."""
     module, _, attribute = PLUGINS[name].partition(":")
     return getattr(sys.modules.get(module) or _imported(module), attribute)
+
+
+def implementation(seam: str, name: str) -> Any:  # noqa: ANN401 - what a seam asks for is its caller's knowledge
+    """Return the implementation `name` of a seam, our own or another package's; `KeyError` for an unknown name.
+
+    A name of our own cannot be taken by another package.
+    """
+    if f"{seam}:{name}" in PLUGINS:
+        return load(f"{seam}:{name}")
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=f"retrieval.{seam}", name=name):
+        return entry.load()
+    raise KeyError(name)
+
+
+def implementations(seam: str) -> list[str]:
+    """Return the names of all implementations of a seam, in alphabetical order."""
+    from importlib.metadata import entry_points
+
+    own = {name.removeprefix(f"{seam}:") for name in PLUGINS if name.startswith(f"{seam}:")}
+    return sorted(own | entry_points(group=f"retrieval.{seam}").names)
 
 
 def _imported(module: str) -> ModuleType:

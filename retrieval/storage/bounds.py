@@ -21,8 +21,6 @@ DIMENSIONS, SIDE = 65_536, 16_384
 """Numbers of a vector, and pixels of a side of what a network looks at, at most."""
 TEXT, JSON = 2000, 8_000_000
 """Characters of a text, and of a setting, at most: the mean of 65,536 numbers takes 1.4 million."""
-FACTORY, NUMBER = 100, 2**20
-"""Characters of a factory string of FAISS, and the numbers in it, at most. FAISS overflows its stack over long ones."""
 _DIGEST = "[0-9a-f]{64}"
 
 
@@ -34,13 +32,6 @@ def between(least: int, most: int) -> Check:
 def short(value: str) -> bool:
     """Tell whether a text is of a length that ours have."""
     return len(value) <= TEXT
-
-
-def is_factory(value: object) -> bool:
-    """Tell whether FAISS can be asked what it makes of a factory string."""
-    if not isinstance(value, str) or not re.fullmatch(rf"[A-Za-z0-9_,()\[\]+:.\-]{{1,{FACTORY}}}", value):
-        return False
-    return all(int(number) <= NUMBER for number in re.findall(r"\d+", value))
 
 
 def is_path_below(value: bytes) -> bool:
@@ -76,7 +67,7 @@ COLUMNS: Mapping[str, Mapping[str, Check]] = {
     "generations": {"number": between(1, LARGEST), "images": _COUNT, "files": _COUNT, "vectors": _COUNT},
     "segments": {
         "position": between(0, 100_000),
-        "ref": lambda value: re.fullmatch(rf"{_DIGEST}(\+{_DIGEST}){{0,2}}", value) is not None,
+        "ref": short,  # the vector store alone knows what a ref looks like, and checks it
         "vectors": between(1, LARGEST),
     },
     "images": {
@@ -124,10 +115,6 @@ def _finite(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _share(value: object) -> bool:
-    return isinstance(value, int | float) and 0 <= value <= 1
-
-
 def _number(value: object) -> bool:
     return type(value) is int and 0 <= value <= LARGEST
 
@@ -168,7 +155,7 @@ def _is_ranking(value: Any) -> bool:  # noqa: ANN401 - what JSON holds
 
 _SETTINGS: Mapping[str, Check] = {
     "float16": lambda value: isinstance(value, bool),
-    "search": _fields(factory=is_factory, recall=_share, flat=_number),
+    "search": lambda value: isinstance(value, dict) and _plain(value),  # the vector store alone knows the entries
     "ranking": _is_ranking,
     "mean": lambda value: isinstance(value, list) and 0 < len(value) <= DIMENSIONS and all(map(_finite, value)),
     "graph": _is_artefact,

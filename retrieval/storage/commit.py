@@ -19,7 +19,6 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -29,13 +28,11 @@ import sqlalchemy as sql
 from filelock import FileLock
 from sqlalchemy.exc import StatementError
 
-from retrieval import plugins
 from retrieval.disk import files
 from retrieval.disk.files import disk_errors
 from retrieval.disk.locks import held
 from retrieval.disk.mounts import network_file_system
 from retrieval.errors import (
-    BadInput,
     IndexBusy,
     IndexDamaged,
     IndexExists,
@@ -53,7 +50,7 @@ from retrieval.storage.tables import Generation
 from retrieval.storage.view import Change, View, demand_fitting
 from retrieval.storage.witness import Losses
 from retrieval.types import Ids, displayed
-from retrieval.vectors import AUTO, FLAT, Form, VectorSnapshot, VectorStore, files_of, merging, structured
+from retrieval.vectors import Options, SizedRef, VectorSnapshot, VectorStore, open_store
 
 DATABASE = "index.db"
 VECTORS, ARTEFACTS = "vectors", "encoder"
@@ -62,10 +59,10 @@ FILES, FOLDERS = (DATABASE, LOCK, witness.NAME), (VECTORS, ARTEFACTS)
 MOST_SEGMENTS = 16
 """Live segments at most; one more, and some are merged."""
 PATIENT = 8
-"""Within a run, so many times what a query may look at is left without a structure before one is built."""
+"""Patience within a run: a structure is built once this many times more vectors have none than a query may scan."""
 SEARCH, RANKING, MEAN, TAGGED = "search", "ranking", "mean", "tagged"
-"""Settings: how large segments are searched; which ranking is in force, and why; the mean of the vectors when the index
-was tuned; up to which generation the images have tags."""
+"""Settings: the options of search structures, which the vector store alone understands; the ranking in force, and why;
+the mean of the vectors when the index was tuned; up to which generation the images have tags."""
 LIVE = "live"
 """Name of the statistic with the ids of all images. It is there where some vectors belong to no image any more."""
 GRACE = timedelta(minutes=10)
@@ -91,6 +88,7 @@ class Store:
         self._begin()
         forks.in_child(self._begin)
         self._told: tuple[str, ...] = ()  # the segments of which it was last said that a structure is damaged
+        self._used_vectors = False  # vectors were read or written since the store was opened
         self._unmergeable = False  # damaged vectors were met, which stay as they are, and were said
         self._statistics: tuple[int, dict[str, Any]] = (0, {})
         self.losses = Losses(folder, self._database)
@@ -112,8 +110,7 @@ class Store:
     @cached_property
     def vectors(self) -> VectorStore:
         """Where the vectors are; what searches them is loaded when they are needed."""
-        store: VectorStore = plugins.load("vectors:structures")(self.folder / VECTORS, float16=self.float16)
-        return store
+        return _vector_store(self.folder, float16=self.float16)
 
     @property
     def float16(self) -> bool:
@@ -145,17 +142,17 @@ class Store:
             return rows.setting(name)
 
     @property
-    def form(self) -> Form:
-        """How large segments are to be searched."""
-        return Form.of(self._setting(SEARCH))
+    def search_options(self) -> Options:
+        """What was chosen for the structures that search large segments."""
+        return self._setting(SEARCH) or {}
 
-    def choose(self, **chosen: Any) -> None:  # noqa: ANN401 - the fields of `Form`
-        """Have large segments searched in another form, from the next folding on; `BadInput` for none of FAISS'."""
-        form = replace(self.form, **chosen)
-        if form != self.form:
-            form.check(self._dim(), max(self._generation().images, self.most(form)))  # no fewer are ever built of
+    def choose(self, **chosen: Any) -> None:  # noqa: ANN401 - options that only the vector store understands
+        """Choose other structures, which are built from the next folding on; `BadInput` for impossible options."""
+        options = {**self.search_options, **chosen}
+        if options != self.search_options:
+            self.vectors.check(options, self._dim(), self._generation().images)
             with self.writing():
-                self.edit(queries.put_setting, SEARCH, {**(self._setting(SEARCH) or {}), **chosen})
+                self.put_setting(SEARCH, options)
 
     @staticmethod
     def refuse_existing(folder: Path) -> None:
@@ -169,14 +166,14 @@ class Store:
     @classmethod
     def create(cls, folder: Path, encoder: dict[str, Any], settings: Mapping[str, Any] | None = None) -> "Store":
         """Make an empty index in `folder`, whose vectors come from `encoder` (a row of that table)."""
-        Form.of((settings or {}).get(SEARCH)).check(encoder["dim"], 0)
+        _vector_store(folder).check((settings or {}).get(SEARCH) or {}, encoder["dim"])
         files.demand_own_in(folder, FILES, FOLDERS)
         with disk_errors():
             (folder / VECTORS).mkdir(parents=True, exist_ok=True)
         with held(FileLock(folder / LOCK, timeout=0), folder):
             cls.refuse_existing(folder)
             with disk_errors():  # what is left of an index whose database was deleted must never be found again
-                plugins.load("vectors:structures")(folder / VECTORS).sweep((), timedelta(0))
+                _vector_store(folder).sweep((), timedelta(0))
                 (folder / witness.NAME).unlink(missing_ok=True)
             made = Database(folder / DATABASE, create=True)
             try:
@@ -199,7 +196,7 @@ class Store:
     def close(self) -> None:
         """Let go of the files; the last to do so folds SQLite's log into the database."""
         self._database.close()
-        self._opened = None
+        self._opened, self._used_vectors = None, False
         self.__dict__.pop("vectors", None)  # and with it what its snapshots have opened
 
     # -- reading --------------------------------------------------------------------------------------------------
@@ -255,6 +252,7 @@ class Store:
         with self._mutex:
             opened = self._opened
             if opened is None or opened[0] != refs:
+                self._used_vectors = True
                 opened = refs, self.vectors.snapshot(refs)
                 demand_fitting(rows, opened[1])
                 self._opened = opened
@@ -323,31 +321,31 @@ class Store:
         """Forget a root that has no files; within `writing`."""
         self.edit(root_rows.delete_root, root)
 
-    def _append(self, change: Change) -> tuple[tuple[str, int], ...]:
+    def _append(self, change: Change) -> tuple[SizedRef, ...]:
         if change.vectors is None or not change.pictures:
             return ()
         import numpy as np
 
+        self._used_vectors = True
         ids = np.array([picture.id for picture in change.pictures], dtype=np.int64)
         with disk_errors():
             return ((self.vectors.append(ids, change.vectors), len(ids)),)
 
-    @staticmethod
-    def _write(connection: sql.Connection, change: Change, segment: tuple[tuple[str, int], ...]) -> int:
+    def _write(self, connection: sql.Connection, change: Change, segment: tuple[SizedRef, ...]) -> int:
         before = queries.latest(connection)
         queries.insert_images(connection, change.pictures)
         left = queries.delete_files(connection, change.forget) | queries.put_files(connection, change.files)
         queries.delete_homeless(connection, sorted(left))
-        known = {ref.partition("+")[0] for ref in before.refs}  # the same vectors as once before are the same segment
+        known = {self.vectors.without_structure(ref) for ref in before.refs}  # the same vectors are the same segment
         segments = before.segments + tuple(part for part in segment if part[0] not in known)
         queries.insert_generation(connection, queries.following(connection, before, segments))
         return before.number + 1
 
     def _tidy(self) -> None:
         """Merge what is worth it, then sweep."""
-        while (refs := self._worth_merging()) and self._merged_if_whole(refs):
+        while self._merged_if_whole(self._worth_merging()):
             pass
-        self.fold(patient=PATIENT)
+        self.fold(patience=PATIENT)
         self.sweep(GRACE)
 
     def _generation(self) -> Generation:
@@ -357,72 +355,62 @@ class Store:
     def _worth_merging(self) -> Sequence[str]:
         """Return all segments if most vectors have no image; the smallest if there are too many."""
         now = self._generation()
-        return now.refs if now.vectors > 2 * now.images else merging.smallest(now.segments, MOST_SEGMENTS)
+        return now.refs if now.vectors > 2 * now.images else self.vectors.worth_merging(now.segments, MOST_SEGMENTS)
 
-    def fold(self, *, patient: int = 1) -> None:
-        """Give vectors a structure where more have none than a query should look at, or `patient` times as many."""
-        form = self.form
-        refs = merging.worth_folding(self._generation().segments, self.most(form), patient=patient)
-        if refs and form.factory != FLAT:
-            self._merged_if_whole(refs, form)
+    def fold(self, *, patience: int = 1) -> None:
+        """Build a structure where more vectors have none than a query should scan, or `patience` times as many."""
+        options = self.search_options
+        refs = self.vectors.worth_folding(self._generation().segments, self._dim(), options, patience=patience)
+        if refs:
+            self._merged_if_whole(refs, options)
 
     def settle(self) -> None:
         """Leave few segments for queries to visit; called at the end of a run, within `writing`."""
         self._rebuild()
         self.fold()
-        while (refs := merging.smallest(self._generation().segments, 1, least=2)) and self._merged_if_whole(refs):
+        while self._merged_if_whole(self.vectors.worth_merging(self._generation().segments, 1, least_growth=2)):
             pass
 
     def _rebuild(self) -> None:
-        """Build search structures anew that are missing, or damaged, as far as the run has looked at them anyway."""
-        generation = self._generation()
-        refs = [ref for ref in generation.refs if structured(ref)]
-        if refs and "vectors" in self.__dict__:
-            refs = list(self.vectors.snapshot(refs).damaged)
-        elif refs:
-            there = set(files.names_in(self.folder / VECTORS))
-            refs = [ref for ref in refs if not there.issuperset(files_of(ref))]
-        for ref in refs:
-            self._merged_if_whole([ref], self.form)
+        """Build missing search structures again, and damaged ones too if this run has read or written vectors anyway.
 
-    def _merged_if_whole(self, refs: Sequence[str], form: Form | None = None) -> bool:
+        Only then: checking the bytes of all structures would take most of the time of a run without news.
+        """
+        for ref in self.vectors.damaged_structures(self._generation().refs, thorough=self._used_vectors):
+            self._merged_if_whole([ref], self.search_options)
+
+    def _merged_if_whole(self, refs: Sequence[str], options: Options | None = None) -> bool:
         """Merge `refs`, and tell whether that was done; damaged vectors do not fail a run that only adds to them."""
-        if not self._unmergeable:
+        if refs and not self._unmergeable:
             try:
-                self._merge([refs], form)
+                self._merge([refs], options)
             except IndexDamaged as error:
                 self._unmergeable = True
                 log.warning("%s; until it is repaired nothing is merged with it", error)
-        return not self._unmergeable
+        return bool(refs) and not self._unmergeable
 
-    def most(self, form: Form) -> int:
-        """Return how many vectors a query may look at one by one."""
-        return form.most(self._dim(), float16=self.float16)
+    def wanted_structure(self, count: int) -> Options | None:
+        """Return the options for the structure that `count` vectors should have; None where they need none."""
+        options = self.search_options
+        return options if self.vectors.wants_structure(count, self._dim(), options) else None
 
     def _dim(self) -> int:
         with self.connection() as connection:
             return int(queries.encoder(connection, queries.latest(connection).fingerprint)["dim"])
 
-    def _has_form(self, generation: Generation, form: Form | None) -> bool:
-        """Tell whether all vectors have the structure that they are to have, whatever recall that has reached."""
-        if form is None or form.factory == FLAT:
-            return not any(map(structured, generation.refs))
-        fit = map(form.fits, self.vectors.forms(generation.segments))
-        return all(fit) and not self.vectors.snapshot(generation.refs).damaged
-
     def compact(self) -> None:
         """Put all vectors that have an image into one segment, and give back the space of what is gone."""
         with self.writing():
             generation = self._generation()
-            form = self.form if generation.images > self.most(self.form) else None
+            options = self.wanted_structure(generation.images)
             whole = len(generation.segments) <= 1 and generation.vectors == generation.images
-            if not (whole and self._has_form(generation, form)):
-                self._merge([generation.refs], form)
+            if not (whole and self.vectors.is_structured(generation.segments, options)):
+                self._merge([generation.refs], options)
             witness.tell(self.folder, self.edit(_replace, self._generation().segments))  # the one before names the rest
             self.sweep(timedelta(0))
             self.vacuum()
 
-    def _merge(self, groups: Sequence[Sequence[str]], form: Form | None = None, *, every: bool = False) -> None:
+    def _merge(self, groups: Sequence[Sequence[str]], options: Options | None = None, *, every: bool = False) -> None:
         """Commit a generation in which each of `groups` is one segment of the vectors that have an image, or of all."""
         with self.connection() as connection:
             before = queries.latest(connection)
@@ -431,18 +419,15 @@ class Store:
         for group in groups:
             if set(group) <= set(before.refs):  # else another writer was faster than the reader who found it damaged
                 segments = [segment for segment in segments if segment[0] not in group]
-                segments += self.merged(group, live, form)
+                segments += self.merged(group, live, options)
         witness.tell(self.folder, self.edit(_replace, segments))
         self._opened = None  # the same vectors have the same names, whatever became of their files
 
-    def merged(self, refs: Sequence[str], live: Ids | None, form: Form | None = None) -> Sequence[tuple[str, int]]:
+    def merged(self, refs: Sequence[str], live: Ids | None, options: Options | None = None) -> Sequence[SizedRef]:
         """Write the vectors of `refs` whose ids are in `live` as one segment, if there are any; return what it is."""
         with disk_errors():
-            try:
-                ref = self.vectors.merge(refs, live, form)
-            except BadInput as error:  # what was chosen when there were no vectors yet, or by another version of FAISS
-                log.warning("%s; another form is taken", error)
-                ref = self.vectors.merge(refs, live, form and replace(form, factory=AUTO))
+            # not strict: the options may have been chosen for other vectors, or with another version of FAISS
+            ref = self.vectors.merge(refs, live, options, strict=False)
             return [(ref, self.vectors.count(ref))] if ref else []
 
     def sweep(self, older_than: timedelta) -> int:
@@ -461,11 +446,16 @@ class Store:
         self._database.vacuum()
 
 
-def _replace(connection: sql.Connection, segments: Sequence[tuple[str, int]]) -> int:
+def _replace(connection: sql.Connection, segments: Sequence[SizedRef]) -> int:
     """Make the next generation one of other segments that hold the same images; return its number."""
     following = queries.following(connection, queries.latest(connection), tuple(segments))
     queries.insert_generation(connection, following)
     return following.number
+
+
+def _vector_store(folder: Path, *, float16: bool = False) -> VectorStore:
+    """Return the store of the vectors of the index in `folder`."""
+    return open_store(f"faiss:{folder / VECTORS}", float16=float16)
 
 
 def _has_database(folder: Path) -> bool:

@@ -7,10 +7,9 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from retrieval.disk import files as disk
 from retrieval.errors import IndexDamaged
 from retrieval.storage import artefacts, queries, sqlite, tag_store
-from retrieval.storage.commit import MEAN, TAGGED, VECTORS, Store
+from retrieval.storage.commit import MEAN, TAGGED, Store
 from retrieval.storage.signing import is_sound, signed
 from retrieval.storage.tables import Generation, encoders, files, generations, images, roots, segments, settings
 from retrieval.storage.verify import (
@@ -18,13 +17,12 @@ from retrieval.storage.verify import (
     Row,
     Verification,
     damaged_rows,
-    is_whole,
     structural_damage,
     verify,
     without_vector,
 )
 from retrieval.types import image_id
-from retrieval.vectors import SUFFIXES, structured
+from retrieval.vectors import SizedRef
 
 MENDED = 1000
 """Rows of one table at most in which a flipped bit is looked for: some milliseconds each."""
@@ -219,14 +217,14 @@ def _repair_vectors(store: Store, *, forget: bool, settled: bool) -> list[str]:
         live = queries.image_ids(connection)
     parts = _whole_parts(store)
     if parts is None:
-        parts = store.merged(list(_whole_segments(store)), live)
+        parts = store.merged(list(store.vectors.whole_segments()), live)
     missing = list(without_vector(store.vectors.snapshot([ref for ref, _ in parts]), live))
     if forget or (settled and not missing and not store.losses.known):
         store.edit(_replace_state, missing, parts)
     return [f"the vectors of {len(missing)} images; update their folders to embed them again"] if missing else []
 
 
-def _whole_parts(store: Store) -> Sequence[tuple[str, int]] | None:
+def _whole_parts(store: Store) -> Sequence[SizedRef] | None:
     """Return the segments of the latest generation, structures built anew, if all their vectors are, or can be, whole.
 
     What is sound of vectors that cannot be put right is written beside them, as a segment that nobody names yet.
@@ -234,33 +232,23 @@ def _whole_parts(store: Store) -> Sequence[tuple[str, int]] | None:
     with suppress(IndexDamaged):
         with store.connection() as connection:
             parts = queries.latest(connection).segments
-        whole = [_is_put_right(store, ref.partition("+")[0]) for ref, _ in parts]
+        whole = [_is_put_right(store, store.vectors.without_structure(ref)) for ref, _ in parts]
         if all(whole):
             return [part for ref, count in parts for part in _with_structure(store, ref, count)]
     return None
 
 
 def _is_put_right(store: Store, ref: str) -> bool:
-    return is_whole(store, ref + SUFFIXES[0]) or store.vectors.salvage(ref) == ref
+    return not store.vectors.damage(ref) or store.vectors.salvage(ref) == ref
 
 
-def _with_structure(store: Store, ref: str, count: int) -> Sequence[tuple[str, int]]:
-    if not structured(ref) or ref not in store.vectors.snapshot([ref]).damaged:
+def _with_structure(store: Store, ref: str, count: int) -> Sequence[SizedRef]:
+    if not store.vectors.damaged_structures([ref], thorough=True):
         return [(ref, count)]
-    form = store.form
-    return store.merged([ref], None, form if count > store.most(form) else None)
+    return store.merged([ref], None, store.wanted_structure(count))
 
 
-def _whole_segments(store: Store) -> Iterator[str]:
-    """Yield a ref of each segment whose vectors are whole, committed or not: they are this index's in any case."""
-    for name in disk.names_in(store.folder / VECTORS):
-        digest, _, suffix = name.partition(".")
-        with suppress(IndexDamaged):
-            if f".{suffix}" == SUFFIXES[0] and is_whole(store, name) and store.vectors.snapshot([digest]).count:
-                yield digest
-
-
-def _replace_state(connection: sql.Connection, lost: Sequence[int], parts: Sequence[tuple[str, int]]) -> None:
+def _replace_state(connection: sql.Connection, lost: Sequence[int], parts: Sequence[SizedRef]) -> None:
     """Forget the images `lost` and commit a generation of the segments `parts`; twice, so that no older one is kept."""
     for some in queries.chunks(lost):
         _unlink(connection, files.c.image.in_(some))

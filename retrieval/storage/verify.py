@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sql
 
-from retrieval.disk import files as disk
 from retrieval.errors import IndexDamaged
 from retrieval.storage import artefacts, migrations, queries, sqlite, tag_store
-from retrieval.storage.commit import VECTORS, Store
+from retrieval.storage.commit import Store
 from retrieval.storage.signing import is_sound
 from retrieval.storage.tables import encoders, files, generations, images, roots, segments, settings
 from retrieval.types import Ids, displayed, image_id
-from retrieval.vectors import SUFFIXES, VectorSnapshot, files_of
+from retrieval.vectors import VectorSnapshot
 
 BLOCK = 4096
 """Vectors looked at together."""
@@ -61,16 +60,14 @@ def verify(store: Store) -> Verification:
     damage += _told(_row_damage(store))
     try:
         damage += _file_damage(store)
-        named = {digest for ref in _kept_refs(store) for digest in ref.split("+")}
+        orphans = store.vectors.orphans(_kept_refs(store))
     except IndexDamaged as error:
         return Verification(tuple(damage or [str(error)]))
     if not damage:
         damage += _told(_missing_vectors(store))
     damage += _told(artefacts.damage(store))
     damage += _said(_told(tag_store.damage(store)), "tags: {}")
-    there = disk.names_in(store.folder / VECTORS)
-    orphans = [name for name in there if disk.written_here(name, SUFFIXES) and name.partition(".")[0] not in named]
-    return Verification(tuple(damage), orphans=len(orphans))
+    return Verification(tuple(damage), orphans=orphans)
 
 
 def _told(sentences: Iterator[str]) -> Iterator[str]:
@@ -130,7 +127,7 @@ def _right_definitions(steps: tuple[Any, ...]) -> set[sqlite.Definition]:  # noq
 
 def _file_damage(store: Store) -> list[str]:
     """Return what is wrong with the files that a kept generation names."""
-    wrong = {ref: list(_wrong_files(store, ref)) for ref in sorted(_kept_refs(store))}
+    wrong = {ref: store.vectors.damage(ref) for ref in sorted(_kept_refs(store))}
     named = _kept_refs(store)  # what a writer has swept meanwhile is not missing
     said = [sentence for ref, sentences in wrong.items() if ref in named for sentence in sentences]
     return list(dict.fromkeys(said))  # two refs may name one file
@@ -139,23 +136,6 @@ def _file_damage(store: Store) -> list[str]:
 def _kept_refs(store: Store) -> set[str]:
     with store.connection() as connection:
         return queries.kept_refs(connection)
-
-
-def _wrong_files(store: Store, ref: str) -> Iterator[str]:
-    for name in files_of(ref):
-        what = "vectors" if name.endswith(SUFFIXES[0]) else "search structure"
-        if not is_whole(store, name):
-            digest, _, _ = name.partition(".")
-            missing = name not in disk.names_in(store.folder / VECTORS)
-            yield f"{what}: the file {digest[:16]}… is missing" if missing else f"{what}: the file {name} {_WRONG}"
-
-
-_WRONG = "is not what was written"
-
-
-def is_whole(store: Store, name: str) -> bool:
-    """Tell whether a file of vectors, or of what is derived from them, is what was written."""
-    return disk.sha256_of(store.folder / VECTORS / name) == name.partition(".")[0]
 
 
 def _missing_vectors(store: Store) -> Iterator[str]:

@@ -1,170 +1,205 @@
-"""SEAM: where vectors live. Siblings are the implementations, loaded by name through `plugins`.
+"""SEAM: where vectors live. A `VectorStore` keeps vectors in segments, a `VectorSnapshot` searches some of them.
 
-Vectors live in immutable segments. A `ref` names a segment: the SHA-256 of the file that holds its vectors, then,
-joined by `+`, that of each file derived from them. A file is named by its own SHA-256 and a suffix, so what the
-metadata has committed is all that is ever opened, and every flipped byte can be found. A file that no committed ref
-names is rubbish.
+The flow: `append` writes new vectors as a segment and returns its ref, a text that only the store understands. The
+metadata commits refs; `snapshot` opens committed refs, and the snapshot answers `search` and `get`. `merge` makes one
+segment of several and may give it a search structure, `sweep` deletes what no committed ref names. Segments never
+change. Stores are made by name with `open_store("faiss:FOLDER")`; the default is in `indexed`, the reference in
+`oracle`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, TypeAlias
 
 from retrieval import plugins
-from retrieval.arguments import number, word
 from retrieval.errors import BadInput
-from retrieval.types import EXACT, Hits, Ids, SearchForm, Vectors
+from retrieval.types import Hits, Ids, SearchForm, Vectors
 
-AUTO, FLAT = "auto", "flat"
-"""Factories that are none of FAISS: one chosen by measuring, and no structure at all."""
-WIDENING = 8
-"""Times as long as at one of float32 a query looks at a vector of float16, which has to be converted."""
+__all__ = ["Options", "SizedRef", "VectorSnapshot", "VectorStore", "open_store", "options"]
 
-
-@dataclass(frozen=True)
-class Form:
-    """How large segments are to be searched."""
-
-    factory: str = AUTO
-    """A factory string of FAISS, `AUTO` or `FLAT`."""
-    recall: float = 0.99
-    """The share of the ten nearest that a structure has to find."""
-    flat: int = 100_000_000
-    """Bytes of float32 vectors up to which a query looks at them all: about 10 ms of a processor's memory bandwidth."""
-
-    @classmethod
-    def of(cls, setting: Mapping[str, Any] | None) -> Self:
-        """Return what a setting says, less what a later version says besides."""
-        known = {item.name for item in fields(cls)}
-        return cls(**{name: value for name, value in (setting or {}).items() if name in known})
-
-    @staticmethod
-    def given(factory: str | None, recall: float | None) -> dict[str, Any]:
-        """Return what of a form was given; `BadInput` for a recall that is none."""
-        if factory is not None:
-            factory = word(factory, "faiss")
-        recall = None if recall is None else number(recall, "recall", 0, 1)
-        if recall == 0:
-            raise BadInput(f"a recall is over 0 and at most 1, not {recall}")
-        return {name: value for name, value in (("factory", factory), ("recall", recall)) if value is not None}
-
-    def check(self, dim: int, count: int) -> None:
-        """Raise `BadInput` for a form that FAISS cannot make of so many vectors; 0 stands for any number."""
-        if self.factory not in {AUTO, FLAT}:
-            plugins.load("vectors:check")(self.factory, dim, count)
-
-    def most(self, dim: int, *, float16: bool) -> int:
-        """Return how many vectors a query may look at one by one."""
-        return self.flat // (4 * dim * (WIDENING if float16 else 1))
-
-    def fits(self, part: SearchForm) -> bool:
-        """Tell whether `part` is a structure of this form, whatever recall it has reached."""
-        return part.form != EXACT and part.target == self.recall and self.factory in {AUTO, part.form}
-
-
-def structured(ref: str) -> bool:
-    """Tell whether a structure has been derived from the segment: `VECTORS+FACTS+STRUCTURE`.
-
-    Of `VECTORS+STRUCTURE`, as version 0.1 wrote, the structure is a flat one and says nothing that its vectors do not.
-    """
-    return ref.count("+") == 2  # noqa: PLR2004 - three digests
-
-
-SUFFIXES = (".vectors", ".structure", ".faiss")
-"""Of the files of vectors, facts and structure."""
-
-
-def files_of(ref: str) -> list[str]:
-    """Return the names of the files of `ref`: vectors, and if it has them facts and structure."""
-    suffixes = SUFFIXES if structured(ref) else (SUFFIXES[0], SUFFIXES[2])
-    return [digest + suffix for digest, suffix in zip(ref.split("+"), suffixes, strict=False)]
+Options: TypeAlias = Mapping[str, Any]
+"""What was chosen for search structures: a JSON object that only the store understands. `{}` chooses nothing."""
+SizedRef: TypeAlias = tuple[str, int]
+"""The ref of a segment, and the number of vectors in it."""
+SEAM = "vector_stores"
+"""Name of this seam in `plugins`; other packages register under the entry points "retrieval.vector_stores"."""
 
 
 class VectorSnapshot(Protocol):
-    """Some segments, read only; unchanged by whatever is appended, merged or swept later.
+    """Some segments, read only. Nothing that is appended, merged or swept later changes them.
 
-    Any number of threads may use it.
+    Any number of threads may use a snapshot.
     """
 
     count: int
-    """Vectors in all segments; an id that is in several counts each time."""
+    """Number of vectors in all segments. An id in several segments counts once for each."""
     dim: int
-    """Numbers of a vector, of which all segments have as many; 0 where there is no segment."""
+    """Length of the vectors, the same in all segments; 0 without a segment."""
     damaged: Sequence[str]
-    """Refs whose derived structure is missing or broken. They answer all the same, from the vectors themselves."""
+    """Refs whose search structure is missing or damaged. They answer all the same, from the vectors themselves."""
     forms: Sequence[SearchForm]
     """How the vectors are searched, largest part first."""
 
     def search(self, queries: Vectors, k: int, only: Ids | None = None, *, exact: bool = False) -> Hits:
-        """Return the `k` (>= 1) nearest ids of each query; with `only`, among those ids.
+        """Return the `k` (>= 1) nearest ids of each query, (queries, k); with `only`, among those ids.
 
-        Exactly where a segment has no structure, and with `exact` everywhere; else with the recall of `forms`. There
-        are `k` where `k` exist.
+        A segment without a structure is searched exactly, and all are with `exact`; others with the recall that
+        `forms` tells. There are `k` hits where there are `k` ids.
 
-        Scores are cosines computed in float64 from the stored vectors and rounded to float32, so that they do not
-        depend on who else is in the batch or how a segment is searched. Equal scores stand in ascending order of id.
-        An id that is in several segments counts once, with its best score.
+        Scores are cosines computed in float64 from the stored vectors and rounded to float32. So they depend neither on
+        the other queries nor on how a segment is searched. Equal scores stand in ascending order of id. An id in
+        several segments counts once, with its best score. `IndexDamaged` where vectors that are looked at are not what
+        was written.
         """
         ...
 
     def get(self, ids: Ids) -> Vectors:
-        """Return the vectors of `ids`, in their order, as they were appended.
+        """Return the stored vectors of `ids`, in their order, (len(ids), dim).
 
-        Of an id that is in several segments, the vector of the first. `KeyError` for an id that is in none.
+        For an id in several segments, the vector of the first of these. `KeyError` for an id in none of them,
+        `IndexDamaged` where one of the vectors is not what was written.
         """
         ...
 
 
 class VectorStore(Protocol):
-    """The segments of a folder. One process writes at a time; any number read.
+    """Segments at one place. One process writes at a time, any number read.
 
-    An implementation passes `tests/contracts/vectors.py`. A disk that fails or is full raises `OSError`. What is
-    missing or not what was written raises `IndexDamaged`, in a search too: it is noticed as vectors are looked at.
+    An implementation passes `tests/contracts/vectors.py`. Its constructor takes the place, a text, and `float16`; it
+    neither reads nor writes. Errors: `OSError` where the disk fails or is full, `StorageError` where the system gives
+    no access, `IndexDamaged` where something is missing or is not what was written. Damage is noticed where it is read.
+
+    Methods take options as they were stored: entries that are unknown or impossible are ignored.
     """
+
+    # -- writing and reading --------------------------------------------------------------------------------------
 
     def append(self, ids: Ids, vectors: Vectors) -> str:
         """Write one segment, durable on return, and return its ref.
 
-        `ValueError` unless there are as many vectors as ids, at least one, and no id twice.
+        `ids` are (n,), `vectors` (n, dim). `ValueError` unless n >= 1, there are as many ids as vectors, and each id
+        stands once. The same ids and vectors have the same ref.
         """
         ...
 
     def snapshot(self, refs: Sequence[str]) -> VectorSnapshot:
-        """Open the segments `refs`; `IndexDamaged` if one's vectors are missing, are not a whole segment, or longer."""
+        """Open the segments `refs`; `IndexDamaged` where the vectors of one are missing or not of the right length."""
         ...
 
-    def merge(self, refs: Sequence[str], live: Ids | None = None, form: Form | None = None) -> str:
-        """Write one segment with those vectors of `refs` whose ids are in `live`, durable on return; "" for none.
+    def merge(
+        self, refs: Sequence[str], live: Ids | None = None, options: Options | None = None, *, strict: bool = True
+    ) -> str:
+        """Write one segment with the vectors of `refs`, durable on return, and return its ref; "" for no vectors.
 
-        Of an id that is in several segments, the vector that `get` gives. None stands for all that live. With a `form`,
-        a structure of that form is derived for searching it; the vectors of one segment that all live are not written
-        again. `BadInput` for a form that cannot be made of these vectors, `IndexDamaged` where the bytes of one of
-        `refs` are not what was written.
+        Only ids in `live` are kept, or all for None. For an id in several segments, the vector that `get` returns is
+        kept. With `options`, the new segment gets the search structure that they ask for; the vectors of a single
+        segment that is kept whole are not written again.
+
+        `BadInput` for options that cannot be used for these vectors; unless `strict`, another structure is taken in
+        that case, with a warning in the log. `IndexDamaged` where a segment is not what was written.
         """
         ...
 
     def count(self, ref: str) -> int:
-        """Return how many vectors a segment has; `IndexDamaged` where it is missing."""
+        """Return the number of vectors in a segment; `IndexDamaged` where it is missing."""
         ...
 
-    def forms(self, segments: Sequence[tuple[str, int]]) -> Sequence[SearchForm]:
-        """Return for each segment, with its count, the structure it has, without opening that.
+    def forms(self, segments: Sequence[SizedRef]) -> Sequence[SearchForm]:
+        """Return for each segment the search structure that it has, without opening the structure.
 
-        One whose recall is less than its target is not searched.
+        A structure whose recall is less than its target is not used for searching.
         """
         ...
 
     def sweep(self, keep: Collection[str], older_than: timedelta) -> int:
-        """Delete the files that no ref of `keep` names and that are older than that; return how many.
+        """Delete the files that no ref in `keep` names and that are older than that; return their number.
 
-        Files that no implementation has written are left alone.
+        Files that no store has written are left alone.
+        """
+        ...
+
+    def orphans(self, keep: Collection[str]) -> int:
+        """Return the number of files that no ref in `keep` names, however old."""
+        ...
+
+    # -- search structures ----------------------------------------------------------------------------------------
+
+    def check(self, options: Options, dim: int, count: int = 0) -> None:
+        """Raise `BadInput` for options with which no structure can be made for `count` vectors of length `dim`.
+
+        0 stands for any number of vectors. Options are refused only for a count that `wants_structure` with them.
+        """
+        ...
+
+    def wants_structure(self, count: int, dim: int, options: Options) -> bool:
+        """Tell whether a segment of `count` vectors should have a structure: a query would scan it for too long."""
+        ...
+
+    def is_structured(self, segments: Sequence[SizedRef], options: Options | None) -> bool:
+        """Tell whether every segment has an undamaged structure as `options` ask for, whatever its recall.
+
+        For None: whether no segment has a structure.
+        """
+        ...
+
+    def without_structure(self, ref: str) -> str:
+        """Return the ref of the same vectors without a structure."""
+        ...
+
+    def worth_merging(self, segments: Sequence[SizedRef], most: int, *, least_growth: float = 1) -> list[str]:
+        """Return refs that should be merged so that at most `most` segments have no structure; often an empty list.
+
+        The list is empty, too, where the largest of the merged segments would grow by less than `least_growth` times.
+        """
+        ...
+
+    def worth_folding(
+        self, segments: Sequence[SizedRef], dim: int, options: Options, *, patience: int = 1
+    ) -> list[str]:
+        """Return refs that should be merged into one segment with a structure; often an empty list.
+
+        The list is empty while a query can scan all vectors that have no structure. `patience` > 1 waits until there
+        are about that many times more.
+        """
+        ...
+
+    # -- damage ---------------------------------------------------------------------------------------------------
+
+    def damage(self, ref: str) -> Sequence[str]:
+        """Read every byte of a segment and return a sentence for each part that is missing or not what was written."""
+        ...
+
+    def damaged_structures(self, refs: Sequence[str], *, thorough: bool) -> Sequence[str]:
+        """Return those of `refs` whose structure cannot be used and should be built again.
+
+        With `thorough`, the bytes of structures are checked. Without, only missing ones are noticed, which is fast.
         """
         ...
 
     def salvage(self, ref: str) -> str:
-        """Write what is sound of a damaged segment, durable on return, and return its ref; "" where nothing is.
+        """Write the sound vectors of a damaged segment, durable on return, and return the ref; "" where none is sound.
 
-        Where all of it could be put right, that is the ref of its vectors. `StorageError` where it cannot be read.
+        Where all vectors could be put right, the ref is `without_structure(ref)`.
         """
         ...
+
+    def whole_segments(self) -> Iterable[str]:
+        """Yield a ref of each segment in the store whose vectors are what was written, whether committed or not."""
+        ...
+
+
+def open_store(url: str, *, float16: bool = False) -> VectorStore:
+    """Return the vector store at `url`, "NAME:PLACE", as in "faiss:/photos/index_data/vectors".
+
+    The name is that of an implementation: "faiss" (a folder, the default), "exact" (a folder, the reference), or one
+    that another package registers as an entry point in the group "retrieval.vector_stores". `float16` keeps new vectors
+    in half the bytes. Nothing is read or written. `BadInput` for an unknown name.
+    """
+    name, _, place = url.partition(":")
+    try:
+        implementation = plugins.implementation(SEAM, name)
+    except KeyError:
+        known = ", ".join(plugins.implementations(SEAM))
+        raise BadInput(f"there is no vector store named {name!r}", hint=f"vector stores: {known}") from None
+    store: VectorStore = implementation(place, float16=float16)
+    return store

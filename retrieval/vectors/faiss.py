@@ -24,12 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import BadInput
-from retrieval.storage import bounds
 from retrieval.types import Hits, Vectors
-from retrieval.vectors import AUTO, Form, scan
-from retrieval.vectors.indexed import Facts
+from retrieval.vectors import scan
+from retrieval.vectors.facts import Facts
+from retrieval.vectors.hits import no_hits
+from retrieval.vectors.options import AUTO, FACTORY_LENGTH, FACTORY_NUMBER, StructureOptions, is_factory
 from retrieval.vectors.scan import Mask, Rows
-from retrieval.vectors.segment import Segment, nobody
+from retrieval.vectors.segment import Segment
 
 faiss: Any = _faiss
 """Without its types, which do not know what its Python layer accepts (arrays, keywords)."""
@@ -97,21 +98,21 @@ class Structure:
         return cls(index, facts, data) if (index.ntotal, index.d) == segment.vectors.shape else None
 
     @classmethod
-    def derived(cls, segment: Segment, form: Form) -> "Structure":
+    def derived(cls, segment: Segment, options: StructureOptions) -> "Structure":
         """Build the structure of that form; one that misses the form's recall says so in its facts.
 
         `BadInput` for a factory that FAISS does not know or that needs more vectors.
         """
         made = None
-        for factory in _candidates(segment, form):
-            made = _built(segment, factory, form.recall)
+        for factory in _candidates(segment, options):
+            made = _built(segment, factory, options.recall)
             if made.facts.sufficient:
                 break
-            log.debug("%s found %.4f of the nearest, not %.4f", factory, made.facts.recall, form.recall)
+            log.debug("%s found %.4f of the nearest, not %.4f", factory, made.facts.recall, options.recall)
         assert made is not None  # noqa: S101 - there is always a candidate
         if not made.facts.sufficient:
             what = "%s found %.4f of the nearest, not %g: these %d vectors are searched one by one"
-            log.warning(what, made.facts.factory, made.facts.recall, form.recall, len(segment.ids))
+            log.warning(what, made.facts.factory, made.facts.recall, options.recall, len(segment.ids))
         return made
 
     def search(self, segment: Segment, queries: Vectors, k: int, allowed: Mask | None = None) -> Hits:
@@ -122,7 +123,7 @@ class Structure:
         looking at all vectors costs no more.
         """
         enough = int(np.ceil(max(k, AT) * self.facts.refine))
-        hits = nobody(len(queries), k)
+        hits = no_hits(len(queries), k)
         asking, times = np.arange(len(queries)), 1
         while len(asking) and times * enough <= len(segment.ids) // WORTH:
             effort = int(np.ceil(times * self.facts.effort * max(k, AT) / AT))
@@ -221,8 +222,8 @@ def _refusing(factory: str, dim: int) -> Iterator[None]:
 
 def _made(factory: str, dim: int, count: int) -> FaissIndex:
     """Return an empty index; `BadInput` for what FAISS does not know, or aborts over, or what cannot be tuned."""
-    if not bounds.is_factory(factory):
-        what = f"is at most {bounds.FACTORY} letters and numbers, and these are at most {bounds.NUMBER}"
+    if not is_factory(factory):
+        what = f"is at most {FACTORY_LENGTH} letters and numbers, and these are at most {FACTORY_NUMBER}"
         raise BadInput(f"a factory string of FAISS {what}", hint=_HINT)
     if any(not LINKS[0] <= int(links) <= LINKS[1] for links in re.findall(r"HNSW(\d+)", factory)):
         raise BadInput(f"a graph has {LINKS[0]} to {LINKS[1]} links of each vertex, unlike {factory}", hint=_HINT)
@@ -253,17 +254,17 @@ def _needed(inner: FaissIndex) -> int:
     return max(getattr(inner, "nlist", 1), storage.pq.ksub if hasattr(storage, "pq") else 1)
 
 
-def _candidates(segment: Segment, form: Form) -> Iterator[str]:
+def _candidates(segment: Segment, options: StructureOptions) -> Iterator[str]:
     """Yield the factory that was asked for, or those to be tried, one after another, until one has the recall.
 
     First the graph over so few principal components that their nearest hold the nearest by all dimensions, in a sample:
     without codes and without a graph, which lose more.
     """
-    if form.factory != AUTO:
-        yield form.factory
+    if options.factory != AUTO:
+        yield options.factory
         return
     for components, recall in _recall_of_components(segment):
-        if 1 - recall <= LOST_BY_COMPONENTS * (1 - form.recall):
+        if 1 - recall <= LOST_BY_COMPONENTS * (1 - options.recall):
             yield f"PCA{components},{GRAPH}"
     yield GRAPH
 

@@ -1,51 +1,51 @@
-"""Which segments are worth merging: few of them for a query to visit, and no vector rewritten often.
-
-A segment is (ref, vectors in it).
-"""
+"""The tiers: which segments are worth merging, so that a query visits few and no vector is rewritten often."""
 
 import itertools
 from collections.abc import Iterable, Sequence
 
-from retrieval.vectors import structured
-
-Part = tuple[str, int]
+from retrieval.vectors import SizedRef
 
 
-def smallest(segments: Sequence[Part], most: int, *, least: float = 1) -> list[str]:
-    """Return the smallest segments without a structure where there are more than `most` of them, else none.
+def smallest(loose: Sequence[SizedRef], most: int, *, least_growth: float = 1) -> list[str]:
+    """Return the refs of the smallest segments, to be merged, where there are more than `most`; else an empty list.
 
-    As many as let the largest of them grow most in proportion, and none if it does not grow `least` times. So each
-    vector is rewritten only as often as its segment grows manifold: 4 times in 20,000 commits of one image.
+    `loose` are the segments without a search structure. As many of the smallest are taken as make the largest of them
+    grow by the largest factor; none, if that factor is under `least_growth`. So a vector is rewritten only when its
+    segment grows several times: 4 times in 20,000 commits of one image.
     """
-    ordered = _ascending(part for part in segments if not structured(part[0]))
+    ordered = _ascending(loose)
     if len(ordered) <= most:
         return []
     sizes = [count for _, count in ordered]
     growth = [total / size for total, size in zip(itertools.accumulate(sizes), sizes, strict=True)]
     best = growth.index(max(growth[1:]), 1)
-    return [ref for ref, _ in ordered[: best + 1]] if growth[best] >= least else []
+    return [ref for ref, _ in ordered[: best + 1]] if growth[best] >= least_growth else []
 
 
-def worth_folding(segments: Sequence[Part], most: int, *, patient: int = 1) -> list[str]:
-    """Return what should become one segment with a structure: none while no more than `most` vectors have none.
+def worth_folding(loose: Sequence[SizedRef], built: Sequence[SizedRef], most: int, *, patience: int = 1) -> list[str]:
+    """Return the refs of the segments that should become one segment with a structure; often an empty list.
 
-    With the segments that have none, those of at most twice the vectors that are folded in. So a segment is built anew
-    only when it grows by half of itself, and there are as many as there are powers of three in their number. Within a
-    run, `patient` > 1 waits for that many times `most`, and until as many vectors have no structure as have one: so
-    structures are built a few times in a run, and a run that is killed leaves few vectors without.
+    `loose` are the segments without a structure, `built` those with one. Nothing is folded while `loose` hold at most
+    `most` vectors. Otherwise all of `loose` are folded, and those of `built` that are at most twice as large as what
+    is folded so far. So a structure is built again only when its segment grows by half of itself, and there are at most
+    as many structures as the number of vectors has powers of three.
+
+    Within a run, `patience` > 1 waits for `patience` times `most` vectors, and until `loose` hold as many vectors as
+    `built`. So structures are built a few times in a run, and a killed run leaves few vectors without a structure.
     """
-    loose = [part for part in segments if not structured(part[0])]
-    built = _ascending(part for part in segments if structured(part[0]))
     folded = sum(count for _, count in loose)
-    if folded <= patient * most or (patient > 1 and folded < sum(count for _, count in built)):
+    if folded <= patience * most:
+        return []
+    if patience > 1 and folded < sum(count for _, count in built):
         return []
     group = [ref for ref, _ in loose]
-    for ref, count in built:
+    for ref, count in _ascending(built):
         if count <= 2 * folded:
             group.append(ref)
             folded += count
     return group
 
 
-def _ascending(segments: Iterable[Part]) -> list[Part]:
+def _ascending(segments: Iterable[SizedRef]) -> list[SizedRef]:
+    """Return segments in ascending order of their number of vectors."""
     return sorted(segments, key=lambda segment: segment[1])

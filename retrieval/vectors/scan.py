@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.types import Hits, Vectors
-from retrieval.vectors.segment import Segment, nearest, nobody
+from retrieval.vectors.hits import nearest, no_hits
+from retrieval.vectors.segment import Segment
 
 BLOCK = 4096
 """Rows multiplied at a time: 21 MB at 1,280 dimensions, and 4 MB of scores for the 256 queries below."""
@@ -63,7 +64,7 @@ def search(
     if least is None:
         least = np.full(len(queries), -np.inf, dtype=np.float32)
     if not len(queries):  # as where a structure has found enough for each: then nothing is read
-        return nobody(0, k)
+        return no_hits(0, k)
     segment.demand_sound()
     some = [slice(start, start + QUERIES) for start in range(0, len(queries), QUERIES)]
     return _joined([_search(segment, queries[part], k, allowed, least[part]) for part in some])
@@ -88,7 +89,7 @@ def _search(segment: Segment, queries: Vectors, k: int, allowed: Mask | None, le
             best = _largest(np.concatenate([best, padded(asking, near, len(queries), -np.inf)], axis=1), k)
     asking, rows, near = (np.concatenate(column) for column in zip(*parts, strict=True))
     if not len(rows):
-        return nobody(len(queries), k)
+        return no_hits(len(queries), k)
     kept = np.flatnonzero(near >= _reach(best, segment.dim)[asking])
     kept = kept[np.argsort(asking[kept], kind="stable")]
     return rescored(segment, queries, asking[kept], rows[kept], k)

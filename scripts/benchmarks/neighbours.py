@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval import plugins, vectors
+from retrieval import vectors
 from retrieval.networks.encoder import cores
 from retrieval.searching import answer
 from retrieval.searching import query as asking
@@ -95,9 +95,7 @@ def growth(setting: Setting) -> Iterator[Growth]:
 
 def store(folder: str) -> vectors.VectorStore:
     """Return the default store in `folder`."""
-    name = "vectors:structures" if "vectors:structures" in plugins.PLUGINS else "vectors:faiss"
-    made: vectors.VectorStore = plugins.load(name)(Path(folder))
-    return made
+    return vectors.open_store(f"faiss:{folder}")
 
 
 def built(folder: str, parts: Sequence[str]) -> str:
@@ -107,8 +105,7 @@ def built(folder: str, parts: Sequence[str]) -> str:
         some = np.load(part)
         refs.append(target.append(np.arange(count, count + len(some)), some))
         count += len(some)
-    form = getattr(vectors, "Form", None)  # stores without search structures of several forms take none
-    return target.merge(refs, np.arange(count), *([] if form is None else [form()]))
+    return target.merge(refs, np.arange(count), {})
 
 
 def bytes_of(folder: str, ref: str, *, structure: bool) -> int:

@@ -305,6 +305,63 @@ class VectorStoreTests(ABC):
         same(snapshot.search(vectors[:20], 9), expected(ids, vectors, vectors[:20], 9))
         np.testing.assert_array_equal(snapshot.get(ids), vectors)
 
+    def test_orphans_are_what_a_sweep_of_any_age_takes(self, store: VectorStore) -> None:
+        kept, _ = store.append(*some(3)), store.append(*some(4))
+        orphans = store.orphans([kept])
+        assert orphans >= 1
+        assert store.sweep([kept], NOW) == orphans
+        assert store.orphans([kept]) == 0
+
+    # -- search structures ---------------------------------------------------------------------------------------------
+
+    def test_choosing_nothing_is_always_possible(self, store: VectorStore) -> None:
+        for count in (0, 1, 10**6):
+            store.check({}, 24, count)
+        merged = store.merge([store.append(*some(40))], None, {})
+        np.testing.assert_array_equal(store.snapshot([merged]).get(some(40)[0]), some(40)[1])
+
+    def test_options_that_are_unknown_or_impossible_are_ignored_where_they_were_stored(
+        self, store: VectorStore
+    ) -> None:
+        options = {"a later version": [1], "factory": 3, "recall": "x", "flat": -1}
+        segments = [(store.append(*some(5)), 5)]
+        assert store.wants_structure(5, 24, options) is store.wants_structure(5, 24, {}) is False
+        assert store.worth_folding(segments, 24, options) == []
+        assert store.count(store.merge([segments[0][0]], None, options)) == 5
+
+    def test_what_was_appended_has_no_structure(self, store: VectorStore) -> None:
+        ref = store.append(*some(5))
+        assert store.without_structure(ref) == ref
+        assert store.is_structured([(ref, 5)], None)
+        assert store.damaged_structures([ref], thorough=True) == []
+        assert [form.vectors for form in store.forms([(ref, 5)])] == [5]
+
+    def test_the_vectors_of_a_merged_segment_have_a_ref_of_their_own(self, store: VectorStore) -> None:
+        ids, vectors = some(40)
+        bare = store.without_structure(store.merge([store.append(ids, vectors)], None, {}))
+        assert store.without_structure(bare) == bare
+        np.testing.assert_array_equal(store.snapshot([bare]).get(ids), vectors)
+
+    def test_merging_what_is_worth_it_leaves_few_segments(self, store: VectorStore) -> None:
+        segments = [(store.append(*some(count, seed=count)), count) for count in (1, 2, 3, 50, 4)]
+        assert store.worth_merging(segments, 5) == []
+        assert store.worth_merging(segments, 1, least_growth=10**9) == []
+        while group := store.worth_merging(segments, 2):
+            assert 1 < len(group) == len({*group} & {ref for ref, _ in segments})
+            merged = store.merge(group)
+            segments = [segment for segment in segments if segment[0] not in group]
+            segments.append((merged, store.count(merged)))
+        assert len(segments) <= 2
+        assert sum(count for _, count in segments) == 60
+
+    # -- damage --------------------------------------------------------------------------------------------------------
+
+    def test_what_is_whole_has_no_damage_and_is_found(self, store: VectorStore) -> None:
+        refs = [store.append(*some(3)), store.merge([store.append(*some(30, seed=1))], None, {})]
+        for ref in refs:
+            assert list(store.damage(ref)) == []
+        assert {store.without_structure(ref) for ref in refs} <= {*store.whole_segments()}
+
 
 class SegmentFilesTests(VectorStoreTests):
     """Of stores that keep their segments in the files of a folder, named by their SHA-256."""
@@ -367,6 +424,32 @@ class SegmentFilesTests(VectorStoreTests):
         path.write_bytes(path.read_bytes() + b"\0")
         with pytest.raises(IndexDamaged):
             store.snapshot([ref])
+
+    def test_damage_is_told_for_each_file(self, store: VectorStore, vectors_file: tuple[str, Path]) -> None:
+        ref, path = vectors_file
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + b"?")
+        assert store.damage(ref) == [f"vectors: the file {path.name} is not what was written"]
+        assert [*store.whole_segments()] == []
+        path.unlink()
+        assert store.damage(ref) == [f"vectors: the file {path.name[:16]}… is missing"]
+
+    @pytest.mark.parametrize(
+        "ref", ["", "../../etc/passwd", "a" * 63, "A" * 64, "+".join(["a" * 64] * 4), "\x1b[31m", "é"]
+    )
+    def test_a_text_that_is_no_ref_is_damage_and_never_a_path(self, store: VectorStore, ref: str) -> None:
+        for work in (
+            lambda: store.snapshot([ref]),
+            lambda: store.merge([ref]),
+            lambda: store.count(ref),
+            lambda: store.damage(ref),
+            lambda: store.salvage(ref),
+            lambda: store.sweep([ref], NOW),
+            lambda: store.orphans([ref]),
+        ):
+            with pytest.raises(IndexDamaged) as error:
+                work()
+            assert str(error.value).isprintable()
 
     @settings(max_examples=60, deadline=None, suppress_health_check=CONTRACT)
     @given(garbage=st.binary(max_size=400), intact=st.sampled_from([0, 6, 8, 10, 128, 208, 218]))

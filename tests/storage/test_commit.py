@@ -44,9 +44,9 @@ from retrieval.storage.roots import Root
 from retrieval.storage.tables import FileRow, Generation
 from retrieval.storage.view import Change
 from retrieval.types import EXACT, Picture
-from retrieval.vectors import Form, structured
-from retrieval.vectors.indexed import files_of
-from retrieval.vectors.segment import ExactVectors
+from retrieval.vectors.options import StructureOptions
+from retrieval.vectors.refs import files_of, structured
+from retrieval.vectors.segment import SegmentFolder
 from tests.disk.test_mounts import SAMPLE
 from tests.fakes import ColourEncoder, colour, picture, put
 
@@ -268,7 +268,7 @@ def test_many_small_commits_leave_few_segments_and_right_answers(batches: Batche
 def test_no_commit_rewrites_the_whole(batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each vector is rewritten a few times only, and the large segment not at all."""
     written = 0
-    write = ExactVectors._write
+    write = SegmentFolder._write
 
     def counted(self: Any, ids: Any, *rest: Any) -> str:
         nonlocal written
@@ -276,7 +276,7 @@ def test_no_commit_rewrites_the_whole(batches: Batches, monkeypatch: pytest.Monk
         return write(self, ids, *rest)
 
     batches.commit(2000)
-    monkeypatch.setattr(ExactVectors, "_write", counted)
+    monkeypatch.setattr(SegmentFolder, "_write", counted)
     for _ in range(60):
         batches.commit()
     assert 60 < written < 300
@@ -343,10 +343,10 @@ def test_a_long_run_builds_structures_now_and_then(batches: Batches, monkeypatch
     built = []
     merge = type(batches.store.vectors).merge
 
-    def noted(self: Any, refs: Any, live: Any = None, form: Any = None) -> str:
-        if form is not None:
+    def noted(self: Any, refs: Any, live: Any = None, options: Any = None, **how: Any) -> str:
+        if options is not None:
             built.append(len(batches.made))
-        return merge(self, refs, live, form)
+        return merge(self, refs, live, options, **how)
 
     monkeypatch.setattr(type(batches.store.vectors), "merge", noted)
     batches.store.choose(flat=10 * 4 * 13)
@@ -458,7 +458,7 @@ def test_what_needs_many_vectors_may_be_chosen_while_there_are_few(batches: Batc
 def test_what_a_later_version_says_of_the_form_is_left_aside(batches: Batches) -> None:
     with batches.store.writing():
         batches.store.edit(queries.put_setting, "search", {"recall": 0.9, "new": 1})
-    assert batches.store.form == Form(recall=0.9)
+    assert StructureOptions.of(batches.store.search_options) == StructureOptions(recall=0.9)
 
 
 # -- compaction and sweep -----------------------------------------------------------------------------------------

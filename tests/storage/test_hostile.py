@@ -19,9 +19,9 @@ from retrieval.networks.classifier import Directions
 from retrieval.searching import tags
 from retrieval.searching.options import SearchOptions
 from retrieval.storage import commit, migrations, queries, signing, tables, tag_store, witness
-from retrieval.storage.bounds import is_factory
 from retrieval.storage.commit import Store
 from retrieval.storage.verify import verify
+from retrieval.vectors.options import is_factory
 from tests.fakes import ColourEncoder, colour, picture, put
 from tests.searching.test_tags import CLASSES, directions
 from tests.storage.test_commit import ANYTHING, folder_in_memory, rows

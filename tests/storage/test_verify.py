@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def give_structures(index: Index) -> None:
     index._store.choose(flat=0, recall=0)
     with index._store.writing():
         refs = index._store._generation().refs
-        index._store._merge([[ref] for ref in refs], index._store.form, every=True)
+        index._store._merge([[ref] for ref in refs], index._store.search_options, every=True)
 
 
 @pytest.fixture
@@ -252,20 +252,19 @@ def test_of_very_much_damage_the_first_is_said_and_the_number(home: Path) -> Non
 
 def test_verify_beside_a_writer_reports_no_damage(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that a writer swept, while it was to be read, is not missing."""
-    from retrieval.storage import verify as module
-
-    is_whole, overtaken = module.is_whole, []
+    overtaken = []
     with opened(home) as index, opened(home) as writer:
+        damage = index._store.vectors.damage
 
-        def overtaking(*arguments: Any) -> bool:
+        def overtaking(ref: str) -> Sequence[str]:
             if not overtaken:
                 overtaken.append(1)
                 put(home / "more" / "a.png", picture(colour(90)))
                 writer.add(home / "more")
                 writer.compact()
-            return is_whole(*arguments)
+            return damage(ref)
 
-        monkeypatch.setattr(module, "is_whole", overtaking)
+        monkeypatch.setattr(index._store.vectors, "damage", overtaking)
         assert index.verify() == Verification(())
         assert overtaken
 

@@ -20,12 +20,15 @@ from hypothesis.extra import numpy as npst
 from retrieval.disk import files
 from retrieval.errors import BadInput
 from retrieval.types import EXACT, Hits, SearchForm
-from retrieval.vectors import FLAT, Form, VectorStore, merging, scan, structured
+from retrieval.vectors import SizedRef, VectorStore, merging, oracle, scan
 from retrieval.vectors import faiss as module
-from retrieval.vectors import segment as exact
-from retrieval.vectors.indexed import StructuredVectors, files_of
+from retrieval.vectors.hits import combined, no_hits
+from retrieval.vectors.indexed import StructuredVectors
+from retrieval.vectors.options import FLAT, StructureOptions
+from retrieval.vectors.oracle import ExactVectors
+from retrieval.vectors.refs import files_of, structured
 from retrieval.vectors.scan import margin
-from retrieval.vectors.segment import ExactVectors, Segment
+from retrieval.vectors.segment import Segment
 from tests.contracts.vectors import CONTRACT, NOW, SegmentFilesTests, expected, normalised, same, some
 
 
@@ -63,7 +66,7 @@ class TestFlat:
         allowed = data.draw(st.none() | npst.arrays(np.bool_, len(ids)))
         k = data.draw(st.integers(1, 80))
         only = None if allowed is None else ids[allowed]
-        same(scan.search(segment, vectors[:7], k, allowed), exact.scan(segment, vectors[:7], k, only))
+        same(scan.search(segment, vectors[:7], k, allowed), oracle.scan(segment, vectors[:7], k, only))
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float16])
     @pytest.mark.parametrize("kept", [1.0, 0.9, 0.3, 0.0])
@@ -72,7 +75,7 @@ class TestFlat:
         vectors = np.concatenate([vectors[:480], vectors[:20]]).astype(dtype)
         allowed = np.random.default_rng(1).random(500) < kept
         found = scan.search(Segment(ids, vectors), some(9, dim=200, seed=2)[1], 12, allowed)
-        same(found, exact.scan(Segment(ids, vectors), some(9, dim=200, seed=2)[1], 12, ids[allowed]))
+        same(found, oracle.scan(Segment(ids, vectors), some(9, dim=200, seed=2)[1], 12, ids[allowed]))
 
     @settings(max_examples=80, deadline=None, suppress_health_check=CONTRACT)
     @given(data=st.data())
@@ -84,12 +87,12 @@ class TestFlat:
         vectors = normalised(numbers).astype(data.draw(st.sampled_from([np.float32, np.float16])))
         ids, queries = np.arange(len(vectors)), normalised(numbers[: data.draw(st.integers(1, 4))])
         k, cut = data.draw(st.integers(1, 12)), data.draw(st.integers(0, len(vectors)))
-        hits = exact.nobody(len(queries), k)
+        hits = no_hits(len(queries), k)
         for part in (slice(0, cut), slice(cut, None)):
             if len(ids[part]):
                 segment = Segment(ids[part], vectors[part])
-                hits = exact.combined([hits, scan.search(segment, queries, k, None, hits.scores[:, -1])])
-        same(hits, exact.scan(Segment(ids, vectors), queries, k, None))
+                hits = combined([hits, scan.search(segment, queries, k, None, hits.scores[:, -1])])
+        same(hits, oracle.scan(Segment(ids, vectors), queries, k, None))
 
     @settings(max_examples=150, deadline=None, suppress_health_check=CONTRACT)
     @given(data=st.data())
@@ -101,7 +104,7 @@ class TestFlat:
         found = scan.refined(Segment(ids, vectors), vectors[:5], proposed, 8)
         for query, rows in enumerate(proposed):
             only = ids[rows[rows >= 0]]
-            right = exact.scan(Segment(ids, vectors), vectors[query : query + 1], 8, only)
+            right = oracle.scan(Segment(ids, vectors), vectors[query : query + 1], 8, only)
             same(Hits(found.ids[query : query + 1], found.scores[query : query + 1]), right)
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float16])
@@ -142,10 +145,10 @@ class TestFlat:
     def test_a_process_forked_from_one_that_has_searched_can_search(self) -> None:
         code = """
 import os, numpy as np
-from retrieval.vectors import exact, flat
-segment = exact.Segment(np.arange(100), np.eye(100, dtype=np.float32))
-flat.ALONE = 10
-def nearest(): return flat.search(segment, segment.vectors[7:8], 1).ids.tolist()
+from retrieval.vectors import scan, segment
+segment = segment.Segment(np.arange(100), np.eye(100, dtype=np.float32))
+scan.ALONE = 10
+def nearest(): return scan.search(segment, segment.vectors[7:8], 1).ids.tolist()
 assert nearest() == [[7]]
 if os.fork() == 0:
     os._exit(0 if nearest() == [[7]] else 1)
@@ -163,7 +166,7 @@ raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))
     def test_a_search_without_structures_does_not_import_faiss(self, tmp_path: Path) -> None:
         code = (
             "import pathlib, sys\n"
-            "from retrieval.vectors.structures import StructuredVectors as Store\n"
+            "from retrieval.vectors.indexed import StructuredVectors as Store\n"
             "from tests.contracts.vectors import some\n"
             "store = Store(pathlib.Path(sys.argv[1]))\n"
             "ids, vectors = some(50)\n"
@@ -194,7 +197,7 @@ def recall(found: Hits, right: Hits) -> float:
 def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder with one segment that has a structure, and its ref."""
     store = StructuredVectors(tmp_path_factory.mktemp("structure"))
-    return store.folder, store.merge([store.append(*clustered())], None, Form())
+    return store.folder, store.merge([store.append(*clustered())], None, {})
 
 
 class TestStructures:
@@ -280,7 +283,7 @@ class TestStructures:
         ids = np.arange(6000)
         store = StructuredVectors(tmp_path)
         for factory in ("auto", "IVF32,SQ8"):
-            snapshot = store.snapshot([store.merge([store.append(ids, vectors)], None, Form(factory))])
+            snapshot = store.snapshot([store.merge([store.append(ids, vectors)], None, {"factory": factory})])
             for gone in (2, 20):
                 only = ids[of >= gone]
                 right = expected(ids, vectors, queries, 10, only)
@@ -298,7 +301,7 @@ class TestStructures:
         vectors, queries = drawn(2400, 8), drawn(300, 1)
         ids = np.arange(len(vectors))
         store = StructuredVectors(tmp_path)
-        snapshot = store.snapshot([store.merge([store.append(ids, vectors)], None, Form())])
+        snapshot = store.snapshot([store.merge([store.append(ids, vectors)], None, {})])
         assert snapshot.forms[0].form != EXACT
         assert recall(snapshot.search(queries, 10), snapshot.search(queries, 10, exact=True)) >= 0.985
 
@@ -325,7 +328,7 @@ class TestStructures:
         ids, vectors = some(4000)[0], generator.permutation(drawn[np.arange(4200) % 210 < 200])
         queries = drawn[np.arange(4200) % 210 >= 200]
         store = StructuredVectors(tmp_path)
-        snapshot = store.snapshot([store.merge([store.append(ids, vectors)], None, Form(factory))])
+        snapshot = store.snapshot([store.merge([store.append(ids, vectors)], None, {"factory": factory})])
         assert snapshot.forms[0].form != EXACT
         for k in (1, 2, 10, 100):
             assert recall(snapshot.search(queries, k), expected(ids, vectors, queries, k)) >= 0.985, k
@@ -382,8 +385,8 @@ class TestStructures:
     def test_a_piece_for_each_of_many_is_checked(
         self, store: StructuredVectors, ref: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("retrieval.vectors.indexed.PIECE", 10_000)
-        made = store.merge([ref], None, Form())
+        monkeypatch.setattr("retrieval.vectors.facts.PIECE", 10_000)
+        made = store.merge([ref], None, {})
         assert len(json.loads((store.folder / files_of(made)[1]).read_text())["pieces"]) > 10
         assert store.snapshot([made]).damaged == []
         path = store.folder / files_of(made)[2]
@@ -435,7 +438,7 @@ class TestStructures:
 
     def test_a_damaged_structure_is_built_anew_over_the_same_vectors(self, store: StructuredVectors, ref: str) -> None:
         (store.folder / files_of(ref)[2]).write_bytes(b"garbage")
-        made = store.merge([ref], None, Form())
+        made = store.merge([ref], None, {})
         assert made.split("+")[0] == ref.split("+", maxsplit=1)[0]
         assert store.snapshot([made]).damaged == []
         store.sweep([made], NOW)
@@ -451,7 +454,7 @@ class TestStructures:
             same(snapshot.search(vectors[:4], 12), expected(ids, vectors, vectors[:4], 12))
             assert store.sweep([old, ref], NOW) == 0
             (store.folder / files_of(old)[1]).unlink(missing_ok=True)
-        assert structured(store.merge([old], ids, Form()))
+        assert structured(store.merge([old], ids, {}))
 
     # -- opening -------------------------------------------------------------------------------------------------------
 
@@ -476,7 +479,9 @@ class TestForms:
     )
     def test_any_form_of_faiss_is_tuned_to_the_recall(self, store: StructuredVectors, factory: str) -> None:
         ids, vectors = clustered()
-        snapshot = store.snapshot([store.merge([store.append(ids, vectors)], None, Form(factory, recall=0.9))])
+        snapshot = store.snapshot(
+            [store.merge([store.append(ids, vectors)], None, {"factory": factory, "recall": 0.9})]
+        )
         (form,) = snapshot.forms
         assert (form.form, form.target) == (factory, 0.9)
         assert form.recall >= 0.9
@@ -488,18 +493,18 @@ class TestForms:
 
     def test_one_that_misses_the_recall_is_not_searched(self, store: StructuredVectors) -> None:
         ids, vectors = some(1000, dim=64)
-        ref = store.merge([store.append(ids, vectors)], None, Form("IVF1,PQ2x2"))
+        ref = store.merge([store.append(ids, vectors)], None, {"factory": "IVF1,PQ2x2"})
         snapshot = store.snapshot([ref])
         assert snapshot.damaged == []
         assert snapshot.forms == [SearchForm(EXACT, 1000)]
         same(snapshot.search(vectors[:5], 10), expected(ids, vectors, vectors[:5], 10))
 
     def test_a_query_looks_at_fewer_vectors_where_they_have_to_be_converted(self) -> None:
-        assert Form().most(1280, float16=False) == 19_531
-        assert Form().most(1280, float16=True) == 2441
+        assert StructureOptions().scan_limit(1280, float16=False) == 19_531
+        assert StructureOptions().scan_limit(1280, float16=True) == 2441
 
     def test_flat_is_none(self, store: StructuredVectors) -> None:
-        assert not structured(store.merge([store.append(*clustered())], None, Form(FLAT)))
+        assert not structured(store.merge([store.append(*clustered())], None, {"factory": FLAT}))
 
     @pytest.mark.parametrize(
         ("factory", "sentence"),
@@ -521,7 +526,7 @@ class TestForms:
             module.check(factory, DIM, COUNT)
         ref = store.append(*clustered())
         with pytest.raises(BadInput, match=sentence):
-            store.merge([ref], None, Form(factory))
+            store.merge([ref], None, {"factory": factory})
         assert os.listdir(store.folder) == files_of(ref)
 
     @pytest.mark.parametrize(
@@ -541,13 +546,13 @@ class TestForms:
 
     @pytest.mark.parametrize(("count", "dim"), [(300, 128), (520, 128), (520, 256)])
     def test_components_are_chosen_of_few_vectors(self, store: StructuredVectors, count: int, dim: int) -> None:
-        snapshot = store.snapshot([store.merge([store.append(*some(count, dim=dim))], None, Form())])
+        snapshot = store.snapshot([store.merge([store.append(*some(count, dim=dim))], None, {})])
         assert snapshot.damaged == []
 
     @pytest.mark.parametrize("count", [1, 2, 9, 11, 25])
     def test_very_few_vectors_are_found_all_the_same(self, store: StructuredVectors, count: int) -> None:
         ids, vectors = some(count)
-        snapshot = store.snapshot([store.merge([store.append(ids, vectors)], None, Form())])
+        snapshot = store.snapshot([store.merge([store.append(ids, vectors)], None, {})])
         assert snapshot.damaged == []
         assert {*snapshot.search(vectors[:1], count + 1).ids[0].tolist()} == {*ids.tolist(), -1}
 
@@ -555,7 +560,7 @@ class TestForms:
         generator = np.random.default_rng(0)
         inner = generator.standard_normal((4000, 20)) @ generator.standard_normal((20, 256))
         vectors = normalised(inner + 0.05 * generator.standard_normal(inner.shape))
-        (form,) = store.snapshot([store.merge([store.append(some(4000)[0], vectors)], None, Form())]).forms
+        (form,) = store.snapshot([store.merge([store.append(some(4000)[0], vectors)], None, {})]).forms
         assert form.form.startswith("PCA")
         assert form.recall >= 0.99
 
@@ -563,7 +568,7 @@ class TestForms:
         """Of more equal ones than are asked for, any are right."""
         ids, vectors = some(2000)
         vectors[1000:] = vectors[0]
-        (form,) = store.snapshot([store.merge([store.append(ids, vectors)], None, Form())]).forms
+        (form,) = store.snapshot([store.merge([store.append(ids, vectors)], None, {})]).forms
         assert form.recall >= 0.99
 
 
@@ -597,7 +602,7 @@ class TestFloat16:
     ) -> None:
         ids, vectors = clustered()
         refs = [store.append(ids[:1000], vectors[:1000]), store.append(ids[1000:], vectors[1000:])]
-        snapshot = store.snapshot([store.merge(refs, ids, Form())])
+        snapshot = store.snapshot([store.merge(refs, ids, {})])
         assert snapshot.forms[0].recall >= 0.99
         np.testing.assert_array_equal(snapshot.get(ids), stored[1])
         same(snapshot.search(vectors[:9], 10, exact=True), expected(ids, stored[1], vectors[:9], 10))
@@ -608,6 +613,14 @@ class TestFloat16:
         np.testing.assert_array_equal(store.snapshot([wide]).get(ids[:10]), vectors[:10])
 
 
+def folded(segments: list[SizedRef], most: int, **options: int) -> list[str]:
+    """Return what is worth folding of segments with and without a structure."""
+    parts: dict[bool, list[SizedRef]] = {False: [], True: []}
+    for segment in segments:
+        parts[structured(segment[0])].append(segment)
+    return merging.worth_folding(parts[False], parts[True], most, **options)
+
+
 class TestTiers:
     """Few segments to visit, no vector rewritten often."""
 
@@ -615,15 +628,15 @@ class TestTiers:
         return name, count
 
     def test_nothing_is_folded_while_a_query_can_look_at_it(self) -> None:
-        assert merging.worth_folding([("a", 60), ("b+c+d", 1000), ("e", 40)], 100) == []
-        assert merging.worth_folding([("a", 60), ("b+c+d", 1000), ("e", 41)], 100) == ["a", "e"]
+        assert folded([("a", 60), ("b+c+d", 1000), ("e", 40)], 100) == []
+        assert folded([("a", 60), ("b+c+d", 1000), ("e", 41)], 100) == ["a", "e"]
 
     def test_runs_that_add_one_leave_a_dozen_segments_and_rewrite_a_vector_a_dozen_times(self) -> None:
         sizes: list[tuple[str, int]] = []
         written = most = 0
         for number in range(5000):
             sizes.append((f"{number}", 1))
-            while group := merging.smallest(sizes, 1, least=2):
+            while group := merging.smallest(sizes, 1, least_growth=2):
                 count = sum(size for ref, size in sizes if ref in group)
                 sizes = [part for part in sizes if part[0] not in group] + [(f"{number}-{count}", count)]
                 written += count
@@ -633,20 +646,20 @@ class TestTiers:
 
     def test_what_is_comparable_is_folded_in(self) -> None:
         parts = [("big+x+y", 1000), ("a", 101), ("small+x+y", 200), ("middle+x+y", 603)]
-        assert merging.worth_folding(parts, 100) == ["a", "small+x+y"]
-        assert merging.worth_folding([*parts, ("b", 1)], 100) == ["a", "b", "small+x+y", "middle+x+y", "big+x+y"]
+        assert folded(parts, 100) == ["a", "small+x+y"]
+        assert folded([*parts, ("b", 1)], 100) == ["a", "b", "small+x+y", "middle+x+y", "big+x+y"]
 
     def test_within_a_run_it_waits(self) -> None:
-        assert merging.worth_folding([("a", 800)], 100, patient=8) == []
-        assert merging.worth_folding([("a", 801)], 100, patient=8) == ["a"]
-        assert merging.worth_folding([("a", 801), ("b+c+d", 802)], 100, patient=8) == []
+        assert folded([("a", 800)], 100, patience=8) == []
+        assert folded([("a", 801)], 100, patience=8) == ["a"]
+        assert folded([("a", 801), ("b+c+d", 802)], 100, patience=8) == []
 
     def test_growing_to_a_million_rebuilds_each_vector_a_few_times(self) -> None:
         segments: list[tuple[str, int]] = []
         built = most = 0
         for number in range(2000):
             segments.append((f"{number}", 500))
-            if group := merging.worth_folding(segments, 20_000):
+            if group := folded(segments, 20_000):
                 count = sum(size for ref, size in segments if ref in group)
                 segments = [part for part in segments if part[0] not in group] + [(f"{number}+a+b", count)]
                 built += count

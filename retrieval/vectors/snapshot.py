@@ -1,0 +1,98 @@
+"""Segments of the FAISS store that are open, and a search over them: each through its structure, or by scanning it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from retrieval.types import EXACT, Hits, Ids, SearchForm, Vectors
+from retrieval.vectors import scan
+from retrieval.vectors.facts import Facts, form_of
+from retrieval.vectors.hits import combined, no_hits
+from retrieval.vectors.refs import structured
+from retrieval.vectors.scan import Mask
+from retrieval.vectors.segment import Segment, common_dim, gathered
+
+
+@dataclass(frozen=True)
+class OpenSegment:
+    """One segment with its structure, open for reading."""
+
+    ref: str
+    stamp: tuple[Any, ...]
+    """What changes when one of the files changes."""
+    segment: Segment
+    facts: Facts | None
+    """Facts about the structure; None where there is no structure, or where they are damaged."""
+    structure: Any
+    """An open `faiss.Structure`; None where there is none, where it is damaged, or where its recall is too low."""
+
+    @property
+    def damaged(self) -> bool:
+        """Whether the ref names a structure that cannot be used because its files are missing or damaged."""
+        if not structured(self.ref):
+            return False
+        return self.facts is None or (self.facts.sufficient and self.structure is None)
+
+    @property
+    def approximate(self) -> bool:
+        """Whether the segment is searched through a structure."""
+        return self.structure is not None
+
+    @property
+    def form(self) -> SearchForm:
+        """How the segment is searched."""
+        return form_of(self.facts if self.approximate else None, len(self.segment.ids))
+
+    def added(self, hits: Hits, queries: Vectors, allowed: Mask | None, *, exact: bool) -> Hits:
+        """Return the nearest ids of each query among those in `hits` and those in this segment."""
+        k = hits.ids.shape[1]
+        if exact or not self.approximate:
+            more = scan.search(self.segment, queries, k, allowed, hits.scores[:, -1])
+        else:
+            more = self.structure.search(self.segment, queries, k, allowed)
+        return combined([hits, more]) if (more.ids >= 0).any() else hits
+
+
+class StructuredSnapshot:
+    """Some segments. Each is searched through its structure if it has one that is whole."""
+
+    def __init__(self, parts: Sequence[OpenSegment]) -> None:
+        self.parts = parts
+        self.damaged = [part.ref for part in parts if part.damaged]
+        self.count = sum(len(part.segment.ids) for part in parts)
+        self.dim = common_dim([part.segment for part in parts])
+        self._masks: tuple[Ids, Sequence[Mask | None]] | None = None
+
+    @property
+    def forms(self) -> Sequence[SearchForm]:
+        """How the vectors are searched, largest part first; all that is searched exactly is one part."""
+        forms = [part.form for part in self.parts if part.approximate]
+        exact = self.count - sum(form.vectors for form in forms)
+        if exact:
+            forms.append(SearchForm(EXACT, exact))
+        return sorted(forms, key=lambda form: -form.vectors)
+
+    def search(self, queries: Vectors, k: int, only: Ids | None = None, *, exact: bool = False) -> Hits:
+        """Return the nearest ids of each query."""
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        hits = no_hits(len(queries), k)
+        for part, allowed in zip(self.parts, self._allowed(only), strict=True):
+            hits = part.added(hits, queries, allowed, exact=exact)
+        return hits
+
+    def get(self, ids: Ids) -> Vectors:
+        """Return stored vectors."""
+        return gathered([part.segment for part in self.parts], ids)
+
+    def _allowed(self, only: Ids | None) -> Iterator[Mask | None]:
+        """Yield for each segment which of its rows may be found, None for all; those of the last `only` are kept."""
+        if only is None:
+            yield from [None] * len(self.parts)
+            return
+        known = self._masks
+        if known is None or known[0] is not only:
+            masks = [part.segment.mask(only) for part in self.parts]
+            known = self._masks = only, [None if mask.all() else mask for mask in masks]
+        yield from known[1]
