@@ -1,4 +1,4 @@
-"""Running the command line: as a process of its own, or in this one where only its words matter."""
+"""Running the command line: as a process of its own, or in this process where only the words matter."""
 
 import contextlib
 import io
@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from retrieval import cli
+from retrieval.cli import app
 from retrieval.cli.output import Notes, log
 
 COMMAND = [sys.executable, "-m", "retrieval"]
@@ -47,7 +47,7 @@ def called(
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin))
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.chdir(cwd or "."):
-            code = cli._run([os.fspath(argument) for argument in arguments])
+            code = app.run([os.fspath(argument) for argument in arguments])
     finally:
         sys.stdin = before
         log.removeHandler(handler)

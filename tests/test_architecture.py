@@ -84,7 +84,7 @@ def test_only_plugins_imports_by_name(module: str) -> None:
         assert "__import__" not in text
 
 
-@pytest.mark.parametrize("start", ["import retrieval.cli", "import retrieval.index", "from retrieval import Index"])
+@pytest.mark.parametrize("start", ["import retrieval.cli.app", "import retrieval.index", "from retrieval import Index"])
 def test_importing_loads_nothing_heavy(start: str) -> None:
     code = f"{start}; import sys; print([name for name in {HEAVY!r} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -73,7 +73,7 @@ def test_the_table_of_backbones_is_the_programs() -> None:
 
 
 def test_commands_and_floors_are_the_programs() -> None:
-    from retrieval.cli import app
+    from retrieval.cli.app import app
     from tests.test_architecture import FLOORS
 
     names = {command.callback.__name__ for command in app.registered_commands if command.callback is not None}

@@ -1,12 +1,14 @@
-"""`retrieval classify`: what pictures show."""
+"""`retrieval classify`: name what images show."""
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval.cli.index_folder import open_index
+from retrieval.cli.find_index import open_index
+from retrieval.cli.help import HOW_MANY, WHAT
 from retrieval.cli.options import (
     Alpha,
     Backbone,
@@ -14,6 +16,7 @@ from retrieval.cli.options import (
     InputSize,
     Json,
     Minimalistic,
+    Neighbours,
     Precision,
     Quiet,
     Runtime,
@@ -22,25 +25,30 @@ from retrieval.cli.options import (
     Weights,
 )
 from retrieval.cli.output import note_each, put
-from retrieval.cli.queries import asked, complain_of
+from retrieval.cli.query_input import complain_of_query, read_queries
 from retrieval.errors import UnreadableImage
-from retrieval.networks.catalogue import AUTO
-from retrieval.types import Scored, Tagged, displayed
+from retrieval.types import Scored, displayed
 
 if TYPE_CHECKING:
     from retrieval.measuring.labels import Verdict
+    from retrieval.networks.options import NetworkOptions
 
 
 def classify(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures; - for one on stdin.")],
-    k: Annotated[int, typer.Option("-k", "--top", min=1, help="How many classes.")] = 5,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Image files; - is stdin.")],
     labels: Annotated[
         str | None,
-        typer.Option(metavar="FOLDER|CSV", help="Labels of the index: subfolders of FOLDER, or a CSV of path,label."),
+        typer.Option(
+            metavar="FOLDER|CSV",
+            rich_help_panel=WHAT,
+            help="Labels of indexed images: the subfolders of FOLDER, or a CSV file with the columns path,label.",
+        ),
     ] = None,
-    neighbours: Annotated[int, typer.Option(metavar="N", min=1, help="Labelled neighbours that vote.")] = 10,
+    k: Annotated[
+        int, typer.Option("-k", "--top", metavar="N", min=1, rich_help_panel=HOW_MANY, help="Number of classes.")
+    ] = 5,
     json_lines: Json = False,
-    index: Folder = None,
+    neighbours: Neighbours = 10,
     backbone: Backbone = None,
     weights: Weights = None,
     input_size: InputSize = None,
@@ -49,72 +57,93 @@ def classify(
     runtime: Runtime = "auto",
     precision: Precision = "auto",
     threads: Threads = 0,
+    index: Folder = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Print the classes of ImageNet that IMAGE most likely shows, with their probabilities.
+    """Name what images show: classes of ImageNet, or your own labels.
 
-    With --labels, the labels of its nearest neighbours in the index, with their shares of the votes. Exits with 1 where
-    a picture cannot be read; the others are told.
+        retrieval classify cat.jpg
+        retrieval classify cat.jpg --labels photos
+
+    Without --labels, the network gives the most likely classes of ImageNet and their probabilities. With --labels, the
+    nearest labelled images of the index vote, and each label has its share of the votes.
+
+    The exit code is 1 if an IMAGE cannot be read; the other images are still classified.
     """
-    given: dict[str, Any] = {"backbone": backbone, "weights": weights, "input_size": input_size, "alpha": alpha}
-    given |= {"minimalistic": minimalistic, "runtime": runtime, "precision": precision, "threads": threads}
+    network: NetworkOptions = {
+        "backbone": backbone,
+        "weights": weights,
+        "input_size": input_size,
+        "alpha": alpha,
+        "minimalistic": minimalistic,
+        "runtime": runtime,
+        "precision": precision,
+        "threads": threads,
+    }
     if labels is None:
         from retrieval.networks.imagenet import Classifier
 
-        network = Classifier(**given | {"backbone": backbone or AUTO})
-        unread = _each(images, lambda picture: _of_classes(network.classify(picture, k)), json_lines=json_lines)
+        classifier = Classifier(**network)
+        unread = _classify_each(images, lambda image: _Shown(classifier.classify(image, k)), json_lines=json_lines)
     else:
-        from retrieval.measuring import labels as named
+        from retrieval.measuring import labels as labelling
 
-        with open_index(index, **given) as opened:
-            known = named.read(opened, labels)
+        with open_index(index, **network) as opened:
+            known = labelling.read(opened, labels)
             note_each(known.left_out)
 
-            def vote(picture: str | bytes) -> dict[str, Any]:
-                return _of_verdict(named.classify(opened, known, picture, neighbours), k)
+            def vote(image: str | bytes) -> _Shown:
+                verdict = labelling.classify(opened, known, image, neighbours)
+                return _Shown(verdict.classes[:k], verdict)
 
-            unread = _each(images, vote, json_lines=json_lines)
+            unread = _classify_each(images, vote, json_lines=json_lines)
     if unread:
         raise typer.Exit(1)
 
 
-def _each(images: Sequence[str], told: Callable[[str | bytes], dict[str, Any]], *, json_lines: bool) -> int:
-    """Print what is `told` of each picture, and return how many could not be read."""
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What is shown of an image."""
+
+    classes: Sequence[Scored]
+    """The best first."""
+    verdict: "Verdict | None" = None
+    """How neighbours voted, if they did."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the facts for JSON."""
+        facts = {} if self.verdict is None else self.verdict.as_dict()
+        return facts | {"classes": [{"label": scored.label, "score": scored.score} for scored in self.classes]}
+
+
+def _classify_each(images: Sequence[str], classified: Callable[[str | bytes], _Shown], *, json_lines: bool) -> int:
+    """Write what each image shows, as `classified` returns it, and return how many images could not be read."""
     unread = 0
-    for one in asked(images, None, nul=False):
-        assert not isinstance(one.picture, Tagged)  # noqa: S101 - only the command query asks for tags
+    for query in read_queries(images, None, nul=False):
         try:
-            facts = told(one.picture)
+            shown = classified(query.image)
         except UnreadableImage as error:
-            complain_of(one, error)
+            complain_of_query(query, error)
             unread += 1
             continue
         if json_lines:
-            put(json.dumps({"path": one.name} | facts))
+            put(json.dumps({"path": query.name} | shown.as_dict()))
         else:
-            _put_table(one.name, facts)
+            _put_table(query.name, shown)
     return unread
 
 
-def _of_classes(classes: Sequence[Scored]) -> dict[str, Any]:
-    return {"classes": [{"label": one.label, "score": one.score} for one in classes]}
-
-
-def _of_verdict(verdict: "Verdict", k: int) -> dict[str, Any]:
-    facts = verdict.as_dict()
-    return facts | {"classes": facts["classes"][:k]}
-
-
-def _put_table(image: str, facts: dict[str, Any]) -> None:
+def _put_table(image: str, shown: _Shown) -> None:
+    """Write the classes of an image; if neighbours voted, also the lead of the winner and the neighbours."""
     put(displayed(image))
-    for one in facts["classes"]:
-        put(f"  {one['score']:.4f}  {displayed(one['label'])}")
-    if "margin" not in facts:
+    for scored in shown.classes:
+        put(f"  {scored.score:.4f}  {displayed(scored.label)}")
+    if shown.verdict is None:
         return
-    if not facts["classes"]:
+    if not shown.classes:
         put("  no neighbour has a label")
         return
-    put(f"  ahead by {facts['margin']:.4f}; decided by")
-    for voter in facts["neighbours"]:
-        put(f"    {voter['score']:.4f}  {displayed(voter['path'])}")
+    put(f"  ahead by {shown.verdict.margin:.4f}; decided by")
+    for neighbour in shown.verdict.neighbours:
+        put(f"    {neighbour.score:.4f}  {displayed(neighbour.path)}")

@@ -1,13 +1,14 @@
-"""`retrieval evaluate`: how good the answers are, on one's own pictures."""
+"""`retrieval evaluate`: measure how good the answers are on your own images."""
 
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 import typer
 
-from retrieval.cli.index_folder import open_index
+from retrieval.cli.find_index import open_index
+from retrieval.cli.help import HOW_COMPUTED, WHAT
 from retrieval.cli.options import (
     Classes,
     Folder,
@@ -22,7 +23,8 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
-from retrieval.cli.output import counting, note, note_each, put
+from retrieval.cli.output import note, note_each, put
+from retrieval.cli.progress import counting
 from retrieval.errors import BadInput
 from retrieval.types import EXACT
 
@@ -32,53 +34,69 @@ if TYPE_CHECKING:
     from retrieval.index import Index
     from retrieval.measuring.compare import Outcome
     from retrieval.measuring.evaluate import Evaluation, Truth
+    from retrieval.networks.options import NetworkOptions
     from retrieval.searching.options import SearchOptions
 
 HOLIDAYS = "holidays"
+"""The value of --ground-truth for images whose names follow INRIA Holidays."""
 NAMES = {"map": "mAP", "p@1": "P@1", "p@10": "P@10", "recall@1": "recall@1", "recall@10": "recall@10",
          "recall@100": "recall@100", "ndcg@10": "NDCG@10"}  # fmt: skip
-"""As papers write them."""
+"""JSON name of a measure -> its name in papers."""
 
 
 def evaluate(
     folder: Classes = None,
     ground_truth: GroundTruth = None,
-    itself: Annotated[bool, typer.Option("--self", help="Without labels: are changed pictures found again?")] = False,
-    queries: Queries = 1000,
+    itself: Annotated[
+        bool,
+        typer.Option(
+            "--self", rich_help_panel=WHAT, help="Use no labels: measure whether changed pictures find their originals."
+        ),
+    ] = False,
     compare: Annotated[
         str | None,
         typer.Option(
-            metavar="A,B,...", help="Index FOLDER in each way, for now: BACKBONE[@PIXELS][+POOLING][:RANKING][/FAISS]."
+            metavar="A,B,...",
+            rich_help_panel=WHAT,
+            help="Compare ways to index FOLDER. A way is BACKBONE[@PIXELS][+POOLING][:RANKING][/FAISS].",
         ),
     ] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Look at every vector.")] = False,
-    ranking: Ranking = "auto",
+    queries: Queries = 1000,
     json_lines: Json = False,
-    index: Folder = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", rich_help_panel=HOW_COMPUTED, help="Compare with every vector.")
+    ] = False,
+    ranking: Ranking = "auto",
     weights: Weights = None,
     runtime: Runtime = "auto",
     precision: Precision = "auto",
     threads: Threads = 0,
+    index: Folder = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure how good the answers of an index are: mean average precision, precision, recall, NDCG.
+    """Measure how good the answers are: mAP, precision, recall, NDCG.
 
-    A query is never its own answer. Right are the pictures of the same subfolder of FOLDER; with --ground-truth, those
-    that a table names; with --self, the picture that the query was made of. --compare measures ways to index FOLDER,
-    speed and size included, and leaves the index alone.
+        retrieval evaluate photos
+        retrieval evaluate photos --compare mini,mobilenet_v2@160
+
+    The right answers are the other images of the same subfolder of FOLDER. With --ground-truth, a CSV file names them;
+    with --self, the right answer is the image from which the query was made. A query is never its own answer.
+
+    --compare indexes FOLDER in several ways in a temporary place, and measures quality, speed and size of each; the
+    index itself is not changed.
     """
     demand_one(folder, ground_truth, compare, itself=itself)
-    given: dict[str, Any] = {"runtime": runtime, "precision": precision, "threads": threads}
     from retrieval.searching.options import SearchOptions
 
     search = SearchOptions(exact=exact, ranking=ranking)
+    network: NetworkOptions = {"weights": weights, "runtime": runtime, "precision": precision, "threads": threads}
     truth = partial(truth_of, folder, ground_truth, queries, itself=itself)
     if compare is not None and folder is not None:
-        _compare(folder, compare, truth, search, json_lines=json_lines, **given, weights=weights)
+        _compare(folder, compare, truth, search, json_lines=json_lines, **network)
         return
-    with open_index(index, **given, weights=weights) as opened:
-        from retrieval.measuring import evaluate as quality  # which needs numpy and Pillow
+    with open_index(index, **network) as opened:
+        from retrieval.measuring import evaluate as quality  # imports numpy and Pillow
 
         asked = truth(opened)
         with counting("asking", len(asked.questions)) as progress:
@@ -90,21 +108,27 @@ def evaluate(
 
 
 def demand_one(folder: Path | None, ground_truth: str | None, compare: str | None, *, itself: bool) -> None:
-    """Raise `BadInput` unless it is said in one way what is relevant, and what is to be indexed."""
+    """Raise `BadInput` unless there is exactly one ground truth, and the folder that it or --compare needs."""
     table = ground_truth not in {None, HOLIDAYS}
     if itself and ground_truth is not None:
         raise BadInput("only one of --self and --ground-truth can be given")
     if folder is None and compare is not None:
-        raise BadInput("it is not said what to compare over", hint="give a FOLDER of pictures")
+        raise BadInput("--compare needs a FOLDER of images to index and to measure on", hint="give FOLDER")
+    if folder is None and ground_truth == HOLIDAYS:
+        raise BadInput("--ground-truth holidays needs FOLDER, the folder of the Holidays images", hint="give FOLDER")
     if folder is None and not itself and not table:
-        what = "what is relevant" if ground_truth is None else "where Holidays' pictures are"
-        raise BadInput(f"it is not said {what}", hint="give a FOLDER, of classes or of Holidays; or a table, or --self")
+        raise BadInput(
+            "a ground truth is needed: which images belong together",
+            hint="give FOLDER with one subfolder per class, or --ground-truth FILE, or --self",
+        )
     if folder is not None and table and compare is None:
-        raise BadInput("a table says itself what is relevant", hint="leave FOLDER away")
+        raise BadInput(
+            "FOLDER cannot be used with a --ground-truth file, which names the images itself", hint="leave FOLDER out"
+        )
 
 
 def truth_of(folder: Path | None, ground_truth: str | None, queries: int, opened: "Index", *, itself: bool) -> "Truth":
-    """Return what is asked of an index, and say what cannot be."""
+    """Return the queries and their right answers, and write notes on those that had to be left out."""
     from retrieval.measuring import evaluate as quality
 
     if itself:
@@ -126,21 +150,23 @@ def _compare(
     search: "SearchOptions",
     *,
     json_lines: bool,
-    **options: Any,  # noqa: ANN401 - passed on
+    **network: "Unpack[NetworkOptions]",
 ) -> None:
+    """Index `folder` in each way, and write what each is worth; a failure still shows the ways that are done."""
     from retrieval.measuring import compare
 
-    variants, outcomes = compare.parsed(ways), []
+    variants = compare.parsed(ways)
+    outcomes: list[Outcome] = []
     try:
-        for one in compare.compared(folder, variants, truth, search=search, watching=_note_next, **options):
-            outcomes.append(one)
-            if one.variant.faiss and all(part.form == EXACT for part in one.search):
-                note(f"{one.variant.name}: so few vectors are compared one by one")
-    finally:  # what is done is shown, whatever became of the rest
+        for outcome in compare.compared(folder, variants, truth, search=search, watching=_note_next, **network):
+            outcomes.append(outcome)
+            if outcome.variant.faiss and all(part.form == EXACT for part in outcome.search):
+                note(f"{outcome.variant.name}: too few vectors for a search structure; they are compared one by one")
+    finally:
         done = compare.marked(outcomes) if outcomes else []
         if json_lines:
-            for one in done:
-                put(json.dumps(one.as_dict()))
+            for outcome in done:
+                put(json.dumps(outcome.as_dict()))
         else:
             _put_outcomes(done)
 
@@ -150,25 +176,28 @@ def _note_next(name: str) -> None:
 
 
 def _put_outcomes(outcomes: "Sequence[Outcome]") -> None:
-    width = max((len(one.variant.name) for one in outcomes), default=0)
-    if outcomes:
-        put(f"  {'':<{width}}    mAP  95 % interval      P@1  pictures/s  bytes/vector  query ms")
-    for one in outcomes:
-        mean, first = one.quality.measures["map"], one.quality.measures["p@1"]
-        found = f"{mean.value:.4f}  {mean.low:.4f} to {mean.high:.4f}  {first.value:.4f}"
-        costs = f"{one.pictures_per_second:>10.1f}{one.bytes_per_vector:>14.0f}{one.query_ms:>10.1f}"
-        put(f"{'*' if one.unbeaten else ' '} {one.variant.name:<{width}} {found}  {costs}")
-    if outcomes:
-        put("* no other is as good in mAP, pictures/s, bytes and ms alike")
+    """Write a table of the ways to index."""
+    if not outcomes:
+        return
+    width = max(len(outcome.variant.name) for outcome in outcomes)
+    put(f"  {'':<{width}}    mAP  95 % interval      P@1  pictures/s  bytes/vector  query ms")
+    for outcome in outcomes:
+        mean, first = outcome.quality.measures["map"], outcome.quality.measures["p@1"]
+        quality = f"{mean.value:.4f}  {mean.low:.4f} to {mean.high:.4f}  {first.value:.4f}"
+        costs = f"{outcome.pictures_per_second:>10.1f}{outcome.bytes_per_vector:>14.0f}{outcome.query_ms:>10.1f}"
+        mark = "*" if outcome.unbeaten else " "
+        put(f"{mark} {outcome.variant.name:<{width}} {quality}  {costs}")
+    put("* no other way is at least as good in mAP, pictures/s, bytes/vector and query ms together")
 
 
 def _put_table(found: "Evaluation") -> None:
-    put(f"{found.queries} queries among {found.images} pictures")
+    """Write a table of the measures; of changed pictures, also how many of each kind found their original first."""
+    put(f"{found.queries} queries among {found.images} images")
     put("measure      value  95 % interval")
-    for name, one in found.measures.items():
-        put(f"{NAMES[name]:<11}{one.value:>7.4f}  {one.low:.4f} to {one.high:.4f}")
+    for name, estimate in found.measures.items():
+        put(f"{NAMES[name]:<11}{estimate.value:>7.4f}  {estimate.low:.4f} to {estimate.high:.4f}")
     if found.kinds:
         put("found first  value  95 % interval")
     for kind, measures in found.kinds.items():
-        one = measures["recall@1"]
-        put(f"{kind:<11}{one.value:>7.4f}  {one.low:.4f} to {one.high:.4f}")
+        estimate = measures["recall@1"]
+        put(f"{kind:<11}{estimate.value:>7.4f}  {estimate.low:.4f} to {estimate.high:.4f}")

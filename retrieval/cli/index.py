@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
-from retrieval import plugins
-from retrieval.cli.index_folder import to_update
+from retrieval.cli.find_index import to_update
+from retrieval.cli.help import HOW_COMPUTED, HOW_SHOWN, WHAT
 from retrieval.cli.options import (
     Alpha,
     Backbone,
@@ -27,124 +27,185 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
-from retrieval.cli.output import bar, interruptible, note, note_timing
-from retrieval.cli.reports import put_report, put_unreadable
+from retrieval.cli.output import note, note_timing
+from retrieval.cli.progress import bar, interruptible
+from retrieval.cli.report import put_report, put_unreadable
 from retrieval.errors import BadInput, IndexNotFound
-from retrieval.networks.catalogue import AUTO, architecture
-from retrieval.networks.weights import AT_HAND
 from retrieval.types import EXACT, Progress, displayed
 
 if TYPE_CHECKING:
     from retrieval.index import Index
+    from retrieval.networks.options import NetworkOptions
+
+
+class Vectors(TypedDict):
+    """How an index keeps its vectors, and what it searches them with: options of `Index.create` and `configure`."""
+
+    faiss: str | None
+    recall: float | None
+    float16: bool
 
 
 def index(
     folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="Folders of pictures; none: all that are known.")
+        list[Path] | None,
+        typer.Argument(metavar="[FOLDER]...", help="Folders of images. Without them: all folders of the index."),
     ] = None,
-    index: Folder = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude",
+            "-E",
+            metavar="GLOB",
+            rich_help_panel=WHAT,
+            help="Leave out matching files, now and later; GLOB is a pattern as in .gitignore.",
+        ),
+    ] = None,
+    no_exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--no-exclude", metavar="GLOB", rich_help_panel=WHAT, help="Take back an earlier --exclude of this GLOB."
+        ),
+    ] = None,
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", rich_help_panel=WHAT, help="Forget missing files, even if a whole folder is missing."),
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", rich_help_panel=WHAT, help="Read unreadable files again.")
+    ] = False,
+    rehash: Annotated[
+        bool, typer.Option("--rehash", rich_help_panel=WHAT, help="Read every file again, even if it is unchanged.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", rich_help_panel=HOW_SHOWN, help="Exit with code 1 if a file is unreadable.")
+    ] = False,
+    timing: Timed = False,
     backbone: Backbone = None,
     weights: Weights = None,
     input_size: InputSize = None,
     alpha: Alpha = None,
     minimalistic: Minimalistic = None,
     pooling: Pooling = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option("--exclude", "-E", metavar="GLOB", help="Leave out from now on, as in .gitignore."),
-    ] = None,
-    no_exclude: Annotated[
-        list[str] | None, typer.Option("--no-exclude", metavar="GLOB", help="Take in again what that GLOB left out.")
-    ] = None,
-    prune: Annotated[bool, typer.Option("--prune", help="Forget what vanished, even a whole folder.")] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Read unreadable files again.")] = False,
-    rehash: Annotated[bool, typer.Option("--rehash", help="Read every file again, changed or not.")] = False,
     faiss: Annotated[
         str | None,
-        typer.Option("--faiss", metavar="FACTORY", help="Form of search structures: auto, flat, or of FAISS."),
+        typer.Option(
+            "--faiss",
+            metavar="FACTORY",
+            rich_help_panel=HOW_COMPUTED,
+            help="Form of the search structures: auto, flat (none), or a factory string of FAISS.",
+        ),
     ] = None,
     recall: Annotated[
-        float | None, typer.Option(metavar="SHARE", min=0, max=1, help="Of the nearest ten, what they find.")
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            min=0,
+            max=1,
+            rich_help_panel=HOW_COMPUTED,
+            help="Recall of the search structures: the share of the 10 nearest images that they must find.",
+        ),
     ] = None,
-    float16: Annotated[bool, typer.Option("--float16", help="Make an index of vectors of half the bytes.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where files are unreadable.")] = False,
+    float16: Annotated[
+        bool,
+        typer.Option("--float16", rich_help_panel=HOW_COMPUTED, help="Make a new index with vectors of 16 bits."),
+    ] = False,
     runtime: Runtime = "auto",
     precision: Precision = "auto",
     threads: Threads = 0,
-    timing: Timed = False,
+    index: Folder = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Bring the index up to date with all pictures below FOLDER; make it where there is none.
+    """Index the images of folders, or bring an index up to date.
 
-    Unchanged files are not read again. Stop it at any time with Ctrl-C: what is done is kept.
+        retrieval index photos
+        retrieval index photos --exclude "*.gif" --backbone mobilenet_v2
+
+    A new index is made where there is none. Unchanged files are not read again. You can stop at any time with Ctrl-C:
+    the work so far is kept.
     """
-    options = {"backbone": backbone, "weights": weights, "input_size": input_size, "alpha": alpha}
-    options |= {
+    network: NetworkOptions = {
+        "backbone": backbone,
+        "weights": weights,
+        "input_size": input_size,
+        "alpha": alpha,
         "minimalistic": minimalistic,
         "pooling": pooling,
         "runtime": runtime,
         "precision": precision,
         "threads": threads,
     }
-    run: dict[str, Any] = {"exclude": exclude or (), "no_exclude": no_exclude or ()}
-    run |= {"prune": prune, "retry_failed": retry_failed, "rehash": rehash}
+    vectors: Vectors = {"faiss": faiss, "recall": recall, "float16": float16}
     where, unreadable = to_update(index, folders or ()), 0
-    with _opened_or_made(where, folders or (), run["exclude"], options, faiss, recall, float16=float16) as opened:
+    with _opened_or_made(where, folders or (), exclude or (), network, vectors) as opened:
         several = folders or [root.path for root in opened.folders()]
         for folder in several:
             with _progress_bar(folder) as progress, interruptible(partial(_kept, opened)):
-                report = opened.add(folder, **run, progress=progress)
+                report = opened.add(
+                    folder,
+                    exclude=exclude or (),
+                    no_exclude=no_exclude or (),
+                    prune=prune,
+                    retry_failed=retry_failed,
+                    rehash=rehash,
+                    progress=progress,
+                )
             put_report(report, displayed(folder) if len(several) > 1 else "")
             if timing:
                 note_timing(report.timing)
             unreadable += report.unreadable
         if not opened.coverage().images:
-            note("no pictures were found")
+            note("no images were found")
     if strict and unreadable:
         raise typer.Exit(1)
 
 
 def _kept(opened: "Index") -> str:
     images = opened.coverage().images
-    return f"what was done is kept ({images} pictures are in the index), and the same command goes on from there"
+    return f"the work so far is kept (the index has {images} images); run the same command again to continue"
 
 
 @contextmanager
 def _opened_or_made(
-    where: Path,
-    folders: Sequence[Path],
-    exclude: Sequence[str],
-    options: dict[str, Any],
-    faiss: str | None,
-    recall: float | None,
-    *,
-    float16: bool,
+    where: Path, folders: Sequence[Path], exclude: Sequence[str], network: "NetworkOptions", vectors: Vectors
 ) -> Iterator["Index"]:
-    kind = plugins.load("api:Index")
+    """Open the index in `where`, or make one there if there is none and `folders` have images."""
+    from retrieval.index import Index
+
     try:
-        opened = kind.open(where, **options)
-        opened.configure(faiss=faiss, recall=recall, float16=float16)
-        if (faiss or recall) and any(part.form != EXACT for part in opened.info().search):
-            note("structures that are there stay until: retrieval compact")
+        opened = Index.open(where, **network)
     except IndexNotFound as error:
         if not folders:
             raise
-        _demand_pictures(folders, exclude, error)
-        given = {key: value for key, value in options.items() if value is not None}
-        opened = kind.create(where, **given, faiss=faiss, recall=recall, float16=float16)
+        _demand_images(folders, exclude, error)
+        opened = Index.create(where, **network, **vectors)
         name = opened.info().backbone
-        note(f"made a new index in {displayed(where)} with {name}{_better(name, options['backbone'])}")
+        note(f"made a new index in {displayed(where)} with {name}{_better(name, network['backbone'])}")
+    else:
+        _configure(opened, vectors)
     with opened:
         yield opened
 
 
-def _demand_pictures(folders: Sequence[Path], exclude: Sequence[str], error: IndexNotFound) -> None:
-    """Make sure that there is something to make an index of."""
+def _configure(opened: "Index", vectors: Vectors) -> None:
+    """Choose the search structures of an index that exists, and write when they come into force."""
+    try:
+        opened.configure(**vectors)
+    except BaseException:
+        opened.close()
+        raise
+    chosen = vectors["faiss"] is not None or vectors["recall"] is not None
+    if chosen and any(part.form != EXACT for part in opened.info().search):
+        note("the search structures that exist are kept until: retrieval compact")
+
+
+def _demand_images(folders: Sequence[Path], exclude: Sequence[str], error: IndexNotFound) -> None:
+    """Raise `BadInput` or exit with code 1 unless the folders have an image that a new index can be made of."""
     for folder in folders:
         if not folder.is_dir():
-            what = "is not a folder" if folder.exists() else "does not exist"
-            raise BadInput(f"{displayed(folder)} {what}", hint="give a folder that holds pictures") from error
+            problem = "is not a folder" if folder.exists() else "does not exist"
+            raise BadInput(f"{displayed(folder)} {problem}", hint="give a folder that contains images") from error
     from retrieval.pictures.source import Folder, no_pictures
 
     reasons: Counter[str] = Counter()
@@ -154,24 +215,27 @@ def _demand_pictures(folders: Sequence[Path], exclude: Sequence[str], error: Ind
             return
         reasons += found
     put_unreadable(reasons)
-    what = "pictures that can be read" if reasons else "pictures"
-    note(f"no {what} were found in {', '.join(map(displayed, folders))}; no index was made")
+    images = "readable images" if reasons else "images"
+    note(f"no {images} were found in {', '.join(map(displayed, folders))}; no index was made")
     raise typer.Exit(1)
 
 
 def _better(backbone: str, asked: str | None) -> str:
-    """Return what to say of a backbone that nobody asked for, which is there because no better one is at hand."""
+    """Return advice for a new index whose backbone was chosen because a better one has no weights on this machine."""
+    from retrieval.networks.catalogue import AUTO, architecture
+    from retrieval.networks.weights import AT_HAND
+
     best = architecture(AT_HAND[0])
-    if (asked or AUTO).lower() != AUTO or backbone.split(maxsplit=1)[0] == best.name:
+    chosen_by_user = (asked or AUTO).lower() != AUTO
+    if chosen_by_user or backbone.split(maxsplit=1)[0] == best.name:
         return ""
-    return (
-        f"; {best.name} finds better, for a download of {best.bytes / 1e6:.0f} MB: --backbone {best.name} --index DIR"
-    )
+    size = f"{best.bytes / 1e6:.0f} MB"
+    return f"; {best.name} gives better results, after a download of {size}: --backbone {best.name} --index DIR"
 
 
 @contextmanager
 def _progress_bar(folder: Path) -> Iterator[Callable[[Progress], None] | None]:
-    """Give a callback that draws on stderr; None where nobody looks."""
+    """Yield a function that draws the progress on stderr; yield None where no bar is wanted."""
     with bar("{task.fields[rate]}", "{task.fields[failures]}") as drawn:
         if drawn is None:
             yield None

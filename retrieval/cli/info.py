@@ -1,29 +1,38 @@
-"""`retrieval info`: what an index holds."""
+"""`retrieval info`: show what an index holds."""
 
 import json
 from typing import Annotated
 
 import typer
 
-from retrieval.cli.index_folder import open_index
+from retrieval.cli.find_index import open_index
+from retrieval.cli.help import WHAT
 from retrieval.cli.options import Folder, Json, Quiet, Verbose
 from retrieval.cli.output import counted, put
 from retrieval.types import DECODE_RULE, EXACT, Info, SearchForm, displayed
 
 
 def info(
+    failures: Annotated[
+        bool, typer.Option("--failures", rich_help_panel=WHAT, help="List the unreadable files, with reasons.")
+    ] = False,
     json_lines: Json = False,
-    failures: Annotated[bool, typer.Option("--failures", help="List the unreadable files, with reasons.")] = False,
     index: Folder = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Print what the index holds."""
+    """Show what the index holds: images, network, folders, failures.
+
+    retrieval info
+    retrieval info --failures
+    """
     with open_index(index) as opened:
         if failures:
             for failure in opened.failures():
-                row = {"path": str(failure.path), "reason": failure.reason}
-                put(json.dumps(row) if json_lines else f"{displayed(failure.path)}: {displayed(failure.reason)}")
+                if json_lines:
+                    put(json.dumps({"path": str(failure.path), "reason": failure.reason}))
+                else:
+                    put(f"{displayed(failure.path)}: {displayed(failure.reason)}")
         elif json_lines:
             put(json.dumps(opened.info().as_dict()))
         else:
@@ -33,8 +42,7 @@ def info(
 def _put_info(facts: Info) -> None:
     put(f"images      {facts.images}")
     put(f"network     {facts.backbone}; a vector has {facts.dim} numbers")
-    older = f", older than {DECODE_RULE}, which a new index would have" if facts.rule < DECODE_RULE else ""
-    put(f"decoding    by rule {facts.rule}{older}")
+    put(f"decoding    {_decoding(facts)}")
     put(f"vectors     {_vectors(facts)}")
     put(f"search      {', '.join(map(_form, facts.search)) or EXACT}")
     if facts.ranking:
@@ -42,28 +50,48 @@ def _put_info(facts: Info) -> None:
         if facts.ranking.get("reason"):
             put(f"            {displayed(str(facts.ranking['reason']))}")
     if facts.parity is not None:
-        put(f"compiled    gives Keras' vectors with a cosine of {facts.parity:.5f} or more")
+        put(f"compiled    its vectors have a cosine of {facts.parity:.5f} or more to those of Keras")
     put(f"size        {facts.bytes / 1e6:.1f} MB on disk")
     put(f"generation  {facts.generation}, the number of the latest change")
-    put(f"offline     {facts.offline}" + (" images, which cannot be looked at now" if facts.offline else ""))
-    put("unreadable  " + (f"{counted(facts.failures, 'file')}; see which with: --failures" if facts.failures else "0"))
+    put(f"offline     {_offline(facts)}")
+    put(f"unreadable  {_unreadable(facts)}")
     for root in facts.roots:
-        put(f"folder      {displayed(root.path)}: {root.images}" + ("" if root.reachable else "  (not there now)"))
+        remark = "" if root.reachable else "  (not there now)"
+        put(f"folder      {displayed(root.path)}: {root.images}{remark}")
         for pattern in root.exclude:
-            put(f"  without   {displayed(pattern)}")
+            put(f"  excludes  {displayed(pattern)}")
+
+
+def _decoding(facts: Info) -> str:
+    """Return the rule of decoding, and whether a new index would have a newer one."""
+    newer = f"; a new index would have rule {DECODE_RULE}" if facts.rule < DECODE_RULE else ""
+    return f"by rule {facts.rule}{newer}"
 
 
 def _vectors(facts: Info) -> str:
-    """Return how many are stored, and why that may be more than there are images."""
+    """Return the number of vectors, and why it may be larger than the number of images."""
     if facts.vectors <= facts.images:
         return str(facts.vectors)
-    return f"{facts.vectors}, more than images, as some were removed; give back their space with: retrieval compact"
+    return f"{facts.vectors}, some of them of removed images; to free their space: retrieval compact"
+
+
+def _offline(facts: Info) -> str:
+    return f"{facts.offline} images, whose files cannot be reached now" if facts.offline else "0"
+
+
+def _unreadable(facts: Info) -> str:
+    if not facts.failures:
+        return "0"
+    return f"{counted(facts.failures, 'file')}; to list them: retrieval info --failures"
 
 
 def _ranking(name: str, by: str = "", plain: float = 0, ranked: float = 0, **_: object) -> str:
+    """Return how results are ranked, and the figures that decided it."""
     chosen = "by score" if name == "none" else name
-    what = "" if by == "labels" else " of changed pictures"
-    return f"{chosen} (mAP{what} {plain:.4f} by score, {ranked:.4f} by expansion)" if by else chosen
+    if not by:
+        return chosen
+    queries = "" if by == "labels" else " of changed pictures"
+    return f"{chosen} (mAP{queries} {plain:.4f} by score, {ranked:.4f} by expansion)"
 
 
 def _form(part: SearchForm) -> str:

@@ -1,42 +1,59 @@
-"""`retrieval labels`: whether the labels of an index agree with its pictures."""
+"""`retrieval labels`: find labels that are probably wrong."""
 
 import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.index_folder import open_index
-from retrieval.cli.options import Folder, Json, Quiet, Verbose
-from retrieval.cli.output import counting, note_each, put
+from retrieval.cli.find_index import open_index
+from retrieval.cli.help import HOW_MANY
+from retrieval.cli.options import Folder, Json, Neighbours, Quiet, Verbose
+from retrieval.cli.output import note_each, put
+from retrieval.cli.progress import counting
 from retrieval.types import displayed
 
 if TYPE_CHECKING:
     from retrieval.measuring.labels import Examined
 
 MOST_CONFUSED = 10
-"""Pairs of labels that are shown."""
+"""Largest number of confused pairs of labels that are shown."""
 
 
 def labels(
-    source: Annotated[str, typer.Argument(metavar="FOLDER|CSV", help="Subfolders are labels; or a CSV of path,label.")],
-    neighbours: Annotated[int, typer.Option(metavar="N", min=1, help="Labelled neighbours that vote.")] = 10,
-    most: Annotated[int, typer.Option("-k", "--top", min=0, help="How many suspicious pictures are shown.")] = 20,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER|CSV",
+            help="Folder whose subfolders are the labels, or a CSV file with the columns path,label.",
+        ),
+    ],
+    most: Annotated[
+        int,
+        typer.Option(
+            "-k", "--top", metavar="N", min=0, rich_help_panel=HOW_MANY, help="Number of suspicious images to show."
+        ),
+    ] = 20,
     json_lines: Json = False,
+    neighbours: Neighbours = 10,
     index: Folder = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Hold the label of each picture against its nearest neighbours, itself left out.
+    """Find labels that do not fit the images around them.
 
-    Shows how well each label is told, what is taken for what, and the pictures whose label is most likely wrong.
+        retrieval labels photos
+        retrieval labels labels.csv -k 50
+
+    The nearest neighbours of each image vote for its label; the image itself has no vote. The output shows how well
+    each label is recognised, which labels are confused, and the images whose label is most likely wrong.
     """
     with open_index(index) as opened:
-        from retrieval.measuring import labels as named
+        from retrieval.measuring import labels as labelling
 
-        known = named.read(opened, source)
+        known = labelling.read(opened, source)
         note_each(known.left_out)
         with counting("looking", len(known.of)) as progress:
-            found = named.examine(opened, known, neighbours, progress)
+            found = labelling.examine(opened, known, neighbours, progress)
     if json_lines:
         put(json.dumps(found.as_dict()))
     else:
@@ -44,19 +61,34 @@ def labels(
 
 
 def _put(found: "Examined", most: int) -> None:
-    put(f"{found.pictures} pictures, {found.accuracy:.4f} of them taken for what they are labelled")
-    width = max(len("label"), *(len(displayed(label)) for label in found.classes))
-    put(f"{'label':<{width}}  pictures  precision  recall")
-    for label, one in found.classes.items():
-        put(f"{displayed(label):<{width}}{one.pictures:>10}{one.precision:>11.4f}{one.recall:>8.4f}")
-    pairs = [(n, a, b) for a, row in found.confusion.items() for b, n in row.items() if a != b]
-    pairs.sort(key=lambda pair: (-pair[0], *pair[1:]))
-    if pairs:
-        put("most often taken for another")
-    for count, label, taken in pairs[:MOST_CONFUSED]:
-        put(f"{count:>6}  {displayed(label)} for {displayed(taken) or 'nothing'}")
+    put(f"{found.pictures} images, {found.accuracy:.4f} of them recognised as what their label says")
+    _put_classes(found)
+    _put_confused(found)
     if found.suspicious and most:
-        put("suspicious: score, label -> what the neighbours say, path")
+        put("suspicious: score, label -> label of the neighbours, path")
     for doubt in found.suspicious[:most]:
         names = f"{displayed(doubt.label)} -> {displayed(doubt.suggested) or 'nothing'}"
         put(f"{doubt.score:>8.4f}  {names}  {displayed(doubt.path)}")
+
+
+def _put_classes(found: "Examined") -> None:
+    """Write how well each label is recognised."""
+    width = max(len("label"), *(len(displayed(label)) for label in found.classes))
+    put(f"{'label':<{width}}  pictures  precision  recall")
+    for label, measured in found.classes.items():
+        columns = f"{measured.pictures:>10}{measured.precision:>11.4f}{measured.recall:>8.4f}"
+        put(f"{displayed(label):<{width}}{columns}")
+
+
+def _put_confused(found: "Examined") -> None:
+    """Write the pairs of labels that are confused most often."""
+    pairs = []
+    for label, row in found.confusion.items():
+        for taken_for, count in row.items():
+            if label != taken_for:
+                pairs.append((count, label, taken_for))
+    pairs.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
+    if pairs:
+        put("most often confused: images, label, taken for")
+    for count, label, taken_for in pairs[:MOST_CONFUSED]:
+        put(f"{count:>6}  {displayed(label)} for {displayed(taken_for) or 'nothing'}")

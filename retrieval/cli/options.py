@@ -10,15 +10,19 @@ from typing import Annotated
 import typer
 
 from retrieval import __version__
-from retrieval.cli.index_folder import NAME, VARIABLE
+from retrieval.cli.find_index import NAME, VARIABLE
+from retrieval.cli.help import GENERAL, HOW_COMPUTED, HOW_MANY, HOW_SHOWN, WHAT
 from retrieval.cli.output import log, put
+
+LIBRARIES = ("keras", "tensorflow", "openvino", "faiss-cpu", "pillow", "sqlalchemy")
+"""Libraries whose versions `retrieval -v --version` prints."""
 
 
 def _verbose(value: bool) -> bool:
     if value:
         log.setLevel(logging.DEBUG)
         warnings.resetwarnings()
-        os.dup2(sys.stderr.fileno(), 2)  # what native code has to say, too
+        os.dup2(sys.stderr.fileno(), 2)  # shows the messages of native code as well
     return value
 
 
@@ -34,46 +38,121 @@ def _version(value: bool) -> None:
         if log.isEnabledFor(logging.DEBUG):
             from importlib.metadata import version as version_of
 
-            for name in ("keras", "tensorflow", "openvino", "faiss-cpu", "pillow", "sqlalchemy"):
+            for name in LIBRARIES:
                 put(f"{name} {version_of(name)}")
         raise typer.Exit
 
 
 Verbose = Annotated[
     bool,
-    typer.Option("--verbose", "-v", callback=_verbose, is_eager=True, help="Show tracebacks and libraries' warnings."),
+    typer.Option(
+        "--verbose", "-v", callback=_verbose, is_eager=True, rich_help_panel=GENERAL,
+        help="Show tracebacks, and the warnings of libraries.",
+    ),
+]  # fmt: skip
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", callback=_quiet, rich_help_panel=GENERAL, help="Show no progress, no report and no notes."
+    ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_quiet, help="No progress, report or notes.")]
 Version = Annotated[
-    bool, typer.Option("--version", callback=_version, help="Print the version; with -v, all versions.")
-]
+    bool,
+    typer.Option(
+        "--version", callback=_version, rich_help_panel=GENERAL,
+        help="Show the version; with -v, also those of libraries.",
+    ),
+]  # fmt: skip
 Folder = Annotated[
     Path | None,
     typer.Option(
-        "--index", "-i", envvar=VARIABLE, metavar="DIR",
-        help=f"Folder of the index; otherwise {NAME}, here or in a folder above.",
+        "--index", "-i", envvar=VARIABLE, metavar="DIR", rich_help_panel=GENERAL,
+        help=f"Folder of the index. Without it: the variable {VARIABLE}, or {NAME} here or in a folder above.",
     ),
 ]  # fmt: skip
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Json = Annotated[bool, typer.Option("--json", rich_help_panel=HOW_SHOWN, help="Print JSON, one object per line.")]
+Timed = Annotated[
+    bool, typer.Option("--timing", rich_help_panel=HOW_SHOWN, help="Show how many seconds each step took.")
+]
 Backbone = Annotated[
     str | None,
-    typer.Option("--backbone", "-b", metavar="NAME", help="auto, a name of `retrieval backbones`, or a MODEL.keras."),
-]
+    typer.Option(
+        "--backbone", "-b", metavar="NAME", rich_help_panel=HOW_COMPUTED,
+        help="Network: a name from `retrieval backbones`, a file MODEL.keras, or auto.",
+    ),
+]  # fmt: skip
 Weights = Annotated[
-    str | None, typer.Option("--weights", "-w", metavar="FILE|random", help="File of the backbone's weights.")
+    str | None,
+    typer.Option(
+        "--weights", "-w", metavar="FILE|random", rich_help_panel=HOW_COMPUTED,
+        help="File with the weights of the network, or random for random weights.",
+    ),
+]  # fmt: skip
+InputSize = Annotated[
+    int | None,
+    typer.Option(metavar="PIXELS", rich_help_panel=HOW_COMPUTED, help="Width and height of the input, in pixels."),
 ]
-InputSize = Annotated[int | None, typer.Option(metavar="PIXELS", help="Side of the network's input.")]
-Alpha = Annotated[float | None, typer.Option(metavar="FACTOR", help="Width of a MobileNet.")]
-Minimalistic = Annotated[bool | None, typer.Option("--minimalistic", help="The plainer MobileNetV3.")]
-Pooling = Annotated[str | None, typer.Option(metavar="NAME", help="avg, max or gem, of a new index or network.")]
-Runtime = Annotated[str, typer.Option(metavar="NAME", help="openvino or keras; auto: keras on a GPU.")]
-Precision = Annotated[str, typer.Option(metavar="NAME", help="f32, bf16 or f16; auto: the fastest that is as good.")]
-Threads = Annotated[int, typer.Option(metavar="N", min=0, max=1024, help="How many; 0: one a core.")]
-Timed = Annotated[bool, typer.Option("--timing", help="Say where the time went.")]
-Ranking = Annotated[str, typer.Option(metavar="NAME", help="none or expansion; auto: what `retrieval tune` chose.")]
-Classes = Annotated[Path | None, typer.Argument(metavar="[FOLDER]", help="Indexed pictures, in a subfolder a class.")]
+Alpha = Annotated[
+    float | None,
+    typer.Option(metavar="FACTOR", rich_help_panel=HOW_COMPUTED, help="Width factor of a MobileNet, for example 0.5."),
+]
+Minimalistic = Annotated[
+    bool | None,
+    typer.Option("--minimalistic", rich_help_panel=HOW_COMPUTED, help="Use the minimalistic variant of MobileNetV3."),
+]
+Pooling = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", rich_help_panel=HOW_COMPUTED,
+        help="Pooling of new vectors: avg, max or gem.",
+    ),
+]  # fmt: skip
+Runtime = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", rich_help_panel=HOW_COMPUTED,
+        help="What runs the network: openvino, keras, or auto (keras if there is a GPU).",
+    ),
+]  # fmt: skip
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", rich_help_panel=HOW_COMPUTED,
+        help="Precision of the network: f32, bf16, f16, or auto (the fastest one that is accurate enough).",
+    ),
+]  # fmt: skip
+Threads = Annotated[
+    int,
+    typer.Option(
+        metavar="N", min=0, max=1024, rich_help_panel=HOW_COMPUTED,
+        help="Number of threads; 0 means one per core.",
+    ),
+]  # fmt: skip
+Ranking = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", rich_help_panel=HOW_COMPUTED,
+        help="Ranking of the results: none (by score), expansion, or auto (the choice of `retrieval tune`).",
+    ),
+]  # fmt: skip
+Classes = Annotated[
+    Path | None,
+    typer.Argument(metavar="[FOLDER]", help="Folder of indexed images with one subfolder per class."),
+]
 GroundTruth = Annotated[
     str | None,
-    typer.Option(metavar="FILE|holidays", help="A CSV of query,relevant; or FOLDER has the names of Holidays."),
+    typer.Option(
+        metavar="FILE|holidays", rich_help_panel=WHAT,
+        help="CSV file with the columns query,relevant; or holidays, if FOLDER holds the INRIA Holidays images.",
+    ),
+]  # fmt: skip
+Queries = Annotated[
+    int,
+    typer.Option(
+        metavar="N", min=1, rich_help_panel=HOW_MANY, help="Largest number of queries; they are drawn at random."
+    ),
 ]
-Queries = Annotated[int, typer.Option(metavar="N", min=1, help="Ask at most so many, drawn at random.")]
+Neighbours = Annotated[
+    int,
+    typer.Option(metavar="N", min=1, rich_help_panel=HOW_COMPUTED, help="Number of labelled neighbours that vote."),
+]

@@ -1,15 +1,16 @@
-"""`retrieval query`: the pictures most similar to others."""
+"""`retrieval query`: find the images most similar to others."""
 
 import os
 import time
 from collections.abc import Sequence
-from functools import partial
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated
 
 import typer
 
-from retrieval.cli.answers import Answer, put_csv, put_json, put_lines, put_nul, put_tables
-from retrieval.cli.index_folder import open_index
+from retrieval.cli.find_index import open_index
+from retrieval.cli.formats import Answer, Format, put_answers
+from retrieval.cli.help import HOW_COMPUTED, HOW_MANY, HOW_SHOWN, WHAT
 from retrieval.cli.options import (
     Backbone,
     Folder,
@@ -24,135 +25,220 @@ from retrieval.cli.options import (
     Weights,
 )
 from retrieval.cli.output import counted, note, note_each, note_timing
-from retrieval.cli.queries import Asked, asked, complain_of
+from retrieval.cli.query_input import QueryImage, complain_of_query, read_queries
 from retrieval.errors import BadInput, RetrievalError
 from retrieval.types import Answers, Coverage, Tagged, Timing, displayed
 
 
 def query(
     images: Annotated[
-        list[str] | None, typer.Argument(metavar="[IMAGE]...", help="Pictures, answered in order; - for one on stdin.")
+        list[str] | None, typer.Argument(metavar="[IMAGE]...", help="Image files, answered in order; - is stdin.")
     ] = None,
     files_from: Annotated[
-        str | None, typer.Option("--files-from", metavar="FILE|-", help="A list of more pictures, one a line.")
+        str | None,
+        typer.Option(
+            "--files-from", metavar="FILE|-", rich_help_panel=WHAT, help="File with more images, one path per line."
+        ),
     ] = None,
     from0: Annotated[
-        bool, typer.Option("--from0", help="In that list, a NUL is after each: find ... -print0.")
+        bool,
+        typer.Option(
+            "--from0", rich_help_panel=WHAT, help="In that file, a NUL ends each path, as `find -print0` writes them."
+        ),
     ] = False,
-    k: Annotated[int, typer.Option("-k", "--top", min=1, help="How many.")] = 10,
-    offset: Annotated[int, typer.Option(min=0, help="Leave out that many of the first.")] = 0,
-    min_score: Annotated[float | None, typer.Option(min=-1, max=1, help="Leave out what scores less.")] = None,
-    json_lines: Json = False,
-    csv_rows: Annotated[bool, typer.Option("--csv", help="Comma-separated, with a header.")] = False,
-    paths: Annotated[bool, typer.Option("--paths", help="Paths alone, raw, one a line.")] = False,
-    nul: Annotated[bool, typer.Option("--print0", "-0", help="Paths alone, raw, a NUL after each.")] = False,
-    include_self: Annotated[bool, typer.Option("--include-self", help="Let IMAGE be a result.")] = False,
-    exact: Annotated[bool, typer.Option("--exact", help="Look at every vector; say what the index finds.")] = False,
-    ranking: Ranking = "auto",
-    tag: Annotated[str | None, typer.Option(metavar="WORDS", help="Pictures of a class, in place of IMAGE.")] = None,
-    views: Annotated[
-        str, typer.Option(metavar="A,B", help="Look at IMAGE in more ways: mirror, multiscale, or both.")
-    ] = "",
+    tag: Annotated[
+        str | None,
+        typer.Option(metavar="WORDS", rich_help_panel=WHAT, help="Find images of this class, instead of an IMAGE."),
+    ] = None,
+    include_self: Annotated[
+        bool, typer.Option("--include-self", rich_help_panel=WHAT, help="Let IMAGE be one of its own results.")
+    ] = False,
+    k: Annotated[
+        int, typer.Option("-k", "--top", metavar="N", min=1, rich_help_panel=HOW_MANY, help="Number of results.")
+    ] = 10,
+    offset: Annotated[
+        int, typer.Option(metavar="N", min=0, rich_help_panel=HOW_MANY, help="Skip the first N results.")
+    ] = 0,
+    min_score: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SCORE", min=-1, max=1, rich_help_panel=HOW_MANY, help="Leave out results with a lower score."
+        ),
+    ] = None,
     likely: Annotated[
-        bool, typer.Option("--likely", help="Only likely matches; exit with 1 where none can be told.")
+        bool,
+        typer.Option("--likely", rich_help_panel=HOW_MANY, help="Show only the results that are likely related."),
     ] = False,
-    index: Folder = None,
+    json_lines: Json = False,
+    csv_rows: Annotated[
+        bool, typer.Option("--csv", rich_help_panel=HOW_SHOWN, help="Print CSV, with a header.")
+    ] = False,
+    paths: Annotated[
+        bool, typer.Option("--paths", rich_help_panel=HOW_SHOWN, help="Print only paths, unchanged, one per line.")
+    ] = False,
+    nul: Annotated[
+        bool, typer.Option("--print0", "-0", rich_help_panel=HOW_SHOWN, help="Print only paths, a NUL after each.")
+    ] = False,
+    timing: Timed = False,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            rich_help_panel=HOW_COMPUTED,
+            help="Compare with every vector, and show how many of the results are found without this option.",
+        ),
+    ] = False,
+    ranking: Ranking = "auto",
+    views: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B",
+            rich_help_panel=HOW_COMPUTED,
+            help="More views of IMAGE to search with: mirror, multiscale, or both.",
+        ),
+    ] = "",
     backbone: Backbone = None,
     weights: Weights = None,
     runtime: Runtime = "auto",
     precision: Precision = "auto",
     threads: Threads = 0,
-    timing: Timed = False,
+    index: Folder = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Print the pictures most similar to each IMAGE.
+    """Show the images that are most similar to an image.
 
-    IMAGE need not be in the index. Exits with 1 where nothing was found, and with 2 where an IMAGE cannot be read; the
-    others are answered. With --tag "golden retriever", the pictures that the network takes for one, if its weights tell
-    classes.
+        retrieval query beach.jpg
+        retrieval query beach.jpg -k 5 --json
+
+    IMAGE need not be in the index. With --tag "golden retriever", the results are the images that the network
+    recognises as that class; this needs a network whose weights can name classes.
+
+    The exit code is 1 if nothing was found, and 2 if an IMAGE cannot be read; the other images are still answered.
     """
-    forms = {put_json: json_lines, put_csv: csv_rows, put_lines: paths and not nul, put_nul: nul}
-    chosen = [form for form, wanted in forms.items() if wanted]
-    if len(chosen) > 1:
-        raise BadInput("only one of --json, --csv, --paths and -0 can be given")
-    if (not images and files_from is None) == (tag is None):
+    form = Format.chosen(json_lines=json_lines, csv_rows=csv_rows, paths=paths, nul=nul)
+    if (bool(images) or files_from is not None) == (tag is not None):
         raise BadInput(
             "give either an IMAGE, or a list with --files-from, or --tag WORDS", hint="see: retrieval query --help"
         )
-    if tag is not None and (likely or exact or views or min_score is not None or include_self or ranking != "auto"):
-        raise BadInput("only -k and --offset go with --tag")
+    needing_image = {
+        "--likely": likely,
+        "--exact": exact,
+        "--views": bool(views),
+        "--min-score": min_score is not None,
+        "--include-self": include_self,
+        "--ranking": ranking != "auto",
+    }
+    if tag is not None:
+        _refuse_with_tag(needing_image)
     from retrieval.searching.options import SearchOptions
 
-    options: dict[str, Any] = {"backbone": backbone, "weights": weights}
-    options |= {"runtime": runtime, "precision": precision, "threads": threads}
     spent = Timing()
     spent.add("start", since_start())
     with spent.of("open"):
-        opened = open_index(index, **options)
-    search = SearchOptions(
+        opened = open_index(
+            index, backbone=backbone, weights=weights, runtime=runtime, precision=precision, threads=threads
+        )
+    options = SearchOptions(
         offset=offset,
         min_score=min_score,
+        include_self=include_self,
         exact=exact,
+        ranking=ranking,
         likelihood=True,
         likely=likely,
-        ranking=ranking,
-        include_self=include_self,
         views=[view.strip() for view in views.split(",") if view],
         tags=True,
     )
-    queries = asked(images or (), files_from, nul=from0) if tag is None else [Asked(tag, Tagged(tag))]
     with opened:
-        answers = opened.answers([one.picture for one in queries], k, search, timing=spent)
-    found = _usable(queries, answers)
+        if tag is None:
+            queries = read_queries(images or (), files_from, nul=from0)
+            answers = opened.answers([query.image for query in queries], k, options, timing=spent)
+            found = _found(queries, answers)
+        else:
+            answers = opened.answers([Tagged(tag)], k, options, timing=spent)
+            found = _found_by_tag(tag, answers)
     if answers.structures is not None:
-        note(f"without --exact the index finds {answers.structures[0]} of these {answers.structures[1]}")
-    coverage, unread, several = answers.coverage, len(queries) - len(found), len(queries) > 1
-    (chosen or [partial(put_tables, named=several)])[0](found)
-    if found:
-        _note_coverage(coverage)
+        found_too, exact_matches = answers.structures
+        note(f"without --exact, the index finds {found_too} of these {exact_matches}")
+    put_answers(found.answers, form, named=found.queries > 1)
+    if found.answers:
+        _note_coverage(found.coverage)
     if timing:
         spent.add("total", since_start())
         note_timing(spent)
-    _note_nothing(found, coverage, likely=likely)
-    if unread or not any(answer.matches for answer in found):
-        raise typer.Exit(2 if unread else 1)
+    _note_nothing_found(found, likely=likely)
+    raise typer.Exit(found.exit_code)
 
 
-def _usable(queries: Sequence[Asked], answers: Answers) -> list[Answer]:
-    """Return the answers of the queries that have one, and complain of the others."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a query command found."""
+
+    answers: Sequence[Answer]
+    """One for each query that could be read."""
+    coverage: Coverage
+    queries: int
+
+    @property
+    def exit_code(self) -> int:
+        """2 if a query could not be read, 1 if nothing was found, else 0."""
+        if len(self.answers) < self.queries:
+            return 2
+        return 0 if any(answer.matches for answer in self.answers) else 1
+
+
+def _refuse_with_tag(given: dict[str, bool]) -> None:
+    """Raise `BadInput` if an option that needs an IMAGE is given; `given` maps its name to whether it is."""
+    for name, is_given in given.items():
+        if is_given:
+            raise BadInput(f"--tag cannot be used together with {name}", hint=f"leave {name} out")
+
+
+def _found(queries: Sequence[QueryImage], answers: Answers) -> _Found:
+    """Return the answers to the queries that could be read; write an error for each of the others."""
     found = []
-    for one, result in zip(queries, answers.results, strict=True):
+    for query, result in zip(queries, answers.results, strict=True):
         if isinstance(result, RetrievalError):
-            if isinstance(one.picture, Tagged):
-                raise result
-            complain_of(one, result)
+            complain_of_query(query, result)
         else:
-            found.append(Answer(one.name, result))
-    return found
+            found.append(Answer(query.name, result))
+    return _Found(found, answers.coverage, len(queries))
 
 
-def _note_nothing(found: Sequence[Answer], coverage: Coverage, *, likely: bool) -> None:
-    """Say of which queries nothing was found."""
-    nothing = _cannot_tell(coverage) if likely else "nothing found"
-    without = [answer for answer in found if not answer.matches]
-    if without and not coverage.images:
+def _found_by_tag(tag: str, answers: Answers) -> _Found:
+    """Return the answer to the only query, a tag; raise its error if it has one."""
+    (result,) = answers.results
+    if isinstance(result, RetrievalError):
+        raise result
+    return _Found([Answer(tag, result)], answers.coverage, 1)
+
+
+def _note_nothing_found(found: _Found, *, likely: bool) -> None:
+    """Write for which queries nothing was found, and why."""
+    empty = [answer for answer in found.answers if not answer.matches]
+    if not empty:
+        return
+    reason = _no_likely_matches(found.coverage) if likely else "nothing found"
+    if not found.coverage.images:
         note("the index is empty")
-    elif len(without) == len(found) and without:
-        note(nothing)
+    elif len(empty) == len(found.answers):
+        note(reason)
     else:
-        note_each([f"{displayed(answer.query)}: {nothing}" for answer in without])
+        note_each([f"{displayed(answer.query)}: {reason}" for answer in empty])
 
 
-def _cannot_tell(coverage: Coverage) -> str:
+def _no_likely_matches(coverage: Coverage) -> str:
     from retrieval.searching.likelihood import FEWEST
 
-    why = f": that takes {FEWEST} pictures in the index" if coverage.images < FEWEST else ""
-    return f"it cannot be told which matches are likely{why}; without --likely, the nearest are shown"
+    advice = "without --likely, the most similar images are shown"
+    if coverage.images < FEWEST:
+        return f"only an index of {FEWEST} images or more can tell which matches are likely; {advice}"
+    return f"no match is similar enough to be likely; {advice}"
 
 
 def since_start() -> float:
-    """Return the seconds since the system started this process, 0 where it does not tell (Linux does)."""
+    """Return the seconds since the system started this process; 0 where the system does not tell (Linux does)."""
     try:
         with open("/proc/self/stat", "rb") as stat:
             ticks = int(stat.read().rpartition(b")")[2].split()[19])  # proc(5): starttime, field 22
@@ -162,9 +248,16 @@ def since_start() -> float:
 
 
 def _note_coverage(coverage: Coverage) -> None:
-    missing = [f"{counted(coverage.unreadable, 'file')} could not be read"] * bool(coverage.unreadable)
-    missing += [f"{coverage.offline} of them are offline"] * bool(coverage.offline)
+    """Write what the answers could not draw on: files that are unreadable or offline, an update that still runs."""
+    images = f"{coverage.images} images"
+    if coverage.offline:
+        images += f" ({coverage.offline} of them are offline)"
+    parts = []
     if coverage.updating:
-        note("; ".join([f"an update is running: {coverage.images} pictures so far", *missing]))
-    elif missing:
-        note(f"searched {coverage.images} pictures; {' and '.join(missing)}")
+        parts.append(f"an update is running: {images} so far")
+    elif coverage.offline or coverage.unreadable:
+        parts.append(f"searched {images}")
+    if coverage.unreadable:
+        parts.append(f"{counted(coverage.unreadable, 'file')} could not be read")
+    if parts:
+        note("; ".join(parts))

@@ -1,12 +1,13 @@
-"""`retrieval train`: a network that has learnt from one's own pictures."""
+"""`retrieval train`: train a network on your own images."""
 
 import json
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retrieval.cli.help import HOW_COMPUTED, HOW_MANY, WHAT
 from retrieval.cli.options import (
     Alpha,
     Backbone,
@@ -19,11 +20,9 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
-from retrieval.cli.output import bar, put
+from retrieval.cli.output import put
+from retrieval.cli.progress import bar
 from retrieval.errors import BadInput
-from retrieval.networks.catalogue import AUTO, RANDOM
-from retrieval.networks.weights import choose
-from retrieval.training.recipe import EACH, LOSSES, SPLITS, Recipe
 from retrieval.types import displayed
 
 if TYPE_CHECKING:
@@ -34,38 +33,96 @@ if TYPE_CHECKING:
 
 
 def train(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures, in a subfolder a class.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="MODEL.keras", help="Where to write the network.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of images with one subfolder per class.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="MODEL.keras", rich_help_panel=WHAT, help="File to write the network to."),
+    ],
     labels: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="Classes of path,label in place of subfolders.")
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            rich_help_panel=WHAT,
+            help="CSV file with the columns path,label, which takes the place of subfolders.",
+        ),
     ] = None,
-    from_scratch: Annotated[
-        bool, typer.Option("--from-scratch", help="Begin with random numbers instead of trained weights.")
+    resume: Annotated[
+        bool, typer.Option("--resume", rich_help_panel=WHAT, help="Continue a training that was stopped.")
     ] = False,
-    loss: Annotated[
-        str | None, typer.Option(metavar="|".join(LOSSES), help="What to learn by; vicreg needs no labels.")
+    force: Annotated[
+        bool, typer.Option("--force", rich_help_panel=WHAT, help="Overwrite an existing network or training.")
+    ] = False,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            rich_help_panel=HOW_MANY,
+            help="Largest number of passes over the images: 20 by default, 60 with --from-scratch.",
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=8, rich_help_panel=HOW_MANY, help="Number of images per step: 64 by default."),
+    ] = None,
+    held_out: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            min=0,
+            max=1,
+            rich_help_panel=HOW_MANY,
+            help="Share of the images or classes that is held out to measure on: 0.2 by default.",
+        ),
     ] = None,
     dim: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Length of the vectors; 256, or what there is.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            rich_help_panel=HOW_MANY,
+            help="Length of the vectors: by default 256, or fewer if the network has fewer features.",
+        ),
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Passes over the pictures, at most; 20, or 60.")
+    json_lines: Json = False,
+    from_scratch: Annotated[
+        bool,
+        typer.Option(
+            "--from-scratch", rich_help_panel=HOW_COMPUTED, help="Start from random numbers, not from trained weights."
+        ),
+    ] = False,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            metavar="arcface|supcon|vicreg",
+            rich_help_panel=HOW_COMPUTED,
+            help="Loss function: arcface by default; vicreg needs no labels.",
+        ),
     ] = None,
     unfreeze: Annotated[
         float | None,
-        typer.Option(metavar="SHARE", min=0, max=1, help="Of the layers, from the top, that learn."),
+        typer.Option(
+            metavar="SHARE",
+            min=0,
+            max=1,
+            rich_help_panel=HOW_COMPUTED,
+            help="Share of the layers, from the top, that learn: 0.3 by default, 1 with --from-scratch.",
+        ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(metavar="|".join(SPLITS), help="Hold out pictures of all classes, or whole classes.")
+        str | None,
+        typer.Option(
+            metavar="pictures|classes",
+            rich_help_panel=HOW_COMPUTED,
+            help="Hold out some pictures of every class (default), or whole classes.",
+        ),
     ] = None,
-    held_out: Annotated[
-        float | None, typer.Option(metavar="SHARE", min=0, max=1, help="How much of them; 0.2.")
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=0, rich_help_panel=HOW_COMPUTED, help="Seed of everything that is random: 0 by default."
+        ),
     ] = None,
-    batch: Annotated[int | None, typer.Option(metavar="N", min=2 * EACH, help="Pictures a step; 64.")] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", min=0, help="Another draw of all that is random.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a training was stopped.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
-    json_lines: Json = False,
     backbone: Backbone = None,
     weights: Weights = None,
     input_size: InputSize = None,
@@ -76,15 +133,28 @@ def train(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fine-tune a network on the pictures below FOLDER, or train one from scratch, and say what that was worth.
+    """Train a network on your own images, and measure what it gained.
 
-    The result is a backbone: retrieval index FOLDER --backbone MODEL.keras --index DIR. Stop it at any time with
-    Ctrl-C: the last epoch is kept, and the same with --resume goes on from it.
+        retrieval train photos --out own.keras
+        retrieval train photos --out own.keras --backbone mobilenet_v2 --epochs 10
+
+    The result is a backbone for a new index: retrieval index FOLDER --backbone MODEL.keras --index DIR. You can stop at
+    any time with Ctrl-C: the last epoch is kept, and the same command with --resume continues from there.
     """
+    from retrieval.networks.catalogue import AUTO, RANDOM
+    from retrieval.networks.weights import choose
+    from retrieval.training.recipe import Recipe
+
     if from_scratch and weights not in {None, RANDOM}:
-        raise BadInput("what starts from scratch has no weights", hint="leave --weights or --from-scratch away")
-    network: dict[str, Any] = {"input_size": input_size, "alpha": alpha, "minimalistic": minimalistic}
-    chosen, where = choose(backbone or AUTO, RANDOM if from_scratch else weights, **network, pooling=pooling)
+        raise BadInput("--from-scratch cannot be used with --weights", hint="leave one of them out")
+    chosen, where = choose(
+        backbone or AUTO,
+        RANDOM if from_scratch else weights,
+        input_size=input_size,
+        alpha=alpha,
+        minimalistic=minimalistic,
+        pooling=pooling,
+    )
     recipe = Recipe.of(
         chosen,
         where,
@@ -97,7 +167,7 @@ def train(
         batch=batch,
         seed=seed,
     )
-    from retrieval.training import run  # which needs numpy and Pillow
+    from retrieval.training import run  # imports numpy and Pillow
 
     with _progress_bar() as progress:
         found = run.train(
@@ -110,31 +180,32 @@ def train(
 
 
 def _put(found: "Trained", *, fresh: bool) -> None:
-    put(f"{found.queries} queries among pictures that were held out; {_kept(found, fresh=fresh)}")
+    """Write a table of the networks before the training and after it, and how to use the new one."""
+    put(f"{found.queries} queries among held-out images; {_kept(found, fresh=fresh)}")
     rows = [*found.before, found.after]
-    width = max(len(one.name) for one in rows)
+    width = max(len(row.name) for row in rows)
     put(f"{'':<{width}}     P@1  95 % interval        mAP  95 % interval")
-    for one in rows:
-        columns = [
-            f"{value.value:.4f}  {value.low:.4f} to {value.high:.4f}"
-            for value in (one.measures["p@1"], one.measures["map"])
-        ]
-        put(f"{one.name:<{width}}  {'   '.join(columns)}")
+    for row in rows:
+        first, mean = row.measures["p@1"], row.measures["map"]
+        columns = f"{first.value:.4f}  {first.low:.4f} to {first.high:.4f}"
+        columns += f"   {mean.value:.4f}  {mean.low:.4f} to {mean.high:.4f}"
+        put(f"{row.name:<{width}}  {columns}")
     put(found.sentence)
     put(f"use it with: retrieval index FOLDER --backbone {displayed(found.path)} --index DIR")
 
 
 def _kept(found: "Trained", *, fresh: bool) -> str:
+    """Return which epoch is kept, and why if it is the state before the first one."""
     kept = f"epoch {found.best_epoch} of {found.epochs} is kept"
     if found.best_epoch:
         return kept
-    beginning = "random numbers" if fresh else "whitening head"
-    return f"{kept}, the {beginning} that training begins with: no later epoch was surely better"
+    start = "random numbers" if fresh else "whitening head"
+    return f"{kept}, the {start} that training begins with: no later epoch was surely better"
 
 
 @contextmanager
 def _progress_bar() -> "Iterator[Callable[[Step], None]]":
-    """Give a callback that draws on stderr, or does nothing where nobody looks."""
+    """Yield a function that draws the progress on stderr, or does nothing where no bar is wanted."""
     with bar("{task.fields[facts]}") as drawn:
         if drawn is None:
             yield lambda _: None
@@ -150,9 +221,10 @@ def _progress_bar() -> "Iterator[Callable[[Step], None]]":
                 drawn.update(reading, visible=False)
                 drawn.start_task(learning)
             facts = f"{at.pictures_per_second:.0f} pictures/s  loss {at.loss:.3f}"
-            facts += "" if at.recall is None else f"  recall@1 {at.recall:.3f}"
+            if at.recall is not None:
+                facts += f"  recall@1 {at.recall:.3f}"
             done, total = (at.epoch - 1) * at.total + at.done, at.epochs * at.total
-            what = f"epoch {at.epoch}/{at.epochs}"
-            drawn.update(learning, description=what, completed=done, total=total, facts=facts, visible=True)
+            epoch = f"epoch {at.epoch}/{at.epochs}"
+            drawn.update(learning, description=epoch, completed=done, total=total, facts=facts, visible=True)
 
         yield show

@@ -1,4 +1,4 @@
-"""`retrieval tune`: which ranking is best for an index."""
+"""`retrieval tune`: choose the better ranking for an index."""
 
 import json
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from retrieval.cli.evaluate import demand_one, truth_of
-from retrieval.cli.index_folder import open_index
+from retrieval.cli.find_index import open_index
+from retrieval.cli.help import HOW_COMPUTED
 from retrieval.cli.options import (
     Classes,
     Folder,
@@ -20,7 +21,8 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
-from retrieval.cli.output import counting, note, put
+from retrieval.cli.output import note, put
+from retrieval.cli.progress import counting
 from retrieval.errors import BadInput
 
 if TYPE_CHECKING:
@@ -31,31 +33,37 @@ def tune(
     folder: Classes = None,
     ground_truth: GroundTruth = None,
     queries: Queries = 2100,  # 300 pictures, each changed in 7 ways: enough to tell `tuning.LOST_ALIKE`
-    off: Annotated[bool, typer.Option("--off", help="Rank by score alone again.")] = False,
     json_lines: Json = False,
-    index: Folder = None,
+    off: Annotated[
+        bool, typer.Option("--off", rich_help_panel=HOW_COMPUTED, help="Rank by score alone again; measure nothing.")
+    ] = False,
     weights: Weights = None,
     runtime: Runtime = "auto",
     precision: Precision = "auto",
     threads: Threads = 0,
+    index: Folder = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure on the pictures of the index whether ranking by expansion finds better, and keep what does.
+    """Measure which ranking finds more, and use it from now on.
 
-    With FOLDER or --ground-truth as for `evaluate`; without, no labels are needed. Nothing is embedded anew. Where the
-    pictures are too few to tell, nothing is changed.
+        retrieval tune
+        retrieval tune photos
+
+    Two rankings are compared: by score, and by query expansion. FOLDER and --ground-truth say which images belong
+    together, as for `retrieval evaluate`. Without them, changed pictures must find their originals, and no labels are
+    needed. The images of the index are not embedded again. If there are too few images to decide, nothing is changed.
     """
-    if off and (folder is not None or ground_truth is not None):
-        raise BadInput("--off needs no ground truth", hint="leave the rest away")
     labelled = folder is not None or ground_truth is not None
+    if off and labelled:
+        raise BadInput("--off cannot be used with FOLDER or --ground-truth", hint="run: retrieval tune --off")
     demand_one(folder, ground_truth, None, itself=not labelled)
     with open_index(index, weights=weights, runtime=runtime, precision=precision, threads=threads) as opened:
-        from retrieval.searching.expansion import NONE
+        from retrieval.searching.ranking import NONE
 
         if off:
             opened.tune(NONE)
-            note("ranked by score alone from now on")
+            note("from now on, results are ranked by score alone")
             return
         from retrieval.measuring import tuning
 
@@ -69,8 +77,11 @@ def tune(
 
 
 def _put(found: "Tuned") -> None:
-    what = "" if found.by == "labels" else " of changed pictures"
-    put(f"{found.queries} queries, mAP{what}: {found.plain:.4f} by score, {found.ranked:.4f} by expansion")
-    ranking = "score" if found.ranking == "none" else found.ranking
+    queries = "" if found.by == "labels" else " of changed pictures"
+    put(f"{found.queries} queries, mAP{queries}: {found.plain:.4f} by score, {found.ranked:.4f} by expansion")
     put(found.reason)
-    put(f"ranked from now on by: {ranking}" if found.decided else f"nothing is changed; ranked as before by: {ranking}")
+    ranking = "score" if found.ranking == "none" else found.ranking
+    if found.decided:
+        put(f"from now on, results are ranked by: {ranking}")
+    else:
+        put(f"nothing is changed; results are ranked as before by: {ranking}")

@@ -1,27 +1,39 @@
-"""`retrieval verify`: whether an index is what was written."""
+"""`retrieval verify`: check an index for damage, and repair it."""
 
 from typing import Annotated
 
 import typer
 
-from retrieval.cli.index_folder import open_index
+from retrieval.cli.find_index import open_index
+from retrieval.cli.help import WHAT
 from retrieval.cli.options import Folder, Quiet, Verbose
 from retrieval.cli.output import counted, note, put
 from retrieval.errors import BadInput
 
 
 def verify(
-    repair: Annotated[bool, typer.Option("--repair", help="Put right what can be.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", rich_help_panel=WHAT, help="Repair what can be repaired without loss.")
+    ] = False,
     forget_lost: Annotated[
-        bool, typer.Option("--forget-lost", help="With --repair: forget what cannot be put right.")
+        bool,
+        typer.Option(
+            "--forget-lost", rich_help_panel=WHAT, help="With --repair: also forget images that cannot be repaired."
+        ),
     ] = False,
     index: Folder = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read every byte of the index and say what is damaged; exit with 0 where it is whole, 1 where it is not."""
+    """Check every checksum of the index, and report damage.
+
+        retrieval verify
+        retrieval verify --repair
+
+    The exit code is 0 if the index is whole, and 1 if it is damaged.
+    """
     if forget_lost and not repair:
-        raise BadInput("--forget-lost is for a repair", hint="say: retrieval verify --repair --forget-lost")
+        raise BadInput("--forget-lost needs --repair", hint="run: retrieval verify --repair --forget-lost")
     with open_index(index) as opened:
         result = opened.verify(repair=repair, forget_lost=forget_lost)
     for sentence in result.lost:
@@ -31,11 +43,12 @@ def verify(
     for sentence in result.damage:
         put(f"damaged: {sentence}")
     if result.orphans:
-        note(f"{counted(result.orphans, 'file')} of no commit, merged or left over; a later run deletes them")
-    if not result.whole:
-        if not repair:
-            note("put right what can be with: retrieval verify --repair")
-        if result.unsaved:
-            note("nothing was forgotten; if it may be: retrieval verify --repair --forget-lost")
-        raise typer.Exit(1)
-    put("whole")
+        note(f"{counted(result.orphans, 'leftover file')} of interrupted or merged work; a later run deletes them")
+    if result.whole:
+        put("whole")
+        return
+    if not repair:
+        note("to repair what can be repaired: retrieval verify --repair")
+    if result.unsaved:
+        note("nothing was forgotten; to forget what cannot be repaired: retrieval verify --repair --forget-lost")
+    raise typer.Exit(1)

@@ -20,8 +20,8 @@ from retrieval.measuring.evaluate import Evaluation, Truth
 from retrieval.networks import catalogue
 from retrieval.networks.options import NetworkOptions
 from retrieval.pictures import reading
-from retrieval.searching.expansion import check
 from retrieval.searching.options import SearchOptions
+from retrieval.searching.ranking import check
 from retrieval.types import SearchForm, displayed
 
 FORM = re.compile(

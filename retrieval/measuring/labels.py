@@ -15,8 +15,8 @@ from retrieval.arguments import call, integer, text_path
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.index import Index
 from retrieval.pictures import reading
-from retrieval.searching.expansion import NONE
 from retrieval.searching.options import SearchOptions
+from retrieval.searching.ranking import NONE
 from retrieval.types import Scored, displayed
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import numpy as np
 
 from retrieval.index import Index
 from retrieval.measuring.evaluate import CONFIDENCE, MEASURES, Estimate, Judged, Truth, asked, summed
-from retrieval.searching.expansion import EXPANSION, NONE
 from retrieval.searching.options import SearchOptions
+from retrieval.searching.ranking import EXPANSION, NONE
 
 LOST = 0.005
 """Of the precision at 1, what a ranking that finds more may lose."""

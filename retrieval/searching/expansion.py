@@ -11,11 +11,8 @@ made anew, and a query from outside is ranked as one from inside.
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.errors import BadInput
 from retrieval.types import Vectors
 
-AUTO, NONE, EXPANSION = "auto", "none", "expansion"
-"""What `retrieval tune` found best; by score; by expansion."""
 SHORTLIST = 500
 """Neighbours that are ranked. On Corel-1k and Caltech-101 (MobileNetV2), mean average precision is 0.771 without, and
 by expansion alone 0.851 of 200, 0.870 of 500 and 0.873 of all."""
@@ -26,12 +23,6 @@ COMPANY = 8
 of all; equal weights find the first one less well."""
 COPY = 0.9999
 """Score from which a neighbour shows the same picture: such come first, by score."""
-
-
-def check(name: str) -> None:
-    """Raise `BadInput` for what is no ranking."""
-    if name not in {AUTO, NONE, EXPANSION}:
-        raise BadInput(f"there is no ranking {name}", hint=f"one of {AUTO}, {NONE}, {EXPANSION}")
 
 
 def relevance(query: NDArray[np.float32], near: Vectors, mean: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ from functools import partial
 
 from retrieval.arguments import flag, integer, number, strings, word
 from retrieval.errors import BadInput
-from retrieval.searching import expansion
+from retrieval.searching.ranking import AUTO, check
 from retrieval.types import displayed
 
 VIEWS = ("mirror", "multiscale")
@@ -32,7 +32,7 @@ class SearchOptions:
     exact: bool = False
     """Whether every vector is looked at. Otherwise the search structures of the index find nearly all of the nearest:
     `Index.info` tells their recall."""
-    ranking: str = expansion.AUTO
+    ranking: str = AUTO
     """Order of the matches: "none" for by score, "expansion" for by `Match.relevance` (see `expansion`), "auto" for
     what `Index.tune` has set, which is "none" at first."""
     likelihood: bool = False
@@ -53,7 +53,7 @@ class SearchOptions:
             take("min_score", number(self.min_score, "min_score", -HIGHEST, HIGHEST))
         for name in ("include_self", "exact", "likelihood", "likely", "tags"):
             take(name, flag(getattr(self, name), name))
-        expansion.check(word(self.ranking, "ranking"))
+        check(word(self.ranking, "ranking"))
         take("views", strings(self.views, "views"))
         for view in self.views:
             if view not in VIEWS:

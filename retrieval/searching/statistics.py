@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import BadInput
-from retrieval.searching import expansion, likelihood
-from retrieval.searching.expansion import AUTO, EXPANSION, NONE
+from retrieval.searching import likelihood
+from retrieval.searching.ranking import AUTO, EXPANSION, NONE, check
 from retrieval.storage.commit import MEAN, RANKING, Store
 from retrieval.storage.view import View
 
@@ -22,7 +22,7 @@ def mean_for(view: View, name: str) -> NDArray[np.float32] | None:
 
     It is the mean of the time when the index was tuned last.
     """
-    expansion.check(name)
+    check(name)
     if name == AUTO:
         name = (view.rows.setting(RANKING) or {}).get("name", NONE)
     if name != EXPANSION or not view.images:

@@ -18,23 +18,10 @@ import numpy as np
 import pytest
 
 from retrieval import Index
+from tests.commands import COMMAND, lines, run
 from tests.fakes import ColourEncoder, colour, picture, put
 
 TINY = ["--backbone", "mobilenet", "--alpha", "0.25", "--input-size", "32", "--weights", "random"]
-COMMAND = [sys.executable, "-m", "retrieval"]
-
-
-def run(
-    *arguments: str | os.PathLike[str] | bytes, stdin: bytes = b"", **environment: str
-) -> subprocess.CompletedProcess[bytes]:
-    surroundings = {key: value for key, value in os.environ.items() if not key.startswith("RETRIEVAL_")}
-    return subprocess.run(
-        [*COMMAND, *arguments], input=stdin, capture_output=True, check=False, env={**surroundings, **environment}
-    )
-
-
-def lines(data: bytes) -> list[str]:
-    return data.decode().splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +72,7 @@ def test_the_table_has_rank_score_path_and_copies(home: Path) -> None:
     assert ranks == [str(rank) for rank in range(1, 13)]
     assert f"also {home}/photos/copy of 07.png" in result.stdout.decode()
     assert rf"{home}/photos/odd\n\xff.png" in result.stdout.decode()
-    assert lines(result.stderr) == ["note: searched 13 pictures; 2 files could not be read"]
+    assert lines(result.stderr) == ["note: searched 13 images; 2 files could not be read"]
 
 
 def test_json_lines_have_the_documented_keys(home: Path) -> None:
@@ -114,7 +101,7 @@ def shades(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_line_is_drawn_where_likely_matches_end_and_auto_ends_there(shades: Path) -> None:
+def test_a_line_is_drawn_where_likely_matches_end_and_the_option_likely_ends_there(shades: Path) -> None:
     query = ("query", shades / "photos/red/3.png", "-k", "60", "-i", shades / "index")
     found = [json.loads(line) for line in lines(run(*query, "--json").stdout)]
     likely = sum("probability" in row for row in found)
@@ -123,13 +110,13 @@ def test_a_line_is_drawn_where_likely_matches_end_and_auto_ends_there(shades: Pa
     assert all({"probability", "false_matches"}.isdisjoint(row) for row in found[likely:])
     header, *rows = lines(run(*query).stdout)
     assert header == "rank   score  likely  path"
-    assert [" below, the index cannot tell " in row for row in rows] == [number == likely for number in range(61)]
+    assert [" the images below may be unrelated " in row for row in rows] == [number == likely for number in range(61)]
     assert [row.split()[2].endswith("%") for row in rows] == [number < likely for number in range(61)]
-    auto = run(*query, "--auto", "--paths")
-    assert (len(lines(auto.stdout)), auto.returncode) == (likely, 0)
-    none = run(*query, "--auto", "--offset", str(likely))
+    sure = run(*query, "--likely", "--paths")
+    assert (len(lines(sure.stdout)), sure.returncode) == (likely, 0)
+    none = run(*query, "--likely", "--offset", str(likely))
     assert (none.returncode, none.stdout) == (1, b"")
-    what = "note: it cannot be told which matches are likely; without --auto, the nearest are shown"
+    what = "note: no match is similar enough to be likely; without --likely, the most similar images are shown"
     assert lines(none.stderr) == [what]
 
 
@@ -142,11 +129,11 @@ def test_where_nothing_can_be_told_there_is_no_column_and_no_line(shades: Path, 
         assert header == "rank   score  path"
         assert len(rows) >= 10
         assert not any("---" in row or "%" in row for row in rows)
-    none = run(*few, "--auto")
+    none = run(*few, "--likely")
     assert (none.returncode, none.stdout) == (1, b"")
-    what = "it cannot be told which matches are likely: that takes 50 pictures in the index"
-    assert lines(none.stderr)[-1] == f"note: {what}; without --auto, the nearest are shown"
-    assert lines(run(*few, "--auto", "--include-self", "--paths").stdout) == [f"{home}/photos/03.png"]
+    what = "only an index of 50 images or more can tell which matches are likely"
+    assert lines(none.stderr)[-1] == f"note: {what}; without --likely, the most similar images are shown"
+    assert lines(run(*few, "--likely", "--include-self", "--paths").stdout) == [f"{home}/photos/03.png"]
 
 
 def test_csv_paths_and_nul_hold_the_raw_bytes(home: Path) -> None:
@@ -281,7 +268,7 @@ def test_an_exact_query_tells_what_the_index_would_have_found(copy: Path) -> Non
     assert f"search      HNSW32,SQ8 over 13 (recall {part['recall']:.3f} at 10, target 0.99)" in text
     again = run(*query, "--exact")
     assert again.stdout == exact.stdout
-    assert lines(again.stderr)[0] == "note: without --exact the index finds 10 of these 10"
+    assert lines(again.stderr)[0] == "note: without --exact, the index finds 10 of these 10"
 
 
 BOUNDS = "a factory string of FAISS is at most 100 letters and numbers, and these are at most 1048576"
@@ -301,7 +288,7 @@ def test_the_form_of_structures_is_checked_before_any_work(copy: Path) -> None:
     assert b"retrieval compact" not in run("index", "-i", copy / "index", "--faiss", "auto").stderr
     give_structure(copy / "index")
     said = run("index", "-i", copy / "index", "--faiss", "flat").stderr
-    assert b"note: structures that are there stay until: retrieval compact" in said
+    assert b"note: the search structures that exist are kept until: retrieval compact" in said
 
 
 def test_verify_and_repair(copy: Path) -> None:
@@ -323,7 +310,10 @@ def test_verify_and_repair(copy: Path) -> None:
     kept = run("verify", "--repair", *index)
     assert kept.returncode == 1
     assert kept.stdout.startswith(b"would be lost: ")
-    assert b"nothing was forgotten; if it may be: retrieval verify --repair --forget-lost" in kept.stderr
+    assert (
+        b"nothing was forgotten; to forget what cannot be repaired: retrieval verify --repair --forget-lost"
+        in kept.stderr
+    )
     assert json.loads(run("info", "--json", *index).stdout)["images"] == 13
     lost = run("verify", "--repair", "--forget-lost", *index)
     assert lost.returncode == 0
@@ -474,7 +464,7 @@ def test_without_weights_or_network_mini_serves_and_it_is_said(home: Path, tmp_p
     proxy = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path)}
     result = run("index", home / "photos", "-i", tmp_path / "index", **proxy)
     assert (result.returncode, result.stdout) == (0, b"13 added, 1 copied, 2 unreadable\n")
-    what = "with mini; mobilenet_v2 finds better, for a download of 9 MB: --backbone mobilenet_v2 --index DIR"
+    what = "with mini; mobilenet_v2 gives better results, after a download of 9 MB: --backbone mobilenet_v2 --index DIR"
     assert lines(result.stderr)[0] == f"note: made a new index in {tmp_path}/index {what}"
     again = run("index", home / "photos", "-i", tmp_path / "index", "--backbone", "auto", **proxy)
     assert (again.returncode, again.stdout) == (0, b"14 unchanged, 2 unreadable\n")
@@ -524,7 +514,7 @@ def test_progress_on_a_terminal_and_ctrl_c_keeps_what_was_done(tmp_path: Path) -
     assert stdout == b""
     assert b"ETA" in seen
     assert b"1 unreadable" in seen
-    assert b"interrupted; what was done is kept" in seen
+    assert b"interrupted; the work so far is kept" in seen
     assert b"Traceback" not in seen
     kept = json.loads(run("info", "--json", *index).stdout)["images"]
     assert kept >= 31  # the first batch, of which one is unreadable
@@ -569,7 +559,7 @@ class TestEvaluate:
         result = run("evaluate", labelled / "photos", "-i", labelled / "index")
         assert (result.returncode, result.stderr) == (0, b"")
         table = lines(result.stdout)
-        assert table[0] == "10 queries among 10 pictures"
+        assert table[0] == "10 queries among 10 images"
         assert [line.split()[0] for line in table[2:]] == [
             "mAP", "P@1", "P@10", "recall@1", "recall@10", "recall@100", "NDCG@10",
         ]  # fmt: skip
@@ -594,16 +584,16 @@ class TestEvaluate:
         rows = ["query,relevant", "photos/red/0.png,photos/red/1.png", "photos/red/0.png,photos/gone.png"]
         (labelled / "truth.csv").write_text("\n".join(rows))
         result = run("evaluate", "--ground-truth", labelled / "truth.csv", "-i", labelled / "index")
-        assert lines(result.stdout)[0] == "1 queries among 10 pictures"
+        assert lines(result.stdout)[0] == "1 queries among 10 images"
         assert lines(result.stderr) == [f"note: {labelled}/photos/gone.png is not in the index"]
 
     @pytest.mark.parametrize(
         ("arguments", "what"),
         [
-            ([], "it is not said what is relevant"),
+            ([], "a ground truth is needed: which images belong together"),
             (["--self", "--ground-truth", "x.csv"], "only one of --self and --ground-truth can be given"),
-            (["--compare", "mini"], "it is not said what to compare over"),
-            ([".", "--ground-truth", "x.csv"], "a table says itself what is relevant"),
+            (["--compare", "mini"], "--compare needs a FOLDER of images to index and to measure on"),
+            ([".", "--ground-truth", "x.csv"], "FOLDER cannot be used with a --ground-truth file"),
             (["--ground-truth", "x.csv"], "x.csv cannot be read: no such file or directory"),
             (["/nowhere"], "no picture below /nowhere is in the index"),
             (["photos", "--compare", "mini,nothing"], "there is no backbone"),
@@ -626,7 +616,7 @@ class TestEvaluate:
         head, *rows, foot = lines(result.stdout)
         assert head.split() == ["mAP", "95", "%", "interval", "P@1", "pictures/s", "bytes/vector", "query", "ms"]
         assert {row[2:].split()[0] for row in rows} == {"mini@64", "mini@96"}
-        assert foot == "* no other is as good in mAP, pictures/s, bytes and ms alike"
+        assert foot == "* no other way is at least as good in mAP, pictures/s, bytes/vector and query ms together"
 
     def test_tuning(self, labelled: Path, tmp_path: Path) -> None:
         shutil.copytree(labelled / "index", tmp_path / "index")
@@ -639,7 +629,7 @@ class TestEvaluate:
         said = lines(run("tune", labelled / "photos", "-i", tmp_path / "index").stdout)
         assert said[0] == "10 queries, mAP: 1.0000 by score, 1.0000 by expansion"
         assert said[1].startswith("10 pictures are too few to tell: ")
-        assert said[2:] == ["nothing is changed; ranked as before by: score"]
+        assert said[2:] == ["nothing is changed; results are ranked as before by: score"]
         asked = ["query", labelled / "photos/red/0.png", "-i", tmp_path / "index", "-k", "3"]
         assert lines(run(*asked).stdout)[0] == "rank   score  likely  path"
         assert lines(run(*asked, "--ranking", "expansion").stdout)[0] == "rank   score  relevance  likely  path"
@@ -647,11 +637,18 @@ class TestEvaluate:
         assert {"relevance", "copies"} < set(header)
         assert len(rows) == 2
         off = run("tune", "--off", "-i", tmp_path / "index")
-        assert (off.returncode, off.stdout, lines(off.stderr)) == (0, b"", ["note: ranked by score alone from now on"])
+        assert (off.returncode, off.stdout, lines(off.stderr)) == (
+            0,
+            b"",
+            ["note: from now on, results are ranked by score alone"],
+        )
         for wrong, what in (
-            (["tune", "--off", labelled / "photos"], "--off needs no ground truth"),
-            (["tune", "--ground-truth", "holidays"], "it is not said where Holidays' pictures are"),
-            (["tune", ".", "--ground-truth", "x.csv"], "a table says itself what is relevant"),
+            (["tune", "--off", labelled / "photos"], "--off cannot be used with FOLDER or --ground-truth"),
+            (
+                ["tune", "--ground-truth", "holidays"],
+                "--ground-truth holidays needs FOLDER, the folder of the Holidays images",
+            ),
+            (["tune", ".", "--ground-truth", "x.csv"], "FOLDER cannot be used with a --ground-truth file"),
             (["evaluate", ".", "--compare", "mini", "--ranking", "best"], "there is no ranking best"),
             ([*asked[:2], "--ranking", "best"], "there is no ranking best"),
         ):
@@ -674,10 +671,11 @@ class TestTags:
         result = run("query", *arguments, "-i", home / "index")
         assert lines(result.stderr)[0] == "error: give either an IMAGE, or a list with --files-from, or --tag WORDS"
 
-    @pytest.mark.parametrize("option", [("--auto",), ("--views", "mirror"), ("--min-score", "0.5"), ("--exact",)])
+    @pytest.mark.parametrize("option", [("--likely",), ("--views", "mirror"), ("--min-score", "0.5"), ("--exact",)])
     def test_what_does_not_go_with_it_is_refused(self, home: Path, option: tuple[str, ...]) -> None:
         result = run("query", "--tag", "dog", *option, "-i", home / "index")
-        assert lines(result.stderr) == ["error: only -k and --offset go with --tag"]
+        sentence = f"error: --tag cannot be used together with {option[0]}"
+        assert lines(result.stderr) == [sentence, f"hint: leave {option[0]} out"]
 
     def test_views_that_are_none_are_refused(self, home: Path) -> None:
         result = run("query", home / "photos" / "03.png", "--views", "mirror, upside", "-i", home / "index")
@@ -727,9 +725,9 @@ def test_labels(home: Path, table_of_labels: Path) -> None:
     assert list(found) == ["pictures", "accuracy", "classes", "confusion", "suspicious"]
     assert found["pictures"] == 11
     text = lines(run("labels", table_of_labels, "-i", home / "index").stdout)
-    assert text[0].startswith(f"11 pictures, {found['accuracy']:.4f} of them")
+    assert text[0].startswith(f"11 images, {found['accuracy']:.4f} of them")
     assert [line.split()[0] for line in text[2:4]] == ["even", "odd"]
-    shown = text[text.index("suspicious: score, label -> what the neighbours say, path") + 1 :]
+    shown = text[text.index("suspicious: score, label -> label of the neighbours, path") + 1 :]
     assert [line.split("  ")[-1] for line in shown] == [one["path"] for one in found["suspicious"]]
 
 
@@ -739,7 +737,7 @@ def test_labels(home: Path, table_of_labels: Path) -> None:
         (["gone"], "gone does not exist"),
         (["photos"], "no subfolder has two pictures in {home}/photos"),
         (["photos", "--loss", "triplet"], "there is no loss 'triplet'"),
-        (["photos", "--from-scratch", "--weights", "some.h5"], "what starts from scratch has no weights"),
+        (["photos", "--from-scratch", "--weights", "some.h5"], "--from-scratch cannot be used with --weights"),
         (["photos", "--backbone", "some.keras"], "a model of your own has its head already"),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 
 from retrieval import Index
 from retrieval.cli import train
-from retrieval.cli.reports import MOST_REASONS, put_report
+from retrieval.cli.report import MOST_REASONS, put_report
 from retrieval.types import Report
 from tests.commands import COMMAND, called, lines, run
 from tests.conftest import PROJECT
@@ -134,12 +134,14 @@ def test_a_full_disk_behind_stderr_changes_no_result(tmp_path: Path) -> None:
 class TestReports:
     def test_old_failures_are_one_line_and_new_ones_have_their_reasons(self, home: Path) -> None:
         again = called("index", cwd=home)
-        assert lines(again.stderr) == ["note: 1 file unreadable as before; see which with: retrieval info --failures"]
+        assert lines(again.stderr) == [
+            "note: 1 file still unreadable since an earlier run; to list unreadable files: retrieval info --failures"
+        ]
         put(home / "photos" / "new.jpg", b"words")
         news = called("index", cwd=home)
         assert lines(news.stderr) == [
-            "note: 1 unreadable: not a picture in a known format",
-            "note: 1 file unreadable as before; see which with: retrieval info --failures",
+            "note: 1 file unreadable: not a picture in a known format",
+            "note: 1 file still unreadable since an earlier run; to list unreadable files: retrieval info --failures",
         ]
         assert lines(news.stdout) == ["6 unchanged, 2 unreadable"]
 
@@ -150,7 +152,7 @@ class TestReports:
 
     def test_what_was_used_though_it_is_not_whole_is_said(self, caplog: pytest.LogCaptureFixture) -> None:
         put_report(Report(added=3, notes={"its end is missing": 2}))
-        assert caplog.messages == ["2 pictures used though not whole: its end is missing"]
+        assert caplog.messages == ["2 incomplete images used anyway: its end is missing"]
 
     @pytest.mark.parametrize("command", [("labels",), ("classify", "photos/1.png", "--labels")])
     def test_notes_about_a_table_are_capped(self, home: Path, command: tuple[str, ...]) -> None:
@@ -176,10 +178,8 @@ def test_info_says_what_its_numbers_count(home: Path) -> None:
     facts = dict(line.split(maxsplit=1) for line in text)
     assert facts["images"] == "5"
     assert facts["network"].endswith("a vector has 13 numbers")
-    assert (
-        facts["vectors"] == "6, more than images, as some were removed; give back their space with: retrieval compact"
-    )
-    assert facts["unreadable"] == "1 file; see which with: --failures"
+    assert facts["vectors"] == "6, some of them of removed images; to free their space: retrieval compact"
+    assert facts["unreadable"] == "1 file; to list them: retrieval info --failures"
     found = json.loads(called("info", "--json", cwd=home).stdout)
     assert (found["images"], found["vectors"], found["dim"]) == (5, 6, 13)
 
@@ -206,7 +206,7 @@ def test_the_demonstration_ends_quietly_where_nobody_reads_on(tmp_path: Path) ->
     [
         (
             ("index",),
-            "interrupted; what was done is kept (6 pictures are in the index), and the same command goes on from there",
+            "interrupted; the work so far is kept (the index has 6 images); run the same command again to continue",
         ),
         (("query", "photos/new.png"), "interrupted"),
         (("labels", "photos"), "interrupted"),

@@ -181,5 +181,5 @@ def test_an_index_that_is_a_file_is_told_so(said: Said, tmp_path: Path) -> None:
     put(tmp_path / "photos/1.png", picture(colour(1)))
     for command in (("index", "photos"), ("info",), ("query", "photos/1.png"), ("verify",), ("remove", "photos")):
         code, (complaint, hint) = said(*command, "--index", "photos/1.png")
-        assert (code, complaint) == (2, "error: an index is a folder, and photos/1.png is none")
+        assert (code, complaint) == (2, "error: an index is a folder, but photos/1.png is not a folder")
         assert "--index DIR" in hint

@@ -41,7 +41,9 @@ def test_a_folder_that_the_index_above_does_not_know_comes_not_into_it(library: 
     put(library / "work" / "new" / "3.png", picture(colour(3)))
     told = called("index", "new", "--backbone", "nonsense", cwd=library / "work")
     note, complaint, _ = lines(told.stderr)
-    assert note == "note: the index in ../index_data does not know new; to add to that one: --index ../index_data"
+    assert (
+        note == "note: the index in ../index_data does not contain new; to add new to that index: --index ../index_data"
+    )
     assert complaint == "error: there is no backbone named 'nonsense'"
     assert b"photos/deep" not in called("info", cwd=library).stdout
 
@@ -52,7 +54,7 @@ def test_the_places_that_were_looked_at_are_named(tmp_path: Path) -> None:
         complaint, hint = lines(called(*arguments, cwd=tmp_path / "a" / "b").stderr)
         assert complaint.startswith(f"error: there is no index here: no index_data in {tmp_path}/a/b, {tmp_path}/a, ")
         assert complaint.endswith(", /")
-        assert hint.index("--index") < hint.index("RETRIEVAL_INDEX") < hint.index("make one")
+        assert hint.index("--index") < hint.index("RETRIEVAL_INDEX") < hint.index("make a new index")
 
 
 def test_an_index_that_is_named_is_not_looked_for_elsewhere(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +63,7 @@ def test_an_index_that_is_named_is_not_looked_for_elsewhere(library: Path, monke
     assert "--index other" in hint
     monkeypatch.setenv("RETRIEVAL_INDEX", os.fspath(library / "other"))
     complaint, _ = lines(called("info", cwd=library).stderr)
-    assert complaint == f"error: there is no index in {library}/other, which RETRIEVAL_INDEX names"
+    assert complaint == f"error: there is no index in {library}/other, the folder in RETRIEVAL_INDEX"
     monkeypatch.setenv("RETRIEVAL_INDEX", "")  # as good as unset
     assert called("info", cwd=library).returncode == 0
 
@@ -85,7 +87,7 @@ def test_a_folder_without_pictures_makes_no_index(tmp_path: Path, files: list[st
     before = sorted(os.walk(tmp_path))
     told = called("index", "empty", cwd=tmp_path)
     assert (told.returncode, told.stdout) == (1, b"")
-    assert lines(told.stderr) == ["note: no pictures were found in empty; no index was made"]
+    assert lines(told.stderr) == ["note: no images were found in empty; no index was made"]
     assert sorted(os.walk(tmp_path)) == before
 
 
@@ -96,9 +98,9 @@ def test_a_folder_of_pictures_that_are_not_read_makes_no_index_and_says_why(tmp_
     told = called("index", "drawings", cwd=tmp_path)
     assert (told.returncode, told.stdout) == (1, b"")
     assert lines(told.stderr) == [
-        "note: 2 unreadable: of a kind that is not read: SVG",
-        "note: 1 unreadable: not a picture in a known format",
-        "note: no pictures that can be read were found in drawings; no index was made",
+        "note: 2 files unreadable: of a kind that is not read: SVG",
+        "note: 1 file unreadable: not a picture in a known format",
+        "note: no readable images were found in drawings; no index was made",
     ]
     assert os.listdir(tmp_path) == ["drawings"]
     put(tmp_path / "drawings/c.png", picture((10, 20, 30)))
@@ -119,18 +121,19 @@ def test_several_folders_are_told_apart(library: Path) -> None:
         index.add(library / "others")
     told = called("index", cwd=library)
     assert lines(told.stdout) == [f"{library}/others: 2 unreadable", f"{library}/photos: 2 unchanged"]
-    note = f"note: {library}/others: 2 files unreadable as before; see which with: retrieval info --failures"
+    told_again = "2 files still unreadable since an earlier run; to list unreadable files: retrieval info --failures"
+    note = f"note: {library}/others: {told_again}"
     assert lines(told.stderr) == [note]
 
 
 def test_what_is_left_out_stays_so_and_is_shown_until_it_is_taken_in_again(library: Path) -> None:
     assert called("index", "photos", "--exclude", "deep/", cwd=library).stdout.startswith(b"1 unchanged")
     assert called("index", cwd=library).stdout == b"1 unchanged\n"
-    assert "  without   deep/" in lines(called("info", cwd=library).stdout)
+    assert "  excludes  deep/" in lines(called("info", cwd=library).stdout)
     with Index.open(library / "index_data", encoder=ColourEncoder()) as index:
         assert index.folders()[0].exclude == ("deep/",)
     (library / "photos" / "deep" / "1.png").unlink()
     put(library / "photos" / "deep" / "torn.png", picture((1, 1, 1))[:40])
     told = called("index", "photos", "--no-exclude", "deep/", cwd=library)
     assert told.stdout == b"1 unchanged, 1 unreadable\n"
-    assert not any("without" in line for line in lines(called("info", cwd=library).stdout))
+    assert not any("excludes" in line for line in lines(called("info", cwd=library).stdout))

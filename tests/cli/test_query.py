@@ -100,12 +100,12 @@ def test_a_list_holds_any_name(home: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "stdin", "sentence"),
     [
-        (("--files-from", "-"), b"", "standard input lists no pictures"),
+        (("--files-from", "-"), b"", "standard input lists no images"),
         (("--files-from", "photos"), b"", "photos cannot be read: is a directory"),
         (("--files-from", "gone"), b"", "gone cannot be read: no such file or directory"),
-        (("--files-from", "-"), b"photos/3.png\0", "- has NUL characters in it"),
-        (("-", "--files-from", "-"), b"", "only one thing can come on stdin"),
-        (("photos/3.png", "--from0"), b"", "--from0 says how a list is written"),
+        (("--files-from", "-"), b"photos/3.png\0", "standard input contains NUL characters"),
+        (("-", "--files-from", "-"), b"", "standard input can be used only once"),
+        (("photos/3.png", "--from0"), b"", "--from0 needs --files-from"),
     ],
 )
 def test_a_list_that_is_none_is_told(home: Path, arguments: tuple[str, ...], stdin: bytes, sentence: str) -> None:
@@ -126,7 +126,7 @@ def test_what_cannot_be_read_is_named_and_the_others_are_answered(home: Path) ->
     ("asked", "sentence", "hint"),
     [
         ("photos", "photos is a folder", "retrieval index photos"),
-        ("https://example.org/1.jpg", "https://example.org/1.jpg is no file", "curl"),
+        ("https://example.org/1.jpg", "https://example.org/1.jpg is a URL, not a file", "curl"),
         ("dog", "there is no file dog", "--tag 'dog'"),
         ("golden retriever", "there is no file golden retriever", "--tag 'golden retriever'"),
         ("-", "standard input is empty", "retrieval query - < IMAGE"),
@@ -169,4 +169,4 @@ def test_a_picture_that_cannot_be_opened_is_marked(tmp_path: Path) -> None:
 def test_a_run_that_goes_on_is_said(home: Path) -> None:
     with Index.open(home / "index_data", encoder=ColourEncoder()) as index, index._store.writing():
         told = run("query", "photos/3.png", cwd=home)
-    assert any(line.startswith("note: an update is running: 6 pictures so far") for line in lines(told.stderr))
+    assert any(line.startswith("note: an update is running: 6 images so far") for line in lines(told.stderr))

@@ -1,0 +1,185 @@
+"""The formats of matches: a table for people; JSON lines, CSV and paths for programs."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+from retrieval.cli.output import put, put_data
+from retrieval.errors import BadInput
+from retrieval.types import Match, displayed
+
+
+class Format(Enum):
+    """How matches are written."""
+
+    TABLE = auto()
+    JSON = auto()
+    CSV = auto()
+    PATHS = auto()
+    """One path per line."""
+    PATHS0 = auto()
+    """A NUL character after each path."""
+
+    @classmethod
+    def chosen(cls, *, json_lines: bool, csv_rows: bool, paths: bool, nul: bool) -> "Format":
+        """Return the format that the options of a command ask for; raise `BadInput` where they ask for several."""
+        if [json_lines, csv_rows, paths or nul].count(True) > 1:
+            raise BadInput("only one of --json, --csv, --paths and -0 can be given")
+        if json_lines:
+            return cls.JSON
+        if csv_rows:
+            return cls.CSV
+        if nul:
+            return cls.PATHS0
+        return cls.PATHS if paths else cls.TABLE
+
+
+COLUMNS = ("query", *(item.name for item in fields(Match)))
+"""Columns of a CSV. They are always the same; the cell of an unknown value is empty."""
+BOUNDARY = f"{'':->6}{' the images below may be unrelated ':-<48}"
+"""Line of a table between the likely matches and the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The matches of one query."""
+
+    query: str
+    """As the user wrote it."""
+    matches: Sequence[Match]
+
+
+def put_answers(answers: Sequence[Answer], form: Format, *, named: bool = False) -> None:
+    """Write the matches of all answers; if `named`, a table stands under the name of its query."""
+    match form:
+        case Format.TABLE:
+            _put_tables(answers, named=named)
+        case Format.JSON:
+            _put_json(answers)
+        case Format.CSV:
+            _put_csv(answers)
+        case Format.PATHS:
+            _put_paths(answers, b"\n")
+        case Format.PATHS0:
+            _put_paths(answers, b"\0")
+
+
+# -- for people ---------------------------------------------------------------------------------------------------
+
+
+def _put_tables(answers: Sequence[Answer], *, named: bool) -> None:
+    for number, answer in enumerate(answers):
+        if named:
+            if number > 0:
+                put("")
+            put(displayed(answer.query))
+        _put_table(answer.matches)
+
+
+def _put_table(matches: Sequence[Match]) -> None:
+    """Write the matches as a table; a column of which nothing is known is left out."""
+    columns = _columns(matches)
+    if matches:
+        put("".join(f"{column.title}  " for column in columns) + "path")
+    boundary_to_come = any(match.probability is not None for match in matches)
+    for match in matches:
+        if boundary_to_come and match.probability is None:
+            boundary_to_come = False
+            put(BOUNDARY)
+        cells = "".join(f"{column.cell(match)}  " for column in columns)
+        put(f"{cells}{displayed(match.path)}{_mark(match)}")
+        for copy in match.copies:
+            put(f"{'':>{len(cells)}}also {displayed(copy)}{'' if match.offline else _missing(copy)}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of the table before the path; the title and all cells have the same width."""
+
+    title: str
+    cell: Callable[[Match], str]
+
+
+def _columns(matches: Sequence[Match]) -> list[_Column]:
+    """Return the columns that a table of `matches` has before the path."""
+    columns = [_Column("rank", _rank), _Column(" score", _score)]
+    if any(match.relevance is not None for match in matches):
+        columns.append(_Column("relevance", _relevance))
+    if any(match.probability is not None for match in matches):
+        columns.append(_Column("likely", _probability))
+    width = max((len(_tag(match)) for match in matches), default=0)
+    if width > 0:
+        columns.append(_Column(f"{'tag':<{width}}", lambda match: f"{_tag(match):<{width}}"))
+    return columns
+
+
+def _rank(match: Match) -> str:
+    return f"{match.rank:>4}"
+
+
+def _score(match: Match) -> str:
+    return f"{match.score:>6.4f}"
+
+
+def _relevance(match: Match) -> str:
+    return f"{'':>9}" if match.relevance is None else f"{match.relevance:>9.4f}"
+
+
+def _probability(match: Match) -> str:
+    return f"{'':>6}" if match.probability is None else f"{match.probability:>6.0%}"
+
+
+def _tag(match: Match) -> str:
+    return displayed(match.tags[0].name) if match.tags else ""
+
+
+def _mark(match: Match) -> str:
+    """Return a remark on a file that cannot be opened. Files that are offline are not looked at: that may hang."""
+    return "  (offline)" if match.offline else _missing(match.path)
+
+
+def _missing(path: Path) -> str:
+    return "" if os.path.lexists(path) else "  (not there now)"
+
+
+# -- for programs -------------------------------------------------------------------------------------------------
+
+
+def _put_json(answers: Sequence[Answer]) -> None:
+    """Write one JSON object per match."""
+    for answer in answers:
+        for match in answer.matches:
+            put(json.dumps({"query": answer.query} | match.as_dict()))
+
+
+def _put_csv(answers: Sequence[Answer]) -> None:
+    """Write a header, then one row per match."""
+    put_data([_csv_line(COLUMNS)], b"\r\n")
+    rows = (_cells(answer, match) for answer in answers for match in answer.matches)
+    put_data((_csv_line(row) for row in rows), b"\r\n")
+
+
+def _cells(answer: Answer, match: Match) -> list[Any]:
+    row = {"query": answer.query} | match.as_dict()
+    for name, value in row.items():
+        if isinstance(value, list | dict):
+            row[name] = json.dumps(value)
+    return [row.get(column, "") for column in COLUMNS]
+
+
+def _csv_line(cells: Sequence[Any]) -> bytes:
+    """Return a row in the form of RFC 4180, without the end of the line."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerow(cells)
+    return text.getvalue().removesuffix("\r\n").encode("utf-8", "surrogateescape")
+
+
+def _put_paths(answers: Sequence[Answer], end: bytes) -> None:
+    """Write the paths as the file system has them, each followed by `end`."""
+    put_data([os.fsencode(match.path) for answer in answers for match in answer.matches], end)
