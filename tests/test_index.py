@@ -281,11 +281,11 @@ def test_the_form_of_search_is_chosen_and_kept(tmp_path: Path, photos: Path, enc
         index.configure(faiss="auto")
         index.compact()
         assert index.verify().whole
-        with pytest.raises(BadInput, match="a recall is over 0"):
+        with pytest.raises(BadInput, match="recall must be over 0"):
             index.configure(recall=0)
-        with pytest.raises(BadInput, match="FAISS makes nothing of HNSW,,"):
+        with pytest.raises(BadInput, match="FAISS cannot make an index of the form HNSW,,"):
             index.configure(faiss="HNSW,,")
-    with pytest.raises(BadInput, match="FAISS makes nothing of nonsense"):
+    with pytest.raises(BadInput, match="FAISS cannot make an index of the form nonsense"):
         Index.create(tmp_path / "other", encoder=encoder, faiss="nonsense")
     assert not (tmp_path / "other").exists()
 

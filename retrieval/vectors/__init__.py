@@ -9,13 +9,22 @@ change. Stores are made by name with `open_store("faiss:FOLDER")`; the default i
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from retrieval import plugins
 from retrieval.errors import BadInput
 from retrieval.types import Hits, Ids, SearchForm, Vectors
 
-__all__ = ["Options", "SizedRef", "VectorSnapshot", "VectorStore", "open_store", "options"]
+if TYPE_CHECKING:  # an update without news does not wait for numpy
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Bitmap = NDArray[np.bool_]
+    """(count,), one value for each row of a snapshot."""
+else:
+    Bitmap = Any
+
+__all__ = ["Bitmap", "Options", "SizedRef", "VectorSnapshot", "VectorStore", "open_store", "options"]
 
 Options: TypeAlias = Mapping[str, Any]
 """What was chosen for search structures: a JSON object that only the store understands. `{}` chooses nothing."""
@@ -40,8 +49,12 @@ class VectorSnapshot(Protocol):
     forms: Sequence[SearchForm]
     """How the vectors are searched, largest part first."""
 
-    def search(self, queries: Vectors, k: int, only: Ids | None = None, *, exact: bool = False) -> Hits:
-        """Return the `k` (>= 1) nearest ids of each query, (queries, k); with `only`, among those ids.
+    def search(self, queries: Vectors, k: int, only: Ids | Bitmap | None = None, *, exact: bool = False) -> Hits:
+        """Return the `k` (>= 1) nearest ids of each query, (queries, k).
+
+        `only` limits what can be found: to ids, in any order, of which those that are not here are ignored; or to the
+        rows for which a bitmap has True. Bitmaps come from `mask`, and can be combined with `&`, `|` and `~`. Ids that
+        are used for several searches should be the same array, unchanged: what they stand for is kept.
 
         A segment without a structure is searched exactly, and all are with `exact`; others with the recall that
         `forms` tells. There are `k` hits where there are `k` ids.
@@ -49,8 +62,12 @@ class VectorSnapshot(Protocol):
         Scores are cosines computed in float64 from the stored vectors and rounded to float32. So they depend neither on
         the other queries nor on how a segment is searched. Equal scores stand in ascending order of id. An id in
         several segments counts once, with its best score. `IndexDamaged` where vectors that are looked at are not what
-        was written.
+        was written, `ValueError` for a bitmap of another length than `count`.
         """
+        ...
+
+    def mask(self, ids: Ids) -> Bitmap:
+        """Return a new bitmap of the rows that have one of `ids`, which are in any order."""
         ...
 
     def get(self, ids: Ids) -> Vectors:

@@ -1,9 +1,8 @@
-"""Checksums of the pieces of a file, so that a flipped bit is noticed where it is read, and found, and put right.
+"""Checksums of the pieces of a file: a flipped bit is noticed where it is read, located, and put right.
 
-A file is named by the digest of all its bytes, which nobody reads for a query that looks at a few. So behind what it
-holds, the CRC-32 of each piece of that stands as an array in numpy's format. A piece is checked once, when it is first
-looked at. CRC-32 tells which one of the bits of a piece has flipped; the digest of the file then tells whether it was
-that one.
+A file is named by the digest of all its bytes, but a query that reads a few of them does not compute it. So the CRC-32
+of each piece stands behind the content of the file, as an array in numpy's format. A piece is checked once, when it is
+first read. CRC-32 tells which single bit of a piece has flipped; the digest of the file then confirms the repair.
 """
 
 import hashlib
@@ -18,29 +17,30 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 PIECE = 16_384
-"""Bytes of a piece: four vectors of 1,024 numbers. A checksum takes 4 bytes more."""
+"""Size of a piece, in bytes: four vectors of 1,024 numbers. Its checksum takes another 4 bytes."""
 TOGETHER = 256
-"""Pieces that one thread checks at a time: 4 MB, in about 3 ms."""
+"""Number of pieces that one thread checks at a time: 4 MB, in about 3 ms."""
 DTYPE = "<u4"
+"""Type of a checksum in the file."""
 FLIPPED = 64
-"""Pieces at most in which a flipped bit is looked for: up to some tenths of a second each."""
+"""Most pieces in which a flipped bit is looked for; each takes up to some tenths of a second."""
 _POLYNOMIAL = 0xEDB88320
-"""Of CRC-32, as zlib has it: https://www.rfc-editor.org/rfc/rfc1952#section-8."""
+"""Polynomial of CRC-32, as zlib uses it: https://www.rfc-editor.org/rfc/rfc1952#section-8."""
 
 Bytes = NDArray[np.uint8]
 
 
 class Pieces:
-    """The pieces of some bytes, checked when they are first looked at. Any number of threads may ask."""
+    """The pieces of some bytes, each checked when it is first read. Any number of threads may ask."""
 
     def __init__(self, data: Bytes, checksums: NDArray[np.uint32], damaged: Callable[[], Exception]) -> None:
-        """Take the bytes and the checksum of each piece; `damaged` makes the error that is raised for a wrong one."""
+        """Take the bytes and the checksum of each piece; `damaged` makes the error to raise for a damaged piece."""
         self._data, self._checksums, self._damaged = data, checksums, damaged
         self._checked = np.zeros(len(checksums), dtype=bool)
         self._complete = False
 
     def demand(self, starts: NDArray[np.int64] | None = None, length: int = 0) -> None:
-        """Raise the error unless so many bytes from each of `starts` are what was written; all bytes where None."""
+        """Raise the error unless `length` bytes from each of `starts` are what was written; all bytes for None."""
         if self._complete:
             return
         if starts is None:
@@ -57,25 +57,27 @@ class Pieces:
 
 
 def wrong_pieces(data: Bytes, checksums: NDArray[np.uint32], pieces: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return those of `pieces` that have another checksum than is written."""
+    """Return those of `pieces` whose checksum is not the one that was written."""
     parts = [pieces[start : start + TOGETHER] for start in range(0, len(pieces), TOGETHER)]
-    if len(parts) < 2:  # noqa: PLR2004 - nothing to share
-        found = [_checksums(data, part) for part in parts]
+    if len(parts) <= 1:  # threads have nothing to share
+        computed = [_checksums(data, part) for part in parts]
     else:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = list(pool.map(lambda part: _checksums(data, part), parts))
-    return np.asarray(pieces[np.concatenate([np.zeros(0, np.uint32), *found]) != checksums[pieces]])
+            computed = list(pool.map(lambda part: _checksums(data, part), parts))
+    return np.asarray(pieces[np.concatenate([np.zeros(0, np.uint32), *computed]) != checksums[pieces]])
 
 
 def _checksums(data: Bytes, pieces: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """Return the checksum of each of `pieces`."""
     view = memoryview(data)  # type: ignore[arg-type]  # an array has a buffer
-    found = (zlib.crc32(view[piece * PIECE : (piece + 1) * PIECE]) for piece in pieces.tolist())
-    return np.fromiter(found, dtype=np.uint32, count=len(pieces))
+    computed = (zlib.crc32(view[piece * PIECE : (piece + 1) * PIECE]) for piece in pieces.tolist())
+    return np.fromiter(computed, dtype=np.uint32, count=len(pieces))
 
 
 def followed_by_checksums(chunks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
-    """Yield `chunks`, then the array of the checksums of their pieces."""
-    found, running, filled = [], 0, 0
+    """Yield `chunks`, then the array of the checksums of the pieces that they make up."""
+    found: list[int] = []
+    running = filled = 0  # the checksum of the current piece so far, and the number of its bytes
     for chunk in chunks:
         yield chunk
         view = memoryview(chunk)
@@ -91,14 +93,14 @@ def followed_by_checksums(chunks: Iterable[bytes | memoryview]) -> Iterator[byte
 
 
 def _cuts(length: int, first: int) -> Iterator[int]:
-    """Yield where pieces begin in `length` bytes of which the first `first` belong to the piece before."""
+    """Yield where parts of pieces begin in `length` bytes, the first `first` of which belong to the current piece."""
     if length:
         yield 0
         yield from range(first, length, PIECE)
 
 
 def header(count: int) -> bytes:
-    """Return what stands before so many checksums."""
+    """Return the header of an array of `count` checksums."""
     made = BytesIO()
     npy.write_array_header_1_0(made, {"descr": DTYPE, "fortran_order": False, "shape": (count,)})
     return made.getvalue()
@@ -108,10 +110,10 @@ def header(count: int) -> bytes:
 
 
 def mended(data: Bytes, digest: str) -> tuple[NDArray[np.int64], int] | None:
-    """Put right, in place, flipped bits of a file with checksums, whose SHA-256 was `digest`.
+    """Put flipped bits right, in place, in the bytes of a file with checksums whose SHA-256 was `digest`.
 
-    Return which pieces stay wrong, none where it is what was written again, and how many bytes have pieces. None for a
-    file that has no checksums.
+    Return the pieces that stay wrong (none, if the file is again what was written) and the number of bytes that have
+    checksums. None for a file without checksums, and for one in which all pieces stay wrong.
     """
     size = _size(len(data))
     count = -(-size // PIECE)
@@ -135,7 +137,7 @@ def mended(data: Bytes, digest: str) -> tuple[NDArray[np.int64], int] | None:
 
 
 def _size(length: int) -> int:
-    """Return how many bytes of a file of that length have pieces: the rest are their checksums; 0 where none fits."""
+    """Return the number of bytes that have checksums in a file of `length` bytes; 0 for an impossible length."""
     count = round((length - len(header(1))) / (PIECE + 4))
     for pieces in (count, count + 1):
         size = length - 4 * pieces - len(header(pieces))
@@ -145,9 +147,9 @@ def _size(length: int) -> int:
 
 
 def _flipped_bit(syndrome: int, length: int) -> int | None:
-    """Return which bit of `length` bytes makes that difference of the checksum; None for no single one.
+    """Return which single bit of `length` bytes changes the checksum by `syndrome`, None where no single bit does.
 
-    From the last bit backwards, each makes the difference of the one behind it, shifted once more.
+    The change by a bit is the change by the bit behind it, shifted once more; so the bits are tried from the last one.
     """
     difference = _POLYNOMIAL
     for bit in range(8 * length - 1, -1, -1):

@@ -1,4 +1,4 @@
-"""Make and combine hits: the nearest ids of each query with their scores."""
+"""Make and combine hits, the nearest ids of each query with their scores; cut bitmaps of what may be found."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.types import Hits
+
+
+def cut(bitmap: NDArray[np.bool_], lengths: Sequence[int]) -> list[NDArray[np.bool_]]:
+    """Return the parts of a bitmap for segments of these `lengths`, as views; `ValueError` for another total length."""
+    if bitmap.shape != (sum(lengths),):
+        raise ValueError(f"a bitmap of shape {bitmap.shape} for {sum(lengths)} vectors")
+    return np.split(bitmap, np.cumsum(lengths)[:-1]) if lengths else []
 
 
 def no_hits(queries: int, k: int) -> Hits:

@@ -81,7 +81,7 @@ class StructuredVectors:
         except BadInput as error:
             if strict:
                 raise
-            log.warning("%s; another form is taken", error)
+            log.warning("%s; another form is used", error)
             derived = self._derive(segment, replace(chosen, factory=AUTO))
         return "+".join([vectors, *derived])
 

@@ -45,7 +45,7 @@ def structure_options(factory: str | None, recall: float | None) -> dict[str, An
     if recall is not None:
         options["recall"] = number(recall, "recall", 0, 1)
         if options["recall"] == 0:
-            raise BadInput(f"a recall is over 0 and at most 1, not {recall}")
+            raise BadInput(f"recall must be over 0 and at most 1, not {recall}")
     return options
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from retrieval.disk import files
 from retrieval.errors import BadInput
 from retrieval.types import EXACT, Hits, Ids, SearchForm, Vectors
-from retrieval.vectors import Options, SizedRef, merging
-from retrieval.vectors.hits import combined, nearest, no_hits
+from retrieval.vectors import Bitmap, Options, SizedRef, merging
+from retrieval.vectors.hits import combined, cut, nearest, no_hits
 from retrieval.vectors.refs import VECTORS, vectors_file
 from retrieval.vectors.segment import Segment, SegmentFolder, common_dim, file_damage, gathered
 
@@ -142,20 +142,38 @@ class ExactSnapshot:
         """How the vectors are searched."""
         return [SearchForm(EXACT, self.count)] if self.count else []
 
-    def search(self, queries: Vectors, k: int, only: Ids | None = None, *, exact: bool = False) -> Hits:  # noqa: ARG002
+    def search(
+        self,
+        queries: Vectors,
+        k: int,
+        only: Ids | Bitmap | None = None,
+        *,
+        exact: bool = False,  # noqa: ARG002 - all answers are exact
+    ) -> Hits:
         """Return the nearest ids of each query."""
-        found = [scan(segment, queries, k, only) for segment in self.segments]
+        if only is None:
+            bitmap = np.ones(self.count, dtype=bool)
+        elif only.dtype == np.bool_:
+            bitmap = only.astype(np.bool_, copy=False)
+        else:
+            bitmap = self.mask(only.astype(np.int64, copy=False))
+        allowed = cut(bitmap, [len(segment.ids) for segment in self.segments])
+        found = [scan(segment, queries, k, rows) for segment, rows in zip(self.segments, allowed, strict=True)]
         return combined([no_hits(len(queries), k), *found])
+
+    def mask(self, ids: Ids) -> Bitmap:
+        """Return the rows that have one of `ids`."""
+        return np.concatenate([np.zeros(0, dtype=bool), *(np.isin(segment.ids, ids) for segment in self.segments)])
 
     def get(self, ids: Ids) -> Vectors:
         """Return stored vectors."""
         return gathered(self.segments, ids)
 
 
-def scan(segment: Segment, queries: Vectors, k: int, only: Ids | None) -> Hits:
-    """Return the `k` nearest of each query by looking at every vector, in blocks of rows."""
+def scan(segment: Segment, queries: Vectors, k: int, allowed: NDArray[np.bool_] | None = None) -> Hits:
+    """Return the `k` nearest of each query by looking at every vector, or every `allowed` one, in blocks of rows."""
     segment.demand_sound()
-    rows = np.arange(len(segment.ids)) if only is None else np.flatnonzero(np.isin(segment.ids, only))
+    rows = np.arange(len(segment.ids)) if allowed is None else np.flatnonzero(allowed)
     best = no_hits(len(queries), k)
     size = max(k, BLOCK)
     for start in range(0, len(rows), size):

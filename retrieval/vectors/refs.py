@@ -41,7 +41,7 @@ def files_of(ref: str) -> list[str]:
     not become a path.
     """
     if not _REF.fullmatch(ref):
-        raise IndexDamaged(f"the index names a segment in an unknown way: {displayed(ref[:100])}", hint=HINT)
+        raise IndexDamaged(f"the index refers to a segment by an impossible name: {displayed(ref[:100])}", hint=HINT)
     suffixes = SUFFIXES if structured(ref) else (VECTORS, STRUCTURE)
     return [digest + suffix for digest, suffix in zip(ref.split("+"), suffixes, strict=False)]
 

@@ -1,7 +1,8 @@
-"""One segment searched by multiplying everything with everything, fast: a matrix product proposes, float64 decides.
+"""Scan one segment: compare each query with every vector, exactly and fast.
 
-The answer is that of `exact` to the last bit. A float32 score is within `margin` of the float64 one, so what belongs
-among the k best scores at least the k-th best float32 score less two margins; only that is computed in float64.
+A matrix product in float32 proposes rows, and sums in float64 decide. The answer is that of `oracle.scan` to the last
+bit: a float32 score is within `margin` of the float64 one, so a row among the k best has at least the k-th best float32
+score less two margins, and only such rows are computed in float64.
 """
 
 import os
@@ -18,34 +19,38 @@ from retrieval.vectors.hits import nearest, no_hits
 from retrieval.vectors.segment import Segment
 
 BLOCK = 4096
-"""Rows multiplied at a time: 21 MB at 1,280 dimensions, and 4 MB of scores for the 256 queries below."""
+"""Number of rows multiplied at a time: 21 MB at 1,280 dimensions, and 4 MB of scores for `QUERIES` queries."""
 QUERIES = 256
-"""Queries looked at together."""
+"""Number of queries that are scanned for together."""
 PAIRS = 64
-"""Pairs of a query and a row whose products in float64 are summed at a time: 0.7 MB at 1,280 dimensions, so that they
-stay in the processor's cache."""
+"""Number of pairs of a query and a row that are summed in float64 at a time.
+
+They take 0.7 MB at 1,280 dimensions, so that they stay in the processor's cache.
+"""
 TOGETHER = 4
-"""Queries whose own candidates are multiplied at a time, for the same reason."""
+"""Number of queries whose own candidates are multiplied at a time, so that they stay in the processor's cache."""
 SHARE = 64
-"""Queries whose candidates one thread ranks at a time."""
+"""Number of queries whose candidates one thread ranks at a time."""
 THREADS = 8
-"""Threads that rank, at most: of many candidates, each takes 84 MB."""
+"""Most threads that rank candidates; for many candidates, each takes 84 MB."""
 ALONE = 2048
-"""Rows that one thread multiplies with a single query at a time: 10 MB at 1,280 dimensions, 0.35 ms."""
+"""Number of rows that one thread multiplies with a single query at a time: 10 MB at 1,280 dimensions, in 0.35 ms."""
+COSINE_LIMIT = 2
+"""A score beyond this, far over 1, is no cosine: its vector is damaged."""
 
 Number = TypeVar("Number", bound=np.generic)
 Mask = NDArray[np.bool_]
 """(n,), which rows of a segment may be found."""
 Rows = NDArray[np.int64]
-"""Positions in a segment."""
+"""Rows of a segment; -1 stands for no row."""
 
 
 def margin(dim: int) -> float:
-    """Return how far a float32 score of two rows of length 1 may be from the float64 one, in any order of summation.
+    """Return how far a float32 score of two vectors of length 1 may be from the float64 one, summed in any order.
 
-    The bound for an inner product is dim * u * sum |x_i y_i| with u = 2**-24 (Higham 2002, Accuracy and Stability of
-    Numerical Algorithms, section 3.1), and the sum is at most the product of the lengths. 2 u more for rounding both
-    scores; one per cent for higher orders and for lengths that are 1 only nearly.
+    The error of an inner product is at most dim * u * sum |x_i y_i| with u = 2**-24 (Higham 2002, Accuracy and
+    Stability of Numerical Algorithms, section 3.1), and this sum is at most the product of the lengths. Another 2 u are
+    for rounding both scores, and one per cent for terms of higher order and for lengths that are only nearly 1.
     """
     return 1.01 * (dim + 2) * 2.0**-24
 
@@ -57,40 +62,44 @@ def search(
     allowed: Mask | None = None,
     least: NDArray[np.float32] | None = None,
 ) -> Hits:
-    """Return the `k` nearest of each query, (queries, k), as `segment.scan` does; with `allowed`, among those rows.
+    """Return the `k` nearest rows of each query, (queries, k); with `allowed`, among those rows.
 
-    What scores under `least` of its query, (queries,), may be left out: as many others are known to be nearer.
+    `least` is a score for each query, (queries,). A row with a lower score may be left out: the caller knows k others
+    that are nearer. `IndexDamaged` where the segment is not what was written.
     """
     if least is None:
         least = np.full(len(queries), -np.inf, dtype=np.float32)
-    if not len(queries):  # as where a structure has found enough for each: then nothing is read
+    if not len(queries):  # a structure has found enough for every query: nothing is read
         return no_hits(0, k)
     segment.demand_sound()
-    some = [slice(start, start + QUERIES) for start in range(0, len(queries), QUERIES)]
-    return _joined([_search(segment, queries[part], k, allowed, least[part]) for part in some])
+    parts = [slice(start, start + QUERIES) for start in range(0, len(queries), QUERIES)]
+    return _joined([_search(segment, queries[part], k, allowed, least[part]) for part in parts])
 
 
-def _joined(found: Sequence[Hits]) -> Hits:
-    if len(found) == 1:
-        return found[0]
-    return Hits(np.concatenate([hits.ids for hits in found]), np.concatenate([hits.scores for hits in found]))
+def _joined(parts: Sequence[Hits]) -> Hits:
+    """Return the hits of several groups of queries, one behind the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return Hits(np.concatenate([hits.ids for hits in parts]), np.concatenate([hits.scores for hits in parts]))
 
 
 def _search(segment: Segment, queries: Vectors, k: int, allowed: Mask | None, least: NDArray[np.float32]) -> Hits:
+    """Return what `search` returns for at most `QUERIES` queries."""
     best = np.repeat(least[:, None], k, axis=1)
     parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
-    for rows, scores in _scored(segment.vectors, queries, allowed):
-        if len(parts) == 1:
+    for number, (rows, scores) in enumerate(_scored(segment.vectors, queries, allowed)):
+        if number == 0:  # no score is known yet: the best of the whole block are
             best = _largest(np.concatenate([best, scores], axis=1), k)
         asking, columns = np.nonzero((scores >= _reach(best, segment.dim)[:, None]) & (scores > -np.inf))
-        near = scores[asking, columns]
-        parts.append((asking, rows[columns], near))
-        if len(parts) > 2 and len(near):  # noqa: PLR2004 - the first block has been seen to
-            best = _largest(np.concatenate([best, padded(asking, near, len(queries), -np.inf)], axis=1), k)
-    asking, rows, near = (np.concatenate(column) for column in zip(*parts, strict=True))
+        candidates = scores[asking, columns]
+        parts.append((asking, rows[columns], candidates))
+        if number > 0 and len(candidates):
+            found = padded(asking, candidates, len(queries), -np.inf)
+            best = _largest(np.concatenate([best, found], axis=1), k)
+    asking, rows, candidates = (np.concatenate(column) for column in zip(*parts, strict=True))
     if not len(rows):
         return no_hits(len(queries), k)
-    kept = np.flatnonzero(near >= _reach(best, segment.dim)[asking])
+    kept = np.flatnonzero(candidates >= _reach(best, segment.dim)[asking])
     kept = kept[np.argsort(asking[kept], kind="stable")]
     return rescored(segment, queries, asking[kept], rows[kept], k)
 
@@ -98,9 +107,9 @@ def _search(segment: Segment, queries: Vectors, k: int, allowed: Mask | None, le
 def widened(vectors: NDArray[np.floating]) -> Vectors:
     """Return vectors as float32, exactly.
 
-    Of float16 by their bits, several times as fast as numpy converts them: sign, exponent and fraction move to their
-    places, and a product makes up for the smaller bias of the exponent, of subnormal numbers too. Some rows at a time,
-    which stay in the processor's cache.
+    float16 is converted by moving bits, several times as fast as numpy converts it: sign, exponent and fraction move to
+    their places, and a multiplication makes up for the smaller bias of the exponent, for subnormal numbers too. The
+    rows are converted in blocks that stay in the processor's cache.
     """
     if vectors.dtype != np.float16:
         return np.asarray(vectors, dtype=np.float32)
@@ -118,15 +127,15 @@ def widened(vectors: NDArray[np.floating]) -> Vectors:
 
 
 def _reach(best: NDArray[np.float32], dim: int) -> NDArray[np.float64]:
-    """Return the score under which nothing can be among the k best of a query."""
+    """Return for each query the float32 score under which no row can be among its k best."""
     return np.asarray(best.min(axis=1), dtype=np.float64) - 2 * margin(dim)
 
 
 def _scored(vectors: Vectors, queries: Vectors, allowed: Mask | None) -> Iterator[tuple[Rows, NDArray[np.float32]]]:
-    """Yield the float32 scores (queries, rows) of the allowed rows, some at a time; for a single query all at once.
+    """Yield allowed rows with their float32 scores, (queries, rows), in blocks; for a single query all at once.
 
-    That one is answered without a matrix product, by threads of our own: those that a product starts go on turning for
-    milliseconds, in which the next query's network has to share the processor with them.
+    A single query is answered without a matrix product, by threads of our own. The threads of a matrix product go on
+    spinning for milliseconds, in which the network of the next query has to share the processor with them.
     """
     size = ALONE if len(queries) == 1 else BLOCK
 
@@ -138,7 +147,7 @@ def _scored(vectors: Vectors, queries: Vectors, allowed: Mask | None) -> Iterato
         later = [_threads().submit(scored, start) for start in starts[1:]]
         try:
             rows, scores = zip(scored(0), *(future.result() for future in later), strict=True)
-        finally:  # whatever happens, Ctrl-C too, nobody goes on computing
+        finally:  # after an error or Ctrl-C, no thread goes on computing
             for future in later:
                 future.cancel()
         yield np.concatenate(rows), np.concatenate(scores, axis=1)
@@ -149,7 +158,7 @@ def _scored(vectors: Vectors, queries: Vectors, allowed: Mask | None) -> Iterato
 def _block(
     block: NDArray[np.floating], queries: Vectors, start: int, allowed: Mask | None
 ) -> tuple[Rows, NDArray[np.float32]]:
-    """Return the allowed rows of `block`, whose first row has the number `start`, and their scores."""
+    """Return the allowed rows of `block` and their scores; `start` is the number of its first row."""
     rows = np.arange(start, start + len(block))
     if allowed is None:
         return rows, _multiplied(queries, block)
@@ -161,26 +170,28 @@ def _block(
 
 @cache
 def _threads() -> ThreadPoolExecutor:
-    """Return threads that wait for single queries: to start some for each would take as long as it saves."""
+    """Return threads that wait for single queries: starting threads for each query would take as long as they save."""
     return ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1), thread_name_prefix="retrieval-search")
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_threads.cache_clear)  # which has none of them
+    os.register_at_fork(after_in_child=_threads.cache_clear)  # a forked process has none of these threads
 
 
 def _multiplied(queries: Vectors, rows: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return the float32 scores (queries, rows)."""
+    """Return the float32 scores, (queries, rows)."""
     rows = widened(rows)
-    return _finite(np.vecdot(rows, queries[0])[None] if len(queries) == 1 else queries @ rows.T)
+    if len(queries) == 1:
+        return _finite(np.vecdot(rows, queries[0])[None])
+    return _finite(queries @ rows.T)
 
 
 def _finite(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return `scores` with nothing for a vector that is damaged, so that it does not keep others from being found.
+    """Set the scores of damaged vectors to -inf, in place, so that they keep no other row from being found.
 
-    Such are no cosines: not finite, or, of what was not finite as float16, large.
+    Scores of damaged vectors are not finite, or large where a float16 number was not finite.
     """
-    scores[~(np.abs(scores) <= 2)] = -np.inf  # noqa: PLR2004 - over 1 by far
+    scores[~(np.abs(scores) <= COSINE_LIMIT)] = -np.inf
     return scores
 
 
@@ -190,7 +201,10 @@ def _largest(scores: NDArray[np.float32], k: int) -> NDArray[np.float32]:
 
 
 def padded(asking: Rows, values: NDArray[Number], count: int, missing: float) -> NDArray[Number]:
-    """Return `values` as a matrix of `count` rows, each behind those of the same number in `asking`, which ascends."""
+    """Return `values` as a matrix of `count` rows, filled up with `missing`.
+
+    `asking` tells for each value the row of the matrix that it goes to, in ascending order.
+    """
     counts = np.bincount(asking, minlength=count)
     places = np.arange(len(asking)) - np.repeat(np.cumsum(counts) - counts, counts)
     matrix = np.full((count, counts.max(initial=0)), missing, dtype=values.dtype)
@@ -199,7 +213,10 @@ def padded(asking: Rows, values: NDArray[Number], count: int, missing: float) ->
 
 
 def rescored(segment: Segment, queries: Vectors, asking: Rows, rows: Rows, k: int) -> Hits:
-    """Return the `k` best of each query by the scores of the oracle, of the pairs (asking, rows); `asking` ascends."""
+    """Return the `k` best of each query by exact scores.
+
+    `asking` and `rows` are pairs of a query and a candidate, in ascending order of query.
+    """
     scores = np.empty(len(rows), dtype=np.float32)
     for start in range(0, len(rows), PAIRS):
         part = slice(start, start + PAIRS)
@@ -211,18 +228,19 @@ def rescored(segment: Segment, queries: Vectors, asking: Rows, rows: Rows, k: in
 
 
 def refined(segment: Segment, queries: Vectors, proposed: Rows, k: int) -> Hits:
-    """Return the `k` best of each query among the rows proposed for it, (queries, m); -1 proposes none."""
+    """Return the `k` best of each query among the rows `proposed` for it, (queries, m); -1 proposes no row."""
     if len(queries) <= SHARE:
         return _refined(segment, queries, proposed, k)
-    some = [slice(start, start + SHARE) for start in range(0, len(queries), SHARE)]
+    parts = [slice(start, start + SHARE) for start in range(0, len(queries), SHARE)]
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
-        return _joined(list(pool.map(lambda part: _refined(segment, queries[part], proposed[part], k), some)))
+        return _joined(list(pool.map(lambda part: _refined(segment, queries[part], proposed[part], k), parts)))
 
 
 def _refined(segment: Segment, queries: Vectors, proposed: Rows, k: int) -> Hits:
-    near = products(segment, queries, proposed)
-    best = _largest(near, min(k, near.shape[1]))
-    asking, columns = np.nonzero((near >= _reach(best, segment.dim)[:, None]) & (near > -np.inf))
+    """Return what `refined` returns, in one thread."""
+    scores = products(segment, queries, proposed)
+    best = _largest(scores, min(k, scores.shape[1]))
+    asking, columns = np.nonzero((scores >= _reach(best, segment.dim)[:, None]) & (scores > -np.inf))
     return rescored(segment, queries, asking, proposed[asking, columns], k)
 
 
@@ -231,10 +249,11 @@ def products(segment: Segment, queries: Vectors, rows: Rows) -> NDArray[np.float
     segment.demand_sound(rows[rows >= 0])
     scores = np.empty(rows.shape, dtype=np.float32)
     for start in range(0, len(rows), TOGETHER):
-        some = slice(start, start + TOGETHER)
-        for at in range(0, rows.shape[1], BLOCK):
-            part = some, slice(at, at + BLOCK)
-            near = np.asarray(segment.vectors[rows[part]], dtype=np.float32)
-            scores[part] = np.einsum("qcd,qd->qc", near, queries[some])  # too little work for the threads of a product
+        group = slice(start, start + TOGETHER)
+        for first in range(0, rows.shape[1], BLOCK):
+            part = group, slice(first, first + BLOCK)
+            vectors = np.asarray(segment.vectors[rows[part]], dtype=np.float32)
+            # einsum starts no threads; there is too little work for those of a matrix product
+            scores[part] = np.einsum("qcd,qd->qc", vectors, queries[group])
     scores[rows < 0] = -np.inf
     return _finite(scores)

@@ -1,15 +1,15 @@
 """Segments of the FAISS store that are open, and a search over them: each through its structure, or by scanning it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from retrieval.types import EXACT, Hits, Ids, SearchForm, Vectors
-from retrieval.vectors import scan
+from retrieval.vectors import Bitmap, scan
 from retrieval.vectors.facts import Facts, form_of
-from retrieval.vectors.hits import combined, no_hits
+from retrieval.vectors.hits import combined, cut, no_hits
 from retrieval.vectors.refs import structured
 from retrieval.vectors.scan import Mask
 from retrieval.vectors.segment import Segment, common_dim, gathered
@@ -63,7 +63,8 @@ class StructuredSnapshot:
         self.damaged = [part.ref for part in parts if part.damaged]
         self.count = sum(len(part.segment.ids) for part in parts)
         self.dim = common_dim([part.segment for part in parts])
-        self._masks: tuple[Ids, Sequence[Mask | None]] | None = None
+        self._of_ids: tuple[Ids, Sequence[Mask | None]] | None = None
+        """The ids that were last searched among, and which rows of each segment have them."""
 
     @property
     def forms(self) -> Sequence[SearchForm]:
@@ -74,7 +75,7 @@ class StructuredSnapshot:
             forms.append(SearchForm(EXACT, exact))
         return sorted(forms, key=lambda form: -form.vectors)
 
-    def search(self, queries: Vectors, k: int, only: Ids | None = None, *, exact: bool = False) -> Hits:
+    def search(self, queries: Vectors, k: int, only: Ids | Bitmap | None = None, *, exact: bool = False) -> Hits:
         """Return the nearest ids of each query."""
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         hits = no_hits(len(queries), k)
@@ -82,17 +83,28 @@ class StructuredSnapshot:
             hits = part.added(hits, queries, allowed, exact=exact)
         return hits
 
+    def mask(self, ids: Ids) -> Bitmap:
+        """Return the rows that have one of `ids`."""
+        return np.concatenate([np.zeros(0, dtype=bool), *(part.segment.mask(ids) for part in self.parts)])
+
     def get(self, ids: Ids) -> Vectors:
         """Return stored vectors."""
         return gathered([part.segment for part in self.parts], ids)
 
-    def _allowed(self, only: Ids | None) -> Iterator[Mask | None]:
-        """Yield for each segment which of its rows may be found, None for all; those of the last `only` are kept."""
+    def _allowed(self, only: Ids | Bitmap | None) -> Sequence[Mask | None]:
+        """Return for each segment which of its rows may be found, None for all."""
         if only is None:
-            yield from [None] * len(self.parts)
-            return
-        known = self._masks
-        if known is None or known[0] is not only:
-            masks = [part.segment.mask(only) for part in self.parts]
-            known = self._masks = only, [None if mask.all() else mask for mask in masks]
-        yield from known[1]
+            return [None] * len(self.parts)
+        if only.dtype == np.bool_:
+            bitmap = only.astype(np.bool_, copy=False)
+            return _unless_all(cut(bitmap, [len(part.segment.ids) for part in self.parts]))
+        ids = only.astype(np.int64, copy=False)
+        known = self._of_ids
+        if known is None or known[0] is not ids:
+            known = self._of_ids = ids, _unless_all([part.segment.mask(ids) for part in self.parts])
+        return known[1]
+
+
+def _unless_all(masks: Sequence[Mask]) -> list[Mask | None]:
+    """Return `masks` with None in place of one that allows all rows."""
+    return [None if mask.all() else mask for mask in masks]

@@ -271,12 +271,12 @@ def test_an_exact_query_tells_what_the_index_would_have_found(copy: Path) -> Non
     assert lines(again.stderr)[0] == "note: without --exact, the index finds 10 of these 10"
 
 
-BOUNDS = "a factory string of FAISS is at most 100 letters and numbers, and these are at most 1048576"
+BOUNDS = "a factory string of FAISS has at most 100 letters and digits, and no number over 1048576"
 
 
 def test_the_form_of_structures_is_checked_before_any_work(copy: Path) -> None:
     for options, sentence in (
-        (("--faiss", "nonsense"), "error: FAISS makes nothing of nonsense for 13 dimensions"),
+        (("--faiss", "nonsense"), "error: FAISS cannot make an index of the form nonsense for 13 dimensions"),
         (("--faiss", "IVF4000000,SQ8"), f"error: {BOUNDS}"),
         (("--float16",), "error: the index keeps vectors of float32"),
         (("--recall", "2"), "error: --recall must be from 0 to 1, not 2"),

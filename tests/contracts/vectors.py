@@ -1,4 +1,4 @@
-"""What every `VectorStore` does. A test module subclasses a class of these and says in `store` what is to be tested."""
+"""The contract of a `VectorStore`. A test module subclasses one of these classes and makes its store in `store`."""
 
 import errno
 import hashlib
@@ -28,7 +28,7 @@ from retrieval.vectors import VectorSnapshot, VectorStore
 PROJECT = Path(__file__).parents[2]
 NOW = timedelta(0)
 CONTRACT = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
-"""A store may hold more than one example; one test method runs for several classes."""
+"""Health checks that do not apply: a store may hold several examples, and a test method runs for several classes."""
 
 
 def normalised(rows: NDArray[np.floating | np.integer]) -> Vectors:
@@ -45,7 +45,7 @@ def some(count: int, dim: int = 24, seed: int = 0) -> tuple[Ids, Vectors]:
 
 
 def expected(ids: Ids, vectors: Vectors, queries: Vectors, k: int, only: Ids | None = None) -> Hits:
-    """Say in plain numpy what a search has to find."""
+    """Return what a search has to find, computed in plain numpy."""
     rows = np.arange(len(ids)) if only is None else np.flatnonzero(np.isin(ids, only))
     found, scores = np.full((len(queries), k), -1), np.full((len(queries), k), -np.inf, dtype=np.float32)
     for number, query in enumerate(queries):
@@ -64,12 +64,12 @@ def same(one: Hits, other: Hits) -> None:
 
 
 class VectorStoreTests(ABC):
-    """The seam: `append`, `snapshot`, `merge`, `sweep`; `search`, `get`."""
+    """What every store and its snapshots do."""
 
     @pytest.fixture
     @abstractmethod
     def store(self, tmp_path: Path) -> VectorStore:
-        """The store under test, empty."""
+        """Return the store under test, empty."""
 
     def in_segments(self, store: VectorStore, ids: Ids, vectors: Vectors, *cuts: int) -> VectorSnapshot:
         ends = [0, *cuts, len(ids)]
@@ -153,6 +153,57 @@ class VectorStoreTests(ABC):
         found = self.in_segments(store, ids, vectors, 40).search(vectors[:4], 6, only)
         same(found, expected(ids, vectors, vectors[:4], 6, only))
 
+    @pytest.mark.parametrize("kept", [0, 1, 3, 40, 100])
+    def test_a_bitmap_of_rows_stands_for_their_ids(self, store: VectorStore, kept: int) -> None:
+        ids, vectors = some(100)
+        only = np.append(ids[::-1][:kept], [2**62 + 1])
+        for cuts in ((), (40,), (1, 2, 99)):
+            snapshot = self.in_segments(store, ids, vectors, *cuts)
+            bitmap = snapshot.mask(only)
+            assert (bitmap.dtype, bitmap.shape, np.count_nonzero(bitmap)) == (np.bool_, (100,), kept)
+            right = expected(ids, vectors, vectors[:4], 6, only)
+            same(snapshot.search(vectors[:4], 6, bitmap), right)
+            same(snapshot.search(vectors[:4], 6, bitmap, exact=True), right)
+
+    def test_bitmaps_are_combined(self, store: VectorStore) -> None:
+        ids, vectors = some(90)
+        snapshot = self.in_segments(store, ids, vectors, 30)
+        one, other = snapshot.mask(ids[:50]), snapshot.mask(ids[40:])
+        for bitmap, only in ((one & other, ids[40:50]), (one | other, ids), (~one, ids[50:]), (one & ~one, ids[:0])):
+            same(snapshot.search(vectors[:4], 60, bitmap), expected(ids, vectors, vectors[:4], 60, only))
+
+    def test_a_bitmap_that_is_changed_is_another_bitmap(self, store: VectorStore) -> None:
+        ids, vectors = some(20)
+        snapshot = self.in_segments(store, ids, vectors, 5)
+        bitmap = snapshot.mask(ids)
+        for gone in range(20):
+            bitmap[gone] = False
+            only = ids[bitmap]
+            same(snapshot.search(vectors[:2], 20, bitmap), expected(ids, vectors, vectors[:2], 20, only))
+            bitmap[gone] = True
+
+    def test_a_bitmap_tells_the_rows_of_an_id_apart(self, store: VectorStore) -> None:
+        ids, vectors = some(4)
+        refs = [store.append(ids[:3], vectors[:3]), store.append(ids[:1], vectors[3:])]
+        snapshot = store.snapshot(refs)
+        np.testing.assert_array_equal(snapshot.mask(ids[:1]), [True, False, False, True])
+        for bitmap, vector in (([True, False, False, False], vectors[:1]), ([False] * 3 + [True], vectors[3:])):
+            found = snapshot.search(vectors[3:], 2, np.array(bitmap))
+            same(found, expected(ids[:1], vector, vectors[3:], 2))
+
+    @pytest.mark.parametrize("length", [0, 1, 19, 21])
+    def test_a_bitmap_of_another_length_is_refused(self, store: VectorStore, length: int) -> None:
+        ids, vectors = some(20)
+        snapshot = self.in_segments(store, ids, vectors, 5)
+        with pytest.raises(ValueError, match="bitmap"):
+            snapshot.search(vectors[:2], 3, np.ones(length, dtype=bool))
+
+    def test_an_empty_snapshot_has_an_empty_bitmap(self, store: VectorStore) -> None:
+        snapshot = store.snapshot([])
+        bitmap = snapshot.mask(some(2)[0])
+        assert bitmap.shape == (0,)
+        assert (snapshot.search(some(2)[1], 3, bitmap).ids == -1).all()
+
     def test_where_there_are_fewer_than_asked_the_rest_is_nobody(self, store: VectorStore) -> None:
         ids, vectors = some(6)
         hits = self.in_segments(store, ids, vectors, 2).search(vectors[:1], 50)
@@ -177,7 +228,7 @@ class VectorStoreTests(ABC):
             same(found, expected(ids, equal, vectors[:1], k))
 
     def test_many_equal_vectors_at_the_cut_off(self, store: VectorStore) -> None:
-        """More than any store would ask for beyond k, so that it has to notice that the order is not settled."""
+        """More vectors are equal than any store asks for beyond k: it has to notice that the order is not settled."""
         ids, vectors = some(700)
         equal = np.concatenate([vectors[:2], np.repeat(vectors[2:3], 600, axis=0), vectors[3:101]])
         for k in (1, 3, 10, 601, 650):
@@ -189,7 +240,7 @@ class VectorStoreTests(ABC):
 
     @pytest.mark.parametrize("apart", [1e-8, 1e-5, 1e-3])
     def test_vectors_closer_than_float32_tells_apart(self, store: VectorStore, apart: float) -> None:
-        """Products of one sign, so that the error of a float32 sum is larger than what lies between neighbours."""
+        """All products have one sign, so that a float32 sum has a larger error than the distance between neighbours."""
         generator = np.random.default_rng(2)
         ids, _ = some(600)
         close = normalised(generator.random(1280) * (1 + apart * generator.standard_normal((600, 1280))))
@@ -201,7 +252,7 @@ class VectorStoreTests(ABC):
     @settings(max_examples=40, deadline=None, suppress_health_check=CONTRACT)
     @given(data=st.data())
     def test_any_vectors_of_small_integers(self, store: VectorStore, data: st.DataObject) -> None:
-        """Full of ties and of near-ties: (1, 2, 2) and (2, 2, 1) are as far from (1, 1, 1), summed in another order."""
+        """Many are tied or nearly: (1, 2, 2) and (2, 2, 1) are equally near (1, 1, 1), by sums in another order."""
         shape = data.draw(st.tuples(st.integers(1, 60), st.integers(1, 9)))
         numbers = data.draw(npst.arrays(np.int64, shape, elements=st.integers(-2, 2)))
         numbers[~numbers.any(axis=1), 0] = 1
@@ -214,7 +265,7 @@ class VectorStoreTests(ABC):
         same(found, expected(ids, vectors, vectors[:4], k, only))
 
     def test_an_answer_does_not_depend_on_who_else_asks(self, store: VectorStore) -> None:
-        """Many queries at once go another way through a matrix library than one."""
+        """A matrix library computes many queries at once in another way than one."""
         ids, vectors = some(300, dim=1280)
         snapshot = self.in_segments(store, ids, vectors, 100)
         together = snapshot.search(vectors[:64], 9)
@@ -364,21 +415,21 @@ class VectorStoreTests(ABC):
 
 
 class SegmentFilesTests(VectorStoreTests):
-    """Of stores that keep their segments in the files of a folder, named by their SHA-256."""
+    """What stores do that keep segments in the files of a folder, each named by its SHA-256."""
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
-        """Where the store under test keeps its files."""
+        """Return the folder of the store under test."""
         return tmp_path
 
     @pytest.fixture
     def vectors_file(self, store: VectorStore, folder: Path) -> tuple[str, Path]:
-        """A segment of ten vectors: its ref, and the file that holds them."""
+        """Append ten vectors; return the ref of the segment and the path of its vectors."""
         ref = store.append(*some(10))
         return ref, folder / (ref.split("+")[0] + ".vectors")
 
     def whole_files(self, folder: Path) -> int:
-        """Count the files, having seen that each is named by its digest."""
+        """Return the number of files, after checking that each is named by its digest."""
         for path in folder.iterdir():
             assert hashlib.sha256(path.read_bytes()).hexdigest() == path.stem
         return len([*folder.iterdir()])
@@ -479,7 +530,7 @@ class SegmentFilesTests(VectorStoreTests):
         assert opened < 128, "blanks only"
 
     def test_a_flip_anywhere_is_never_answered_with(self, store: VectorStore, folder: Path) -> None:
-        """A score, a vector and an id are what was written, or it is said that they are not."""
+        """Scores, vectors and ids are what was written, or an error is raised."""
         ids, vectors = some(900, dim=24)
         ref = store.append(ids, vectors)
         path, right = folder / (ref.split("+")[0] + ".vectors"), expected(ids, vectors, vectors[:2], 5)
@@ -533,7 +584,7 @@ class SegmentFilesTests(VectorStoreTests):
     def test_only_the_vectors_that_damage_has_touched_are_lost(
         self, store: VectorStore, folder: Path, place: int, whole: range, lost: int
     ) -> None:
-        """Bytes that are wrong in a vector lose those of its piece, in an id the ids of theirs, in a header all."""
+        """Damage in a vector loses the vectors of its piece, in an id the vectors of those ids, in a header all."""
         ids, vectors = some(9000, dim=24)
         ref = store.append(ids, vectors)
         path = folder / (ref.split("+")[0] + ".vectors")
@@ -549,7 +600,7 @@ class SegmentFilesTests(VectorStoreTests):
             np.testing.assert_array_equal(left.get(ids[whole]), vectors[whole])
 
     def test_a_file_of_an_earlier_version_is_read(self, store: VectorStore, folder: Path) -> None:
-        """It has no checksums."""
+        """Version 0.1 wrote no checksums."""
         ids, vectors = some(50)
         buffer = io.BytesIO()
         for array in (ids, vectors):
@@ -579,7 +630,7 @@ class SegmentFilesTests(VectorStoreTests):
     def test_a_file_that_the_system_does_not_give_is_no_damage(
         self, store: VectorStore, vectors_file: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Or a repair would give up vectors that are there."""
+        """If it were damage, a repair would give up vectors that are there."""
 
         def refuse(*_: object, **__: object) -> None:
             raise PermissionError(errno.EACCES, "Permission denied")
@@ -593,7 +644,7 @@ class SegmentFilesTests(VectorStoreTests):
     def test_what_is_no_file_of_its_own_is_neither_opened_nor_deleted(
         self, store: VectorStore, vectors_file: tuple[str, Path], tmp_path: Path, kind: str
     ) -> None:
-        """A link leads to what is another's, and a FIFO would be waited for."""
+        """A link leads to a file of somebody else, and opening a FIFO would wait for ever."""
         ref, path = vectors_file
         aside = path.rename(tmp_path.parent / "aside")
         path.symlink_to(aside) if kind == "a link" else os.mkfifo(path)
@@ -655,7 +706,7 @@ class SegmentFilesTests(VectorStoreTests):
 
     @pytest.mark.parametrize("at", [1, 2, 3])
     def test_a_kill_leaves_no_file_that_is_not_whole(self, store: VectorStore, folder: Path, at: int) -> None:
-        """`at`: killed instead of which flush; a store that has fewer of them ends by itself."""
+        """The process is killed at flush number `at`; a store that flushes less often ends by itself."""
         code = (
             "import itertools, os, pathlib, signal, sys\n"
             f"from {type(store).__module__} import {type(store).__name__} as Store\n"

@@ -388,7 +388,7 @@ def test_a_form_that_cannot_be_made_is_said_and_another_taken(
 ) -> None:
     batches.store.choose(flat=0, factory="IVF50,SQ8")
     batches.commit(20)
-    assert caplog.messages == ["IVF50,SQ8 needs 50 vectors to learn from, there are 20; another form is taken"]
+    assert caplog.messages == ["IVF50,SQ8 needs 50 vectors to learn from, there are 20; another form is used"]
     assert forms(batches.store) == [("HNSW32,SQ8", 20)]
     assert batches.answers_are_right()
 
