@@ -16,7 +16,8 @@ from retrieval.arguments import call, flag, integer, iterable, path_of, strings,
 from retrieval.errors import BadInput, IndexDamaged, RetrievalError
 from retrieval.indexing.update import Settings, Update
 from retrieval.networks import loading
-from retrieval.networks.encoder import Encoder, Execution, demand_encoder
+from retrieval.networks.encoder import Encoder, demand_encoder
+from retrieval.networks.execution import Execution
 from retrieval.networks.loading import GRAPH, Model
 from retrieval.networks.options import NetworkOptions, RequestedNetwork
 from retrieval.networks.weights import choose

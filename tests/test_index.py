@@ -214,7 +214,7 @@ def test_another_model_is_refused_with_a_sentence_that_says_both(filled: Index, 
     folder = filled._store.folder
     with pytest.raises(ModelMismatch, match=r"fingerprint colours; .* fingerprint shapes"):
         Index.open(folder, encoder=ColourEncoder("shapes"))
-    with pytest.raises(ModelMismatch, match=r"made with an encoder of its creator's own, not with resnet50"):
+    with pytest.raises(ModelMismatch, match=r"made with an encoder of the user's own, not with resnet50"):
         Index.open(folder, backbone="resnet50")
     assert filled.add(photos).unchanged == 12
 

@@ -15,7 +15,7 @@ from PIL import Image
 from retrieval import BadInput, Index, RetrievalError, UnreadableImage
 from retrieval.measuring import evaluate, labels
 from retrieval.networks.catalogue import Backbone
-from retrieval.networks.encoder import Execution
+from retrieval.networks.execution import Execution
 from retrieval.networks.imagenet import Classifier
 from retrieval.networks.options import NetworkOptions
 from retrieval.networks.weights import choose, choose_classifier

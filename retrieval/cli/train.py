@@ -28,7 +28,7 @@ from retrieval.types import displayed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from retrieval.training.result import Trained
+    from retrieval.training.result import TrainingResult
     from retrieval.training.run import Step
 
 
@@ -179,7 +179,7 @@ def train(
         _put(found, fresh=recipe.fresh)
 
 
-def _put(found: "Trained", *, fresh: bool) -> None:
+def _put(found: "TrainingResult", *, fresh: bool) -> None:
     """Write a table of the networks before the training and after it, and how to use the new one."""
     put(f"{found.queries} queries among held-out images; {_kept(found, fresh=fresh)}")
     rows = [*found.before, found.after]
@@ -194,7 +194,7 @@ def _put(found: "Trained", *, fresh: bool) -> None:
     put(f"use it with: retrieval index FOLDER --backbone {displayed(found.path)} --index DIR")
 
 
-def _kept(found: "Trained", *, fresh: bool) -> str:
+def _kept(found: "TrainingResult", *, fresh: bool) -> str:
     """Return which epoch is kept, and why if it is the state before the first one."""
     kept = f"epoch {found.best_epoch} of {found.epochs} is kept"
     if found.best_epoch:

@@ -1,8 +1,8 @@
-"""Files of weights and models -> how much memory they would take, before Keras reads them.
+"""Files of weights and models that would take too much memory, or reach outside themselves, are refused unread.
 
-A `.keras` file is a zip archive with an HDF5 file in it, and a network as JSON. Both kinds of file compress, both may
-name things outside themselves, and a line of JSON can ask for a layer of terabytes. Imports Keras and h5py, so only
-`encoder.keras` loads it.
+A `.keras` file is a zip archive that holds an HDF5 file and the network as JSON. Both zip and HDF5 compress, so a small
+file can hold huge arrays. Both can name files outside themselves, and a line of JSON can describe a layer of terabytes.
+Imports Keras and h5py, so only `networks.keras` imports it.
 """
 
 import io
@@ -24,136 +24,147 @@ from retrieval.networks.capacity import demand
 from retrieval.types import displayed
 
 GROWTH = 20
-"""How many times its size a file may become: weights as they are learnt shrink by a tenth, pruned and rounded ones to a
-tenth."""
+"""Largest growth of a file when it is read, as a factor of its size. Compression makes trained weights smaller by a
+tenth, and pruned and rounded weights ten times smaller."""
 SLACK = 2**24
-"""Bytes that any file may become, 16 MiB: a network as JSON is text, which shrinks to a hundredth."""
+"""Bytes that any file may grow to, 16 MiB: a network as JSON is text, which compression makes a hundred times
+smaller."""
 ENTRIES = 10_000
-"""Most files in an archive: a model of Keras has three, and one more for each table of words."""
+"""Most files in an archive. A model of Keras has three, and one more for each table of words."""
 NETWORK = "config.json"
+"""The file of an archive that describes the network."""
 NUMBER = 4
-"""Bytes of a number, of the weights and of what goes from layer to layer."""
+"""Bytes of a float32: of one weight, or of one feature between layers."""
 
+# An absolute path, one with a drive letter, one with "..", or one with a backslash.
 _OUTSIDE = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|\\")
 
 
 def check(path: Path) -> int:
-    """Return how many bytes the numbers in a file take; 0 for a file of another kind, which Keras judges.
+    """Return how many bytes the weights in a file take in memory; 0 for another kind of file, which Keras refuses.
 
-    `BadWeights` for one that would become much larger, or that reaches outside itself.
+    Raises `BadWeights` for a file that would grow too much, that reaches outside itself, or that is damaged.
     """
     try:
-        return _looked_into(path)
+        return _bytes_of_weights(path)
     except BadWeights:
         raise
     except (OSError, RuntimeError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise BadWeights(f"{displayed(path)} is not whole", hint="write it, or fetch it, once more") from error
+        raise BadWeights(f"{displayed(path)} is damaged", hint="save or download the file again") from error
 
 
-def _looked_into(path: Path) -> int:
+def _bytes_of_weights(path: Path) -> int:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             return _in_archive(path, archive)
     if h5py.is_hdf5(path):
         with h5py.File(path, "r") as file:
-            return _numbers(path, file, path.stat().st_size)
+            return _bytes_of_arrays(path, file, path.stat().st_size)
     return 0
 
 
 def check_model(path: Path) -> None:
-    """Refuse a `.keras` file as `check` does, and for a network with more numbers than are in it; `BadWeights`.
+    """Refuse a `.keras` file as `check` does, and also one whose network has more weights than the file holds.
 
-    `BadInput` for one that would take too much memory for a single picture.
+    Raises `BadWeights`, and `BadInput` for a network that would take too much memory for a single picture.
     """
-    given = check(path)
+    held = check(path)
     with zipfile.ZipFile(path) as archive:
         if NETWORK not in archive.namelist():
-            return  # Keras says what is missing
+            return  # Keras will say what is missing
         text = archive.read(NETWORK)
-    with ThreadPoolExecutor(1) as alone:  # Keras notes what is not filled yet in the thread's own state
-        wanted, largest = alone.submit(_asked_for, text).result()
-    if wanted > 2 * given + SLACK:
-        raise BadWeights(f"{displayed(path)} describes a network with more numbers than the file holds")
-    demand(f"the largest layer of {displayed(path)}", largest, "take a smaller network")
+    with ThreadPoolExecutor(1) as alone:  # Keras keeps a note of unfilled variables in the state of the thread
+        needed, largest = alone.submit(_size_of_network, text).result()
+    if needed > 2 * held + SLACK:
+        raise BadWeights(f"{displayed(path)} describes a network with more weights than the file holds")
+    demand(f"the largest layer of {displayed(path)}", largest, "give a smaller network")
 
 
 def _in_archive(path: Path, archive: zipfile.ZipFile) -> int:
+    """Return how many bytes the weights in an archive take; `BadWeights`."""
     entries = archive.infolist()
     names = {entry.filename for entry in entries}
     if len(names) < len(entries) or len(entries) > ENTRIES or any(_OUTSIDE.search(name) for name in names):
-        raise BadWeights(f"{displayed(path)} holds files under names that no model has")
+        raise BadWeights(f"{displayed(path)} holds files with names that no model has")
     if sum(entry.file_size for entry in entries) > GROWTH * path.stat().st_size + SLACK:
         raise BadWeights(_bomb(path))
     total = 0
     for entry in entries:
         if entry.filename.endswith(".h5"):
             with h5py.File(io.BytesIO(archive.read(entry)), "r") as file:
-                total += _numbers(path, file, entry.file_size)
+                total += _bytes_of_arrays(path, file, entry.file_size)
     return total
 
 
 def _bomb(path: Path) -> str:
-    return f"{displayed(path)} would become more than {GROWTH} times its size when it is read"
+    return f"{displayed(path)} would grow to more than {GROWTH} times its size when it is read"
 
 
-def _numbers(path: Path, file: Any, size: int) -> int:  # noqa: ANN401 - h5py has no types
-    """Return the bytes of all numbers in an HDF5 file of that size; `BadWeights` where they are too many."""
+def _bytes_of_arrays(path: Path, file: Any, size: int) -> int:  # noqa: ANN401 - h5py has no types
+    """Return how many bytes all arrays of an HDF5 file of `size` bytes take; `BadWeights` where they are too many."""
     total = 0
-    for found in _datasets(path, file):
-        if found.is_virtual or found.external:
-            raise BadWeights(f"{displayed(path)} takes numbers from other files")
-        total += math.prod(found.shape or ()) * found.dtype.itemsize
+    for array in _arrays(path, file):
+        if array.is_virtual or array.external:
+            raise BadWeights(f"{displayed(path)} takes weights from other files")
+        total += math.prod(array.shape or ()) * array.dtype.itemsize
         if total > GROWTH * size + SLACK:
             raise BadWeights(_bomb(path))
     return total
 
 
-def _datasets(path: Path, file: Any) -> Iterator[Any]:  # noqa: ANN401 - likewise
-    """Yield the arrays of an HDF5 file, each place once; a loop of links is none, for only hard ones are followed."""
+def _arrays(path: Path, file: Any) -> Iterator[Any]:  # noqa: ANN401 - h5py has no types
+    """Yield the arrays of an HDF5 file.
+
+    It always ends, because each group is visited once and soft links are passed over.
+    """
     pending, seen = [file], set()
     while pending:
         group = pending.pop()
         for name in group:
             link = group.get(name, getlink=True)
             if isinstance(link, h5py.ExternalLink):
-                raise BadWeights(f"{displayed(path)} takes numbers from other files")
+                raise BadWeights(f"{displayed(path)} takes weights from other files")
             if isinstance(link, h5py.SoftLink):
                 continue
             inner = group[name]
             if isinstance(inner, h5py.Dataset):
                 yield inner
-            elif isinstance(inner, h5py.Group) and (at := h5py.h5o.get_info(inner.id).addr) not in seen:
-                seen.add(at)
-                pending.append(inner)
+            elif isinstance(inner, h5py.Group):
+                address = h5py.h5o.get_info(inner.id).addr
+                if address not in seen:
+                    seen.add(address)
+                    pending.append(inner)
 
 
-def _asked_for(text: bytes) -> tuple[int, int]:
-    """Return the bytes of the numbers of a network, and those of what its largest layer gives for one picture.
+def _size_of_network(text: bytes) -> tuple[int, int]:
+    """Return how many bytes the weights of a network take, and the output of its largest layer for one picture.
 
-    Nothing is filled: in a stateless scope, numbers are only described. (0, 0) for what Keras cannot build, which it
-    says when it is asked in earnest.
+    `text` describes the network as JSON. No memory is taken for its weights: in a stateless scope, Keras only notes
+    their shapes. For a network that Keras cannot build the sizes are (0, 0): loading it will raise the error.
     """
     try:
         with keras.StatelessScope(initialize_variables=False):
             model = keras.saving.deserialize_keras_object(json.loads(text), safe_mode=True)
-            wanted = sum(math.prod(one.shape) * NUMBER for one in model.variables)
-            shapes = [tensor.shape for layer in _layers(model) for tensor in _tensors(layer)]
-    except Exception:  # noqa: BLE001 - Keras raises of all kinds
+            needed = sum(math.prod(variable.shape) * NUMBER for variable in model.variables)
+            shapes = [tensor.shape for layer in _layers(model) for tensor in _outputs(layer)]
+    except Exception:  # noqa: BLE001 - Keras raises errors of all kinds
         return 0, 0
     largest = max((math.prod(side for side in shape if side is not None) for shape in shapes), default=0)
-    return wanted, largest * NUMBER
+    return needed, largest * NUMBER
 
 
 def _layers(model: Any) -> Iterator[Any]:  # noqa: ANN401 - Keras has no types
+    """Yield all layers of a model, and those of the models inside it."""
     for layer in model.layers:
         yield layer
         if hasattr(layer, "layers"):
             yield from _layers(layer)
 
 
-def _tensors(layer: Any) -> list[Any]:  # noqa: ANN401 - likewise
+def _outputs(layer: Any) -> list[Any]:  # noqa: ANN401 - Keras has no types
+    """Return the output tensors of a layer; none for a layer that is used several times, or never."""
     try:
-        found = layer.output
-    except (AttributeError, ValueError):  # it is used several times, or never
+        output = layer.output
+    except (AttributeError, ValueError):
         return []
-    return [one for one in keras.tree.flatten(found) if hasattr(one, "shape")]
+    return [tensor for tensor in keras.tree.flatten(output) if hasattr(tensor, "shape")]

@@ -1,6 +1,8 @@
-"""The models as data: every backbone of `keras.applications` and our own, and the choice of one.
+"""The backbones as data: every network of `keras.applications` and mini, with the options that each one has.
 
-No Keras in here: what a backbone is can be said without loading one.
+    name and options -Backbone.choose-> Backbone -(with weights, in `loading`)-> Encoder
+
+Nothing here loads Keras or a network.
 """
 
 import hashlib
@@ -15,24 +17,25 @@ from typing import Any
 from retrieval.arguments import MOST, flag, integer, number, text_path, word
 from retrieval.errors import BadInput, IndexDamaged, UnknownBackbone
 from retrieval.networks import capacity
+from retrieval.networks.encoder import MOST_SIDE
 
 DEFAULT = "mobilenet_v2"
-"""What weights are of that are given without a backbone."""
+"""The backbone of weights that are given without a backbone."""
 AUTO = "auto"
-"""The backbone of an index, or for a new one what is at hand."""
+"""In place of a backbone: that of the index, or for a new index the best one with weights on this machine."""
 MINI = "mini"
 """The backbone that ships with the package."""
 IMAGENET = "imagenet"
-"""In place of a file of weights: Keras' own, from its cache or by download."""
+"""In place of a file of weights: Keras' own weights, from its cache or by download."""
 RANDOM = "random"
-"""In place of a file of weights: numbers from a fixed seed, for tests and timing."""
+"""In place of a file of weights: random numbers from a fixed seed, for tests and timing."""
 MODEL = "model"
-"""The name of a backbone that is the user's own `.keras` file."""
+"""The name of the backbone of a user's own `.keras` file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """How a family wants its pixels: RGB 0-255, reversed to BGR if `flip`, times `scale`, plus `offset`, by channel."""
+    """How a family scales its input, RGB 0-255: reversed to BGR if `flip`, then per channel `scale` * x + `offset`."""
 
     flip: bool
     scale: tuple[float, float, float]
@@ -40,8 +43,8 @@ class Scaling:
 
 
 MEANS, DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's pixels from 0 to 1, R, G, B; these and the following constants are those of Keras:
-keras/src/applications/imagenet_utils.py, function `_preprocess_numpy_input`."""
+"""Means and standard deviations of ImageNet's pixels (0 to 1), R, G, B. These constants and the following ones are
+those of Keras: keras/src/applications/imagenet_utils.py, function `_preprocess_numpy_input`."""
 CAFFE = Scaling(flip=True, scale=(1.0, 1.0, 1.0), offset=(-103.939, -116.779, -123.68))
 TF = Scaling(flip=False, scale=(1 / 127.5,) * 3, offset=(-1.0,) * 3)
 TORCH = Scaling(
@@ -50,7 +53,7 @@ TORCH = Scaling(
     offset=(-MEANS[0] / DEVIATIONS[0], -MEANS[1] / DEVIATIONS[1], -MEANS[2] / DEVIATIONS[2]),
 )
 INSIDE = Scaling(flip=False, scale=(1.0,) * 3, offset=(0.0,) * 3)
-"""The network scales by itself."""
+"""The network has its scaling inside, and takes RGB 0-255."""
 
 SCALINGS: dict[str, Scaling] = {
     "convnext": INSIDE,
@@ -70,10 +73,10 @@ SCALINGS: dict[str, Scaling] = {
     "vgg19": CAFFE,
     "xception": TF,
 }
-"""Family (the module in `keras.applications`) -> scaling."""
+"""Family (the name of its module in `keras.applications`) -> scaling."""
 
 SMALLEST = {"xception": 71, "inception_v3": 75, "inception_resnet_v2": 75}
-"""Family -> least side of its input, 32 for the others, as their builders demand."""
+"""Family -> smallest side of its input, in pixels, as its builder demands; 32 for all other families."""
 
 WEIGHTS_FILES = {
     "convnext": "{name}_notop.h5",
@@ -93,61 +96,64 @@ WEIGHTS_FILES = {
     "vgg19": "{name}_{tf}_notop.h5",
     "xception": "{name}_{tf}_notop.h5",
 }
-"""Family -> Keras' file of ImageNet weights without the classifier; `Backbone.weights_file` fills in the braces."""
+"""Family -> name of Keras' file of ImageNet weights without the classifier; `Backbone.weights_file` fills the
+braces."""
 
 PUBLISHED_SIZES = {"mobilenet": (128, 160, 192, 224), "mobilenet_v2": (96, 128, 160, 192, 224)}
-"""Family -> sizes for which Keras has weights of their own; the others have one file for all sizes."""
+"""Family -> input sizes for which Keras has weights. The other families have one file of weights for all sizes."""
 
 PUBLISHED_ALPHAS = {
     "mobilenet": (0.25, 0.5, 0.75, 1.0),
     "mobilenet_v2": (0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
     "mobilenet_v3": (0.75, 1.0),
 }
-"""Family -> alphas for which Keras has weights; a minimalistic MobileNetV3 has them for 1.0 only."""
+"""Family -> alphas for which Keras has weights. For a minimalistic MobileNetV3, Keras has them for 1.0 only."""
 
 MOST_ALPHA = 100.0
-"""Times the channels that a MobileNet may have at most: far more than any machine has memory for."""
+"""Largest alpha: no machine has the memory for a MobileNet of so many channels."""
 MOST_GEM = 10
-"""Largest exponent of a generalised mean: it is nearly the maximum by then, and powers overflow beyond."""
+"""Largest exponent of a generalised mean. With it the mean is nearly the maximum, and larger powers overflow."""
 
 TOP = "top"
-"""In place of a pooling: the network's own classifier on top."""
+"""In place of a pooling: the network keeps its classifier on top."""
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "mobilenet": {"alpha": 1.0},
     "mobilenet_v2": {"alpha": 1.0},
     "mobilenet_v3": {"alpha": 1.0, "minimalistic": False},
 }
-"""Family -> options of its builder that change the network, with their defaults."""
+"""Family -> the options of its builder that change the network, with their defaults."""
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """One builder of `keras.applications`, or our own."""
+    """A network of `keras.applications`, or mini."""
 
     name: str
     keras_name: str
     family: str
-    """Its module in `keras.applications`; "mini" for our own."""
+    """Name of its module in `keras.applications`; "mini" for mini."""
     size: int
-    """Side of its input in pixels."""
+    """Side of its usual input, in pixels."""
     dim: int
     """Length of its vectors."""
     parameters: int
-    """Without the classifier; counted by building it."""
+    """Number of parameters without the classifier, counted on the built network."""
     top1: float | None
-    """Per cent on ImageNet, as https://keras.io/api/applications states it, or Keras' mobilenet_v3.py for its two; none
-    for our own, which knows no classes."""
+    """Accuracy on ImageNet in per cent, as https://keras.io/api/applications states it, or Keras' mobilenet_v3.py for
+    the two MobileNetV3. None for mini, which has no classifier."""
 
     @property
     def bytes(self) -> int:
-        """Size of the weights, without the classifier: float32, of our own float16."""
+        """Size of the weights without the classifier, in bytes: float32, but float16 for mini."""
         return (2 if self.name == MINI else 4) * self.parameters
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the row of `retrieval backbones --json`."""
-        names = ("name", "family", "dim")
-        return {name: getattr(self, name) for name in names} | {
+        """Return the row that `retrieval backbones --json` prints."""
+        return {
+            "name": self.name,
+            "family": self.family,
+            "dim": self.dim,
             "input_size": self.size,
             "parameters": self.parameters,
             "top1": self.top1,
@@ -200,59 +206,59 @@ _ROWS = (
 )  # fmt: skip
 
 ARCHITECTURES: dict[str, Architecture] = {row.name: row for row in _ROWS}
-"""Name -> architecture, in the order of Keras' documentation, then our own."""
+"""Name -> architecture, in the order of Keras' documentation, and then mini."""
 
 _SPELLINGS = {spelling.replace("_", "").lower(): row for row in _ROWS for spelling in (row.name, row.keras_name)}
+"""Our name and Keras' name of each architecture, in small letters and without underscores -> architecture."""
 
 
 def architecture(name: str) -> Architecture:
-    """Return the architecture called `name`, in snake case or as Keras spells it; `UnknownBackbone` for any other."""
+    """Return the architecture called `name`, in snake case or in Keras' spelling; `UnknownBackbone`."""
     found = _SPELLINGS.get(name.replace("_", "").replace("-", "").lower())
     if found is None:
-        _demand_no_file(name)
+        _refuse_path(name)
+        hint = "see all backbones with: retrieval backbones"
         close = get_close_matches(name.lower(), ARCHITECTURES, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        raise UnknownBackbone(
-            f"there is no backbone named {name!r}", hint=hint + "see them all with: retrieval backbones"
-        )
+        if close:
+            hint = f"did you mean {' or '.join(close)}? {hint}"
+        raise UnknownBackbone(f"there is no backbone named {name!r}", hint=hint)
     return found
 
 
-def _demand_no_file(name: str) -> None:
-    """Raise `UnknownBackbone` for the path of something else than a `.keras` file."""
+def _refuse_path(name: str) -> None:
+    """Raise `UnknownBackbone` where `name` looks like a path: `.keras` files alone are backbones."""
     suffix = os.path.splitext(name)[1].lower()
     if not (os.sep in name or re.fullmatch(r"\.[a-z]\w*", suffix) or os.path.exists(name)):
         return
     hint = "a model of your own is one file that ends in .keras; write it with: model.save('name.keras')"
     if suffix == ".keras":
-        hint = "rename it: Keras wants small letters"
+        hint = "rename the file: Keras wants .keras in small letters"
     elif suffix in {".h5", ".hdf5"}:
         hint = f"give weights with --weights FILE and the name of their --backbone; {hint}"
-    what = "a folder, and no .keras file" if os.path.isdir(name) else "the name of no .keras file"
-    raise UnknownBackbone(f"{name} is {what}", hint=hint)
+    problem = "is a folder and not a .keras file" if os.path.isdir(name) else "is not the name of a .keras file"
+    raise UnknownBackbone(f"{name} {problem}", hint=hint)
 
 
-def _whole(weights_file: str) -> str:
-    """Return Keras' name of the file that has the classifier too."""
+def _with_classifier(weights_file: str) -> str:
+    """Return the name of Keras' file that has the classifier too."""
     return weights_file.replace("_notop", "").replace("_no_top_v2", "").replace("_no_top", "")
 
 
 REPAIR = "see what can be saved with: retrieval verify --repair"
-LARGEST_SIDE = 16_384
-"""Pixels of a side of an input, at most."""
 
 
-def _is_record(facts: Any) -> bool:  # noqa: ANN401 - what JSON holds
-    """Tell whether a value can be the fields of a backbone."""
-    if not isinstance(facts, dict) or not facts.keys() <= {"name", "input_size", "alpha", "minimalistic", "pooling"}:
+def _are_possible(facts: Any) -> bool:  # noqa: ANN401 - any value of JSON
+    """Return whether `facts` can be the fields of a `Backbone`."""
+    fields = {"name", "input_size", "alpha", "minimalistic", "pooling"}
+    if not isinstance(facts, dict) or not facts.keys() <= fields:
         return False
     name, size, alpha = facts.get("name"), facts.get("input_size"), facts.get("alpha")
+    is_name = isinstance(name, str) and (name in {MODEL, MINI} or name in ARCHITECTURES)
     return (
-        isinstance(name, str)
-        and (name in {MODEL, MINI} or name in ARCHITECTURES)
+        is_name
         and isinstance(size, list)
         and len(size) == 2  # noqa: PLR2004 - height and width
-        and all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in size)
+        and all(type(side) is int and 1 <= side <= MOST_SIDE for side in size)
         and (alpha is None or _is_alpha(alpha))
         and (facts.get("minimalistic") is None or isinstance(facts["minimalistic"], bool))
         and re.fullmatch(r"[a-z]{1,10}[0-9.]{0,10}", str(facts.get("pooling", "avg"))) is not None
@@ -267,18 +273,19 @@ def _is_alpha(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """A choice of network: all the settings that change its vectors, but for its weights."""
+    """A backbone with its options: everything that decides its vectors, except the weights."""
 
     name: str
     input_size: tuple[int, int]
     """Height and width in pixels."""
     alpha: float | None = None
-    """Width of a MobileNet; None for the families that have no such option."""
+    """Width of a MobileNet, as a factor of its usual number of channels; None for all other families."""
     minimalistic: bool | None = None
-    """MobileNetV3 without its advanced units; None for the other families."""
+    """Whether a MobileNetV3 does without its advanced units; None for all other families."""
     pooling: str = "avg"
-    """How a map of features becomes a vector: "avg", "max", or "gem3" for a generalised mean with the exponent 3; `TOP`
-    for the square roots of the probabilities of classes, whose length is 1."""
+    """How a map of features becomes a vector: "avg", "max", or "gem3" for a generalised mean with the exponent 3. `TOP`
+    stands for the classifier: the vector has the square roots of the probabilities of the classes, so its length is
+    1."""
 
     @classmethod
     def choose(
@@ -290,9 +297,10 @@ class Backbone:
         minimalistic: bool | None = None,
         pooling: str | None = None,
     ) -> "Backbone":
-        """Return the backbone `name`, or the own model that a path ending in `.keras` names, with the options given.
+        """Return the backbone `name`, or the user's own model at a path that ends in `.keras`, with these options.
 
-        `UnknownBackbone`, or `BadInput` for an option that its family does not have or a size that it cannot take.
+        None stands for the default of an option. Raises `UnknownBackbone`, and `BadInput` for an option that the
+        backbone does not have or a value that it cannot take.
         """
         name = text_path(name, "the backbone")
         if name.endswith(".keras"):
@@ -301,104 +309,115 @@ class Backbone:
             found = architecture(name)
             chosen = cls(found.name, (found.size, found.size), **OPTIONS.get(found.family, {}))
         if alpha is not None:
-            chosen = chosen.having(
-                "alpha", number(alpha, "alpha", -MOST_ALPHA, MOST_ALPHA)
-            )  # a float, for 1 and 1.0 are one fingerprint
+            factor = number(alpha, "alpha", -MOST_ALPHA, MOST_ALPHA)  # a float: 1 and 1.0 have one fingerprint
+            chosen = chosen.having("alpha", factor)
         if minimalistic is not None:
             chosen = chosen.having("minimalistic", flag(minimalistic, "minimalistic"))
         if pooling is not None:
             chosen = chosen.pooled(word(pooling, "pooling"))
-        return chosen if input_size is None else chosen.sized((integer(input_size, "input_size", -MOST),) * 2)
+        if input_size is not None:
+            side = integer(input_size, "input_size", -MOST)
+            chosen = chosen.sized((side, side))
+        return chosen
 
     def having(self, option: str, value: Any) -> "Backbone":  # noqa: ANN401 - each option has a type of its own
-        """Return the same with another value of an option; `BadInput` where there is none or it makes no sense."""
+        """Return the backbone with another value of an option; `BadInput` where it has no such option or value."""
         if option not in self.options:
             families = [family for family, options in OPTIONS.items() if option in options]
-            raise BadInput(f"{self} has no option {option}", hint=f"it belongs to: {', '.join(families)}")
-        if option == "alpha" and not 0 < value < math.inf:
-            raise BadInput(f"alpha must be more than 0, not {value:g}")
-        if option == "alpha":  # channels grow with it, and weights with their square
-            capacity.demand(
-                f"{self.name} with alpha {value:g}", self.architecture.bytes * value**2, "take a smaller --alpha"
-            )
+            raise BadInput(f"{self} has no option {option}", hint=f"families with this option: {', '.join(families)}")
+        if option == "alpha":
+            if not 0 < value < math.inf:
+                raise BadInput(f"alpha must be more than 0, not {value:g}")
+            needed = self.architecture.bytes * value**2  # alpha multiplies the channels at both ends of a kernel
+            capacity.demand(f"{self.name} with alpha {value:g}", needed, "give a smaller --alpha")
         return replace(self, **{option: value})
 
     def pooled(self, pooling: str) -> "Backbone":
-        """Return the same with another pooling: "avg", "max", "gem" or "gem" and its exponent; `BadInput`.
+        """Return the backbone with another pooling: "avg", "max", or "gem" with or without an exponent; `BadInput`.
 
-        The generalised mean (Radenović et al. 2018, Fine-tuning CNN image retrieval with no human annotation) is that
-        paper's, whose exponent is 3 unless it is said.
+        "gem" is the generalised mean of Radenović et al. 2018 (Fine-tuning CNN image retrieval with no human
+        annotation). Without an exponent it has that paper's, 3.
         """
         if (self.is_model or self.name == MINI) and pooling != self.pooling:
-            raise BadInput(f"{self} pools by itself", hint="leave --pooling away")
-        found = re.fullmatch(r"avg|max|gem(\d+(?:\.\d+)?)?", pooling)
-        exponent = float(found[1] or 3) if found and pooling.startswith("gem") else 1
-        if found is None or not 1 <= exponent <= MOST_GEM:
-            raise BadInput(f"there is no pooling {pooling}", hint=f"avg, max, gem, or gem1 to gem{MOST_GEM}")
-        return replace(self, pooling=f"gem{exponent:g}" if pooling.startswith("gem") else pooling)
+            raise BadInput(f"the pooling of {self} cannot be chosen", hint="leave out --pooling")
+        if pooling in {"avg", "max"}:
+            return replace(self, pooling=pooling)
+        found = re.fullmatch(r"gem(\d+(?:\.\d+)?)?", pooling)
+        exponent = float(found[1] or 3) if found else math.nan
+        if not 1 <= exponent <= MOST_GEM:
+            raise BadInput(f"there is no pooling {pooling}", hint=f"choose avg, max, gem, or gem1 to gem{MOST_GEM}")
+        return replace(self, pooling=f"gem{exponent:g}")
 
     def topped(self) -> "Backbone":
-        """Return the same with its classifier on top; `BadInput` for one that has none."""
+        """Return the backbone with its classifier on top; `BadInput` for a backbone without a classifier."""
         if self.is_model or self.name == MINI:
-            raise BadInput(f"{self} tells no classes of ImageNet", hint="take a name of: retrieval backbones, but mini")
+            raise BadInput(
+                f"{self} has no classifier for the classes of ImageNet",
+                hint="choose a name of: retrieval backbones (not mini)",
+            )
         return replace(self, pooling=TOP)
 
     @property
     def has_top(self) -> bool:
-        """Whether it is a network with its classifier on top."""
+        """Whether the network keeps its classifier on top."""
         return self.pooling == TOP
 
     @property
     def gem(self) -> float | None:
-        """The exponent of its generalised mean, None for other poolings."""
+        """The exponent of the generalised mean, None for another pooling."""
         return float(self.pooling.removeprefix("gem")) if self.pooling.startswith("gem") else None
 
     def sized(self, input_size: tuple[int, int]) -> "Backbone":
-        """Return the same with another input size; `BadInput` where that is too small, or too large for the memory."""
+        """Return the backbone with another input size (height, width); `BadInput` where that is too small or too large.
+
+        A size is too large if the network would take too much of this machine's memory.
+        """
         least = 1 if self.is_model else SMALLEST.get(self.architecture.family, 32)
         height, width = input_size
         if min(input_size) < least:
-            raise BadInput(f"{self} takes pictures of at least {least}x{least} pixels, not {height}x{width}")
+            raise BadInput(f"{self} takes an input size of at least {least}x{least} pixels, not {height}x{width}")
         capacity.demand_size(input_size)
         return replace(self, input_size=input_size)
 
     @property
     def is_model(self) -> bool:
-        """Whether it is the user's own `.keras` file."""
+        """Whether it is a user's own `.keras` file."""
         return self.name == MODEL
 
     @property
     def architecture(self) -> Architecture:
-        """Its builder; not for an own model."""
+        """The architecture in the catalogue; a user's own model has none."""
         return ARCHITECTURES[self.name]
 
     @property
     def scaling(self) -> Scaling:
-        """How it wants its pixels; an own model scales by itself."""
+        """How the input is scaled; a user's own model has its scaling inside."""
         return INSIDE if self.is_model else SCALINGS[self.architecture.family]
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of its builder."""
-        names = () if self.is_model else OPTIONS.get(self.architecture.family, ())
-        return {name: getattr(self, name) for name in names}
+        """The options of the builder with their values; a user's own model has none."""
+        if self.is_model:
+            return {}
+        return {name: getattr(self, name) for name in OPTIONS.get(self.architecture.family, ())}
 
     @property
     def published(self) -> bool:
-        """Whether Keras has weights of it; not for an own model."""
-        alphas = (1.0,) if self.minimalistic else PUBLISHED_ALPHAS.get(self.architecture.family, (None,))
-        return self.alpha in alphas
+        """Whether Keras has weights of this backbone; not for a user's own model."""
+        if self.minimalistic:
+            return self.alpha == 1
+        return self.alpha in PUBLISHED_ALPHAS.get(self.architecture.family, (None,))
 
     @property
     def published_size(self) -> int:
-        """Side for which Keras has weights: its own where there are some, else the architecture's."""
+        """Side, in pixels, of the input for which Keras has weights: that of this backbone, else the usual one."""
         height, width = self.input_size
         sizes = PUBLISHED_SIZES.get(self.architecture.family, ())
         return height if height == width and height in sizes else self.architecture.size
 
     @property
     def weights_file(self) -> str:
-        """Name of Keras' file of ImageNet weights, with the classifier if that is on top; not of an own model."""
+        """Name of Keras' file of ImageNet weights, with the classifier if it is on top; not for a user's own model."""
         name = WEIGHTS_FILES[self.architecture.family].format(
             name=self.name,
             keras_name=self.architecture.keras_name.lower(),
@@ -409,43 +428,43 @@ class Backbone:
             size=self.published_size,
             minimalistic="_minimalistic" if self.minimalistic else "",
         )
-        return _whole(name) if self.has_top else name
+        return _with_classifier(name) if self.has_top else name
 
     def fingerprint(self, weights: str, decode_rule: int) -> str:
-        """Return what two vectors must share to be comparable; `weights` is a digest of the numbers.
+        """Return the fingerprint: vectors can be compared if, and only if, their fingerprints are equal.
 
-        What is None is left out, so that an option which comes later leaves the fingerprints of others as they are.
+        `weights` is the digest of the numbers. Options that are None are left out, so that a new option does not change
+        the fingerprints of the backbones that do not have it.
         """
         facts = {key: value for key, value in asdict(self).items() if value is not None}
         facts |= {"weights": weights, "decode_rule": decode_rule}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def as_json(self) -> str:
-        """Return it as it is kept in an index."""
+        """Return the JSON text that an index keeps."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Backbone":
-        """Return what `as_json` wrote; `IndexDamaged` for text that it cannot have written.
+        """Return the backbone that `as_json` wrote; `IndexDamaged` for any other text.
 
-        The text may come from an index that somebody else has made.
+        The text may come from an index that somebody else made.
         """
         try:
             facts = json.loads(text)
         except (ValueError, RecursionError):
             facts = None
-        if not _is_record(facts):
+        if not _are_possible(facts):
             raise IndexDamaged("the index does not say which network made its vectors", hint=REPAIR)
         return cls(**facts | {"input_size": tuple(facts["input_size"])})
 
     def __str__(self) -> str:
-        """Its name, and what is not the default of its architecture."""
+        """Return the name, and in brackets every option that differs from the default."""
         if self.is_model:
-            return "an own model"
-        changed = [
-            f"{key} {value}" for key, value in self.options.items() if value != OPTIONS[self.architecture.family][key]
-        ]
-        if self.input_size != (self.architecture.size,) * 2:
+            return "a model of your own"
+        defaults = OPTIONS.get(self.architecture.family, {})
+        changed = [f"{name} {value}" for name, value in self.options.items() if value != defaults[name]]
+        if self.input_size != (self.architecture.size, self.architecture.size):
             changed.append(f"{self.input_size[0]}x{self.input_size[1]} pixels")
         if self.has_top:
             changed.append("with its classifier")

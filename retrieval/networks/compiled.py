@@ -1,10 +1,10 @@
-"""Networks compiled by OpenVINO: converted once, held against the reference, kept, and run at the best precision.
+"""Networks converted for OpenVINO: converted once, compared with Keras, kept, and run in the best precision.
 
     weights -> Keras -> frozen graph -> intermediate representation -> user's cache -> copy in the index
                  └── parity, on the first pictures ──┘
 
-A graph is two files, named by the SHA-256 of their bytes, and facts about it. Its copy in an index is all that a
-machine needs to answer: neither weights nor Keras.
+A converted network is a `Graph`: two files, named by the SHA-256 of their bytes, and facts about them. With the copy in
+the index, a machine can answer queries without the weights and without Keras.
 """
 
 import hashlib
@@ -26,27 +26,28 @@ from retrieval import plugins
 from retrieval.disk import cache
 from retrieval.errors import IndexDamaged
 from retrieval.networks.catalogue import IMAGENET, RANDOM, Backbone
-from retrieval.networks.encoder import AUTO, MOST_DIM, PRECISIONS, Encoder, Execution
+from retrieval.networks.encoder import MOST_DIM, PARITY, Encoder
+from retrieval.networks.execution import AUTO, PRECISIONS, Execution
 from retrieval.networks.weights import cached as cached_file
 from retrieval.process import forks
 from retrieval.types import DECODE_RULE, Pixels, Vectors
 
-PARITY = 0.999
-"""Least cosine between a compiled network's vector and the reference's, of each picture; below, it is not used."""
 SAMPLE = 8
-"""Pictures that are compared: the reference takes up to seconds for them."""
+"""Number of pictures on which networks are compared; Keras takes up to seconds for them."""
 RUNS = 3
-"""Runs of which the fastest is what a precision can do: what else the machine does makes for slower ones only."""
+"""Number of timed runs per precision. The fastest counts, because other work of the machine only makes runs slower."""
 WORTH = 1.1
-"""How much faster a lower precision has to be."""
+"""Factor by which a lower precision must be faster to be chosen."""
 CONVERSION = 1
-"""Version of how a network is converted; with another, it is converted anew."""
+"""Version of the conversion. A graph that another version made is not taken from the cache."""
 SUFFIXES = (".xml", ".bin")
+"""Suffixes of the two files of a graph: its structure and its weights."""
 
 Facts = dict[str, Any]
-"""What JSON holds of a graph: `files` (two digests); of what it is (`fingerprint`, `backbone`, `digest` of the weights,
-decode `rule`, `dim`); `parity` (the least cosine; null where it has not been measured), `pictures` (how many tell it),
-`precisions` (processor -> the best one, and its least cosine to f32)."""
+"""The facts about a graph, as JSON holds them. `files`: digests of the two files. `fingerprint`, `backbone`, `digest`
+of the weights, decode `rule` and `dim` say which network it is. `parity`: the least cosine to the vectors of Keras,
+null where it was not measured. `pictures`: on how many it was measured. `precisions`: processor -> the best precision,
+and the least cosine of its vectors to those in f32."""
 log = logging.getLogger("retrieval")
 
 
@@ -60,20 +61,20 @@ class Graph:
 
     @classmethod
     def checked(cls, files: Sequence[bytes | None], facts: Facts) -> "Graph | None":
-        """Return the graph of two files; None where they are not what was written, or where the facts are of no graph.
+        """Return the graph of two files; None where the files are damaged or the facts cannot be those of a graph.
 
-        The facts may come from an index that somebody else has made.
+        Files and facts may come from an index that somebody else made.
         """
         if len(files) != len(SUFFIXES) or not _are_possible(facts):
             return None
         structure, weights = files
-        if structure is None or weights is None or list(map(_digest, (structure, weights))) != facts["files"]:
+        if structure is None or weights is None or [_digest(structure), _digest(weights)] != facts["files"]:
             return None
         return cls((structure, weights), facts)
 
 
 def _are_possible(facts: Facts) -> bool:
-    """Tell whether this program may have written the facts of a graph."""
+    """Return whether this program may have written these facts."""
     parity, precisions = facts.get("parity"), facts.get("precisions")
     return (
         all(isinstance(facts.get(name), str) for name in ("fingerprint", "digest", "backbone"))
@@ -95,8 +96,8 @@ def _is_backbone(text: str) -> bool:
 
 
 def _is_precision(known: object) -> bool:
-    """Tell whether a value is a precision with its least cosine to f32."""
-    if not isinstance(known, list) or len(known) != 2:  # noqa: PLR2004 - the two
+    """Return whether a value is a list of a precision and a cosine."""
+    if not isinstance(known, list) or len(known) != 2:  # noqa: PLR2004 - precision and cosine
         return False
     precision, cosine = known
     return precision in PRECISIONS and _is_number(cosine)
@@ -110,9 +111,9 @@ def _is_number(value: object) -> bool:
 
 
 def key(backbone: Backbone, weights: str, rule: int = DECODE_RULE) -> str | None:
-    """Return what tells a conversion from others, without loading anything; None where the weights are to be fetched.
+    """Return the key of a converted network in the cache, without loading it; None where the weights are not here yet.
 
-    `weights` is what `weights.locate_weights` gives; `rule` is the decode rule, which the fingerprint contains.
+    `weights` is what `weights.locate_weights` gives. `rule` is the decode rule, which is a part of the fingerprint.
     """
     if weights == IMAGENET:
         weights = str(cached_file(backbone))
@@ -134,7 +135,7 @@ def key(backbone: Backbone, weights: str, rule: int = DECODE_RULE) -> str | None
 
 
 def cached(name: str | None) -> Graph | None:
-    """Return the graph that was converted before under that key."""
+    """Return the graph that the cache has under this key; None where it has none, or where it is damaged."""
     data = cache.read(f"{name}.json") or b""
     digest, _, text = data.partition(b"\n")
     if not text or hashlib.sha256(text).hexdigest().encode() != digest:
@@ -145,7 +146,7 @@ def cached(name: str | None) -> Graph | None:
 
 
 def remember(name: str | None, graph: Graph) -> None:
-    """Keep a graph, or new facts about it."""
+    """Write a graph, or new facts about it, into the user's cache; nothing without a key."""
     if name is None:
         return
     for digest, suffix, data in zip(graph.facts["files"], SUFFIXES, graph.files, strict=True):
@@ -163,7 +164,7 @@ def _digest(data: bytes) -> str:
 
 
 def convert(reference: Any, *, half: bool = True) -> Graph:  # noqa: ANN401 - a KerasEncoder, which stays unimported
-    """Return the graph of a Keras encoder, with weights rounded to float16 where `half`."""
+    """Return the graph of an encoder on Keras. `half` rounds its stored weights to float16."""
     files = plugins.load("openvino:converted")(reference.frozen(), half=half)
     facts = {
         "files": list(map(_digest, files)),
@@ -180,7 +181,10 @@ def convert(reference: Any, *, half: bool = True) -> Graph:  # noqa: ANN401 - a 
 
 
 class CompiledEncoder:
-    """The encoder of a graph. With the first pictures it finds out how it runs best, and whether it may."""
+    """The encoder of a graph.
+
+    On the first pictures it compares the vectors with those of Keras, and chooses the precision that runs best.
+    """
 
     def __init__(
         self,
@@ -189,9 +193,9 @@ class CompiledEncoder:
         reference: Callable[[], Encoder],
         changed: Callable[[Graph], None] = lambda _: None,
     ) -> None:
-        """Take a graph; `reference` gives the Keras encoder of the same weights, and is called if it is needed.
+        """Take a graph. `reference` returns the encoder on Keras with the same weights; it is called only if needed.
 
-        `changed` is told of the graph when more is known about it.
+        `changed` is called with the graph whenever new facts about it are known.
         """
         self.graph = graph
         self.backbone = Backbone.from_json(graph.facts["backbone"])
@@ -209,33 +213,33 @@ class CompiledEncoder:
         self._choosing = threading.Lock()
 
     def images(self, batch: Pixels) -> Vectors:
-        """Return one row of length 1 a picture."""
+        """Return one vector of length 1 per picture, (n, dim)."""
         with self._choosing:
             if self._reference is not None:
                 self._chosen = self._settled(batch[:SAMPLE], self._reference)
-                self._reference = None  # which holds the whole network once more
-        assert self._chosen is not None  # noqa: S101 - it is, from the first call on
+                self._reference = None  # it holds the whole network a second time
+        assert self._chosen is not None  # noqa: S101 - it is chosen at the first call
         return self._chosen.images(batch)
 
     def _settled(self, sample: Pixels, reference: Callable[[], Encoder]) -> Encoder:
-        """Return what is to run: the reference where the compiled network cannot, or is not true to it."""
+        """Return the encoder to run: the reference where the compiled network does not run or differs from it."""
         try:
             plain = self._measured(sample, reference)
             if plain is not None:
                 return self._at_best_precision(plain, sample)
             self._refuse("network", self.graph.facts["parity"], "Keras")
-        except RuntimeError as error:  # OpenVINO's own: an instruction that this version does not know, for example
-            sentence = " ".join(str(error).split())[:200]
-            log.warning("the compiled network cannot be used here; running on Keras, more slowly (%s)", sentence)
+        except RuntimeError as error:  # from OpenVINO, for an operation that this version does not know, for example
+            reason = " ".join(str(error).split())[:200]
+            log.warning("the compiled network does not run here, so Keras runs it, which is slower (%s)", reason)
         return reference()
 
     def _measured(self, sample: Pixels, reference: Callable[[], Encoder]) -> Encoder | None:
-        """Return the network in f32, held against the reference; None where it is not true to it."""
+        """Return the network in f32, compared with the reference; None where their vectors differ too much."""
         plain = self._run("f32")
         if self.graph.facts["parity"] is None:
             original = reference()
             expected = original.images(sample)
-            if self._learn_parity(plain, sample, expected) < PARITY:  # then with weights of full precision
+            if self._learn_parity(plain, sample, expected) < PARITY:  # convert it again, without rounding the weights
                 self.graph = convert(original, half=False)
                 plain = self._run("f32")
                 self._learn_parity(plain, sample, expected)
@@ -243,41 +247,53 @@ class CompiledEncoder:
         return plain if known is None or known >= PARITY else None
 
     def _run(self, precision: str) -> Encoder:
+        """Return the encoder that runs the graph in a precision."""
         execution = replace(self._execution, precision=precision)
-        start = plugins.load("runtime:openvino")
-        made: Encoder = start(self.graph.files, self.size, self.dim, self.fingerprint, execution)
-        return made
+        make = plugins.load("runtime:openvino")
+        encoder: Encoder = make(self.graph.files, self.size, self.dim, self.fingerprint, execution)
+        return encoder
 
     def _learn_parity(self, plain: Encoder, sample: Pixels, expected: Vectors) -> float:
-        """Measure and return the parity; one that no picture tells is no fact."""
+        """Measure and return the parity, and note it as a fact if any picture of the sample could be compared."""
         cosines = parity(plain.images(sample), expected)
         if len(cosines):
             self._learn(parity=float(cosines.min()), pictures=len(cosines))
         return float(cosines.min(initial=1.0))
 
     def _at_best_precision(self, plain: Encoder, sample: Pixels) -> Encoder:
-        asked, processor = self._execution.precision, plugins.load("openvino:processor")()
+        """Return the encoder in the precision that was asked for, or in the best one; `plain` runs in f32."""
+        asked = self._execution.precision
+        if asked == "f32":
+            return plain
         if asked == AUTO:
-            known = self.graph.facts["precisions"].get(processor)
-            if known is None and len(sample) == SAMPLE:
-                known = self._race(plain, sample)
-                self._learn(precisions=self.graph.facts["precisions"] | {processor: known})
-            asked = "f32" if known is None else known[0]
-            return plain if asked == "f32" else self._run(asked)
-        chosen = plain if asked == "f32" else self._run(asked)
-        cosine = 1.0 if chosen is plain else parity(chosen.images(sample), plain.images(sample)).min(initial=1.0)
+            best = self._best_precision(plain, sample)
+            return plain if best == "f32" else self._run(best)
+        chosen = self._run(asked)
+        cosine = parity(chosen.images(sample), plain.images(sample)).min(initial=1.0)
         if cosine >= PARITY:
             return chosen
         self._refuse(f"network in {asked}", cosine, "f32")
         return plain
 
+    def _best_precision(self, plain: Encoder, sample: Pixels) -> str:
+        """Return the best precision on this processor, measured once on a whole sample; f32 where it is not known."""
+        processor = plugins.load("openvino:processor")()
+        known = self.graph.facts["precisions"].get(processor)
+        if known is None and len(sample) == SAMPLE:
+            known = self._race(plain, sample)
+            self._learn(precisions=self.graph.facts["precisions"] | {processor: known})
+        return "f32" if known is None else str(known[0])
+
     @staticmethod
     def _refuse(what: str, cosine: float, instead: str) -> None:
-        sentence = "the compiled %s differs from the original (cosine %.4f); running in %s instead"
+        sentence = "the compiled %s differs from the original (cosine %.4f), so %s is used instead"
         log.warning(sentence, what, cosine, instead)
 
     def _race(self, plain: Encoder, sample: Pixels) -> list[Any]:
-        """Return the fastest precision on this processor, f32 if that is nearly, and its least cosine to f32."""
+        """Return the fastest precision on this processor, and the least cosine of its vectors to those in f32.
+
+        A precision that is not faster than f32 by the factor `WORTH`, or not true to it, is not chosen.
+        """
         best, least = "f32", 1.0
         exact, fastest = self._timed(plain, sample)
         for precision in plugins.load("openvino:precisions")():
@@ -289,7 +305,8 @@ class CompiledEncoder:
 
     @staticmethod
     def _timed(encoder: Encoder, sample: Pixels) -> tuple[Vectors, float]:
-        vectors = encoder.images(sample)  # compiles, too
+        """Return the vectors of the sample, and the time of the fastest run, in seconds."""
+        vectors = encoder.images(sample)  # the first run compiles the network
         seconds = []
         for _ in range(RUNS):
             start = time.perf_counter()
@@ -297,18 +314,19 @@ class CompiledEncoder:
             seconds.append(time.perf_counter() - start)
         return vectors, min(seconds)
 
-    def _learn(self, **facts: Any) -> None:  # noqa: ANN401 - what JSON holds
+    def _learn(self, **facts: Any) -> None:  # noqa: ANN401 - values of JSON
+        """Add facts to the graph."""
         self.graph = replace(self.graph, facts=self.graph.facts | facts)
         self._changed(self.graph)
 
 
 def parity(vectors: Vectors, expected: Vectors) -> NDArray[np.float64]:
-    """Return the cosines of corresponding rows of length 1, -1 for what is no number.
+    """Return the cosine of each vector to the expected one, -1 where the vector is not of numbers.
 
-    Pictures for which the reference answers nothing, or no number, are left out.
+    Pictures for which the expected vector does not have the length 1 are left out: the reference found nothing in them.
     """
-    told = np.abs(np.linalg.norm(expected, axis=1) - 1) < 1e-3  # noqa: PLR2004 - rounding
+    usable = np.abs(np.linalg.norm(expected, axis=1) - 1) < 1e-3  # noqa: PLR2004 - 1, but for rounding
+    compared = vectors[usable].astype(np.float64)
     with np.errstate(all="ignore"):
-        products = (vectors[told].astype(np.float64) * expected[told]).sum(axis=1)
-        cosines = products / np.linalg.norm(vectors[told].astype(np.float64), axis=1)
+        cosines = (compared * expected[usable]).sum(axis=1) / np.linalg.norm(compared, axis=1)
     return np.where(np.isfinite(cosines), cosines, -1.0)

@@ -42,11 +42,11 @@ def vectors_of(encoder: Encoder, pixels: Pixels) -> list[NDArray[np.float32] | N
         raise BadInput(
             f"the encoder gives vectors of length {finite.max():.4g}, not 1", hint="divide each by its length"
         )
-    is_unit = np.abs(lengths - 1) < 1e-3  # noqa: PLR2004 - likewise
+    is_unit = np.abs(lengths - 1) < 1e-3  # noqa: PLR2004 - 1, but for rounding
     return [vector if unit else None for vector, unit in zip(vectors, is_unit, strict=True)]
 
 
-def _checked(given: Any, count: int, dim: int) -> Vectors:  # noqa: ANN401 - an encoder of the caller's may give anything
+def _checked(given: Any, count: int, dim: int) -> Vectors:  # noqa: ANN401 - an encoder may give anything
     """Return the rows that an encoder gave, as float32; `BadInput` where they are not (count, dim) of floats."""
     vectors = np.asarray(given)
     if vectors.shape != (count, dim) or vectors.dtype.kind != "f":

@@ -1,10 +1,8 @@
-"""SEAM: what runs a backbone. Siblings are the implementations, loaded by name through `plugins`.
+"""SEAM: an encoder turns pixels into vectors. `keras` and `openvino` are implementations, loaded through `plugins`.
 
-`mini` is none: it is a network that `keras` builds.
+An encoder of the user's own is any object with the members of `Encoder`.
 """
 
-import os
-from dataclasses import dataclass
 from typing import Protocol
 
 from retrieval.arguments import integer, word
@@ -13,9 +11,9 @@ from retrieval.types import Pixels, Vectors
 
 
 class Encoder(Protocol):
-    """One graph: uint8 pixels -> the family's own scaling -> backbone -> pooling -> rows of length 1.
+    """One graph: uint8 pixels -> scaling of the family -> backbone -> pooling -> vectors of length 1.
 
-    An implementation passes `tests/contracts/encoder.py`.
+    Every implementation passes the tests of `tests/contracts/encoder.py`.
     """
 
     @property
@@ -25,37 +23,36 @@ class Encoder(Protocol):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the pixels it wants."""
+        """Height and width of the input, in pixels."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """Equal if, and only if, vectors may be compared."""
+        """A text that is equal for two encoders if, and only if, their vectors may be compared."""
         ...
 
     def images(self, batch: Pixels) -> Vectors:
-        """Return one row of length 1 for each of the n >= 1 pictures of `batch`, in their order.
+        """Return one vector of length 1 for each of the n >= 1 pictures of `batch`, (n, dim), in their order.
 
-        A row does not depend on the others, but for rounding. A picture for which the network answers nothing but
-        zeros, or no number at all, has a row that is not of length 1; the caller tells it apart.
+        A vector does not depend on the other pictures, except for rounding. Where all features of a picture are zero,
+        or are not numbers, its row does not have the length 1: the caller checks that (see `embedding.vectors_of`). Any
+        number of threads may call it at once.
         """
         ...
 
 
-AUTO = "auto"
-RUNTIMES = (AUTO, "openvino", "keras")
-PRECISIONS = (AUTO, "f32", "bf16", "f16")
-MOST_THREADS = 4096
-"""More than any machine has cores."""
+PARITY = 0.999
+"""Least cosine between the vectors that two runtimes of one network give for the same picture. A runtime that differs
+more from Keras is not used."""
 MOST_DIM = 2**20
-"""Most numbers of a vector: Keras' networks give up to 4096."""
+"""Largest length of a vector; Keras' networks give up to 4096 numbers."""
 MOST_SIDE = 2**14
-"""Most pixels of a side of what an encoder sees."""
+"""Largest side of an encoder's input, in pixels."""
 
 
 def demand_encoder(encoder: Encoder) -> None:
-    """Raise `BadInput` for an encoder of the caller's own that is not what `Encoder` says."""
-    hint = "retrieval.networks.encoder.Encoder says what an encoder has"
+    """Raise `BadInput` for an encoder of the caller's own that does not have the members of `Encoder`."""
+    hint = "retrieval.networks.encoder.Encoder says which members an encoder has"
     for name in ("dim", "size", "fingerprint", "images"):
         if not hasattr(encoder, name):
             raise BadInput(f"the encoder has no {name}", hint=hint)
@@ -67,39 +64,3 @@ def demand_encoder(encoder: Encoder) -> None:
         integer(side, "each side of the encoder's size", 1, MOST_SIDE)
     if not callable(encoder.images):
         raise BadInput("the encoder's images must be a method", hint=hint)
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """How a backbone is run. It changes the speed, and vectors by no more than rounding: no part of a fingerprint."""
-
-    runtime: str = AUTO
-    """One of `RUNTIMES`: by itself Keras where there is a GPU, else OpenVINO."""
-    precision: str = AUTO
-    """One of `PRECISIONS`, of the compiled runtime: by itself what is fastest here and as good."""
-    threads: int = 0
-    """Threads that decode and that encode; 0 stands for one a core."""
-
-    @classmethod
-    def of(cls, runtime: str, precision: str, threads: int) -> "Execution":
-        """Return these settings; `BadInput` for what is none."""
-        threads = integer(threads, "threads", 0, MOST_THREADS)
-        for name, given, known in (("runtime", runtime, RUNTIMES), ("precision", precision, PRECISIONS)):
-            if word(given, name) not in known:
-                raise BadInput(f"there is no {name} {given!r}", hint=f"there are: {', '.join(known)}")
-        if runtime == "keras" and precision != AUTO:
-            raise BadInput("a precision can be chosen for OpenVINO only", hint="leave out --runtime or --precision")
-        return cls(runtime, precision, threads)
-
-    @property
-    def workers(self) -> int:
-        """Threads, counted."""
-        return self.threads or cores()
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
-        return os.cpu_count() or 1

@@ -25,7 +25,7 @@ class Classifier:
     """A backbone with its own classifier on top, which tells the 1,000 classes of ImageNet apart."""
 
     def __init__(self, **network: Unpack[NetworkOptions]) -> None:
-        """Load the network; the options are those of `Index.create`, but for `pooling`.
+        """Load the network; the options are those of `Index.create`, without `pooling`.
 
         The backbone "auto" is the best one on this machine whose weights have a classifier. Raises `BadInput`,
         `UnknownBackbone`, `WeightsNotFound` (also where the table of class names is missing), and `BadWeights` for a

@@ -1,4 +1,9 @@
-"""Backbones on Keras: the reference runtime. Imports Keras, so it is loaded by name only, through `plugins`."""
+"""SEAM: the encoder that runs a backbone on Keras, the reference runtime. Imports Keras: see `plugins`.
+
+    backbone and weights -application, _own_model-> network -_graph-> KerasEncoder -frozen-> `compiled`
+
+The vectors of every other runtime are compared with those of this one.
+"""
 
 import contextlib
 import hashlib
@@ -26,34 +31,34 @@ from retrieval.process.quiet import hushed
 from retrieval.types import DECODE_RULE, Pixels, Vectors
 
 AT_ONCE = 32
-"""Pictures that are compiled together for a GPU, at most: as many as come together while a folder is read."""
+"""Largest batch that a GPU runs: as many pictures as come together while a folder is indexed (`embedding.BATCH`)."""
 GEM_LEAST = 1e-6
-"""What features are at least under a generalised mean, as in its authors' code (cnnimageretrieval-pytorch, `GeM`)."""
+"""Smallest feature in a generalised mean, as in its authors' code (cnnimageretrieval-pytorch, `GeM`)."""
 Network = Any
 """A Keras model: Keras has no types."""
 
 
 @contextlib.contextmanager
 def tensorflow() -> Iterator[None]:
-    """Use TensorFlow: it tells nothing of itself, and not in a process where it would wait for ever."""
+    """Use TensorFlow: without its messages, and with an error in a forked process, where it would wait for ever."""
     forks.demand_tensorflow()
     with hushed():
         yield
 
 
 class KerasEncoder:
-    """A backbone with its weights, as one graph: uint8 -> scaling -> backbone -> average pool -> L2."""
+    """A backbone with its weights as one graph: uint8 pixels -> scaling -> backbone -> pooling -> length 1."""
 
     @tensorflow()
     def __init__(
         self, backbone: Backbone, weights: str, *, accelerated: bool | None = None, rule: int = DECODE_RULE
     ) -> None:
-        """Build `backbone` with `weights`, a path, `RANDOM` or `IMAGENET` as `weights.locate_weights` gives them.
+        """Build `backbone` with `weights`: a path, `RANDOM` or `IMAGENET`, as `weights.locate_weights` gives them.
 
-        `accelerated` compiles it, in bfloat16 where that loses nothing; by itself where there is a GPU that has it.
-        `rule` is the decode rule of the pictures it will see, a part of its fingerprint.
-        `BadWeights` for a file that does not fit, `WeightsNotFound` where a download fails, `BadInput` for options with
-        which the network cannot be built.
+        `accelerated` compiles the graph, in bfloat16 where that is precise enough; None stands for "if there is a GPU
+        that can". `rule` is the decode rule of the pictures that will be embedded, a part of the fingerprint. Raises
+        `BadWeights` for a file that does not fit, `WeightsNotFound` where a download fails, and `BadInput` for options
+        with which Keras cannot build the network.
         """
         self._accelerated = has_gpu() if accelerated is None else accelerated
         with (
@@ -72,32 +77,37 @@ class KerasEncoder:
 
     @tensorflow()
     def images(self, batch: Pixels) -> Vectors:
-        """Return one row of length 1 a picture."""
+        """Return one vector of length 1 per picture, (n, dim)."""
         if not self._accelerated:
             return np.ascontiguousarray(self._graph.predict_on_batch(batch), dtype=np.float32)
-        return np.concatenate(
-            [self._in_full(batch[start : start + AT_ONCE]) for start in range(0, len(batch), AT_ONCE)]
-        )
+        parts = [batch[start : start + AT_ONCE] for start in range(0, len(batch), AT_ONCE)]
+        return np.concatenate([self._accelerated_vectors(part) for part in parts])
 
-    def _in_full(self, batch: Pixels) -> Vectors:
-        """Run at most `AT_ONCE` pictures, filled up to a number that is compiled already; fewer if memory is short."""
+    def _accelerated_vectors(self, batch: Pixels) -> Vectors:
+        """Return the vectors of at most `AT_ONCE` pictures. If the GPU's memory is short, smaller batches are run."""
         while True:
             try:
                 parts = [batch[start : start + self._most] for start in range(0, len(batch), self._most)]
-                full = [
-                    np.concatenate([part, np.zeros((self._most - len(part), *part.shape[1:]), part.dtype)])
-                    for part in parts
-                ]
-                found = np.concatenate([self._graph.predict_on_batch(part) for part in full])
-                return np.ascontiguousarray(found[: len(batch)], dtype=np.float32)
+                vectors = np.concatenate([self._graph.predict_on_batch(self._filled(part)) for part in parts])
+                return np.ascontiguousarray(vectors[: len(batch)], dtype=np.float32)
             except Exception as error:
                 if self._most == 1 or "ResourceExhausted" not in type(error).__name__:
                     raise
                 self._most //= 2
 
+    def _filled(self, batch: Pixels) -> Pixels:
+        """Return the batch filled up with black pictures: another batch size would be compiled anew."""
+        black = np.zeros((self._most - len(batch), *batch.shape[1:]), batch.dtype)
+        return np.concatenate([batch, black])
+
     @tensorflow()
     def frozen(self) -> bytes:
-        """Return the graph with its weights as TensorFlow's GraphDef, which other runtimes read; needs that backend."""
+        """Return the graph with its weights as a TensorFlow GraphDef, which OpenVINO reads.
+
+        Keras must run on TensorFlow. Its function that freezes a graph is not in its public API, which has none. With
+        public functions alone (Keras' `stateless_call` with constants), OpenVINO keeps transposes around each swish:
+        EfficientNetB0 then takes 1.5 times as long (measured).
+        """
         import tensorflow as tf
         from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2 as freeze
 
@@ -107,7 +117,7 @@ class KerasEncoder:
 
 
 def scaled(pixels: Any, scaling: Scaling) -> Any:  # noqa: ANN401 - a Keras tensor, symbolic or not
-    """Return `pixels`, float RGB 0-255, as `scaling` wants them."""
+    """Return `pixels`, RGB 0-255 as floats, scaled as `scaling` says."""
     if scaling.flip:
         pixels = keras.ops.flip(pixels, axis=-1)
     return pixels * np.array(scaling.scale, dtype=np.float32) + np.array(scaling.offset, dtype=np.float32)
@@ -115,7 +125,7 @@ def scaled(pixels: Any, scaling: Scaling) -> Any:  # noqa: ANN401 - a Keras tens
 
 @contextlib.contextmanager
 def random_state_kept() -> Iterator[None]:
-    """Undo what building does to the program's random numbers: Keras draws seeds from `random` for every layer."""
+    """Restore the random state of the program at the end: Keras draws a seed from `random` for every layer."""
     state = random.getstate()
     try:
         yield
@@ -124,8 +134,8 @@ def random_state_kept() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def dtype_policy(policy: Any) -> Iterator[None]:  # noqa: ANN401 - a name or one of Keras' own
-    """Build in other numbers for now, as in `mixed_bfloat16`."""
+def dtype_policy(policy: Any) -> Iterator[None]:  # noqa: ANN401 - a name or a policy of Keras
+    """Build layers with another dtype policy, such as `mixed_bfloat16`, until the end."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
@@ -136,7 +146,7 @@ def dtype_policy(policy: Any) -> Iterator[None]:  # noqa: ANN401 - a name or one
 
 @tensorflow()
 def class_table() -> Path:
-    """Have Keras download its table of the classes of ImageNet, and return where it is; `WeightsNotFound`."""
+    """Make Keras download its table of the classes of ImageNet, and return its path; `WeightsNotFound`."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             keras.applications.imagenet_utils.decode_predictions(np.zeros((1, 1000)), top=1)
@@ -150,7 +160,7 @@ def class_table() -> Path:
 
 @tensorflow()
 def has_gpu() -> bool:
-    """Tell whether TensorFlow has a GPU that calculates in bfloat16: NVIDIA's, from compute capability 8.0."""
+    """Return whether TensorFlow has a GPU that computes in bfloat16: one of NVIDIA, from compute capability 8.0."""
     if keras.backend.backend() != "tensorflow":
         return False
     import tensorflow as tf
@@ -162,44 +172,48 @@ def has_gpu() -> bool:
 def _graph(network: Network, backbone: Backbone) -> Network:
     pixels = keras.Input((*backbone.input_size, 3), dtype="uint8")
     try:
-        found = features(network, backbone, pixels, training=False)
-    except Exception as error:  # an own model of any size may not take this one
+        vectors = features(network, backbone, pixels, training=False)
+    except Exception as error:  # a user's own model may not take this size, though it leaves its size open
         height, width = backbone.input_size
         raise BadInput(
             f"{backbone} does not take pictures of {height}x{width} pixels",
             hint="give another size with --input-size",
         ) from error
-    return keras.Model(pixels, keras.layers.UnitNormalization(dtype="float32")(found))
+    return keras.Model(pixels, keras.layers.UnitNormalization(dtype="float32")(vectors))
 
 
-def features(network: Network, backbone: Backbone, pixels: Any, **how: bool) -> Any:  # noqa: ANN401 - Keras tensors
-    """Return what `network`, called with `how`, makes of RGB `pixels` from 0 to 255: scaled, and pooled to vectors."""
-    found = network(scaled(keras.ops.cast(pixels, "float32"), backbone.scaling), **how)
+def features(network: Network, backbone: Backbone, pixels: Any, **options: bool) -> Any:  # noqa: ANN401 - Keras tensors
+    """Return the features of `pixels`, RGB 0-255: scaled, through the network, and pooled to (n, dim).
+
+    `options` are those of the call of the network, such as `training`.
+    """
+    found = network(scaled(keras.ops.cast(pixels, "float32"), backbone.scaling), **options)
     if backbone.has_top:
-        return keras.ops.sqrt(keras.ops.cast(found, "float32"))
+        return keras.ops.sqrt(keras.ops.cast(found, "float32"))  # see `catalogue.TOP`
     if len(found.shape) == 4:  # noqa: PLR2004 - a map of features: picture, height, width, channel
-        found = _pooled(found, backbone.gem or 1)
+        return _pooled(found, backbone.gem or 1)
     return found
 
 
-def _pooled(features: Any, exponent: float) -> Any:  # noqa: ANN401 - Keras tensors
-    """Return the generalised mean of a map of features, the mean for an exponent of 1."""
+def _pooled(feature_map: Any, exponent: float) -> Any:  # noqa: ANN401 - Keras tensors
+    """Return the generalised mean of each channel, (n, channels); with the exponent 1, the mean."""
     if exponent == 1:
-        return keras.layers.GlobalAveragePooling2D()(features)
-    powers = keras.ops.power(keras.ops.maximum(keras.ops.cast(features, "float32"), GEM_LEAST), exponent)
+        return keras.layers.GlobalAveragePooling2D()(feature_map)
+    powers = keras.ops.power(keras.ops.maximum(keras.ops.cast(feature_map, "float32"), GEM_LEAST), exponent)
     return keras.ops.power(keras.ops.mean(powers, axis=(1, 2)), 1 / exponent)
 
 
 def _input_size(network: Network, backbone: Backbone) -> tuple[int, int]:
-    """Return the size that the network is built for, with the backbone's own where that leaves it open."""
+    """Return the input size of the network, and that of the backbone where the network takes any size."""
     height, width = network.inputs[0].shape[1:3]
     return height or backbone.input_size[0], width or backbone.input_size[1]
 
 
 def application(backbone: Backbone, weights: str) -> tuple[Network, str]:
-    """Return a network of `keras.applications`, or our own, and the digest of its weights.
+    """Return a network of `keras.applications`, or mini, with `weights`, and the digest of these weights.
 
-    The network is built without weights, whatever they come from, so that equal weights are an equal graph.
+    The network is always built without weights, which are set afterwards. So equal weights give an equal graph, from
+    whatever file they come.
     """
     downloaded = _downloaded(backbone) if weights == IMAGENET else None
     network = _built(backbone, size=backbone.input_size)
@@ -217,9 +231,9 @@ def application(backbone: Backbone, weights: str) -> tuple[Network, str]:
 def _built(
     backbone: Backbone, *, size: tuple[int, int] | None, weights: str | None = None, top: bool | None = None
 ) -> Network:
-    """Build the network; at its own size for None. Pooled by Keras: ConvNeXt normalises what is pooled.
+    """Build the network for inputs of `size`, None for its usual size, with the classifier on `top` or without.
 
-    With a classifier on `top` or without, by itself as `backbone` has it.
+    None for `top` stands for what `backbone` says. Keras does the pooling, because ConvNeXt normalises after it.
     """
     top = backbone.has_top if top is None else top
     if backbone.name == MINI:
@@ -239,10 +253,11 @@ def _built(
 
 
 def _completed(network: Network, backbone: Backbone) -> None:
-    """Make the first layers of an EfficientNet what they are where Keras loads its own weights.
+    """Give the first layers of an EfficientNet the scaling that they have where Keras loads its own weights.
 
-    There, and only there, Keras divides by the square root of the deviations once more (efficientnet.py;
-    tensorflow/tensorflow#49930), here by way of the variances. And `set_weights` leaves their use out.
+    In that case alone, Keras divides the pixels by the square root of the deviations once more (efficientnet.py;
+    tensorflow/tensorflow#49930). Here the variances of the normalisation are multiplied by the deviations instead.
+    `set_weights` does not make a normalisation use new variances, so `finalize_state` is called.
     """
     if backbone.architecture.family == "efficientnet":
         layer = next(layer for layer in network.layers if isinstance(layer, keras.layers.Normalization))
@@ -251,20 +266,23 @@ def _completed(network: Network, backbone: Backbone) -> None:
 
 
 def _downloaded(backbone: Backbone) -> list[NDArray[np.float32]]:
-    """Return Keras' own weights, from Keras' cache or by download; a progress bar on stderr if that is a terminal."""
+    """Return Keras' own weights, from its cache or by download.
+
+    A download shows a progress bar on stderr if that is a terminal. Raises `WeightsNotFound` and `BadWeights`.
+    """
     name = backbone.weights_file
     if not backbone.published:
         raise WeightsNotFound(
             f"Keras has no weights of {backbone}",
-            hint="give a file with --weights FILE, take another --alpha, or try things out with --weights random",
+            hint="give a file with --weights FILE, choose another --alpha, or try things out with --weights random",
         )
     try:
-        # Keras prints to stdout, which is for results.
+        # Keras prints its progress to stdout, which is for results alone.
         with contextlib.redirect_stdout(sys.stderr if sys.stderr.isatty() else io.StringIO()):
             network = _built(backbone, size=(backbone.published_size,) * 2, weights=IMAGENET)
     except Exception as error:
         if os.access(kept := cached(backbone), os.R_OK) and not _opens(kept):
-            raise BadWeights(f"{kept} is not whole", hint="delete it, and it is downloaded again") from error
+            raise BadWeights(f"{kept} is damaged", hint="delete the file, and it is downloaded again") from error
         raise WeightsNotFound(
             f"the weights of {backbone.name} ({name}) are not on this machine and could not be downloaded",
             hint=f"put {name} into {os.environ.get('KERAS_HOME', '~/.keras')}/models or into a folder named by "
@@ -275,7 +293,7 @@ def _downloaded(backbone: Backbone) -> list[NDArray[np.float32]]:
 
 
 def _opens(path: Path) -> bool:
-    """Tell whether HDF5 opens a file: not one that a download left torn."""
+    """Return whether HDF5 opens a file. A download that was cut off leaves a file that it does not open."""
     try:
         h5py.File(path).close()
     except OSError:
@@ -284,7 +302,7 @@ def _opens(path: Path) -> bool:
 
 
 def _load(network: Network, backbone: Backbone, path: Path) -> None:
-    """Load `path` into `network`; where the file has a classifier on top, all but that."""
+    """Load the weights in `path` into `network`, without the classifier where the network has none; `BadWeights`."""
     bombs.check(path)
     try:
         _fill(network, path)
@@ -296,7 +314,7 @@ def _load(network: Network, backbone: Backbone, path: Path) -> None:
             _fill(whole, path)
             network.set_weights(whole.get_weights()[: len(network.weights)])
         except Exception as second:
-            takes = f"it takes a file such as {backbone.weights_file}; see --backbone, --alpha"
+            takes = f"the backbone takes a file such as {backbone.weights_file}; check --backbone and --alpha"
             raise BadWeights(
                 f"{path} does not hold the weights of {backbone}: {_sentence(first)}",
                 hint=REINSTALL if path == SHIPPED else takes,
@@ -304,7 +322,7 @@ def _load(network: Network, backbone: Backbone, path: Path) -> None:
 
 
 def _fill(network: Network, path: Path) -> None:
-    """Load all numbers of `network`, or raise: where a file lacks some, Keras may only warn."""
+    """Load the weights of all layers, or raise an error; where a file lacks some, Keras may only warn."""
     if path.suffix == ".npz":
         mini.read(network, path)
         return
@@ -315,41 +333,45 @@ def _fill(network: Network, path: Path) -> None:
 
 
 def _randomise(network: Network) -> None:
-    """Fill the kernels from a seed of their own: the same on every machine.
+    """Fill the kernels with random numbers from a fixed seed, the same on every machine.
 
-    So wide (He et al. 2015, Delving Deep into Rectifiers, equation 10, as a uniform distribution) that a picture's
-    signal does not die away in a deep network; Keras' default (Glorot) lets it, where kernels are depthwise.
+    Their range is that of He et al. 2015 (Delving Deep into Rectifiers, equation 10, as a uniform distribution), with
+    which the signal of a picture does not fade in a deep network. With Keras' default (Glorot) it fades where kernels
+    are depthwise.
     """
     generator = np.random.default_rng(0)
     for variable in network.trainable_variables:
         if len(variable.shape) > 1:
             *window, inputs, outputs = variable.shape
-            depthwise = len(window) > 0 and outputs == 1  # (height, width, channels, 1): each channel by itself
+            # A depthwise kernel is (height, width, channels, 1), and each of its outputs sees one channel.
+            depthwise = len(window) > 0 and outputs == 1
             limit = np.sqrt(6 / (np.prod(window) * (1 if depthwise else inputs)))
             variable.assign(generator.uniform(-limit, limit, variable.shape).astype(np.float32))
 
 
 def _own_model(path: Path) -> tuple[Network, str]:
-    if path.suffix != ".keras" or not zipfile.is_zipfile(path):  # others had ways around safe_mode (CVE-2025-9905)
+    """Return the user's own model in a `.keras` file, and the digest of the file; `BadWeights`, `BadInput`."""
+    if path.suffix != ".keras" or not zipfile.is_zipfile(path):  # other formats got around safe_mode (CVE-2025-9905)
         raise BadWeights(f"{path} is not a .keras file", hint="write one with: model.save('name.keras')")
     bombs.check_model(path)
     try:
         model = keras.saving.load_model(path, compile=False)  # safe_mode stays on: a model file must not run code
-        taken, given = ([tuple(tensor.shape) for tensor in tensors] for tensors in (model.inputs, model.outputs))
+        inputs = [tuple(tensor.shape) for tensor in model.inputs]
+        outputs = [tuple(tensor.shape) for tensor in model.outputs]
     except Exception as error:
         raise BadWeights(
             f"{path} cannot be loaded as a Keras model: {_sentence(error)}",
-            hint="a model holds no code of its own: no Lambda layer, no class that Keras does not know",
+            hint="a model may hold no code of its own: no Lambda layer, and only classes that Keras knows",
         ) from error
     if isinstance(getattr(model, "input", None), dict):
         names = ", ".join(map(str, model.input))
         raise BadWeights(
             f"{path} takes its input by name, as a dict with {names}",
-            hint="a model of your own takes the pictures themselves: keras.Input((height, width, 3))",
+            hint="a model of your own must take the pictures themselves: keras.Input((height, width, 3))",
         )
-    if not (len(taken) == len(given) == 1 and _is_picture(taken[0]) and _is_vector(given[0])):
+    if not (len(inputs) == len(outputs) == 1 and _is_picture(inputs[0]) and _is_vector(outputs[0])):
         raise BadWeights(
-            f"{path} does not take one RGB picture and give one vector: it takes {taken} and gives {given}"
+            f"{path} does not take one RGB picture and give one vector: it takes {inputs} and gives {outputs}"
         )
     with path.open("rb") as file:
         return model, hashlib.file_digest(file, "sha256").hexdigest()
@@ -360,16 +382,17 @@ def _is_picture(shape: tuple[int | None, ...]) -> bool:
 
 
 def _is_vector(shape: tuple[int | None, ...]) -> bool:
+    """Return whether an output is a vector, or a map of features that is pooled to one."""
     return len(shape) in {2, 4} and shape[-1] is not None
 
 
 def _sentence(error: Exception) -> str:
-    """Return the first sentence of what Keras says, on one line."""
+    """Return the first sentence of an error of Keras, on one line."""
     return " ".join(str(error).split()).partition(". ")[0][:200].rstrip(".")
 
 
 def _digest(weights: Sequence[NDArray[np.float32]]) -> str:
-    """Return a digest of the numbers themselves: the same whether a file has a classifier on top or not."""
+    """Return a digest of the weights alone: it is the same for files with a classifier and without."""
     digest = hashlib.sha256()
     for array in weights:
         digest.update(repr(array.shape).encode())

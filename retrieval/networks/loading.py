@@ -1,4 +1,9 @@
-"""The model of an index: what made its vectors, and the encoder that makes more of them, loaded when it is needed."""
+"""The model of an index: which network made its vectors, and the encoder that makes more, loaded on first use.
+
+    row of the index -Model-> weights -load-> a graph from the cache, a new one, or Keras -> Encoder
+
+A network is loaded when the first picture has to be embedded, and not before.
+"""
 
 import logging
 import os
@@ -13,7 +18,9 @@ from retrieval.arguments import text_path
 from retrieval.errors import BadInput, BadWeights, ModelMismatch, RetrievalError
 from retrieval.networks import capacity, catalogue
 from retrieval.networks.catalogue import DEFAULT, MINI, RANDOM, Backbone
-from retrieval.networks.encoder import AUTO, Encoder, Execution
+from retrieval.networks.encoder import PARITY, Encoder
+from retrieval.networks.execution import AUTO, Execution
+from retrieval.networks.options import BACKBONE_OPTIONS
 from retrieval.networks.weights import all_weights
 from retrieval.process import forks
 from retrieval.types import DECODE_RULE
@@ -22,26 +29,31 @@ if TYPE_CHECKING:
     from retrieval.networks.compiled import Graph
 
 OWN_ENCODER = '{"name": "own"}'
-"""What an index keeps in place of a backbone where its creator handed in an encoder."""
+"""What an index stores in place of a backbone if it was made with an encoder of the user's own."""
 GPU = "/dev/nvidia0"
-"""Where Linux shows a GPU of NVIDIA's. Whether TensorFlow can use it, it tells itself; to ask takes its import."""
+"""The file by which Linux shows a GPU of NVIDIA. Only if it exists, TensorFlow is imported and asked for a GPU."""
 GRAPH = "graph"
 """Name of the artefact of an index that is its compiled network."""
 DEFAULTS = Execution()
-_HINT = "vectors of two models cannot be compared: use the index's own, or make another index with --index DIR"
-FIRST_RULE = 2
-"""The oldest decode rule that is still known."""
-_OLDER_RULE = (
-    "the index goes on with decode rule %s, by which its pictures were read: colour profiles are ignored, for example; "
-    "to have the newer rule, index the pictures into another folder with --index DIR"
+_HINT = (
+    "vectors of two networks cannot be compared: use the network of the index, or make another index with --index DIR"
 )
-_OTHER_VERSION = "mini is another in this version of retrieval: make another index with --index DIR, or go back"
+FIRST_RULE = 2
+"""The oldest decode rule that this version knows."""
+_OLDER_RULE = (
+    "the index keeps the older decode rule %s with which its pictures were read; for example, colour profiles are "
+    "ignored; for the newer rule, index the pictures into another folder with --index DIR"
+)
+_OTHER_MINI = (
+    "the weights of mini differ in this version of retrieval: make another index with --index DIR, or use the version "
+    "that made this one"
+)
 
 log = logging.getLogger("retrieval")
 
 
 class Model:
-    """The encoder of an index, as its row of the table `encoders` describes it."""
+    """The network of an index, as the index describes it in a row of its table `encoders`."""
 
     def __init__(
         self,
@@ -53,9 +65,11 @@ class Model:
         weights: str | None = None,
         execution: Execution = DEFAULTS,
     ) -> None:
-        """Take the row; `encoder`, or else `weights`, where the caller has given some; `ModelMismatch`.
+        """Take the row, and what the caller gave: an `encoder` of its own or `weights`.
 
-        `graph` reads the index's own copy of the compiled network; `loaded` is what `load` gave for a few pictures.
+        `graph` returns the index's copy of the compiled network. `loaded` is an encoder that `load` has returned
+        already. Raises `ModelMismatch` for an encoder with another fingerprint, and `BadInput` for a network that takes
+        too much memory.
         """
         self.row = dict(row)
         self._graph, self._execution = graph, execution
@@ -64,58 +78,68 @@ class Model:
         self._given = weights
         self._after_fork()
         forks.in_child(self._after_fork)
-        self._said = False
+        self._older_rule_noted = False
         self._own = None if encoder is None else self._checked(encoder, "the encoder that was given")
-        self._encoders = {} if loaded is None else {runs_on_keras(execution, many=False): loaded}
+        self._encoders: dict[bool, Encoder] = {}
+        """Whether the encoder runs on Keras -> encoder."""
+        if loaded is not None:
+            self._encoders[runs_on_keras(execution, many=False)] = loaded
 
     def _after_fork(self) -> None:
         self._loading = threading.Lock()
 
     @property
     def backbone(self) -> Backbone | None:
-        """The backbone and its options; None where the index was made with an encoder of its creator's own."""
-        return None if self.row["backbone"] == OWN_ENCODER else Backbone.from_json(self.row["backbone"])
+        """The backbone with its options; None if the index was made with an encoder of the user's own."""
+        if self.row["backbone"] == OWN_ENCODER:
+            return None
+        return Backbone.from_json(self.row["backbone"])
 
     @property
     def rule(self) -> int:
-        """The decode rule that the index was made with: all its pictures, and its queries, are read by it."""
+        """The decode rule of the index, by which all its pictures and queries are read."""
         return int(self.row["rule"])
 
     def __str__(self) -> str:
-        """Name what made the vectors, for a person."""
-        return str(self.backbone or "an encoder of its creator's own")
+        """Return the name of the network, for a person."""
+        return str(self.backbone or "an encoder of the user's own")
 
     def demand(self, name: str | None, options: Mapping[str, Any]) -> None:
-        """Refuse another backbone than the index's, or other options; None and "auto" stand for what the index has."""
-        name = None if name is None else text_path(name, "the backbone")
-        name = None if name is not None and name.lower() == catalogue.AUTO else name
-        given = {key: value for key, value in options.items() if value is not None}
+        """Raise `ModelMismatch` for another backbone than that of the index, or for other options.
+
+        The name None or "auto", and options that are None, stand for those of the index.
+        """
+        if name is not None:
+            name = text_path(name, "the backbone")
+            if name.lower() == catalogue.AUTO:
+                name = None
+        given = {option: value for option, value in options.items() if value is not None}
         if name is None and not given:
             return
         mine = self.backbone
         wanted = Backbone.choose(name or (mine.name if mine is not None else DEFAULT), **given)
         if mine is not None and wanted.name == mine.name:
             if wanted.is_model and name is not None:
-                self._given = name  # its size and numbers are told by its fingerprint, when it is loaded
+                self._given = name  # when the file is loaded, its fingerprint shows whether it is the right model
                 return
-            unsaid = {"input_size", "alpha", "minimalistic", "pooling"} - given.keys()
-            wanted = replace(wanted, **{key: getattr(mine, key) for key in unsaid})
+            not_given = [option for option in BACKBONE_OPTIONS if option not in given]
+            wanted = replace(wanted, **{option: getattr(mine, option) for option in not_given})
         if wanted != mine:
             raise ModelMismatch(f"the index was made with {self}, not with {wanted}", hint=_HINT)
 
     def ready(self) -> None:
-        """Look at weights that were given expressly before anything is done with the index; `ModelMismatch`."""
+        """Load weights that the caller gave, so that wrong ones raise `ModelMismatch` before anything is done."""
         if self._given is not None:
             self.encoder()
 
     def encoder(self, *, many: bool = False) -> Encoder:
-        """Return the encoder, loading it at the first call: for `many` pictures, or for a few.
+        """Return the encoder, loaded at the first call, for `many` pictures or for a few.
 
-        `ModelMismatch` where its weights are not the index's.
+        Raises `ModelMismatch` where the weights that are found are not those of the index.
         """
         self._demand_rule(self.rule)
-        if many and self.rule < DECODE_RULE and not self._said:
-            self._said = True
+        if many and self.rule < DECODE_RULE and not self._older_rule_noted:
+            self._older_rule_noted = True
             log.warning(_OLDER_RULE, self.rule)
         if self._own is not None:
             return self._own
@@ -130,40 +154,51 @@ class Model:
 
         backbone = self.backbone
         if backbone is None:
-            raise BadInput(f"the index was made with {self}", hint="hand it in: Index.open(..., encoder=...)")
-        graph = None if on_keras or self._given is not None else self._graph()
+            raise BadInput(
+                f"the index was made with {self}, which is needed", hint="give it to: Index.open(..., encoder=...)"
+            )
+        graph = None
+        if not on_keras and self._given is None:
+            graph = self._graph()
         if graph is not None and graph.facts["fingerprint"] == self.row["fingerprint"]:
             self._demand_rule(graph.facts["rule"])
             return CompiledEncoder(graph, self._execution, lambda: self._reference(backbone))
-        return self._first(backbone, partial(load, execution=self._execution, on_keras=on_keras, rule=self.rule))
+        return self._first_that_fits(
+            backbone, partial(load, execution=self._execution, on_keras=on_keras, rule=self.rule)
+        )
 
-    def _first(self, backbone: Backbone, made: Callable[[Backbone, str], Any]) -> Encoder:
-        """Return what is `made` of the first weights that prove to be the index's, and remember where they are.
+    def _first_that_fits(self, backbone: Backbone, make: Callable[[Backbone, str], Any]) -> Encoder:
+        """Return the encoder of the first weights that are those of the index, and note in `row` where they are.
 
-        `ModelMismatch` or `BadWeights` where there are none, which says what was found instead.
+        `make` makes an encoder of a backbone and weights. Where no weights fit, `ModelMismatch` or `BadWeights` says
+        which ones were tried.
         """
-        wrong: list[RetrievalError] = []
+        errors: list[RetrievalError] = []
         for weights in all_weights(backbone, self._given, os.fsdecode(self.row["weights"])):
             try:
-                encoder = made(backbone, weights)
-                fingerprint = encoder.backbone.fingerprint
-                for rule in range(1, FIRST_RULE):
-                    if fingerprint(encoder.digest, rule) == self.row["fingerprint"]:
-                        self._demand_rule(rule)
+                encoder = make(backbone, weights)
+                self._refuse_forgotten_rules(encoder)
                 checked = self._checked(encoder, f"{backbone} with the weights {weights}")
             except (BadWeights, ModelMismatch) as error:
-                wrong.append(error)
+                errors.append(error)
                 continue
             self.row["weights"] = os.fsencode(weights)
-            for passed_over in wrong:
+            for passed_over in errors:
                 log.warning("%s; the right weights are %s", passed_over, weights)
             return checked
-        if len(wrong) == 1:
-            raise wrong[0]
-        raise ModelMismatch("; ".join(map(str, wrong)), hint=f"give the right file with --weights FILE; {_HINT}")
+        if len(errors) == 1:
+            raise errors[0]
+        raise ModelMismatch("; ".join(map(str, errors)), hint=f"give the right file with --weights FILE; {_HINT}")
+
+    def _refuse_forgotten_rules(self, encoder: Any) -> None:  # noqa: ANN401 - an encoder of `load`
+        """Raise `ModelMismatch` if the index was made with these weights, but with a decode rule of the past."""
+        for rule in range(1, FIRST_RULE):
+            if encoder.backbone.fingerprint(encoder.digest, rule) == self.row["fingerprint"]:
+                self._demand_rule(rule)
 
     @staticmethod
     def _demand_rule(rule: int) -> None:
+        """Raise `ModelMismatch` for a decode rule that this version does not know."""
         if not FIRST_RULE <= rule <= DECODE_RULE:
             raise ModelMismatch(
                 f"the index was made by a version of retrieval that decodes pictures differently (rule {rule}; this "
@@ -172,25 +207,32 @@ class Model:
             )
 
     def _reference(self, backbone: Backbone) -> Encoder:
-        return self._first(backbone, partial(plugins.load("runtime:keras"), accelerated=False, rule=self.rule))
+        """Return the encoder on Keras, with which a compiled network is compared."""
+        keras = plugins.load("runtime:keras")
+        return self._first_that_fits(backbone, partial(keras, accelerated=False, rule=self.rule))
 
     @property
     def graph(self) -> "Graph | None":
-        """The compiled network that is loaded, once it has proved true to the original; None where there is none."""
+        """The compiled network that is loaded, if its vectors were found to agree with those of Keras; else None."""
         encoder = self._encoders.get(False)
         if encoder is None:
             return None
-        from retrieval.networks.compiled import PARITY, CompiledEncoder
+        from retrieval.networks.compiled import CompiledEncoder
 
-        graph = encoder.graph if isinstance(encoder, CompiledEncoder) else None
-        return None if graph is None or (graph.facts["parity"] or 0) < PARITY else graph
+        if not isinstance(encoder, CompiledEncoder):
+            return None
+        parity = encoder.graph.facts["parity"]
+        return encoder.graph if parity is not None and parity >= PARITY else None
 
     def _checked(self, encoder: Encoder, name: str) -> Encoder:
+        """Return the encoder; `ModelMismatch` unless it has the fingerprint of the index."""
         mine, other = self.row["fingerprint"], encoder.fingerprint
         if mine != other:
-            sentence = f"the index was made with {self}, fingerprint {mine[:12]}; {name} has fingerprint {other[:12]}"
             shipped = self.backbone is not None and self.backbone.name == MINI and self._given is None
-            raise ModelMismatch(sentence, hint=_OTHER_VERSION if shipped else _HINT)
+            raise ModelMismatch(
+                f"the index was made with {self}, fingerprint {mine[:12]}; {name} has fingerprint {other[:12]}",
+                hint=_OTHER_MINI if shipped else _HINT,
+            )
         return encoder
 
 
@@ -201,19 +243,23 @@ def load(
     *,
     on_keras: bool | None = None,
     rule: int = DECODE_RULE,
-) -> Any:  # noqa: ANN401 - encoders that must not be imported here
+) -> Any:  # noqa: ANN401 - a KerasEncoder or CompiledEncoder, which are not imported here
     """Return the encoder of `backbone` with `weights`, as `weights.locate_weights` gives them.
 
-    `rule` is the decode rule of the pictures that it will see.
+    A network that was compiled before comes from the user's cache, without Keras. `on_keras` chooses the runtime; None
+    stands for what `execution` says for a few pictures. `rule` is the decode rule of the pictures that will be
+    embedded.
     """
     if weights == RANDOM:
         log.warning("the weights are random: good for trying things out, useless for finding similar pictures")
-    if runs_on_keras(execution, many=False) if on_keras is None else on_keras:
+    if on_keras is None:
+        on_keras = runs_on_keras(execution, many=False)
+    if on_keras:
         return plugins.load("runtime:keras")(backbone, weights, rule=rule)
-    from retrieval.networks import compiled  # with numpy, as everything that is compiled
+    from retrieval.networks import compiled  # which imports numpy
 
     @cache
-    def reference() -> Any:  # noqa: ANN401 - likewise
+    def reference() -> Any:  # noqa: ANN401 - a KerasEncoder
         return plugins.load("runtime:keras")(backbone, weights, accelerated=False, rule=rule)
 
     graph = compiled.cached(compiled.key(backbone, weights, rule))
@@ -222,18 +268,21 @@ def load(
             graph = compiled.convert(reference())
         except RetrievalError:
             raise
-        except Exception as error:  # noqa: BLE001 - an own model may hold what TensorFlow or OpenVINO cannot express
-            sentence = " ".join(str(error).split())[:200]
-            log.warning("the network cannot be compiled and runs on Keras, more slowly (%s)", sentence)
+        except Exception as error:  # noqa: BLE001 - a user's own model may hold layers that OpenVINO does not know
+            reason = " ".join(str(error).split())[:200]
+            log.warning("the network cannot be compiled, so it runs on Keras, which is slower (%s)", reason)
             return reference()
         compiled.remember(compiled.key(backbone, weights, rule), graph)
-    name = compiled.key(backbone, weights, rule)  # Keras may have downloaded them meanwhile
+    name = compiled.key(backbone, weights, rule)  # Keras may have downloaded the weights since the first look
     return compiled.CompiledEncoder(graph, execution, reference, partial(compiled.remember, name))
 
 
-@cache  # and so it is said once
+@cache  # so that a note is logged once
 def runs_on_keras(execution: Execution, *, many: bool) -> bool:
-    """Tell whether Keras is to run the network: by request, for many pictures on a GPU, or for want of OpenVINO."""
+    """Return whether Keras runs the network: if it was asked for, for `many` pictures on a GPU, or without OpenVINO.
+
+    Raises `BadInput` where OpenVINO was asked for and cannot be loaded.
+    """
     if execution.runtime == "keras":
         return True
     if execution.runtime == AUTO and many and os.path.exists(GPU) and plugins.load("keras:has_gpu")():
@@ -241,19 +290,20 @@ def runs_on_keras(execution: Execution, *, many: bool) -> bool:
     try:
         plugins.load("runtime:openvino")
     except ImportError as error:
-        missing = isinstance(error, ModuleNotFoundError)
-        sentence = "OpenVINO is not installed" if missing else f"OpenVINO cannot be loaded ({error})"
+        problem = f"OpenVINO cannot be loaded ({error})"
+        if isinstance(error, ModuleNotFoundError):
+            problem = "OpenVINO is not installed"
         if execution.runtime != AUTO:
-            raise BadInput(sentence, hint="pip install openvino") from None
-        log.warning("%s; the network runs on Keras, more slowly", sentence)
+            raise BadInput(problem, hint="pip install openvino") from None
+        log.warning("%s, so the network runs on Keras, which is slower", problem)
         return True
     return False
 
 
 def described(encoder: Encoder, backbone: Backbone | None, weights: str) -> dict[str, Any]:
-    """Return the row of the table `encoders` for a new index; no backbone stands for an encoder of the caller's own.
+    """Return the row of the table `encoders` for a new index; `backbone` is None for an encoder of the user's own.
 
-    `BadInput` for an encoder that takes pictures which are too large for the memory.
+    Raises `BadInput` for an encoder whose input is too large for the memory.
     """
     capacity.demand_size(encoder.size)
     return {

@@ -1,9 +1,9 @@
-"""`mini`, the network that ships with the package: its architecture, and the file that its numbers are in.
+"""The backbone `mini`, which ships with the package: its architecture and the file of its weights.
 
-Residual blocks of plain 3x3 convolutions (He et al. 2016, Deep Residual Learning for Image Recognition), with average
-pooling before a shortcut (He et al. 2019, Bag of Tricks for Image Classification, ResNet-D). Two cores calculate four
-times as much a second of it, when it learns, as of depthwise convolutions. `scripts/train_mini.py` makes the numbers.
-Imports Keras, so only `encoder.keras` loads it.
+It has residual blocks of plain 3x3 convolutions (He et al. 2016, Deep Residual Learning for Image Recognition), with
+average pooling in the shortcuts (He et al. 2019, Bag of Tricks for Image Classification, ResNet-D). In training, two
+cores compute four times as many operations per second with plain convolutions as with depthwise ones.
+`scripts/train_mini.py` makes the weights. Imports Keras, so only `networks.keras` imports it.
 """
 
 import json
@@ -16,20 +16,21 @@ import numpy as np
 from retrieval.disk.files import replacing
 
 STEM = 32, 48
-"""Channels of two convolutions that halve the sides."""
+"""Channels of the first two convolutions, each of which halves the sides."""
 STAGES = (48, 1), (96, 2), (176, 3)
-"""Channels and residual blocks; each stage but the first halves the sides."""
+"""Channels and number of residual blocks of each stage. Each stage except the first halves the sides."""
 HEAD = 512
-"""Channels that are averaged over the picture."""
+"""Channels of the last convolution, which are averaged over the picture."""
 DIM = 256
 """Length of its vectors."""
 
 Network = Any
+"""A Keras model: Keras has no types."""
 Tensor = Any
 
 
 def network(size: tuple[int, int]) -> Network:
-    """Return the network without its numbers: float RGB from -1 to 1, (n, *size, 3) -> (n, `DIM`)."""
+    """Return the network with untrained weights: RGB from -1 to 1, (n, *size, 3) -> vectors, (n, `DIM`)."""
     pixels = keras.Input((*size, 3))
     features = pixels
     for channels in STEM:
@@ -38,10 +39,12 @@ def network(size: tuple[int, int]) -> Network:
         for block in range(blocks):
             features = _block(features, channels, halved=number > 0 and block == 0)
     features = _active(_convolved(features, HEAD, side=1))
-    return keras.Model(pixels, keras.layers.Dense(DIM)(keras.layers.GlobalAveragePooling2D()(features)), name="mini")
+    vectors = keras.layers.Dense(DIM)(keras.layers.GlobalAveragePooling2D()(features))
+    return keras.Model(pixels, vectors, name="mini")
 
 
 def _block(before: Tensor, channels: int, *, halved: bool) -> Tensor:
+    """Return the output of a residual block; `halved` halves the sides of the map."""
     after = _active(_convolved(before, channels, stride=2 if halved else 1))
     after = _convolved(after, channels)
     if halved:
@@ -61,19 +64,24 @@ def _active(features: Tensor) -> Tensor:
 
 
 def write(network: Network, path: Path, facts: dict[str, Any]) -> None:
-    """Write the numbers, kernels as float16, with what is to be known of how they came about."""
-    numbers = [variable.numpy() for variable in network.variables]
-    kept = {f"{at:03}": array.astype(np.float16 if array.ndim > 1 else np.float32) for at, array in enumerate(numbers)}
+    """Write the weights to a file, kernels as float16, together with `facts` about how they were made."""
+    arrays: dict[str, Any] = {}
+    for number, variable in enumerate(network.variables):
+        array = variable.numpy()
+        arrays[f"{number:03}"] = array.astype(np.float16 if array.ndim > 1 else np.float32)
     with replacing(path, durable=False) as file:
-        np.savez(file, facts=np.array(json.dumps(facts)), **kept)
+        np.savez(file, facts=np.array(json.dumps(facts)), **arrays)
 
 
 def read(network: Network, path: Path) -> dict[str, Any]:
-    """Give `network` the numbers in a file, and return its facts; `ValueError` where they do not fit, `OSError`."""
+    """Give `network` the weights in a file, and return the facts of the file.
+
+    Raises `ValueError` where the weights do not fit the network, and `OSError`.
+    """
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-        names = [f"{at:03}" for at in range(len(network.variables))]
+        names = [f"{number:03}" for number in range(len(network.variables))]
         if {*names, "facts"} != {*file.files}:
-            raise ValueError(f"{path} has other numbers than this network")
+            raise ValueError(f"{path} does not hold the weights of this network")
         for variable, name in zip(network.variables, names, strict=True):
             variable.assign(file[name].astype(np.float32))
         facts: dict[str, Any] = json.loads(str(file["facts"]))

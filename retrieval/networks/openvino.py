@@ -1,8 +1,8 @@
-"""Backbones compiled by OpenVINO for the processor at hand. Imports it, so it is loaded by name, through `plugins`.
+"""SEAM: the encoder that runs a backbone compiled by OpenVINO for this processor. Imports OpenVINO: see `plugins`.
 
-A network comes here once as a frozen TensorFlow graph and is kept in OpenVINO's intermediate representation, whose
-weights are rounded to float16. Keras' own export leaves transposes around each swish (three times slower for the
-EfficientNets); a frozen graph does not.
+A network comes here once, as a frozen TensorFlow graph, and is kept in OpenVINO's intermediate representation, whose
+weights are rounded to float16. Keras' own export to OpenVINO leaves transposes around each swish, which makes the
+EfficientNets three times slower. A frozen graph does not have them.
 """
 
 import hashlib
@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 
 from retrieval.disk import cache
-from retrieval.networks.encoder import Execution
+from retrieval.networks.execution import Execution
 from retrieval.process import forks
 from retrieval.types import Pixels, Vectors
 
-# OpenVINO's converter, which is not used here, reports each import to its makers (openvino/tools/ovc/__init__.py);
-# without it no telemetry is loaded, and the import takes a third less time. Whoever else wants it finds it below.
+# OpenVINO's converter, which is not used here, reports each import to its makers (openvino/tools/ovc/__init__.py).
+# Without it no telemetry is loaded, and the import takes a third less time. So it is hidden during the import. Other
+# code of the process that calls `openvino.convert_model` gets the converter from `_convert_model`.
 _CONVERTER = "openvino.tools.ovc"
 _blocked = "openvino" not in sys.modules
 if _blocked:
@@ -49,8 +50,8 @@ DEVICE = "CPU"
 def converted(frozen: bytes, *, half: bool) -> tuple[bytes, bytes]:
     """Return a frozen TensorFlow graph as the two files of an intermediate representation: structure and weights.
 
-    It takes one picture at a time. With `half` the weights are rounded to float16; they are calculated with in the
-    precision that is asked for.
+    The converted network takes one picture at a time. `half` rounds the stored weights to float16; the precision of the
+    computation is chosen when the network is compiled.
     """
     with tempfile.TemporaryDirectory(prefix="retrieval-") as folder:
         source, target = Path(folder, "frozen.pb"), Path(folder, "graph.xml")
@@ -63,26 +64,27 @@ def converted(frozen: bytes, *, half: bool) -> tuple[bytes, bytes]:
 
 
 def processor() -> str:
-    """Name the processor, for which a precision is chosen."""
+    """Return the name of the processor; the best precision is measured per processor."""
     return str(openvino.Core().get_property(DEVICE, "FULL_DEVICE_NAME"))
 
 
 def precisions() -> list[str]:
-    """Return the precisions below f32 in which the processor calculates natively and that keep its range."""
-    return ["bf16"] * ("BF16" in openvino.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"))
+    """Return the precisions below f32 that the processor has instructions for and that have the range of f32."""
+    capabilities = openvino.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+    return ["bf16"] if "BF16" in capabilities else []
 
 
 class OpenVinoEncoder:
     """A compiled backbone.
 
-    It takes pictures one by one, which the caches of a core like better than batches and which makes a row depend on
-    its picture alone: many at once on a thread each, one on all threads together.
+    The network takes pictures one by one: one picture fits the caches of a core better than a batch, and a vector then
+    depends on its picture alone. Several pictures run at once on one thread each, a single one runs on all threads.
     """
 
     def __init__(
         self, network: tuple[bytes, bytes], size: tuple[int, int], dim: int, fingerprint: str, execution: Execution
     ) -> None:
-        """Take the two files of `converted`, and what is known of them."""
+        """Take the two files that `converted` gives, the facts about the network, and how it is run."""
         self.size, self.dim, self.fingerprint = size, dim, fingerprint
         self._network, self._execution = network, execution
         self._begin()
@@ -92,12 +94,16 @@ class OpenVinoEncoder:
         self._core, self._lock = openvino.Core(), threading.Lock()
 
     def _after_fork(self) -> None:
-        """Compile it anew: the threads of the queues are the parent's, and to clean up would wait for them."""
-        forks.leave(self._core, *(self.__dict__.pop(name, None) for name in ("_many", "_one")))
+        """Compile the network anew in a forked process, where the threads of the queues do not exist.
+
+        The old queues are never cleaned up, because that would wait for these threads.
+        """
+        queues = [self.__dict__.pop(name, None) for name in ("_many", "_one")]
+        forks.leave(self._core, *queues)
         self._begin()
 
     def images(self, batch: Pixels) -> Vectors:
-        """Return one row of length 1 a picture."""
+        """Return one vector of length 1 per picture, (n, dim)."""
         batch = np.ascontiguousarray(batch)
         vectors = np.empty((len(batch), self.dim), dtype=np.float32)
         with self._lock:
@@ -106,23 +112,25 @@ class OpenVinoEncoder:
             try:
                 for row, picture in enumerate(batch):
                     queue.start_async({0: picture[None]}, row, share_inputs=True)
-            finally:  # whatever happens, Ctrl-C too: a request that runs on would look at pictures that are gone
+            finally:  # after Ctrl-C too: a request that still runs would read pictures whose memory is given back
                 queue.wait_all()
         return vectors
 
     @cached_property
-    def _many(self) -> Any:  # noqa: ANN401 - OpenVINO's types are not checked
+    def _many(self) -> Any:  # noqa: ANN401 - OpenVINO has no types
+        """The queue for several pictures."""
         workers = self._execution.workers
         return openvino.AsyncInferQueue(self._compiled(PERFORMANCE_HINT="THROUGHPUT", NUM_STREAMS=workers), workers)
 
     @cached_property
-    def _one(self) -> Any:  # noqa: ANN401 - likewise
+    def _one(self) -> Any:  # noqa: ANN401 - OpenVINO has no types
+        """The queue for a single picture."""
         return openvino.AsyncInferQueue(self._compiled(PERFORMANCE_HINT="LATENCY"), 1)
 
-    def _compiled(self, **options: Any) -> Any:  # noqa: ANN401 - likewise
-        """Compile the network, or take it from the user's cache, where it was put when it was compiled before.
+    def _compiled(self, **options: Any) -> Any:  # noqa: ANN401 - OpenVINO has no types
+        """Return the compiled network, from the user's cache where it was compiled before.
 
-        A file there is the SHA-256 of what follows: OpenVINO believes what it is given.
+        A file in the cache begins with the SHA-256 of the rest, because OpenVINO does not notice damaged files.
         """
         options |= {
             "INFERENCE_PRECISION_HINT": self._execution.precision,
@@ -132,7 +140,7 @@ class OpenVinoEncoder:
         name = hashlib.sha256(repr(parts).encode() + b"".join(map(_digest, self._network))).hexdigest() + ".compiled"
         data = cache.read(name)
         if data is not None and _digest(data[_DIGEST:]) == data[:_DIGEST]:
-            with suppress(RuntimeError):  # of another build of the same version
+            with suppress(RuntimeError):  # another build of the same version wrote it
                 return self._core.import_model(data[_DIGEST:], DEVICE, options)
         compiled = self._core.compile_model(self._core.read_model(*self._network), DEVICE, options)
         stream = BytesIO()
@@ -142,6 +150,7 @@ class OpenVinoEncoder:
 
 
 _DIGEST = 32
+"""Bytes of a SHA-256."""
 
 
 def _digest(data: bytes) -> bytes:

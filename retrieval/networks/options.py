@@ -1,8 +1,10 @@
 """The options of a network that callers of the library give, and the one place that checks them.
 
-Index.create(**network), Index.open(**network), Classifier(**network)
-    -> RequestedNetwork.of -> `weights.choose`: a backbone and its weights
-                           -> `loading.load`: an encoder, run as `execution` says
+    Index.create(**network), Index.open(**network), Classifier(**network)
+        -> RequestedNetwork.of -> `weights.choose`: a backbone and its weights
+                               -> `loading.load`: an encoder, run as `execution` says
+
+`Backbone.choose` checks the values that depend on the backbone.
 """
 
 import os
@@ -12,7 +14,7 @@ from typing import Any, TypedDict
 
 from retrieval.arguments import text_path
 from retrieval.networks.catalogue import AUTO
-from retrieval.networks.encoder import Execution
+from retrieval.networks.execution import Execution
 
 
 class BackboneOptions(TypedDict, total=False):
@@ -36,9 +38,9 @@ class NetworkOptions(BackboneOptions, total=False):
     weights: str | os.PathLike[str] | None
     """A file of weights, "random", "imagenet", or None for the places that `weights.all_weights` lists."""
     runtime: str
-    """One of `encoder.RUNTIMES`."""
+    """One of `execution.RUNTIMES`."""
     precision: str
-    """One of `encoder.PRECISIONS`."""
+    """One of `execution.PRECISIONS`."""
     threads: int
     """Number of threads that decode and that encode; 0 stands for one per core."""
 

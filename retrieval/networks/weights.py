@@ -1,4 +1,4 @@
-"""Where the weights of a backbone are: given, remembered, in a folder, in Keras' cache, or with this package."""
+"""Where the weights of a backbone are: a given file, that of an index, a folder, Keras' cache, or this package."""
 
 import json
 import os
@@ -15,12 +15,15 @@ from retrieval.pictures import reading
 from retrieval.types import displayed
 
 AT_HAND = ("mobilenet_v2", "mobilenet")
-"""What is taken for a new index if its weights are on the machine: the best first, as measured in README."""
+"""The backbones that "auto" may choose for a new index if their weights are on this machine, the best first, as
+measured in README."""
 SHIPPED = Path(__file__).with_name("mini.npz")
 """The weights of `MINI`, made by scripts/train_mini.py."""
 TABLE = "imagenet_class_index.json"
 """Keras' table of the classes of ImageNet, number -> (WordNet's id, name): https://keras.io/api/applications/."""
-REINSTALL = "install retrieval again, or take another --backbone"
+WEIGHTS_FOLDER = "RETRIEVAL_WEIGHTS"
+"""Environment variable with a folder of weights."""
+REINSTALL = "install retrieval again, or choose another --backbone"
 
 
 def locate_weights(
@@ -39,40 +42,59 @@ def all_weights(
     remembered: str | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> list[str]:
-    """Return what may be the weights to use, likeliest first, each an absolute path, `RANDOM` or `IMAGENET`.
+    """Return all weights that may be the right ones, the likeliest first: absolute paths, `RANDOM` or `IMAGENET`.
 
-    In this order: what was `given`, and then nothing else; what the index `remembered`, files in the folder that
-    RETRIEVAL_WEIGHTS names, Keras' own; for `MINI`, what ships. Keras' are downloaded only where there is nothing else.
-    An own model is its own weights: its path is what is given or remembered. `WeightsNotFound` where a file that was
-    given is missing, or an own model's, or what should have been shipped.
+    If weights were `given`, these alone. Else the ones that the index `remembered`, then the files in the folder that
+    the environment variable RETRIEVAL_WEIGHTS names, then Keras' own weights; for `MINI`, the shipped ones. Keras' own
+    weights are downloaded only where there are no others. The weights of a user's own model are the model: its path is
+    `given` or `remembered`. Raises `WeightsNotFound` where a given file, a user's own model or the shipped file is
+    missing, and `BadInput` for weights that the backbone cannot have.
     """
     if given in {RANDOM, IMAGENET}:
-        if backbone.is_model:
-            raise BadInput("a model of your own has its own weights", hint="give its .keras file")
-        if backbone.name == MINI and given == IMAGENET:
-            raise BadInput("mini knows no ImageNet", hint="leave its weights away, or take another --backbone")
-        return [str(given)]
+        return [_named_weights(backbone, str(given))]
     if given is not None:
-        if not os.path.isfile(given):
-            kinds = SHIPPED.name if backbone.name == MINI else ".weights.h5, .h5 or .keras file"
-            shown = displayed(given)
-            what = f"{shown} is a folder" if os.path.isdir(given) else f"there is no file {shown}"
-            raise WeightsNotFound(what, hint=f"give a {kinds}")
-        return [str(Path(given).absolute())]
-    found = [remembered] if remembered == RANDOM or (remembered and _is_file(remembered)) else []
+        return [_given_file(backbone, given)]
+    found: list[str] = []
+    if remembered == RANDOM or (remembered is not None and _is_file(remembered)):
+        found.append(remembered)
     if backbone.is_model:
         if not found:
-            sentence = f"the model {remembered} is not there any more"
-            raise WeightsNotFound(sentence, hint="give its new place with --weights FILE")
+            raise WeightsNotFound(
+                f"the model {remembered} does not exist any more", hint="give its new place with --weights FILE"
+            )
         return found
     found += [str(path) for path in _in_folder(backbone, environment) if path.is_file()]
     if not found or backbone.name == MINI or cached(backbone, environment).is_file():
-        found.append(_own(backbone))
+        found.append(_own_weights(backbone))
     return list(dict.fromkeys(found))
 
 
+def _named_weights(backbone: Backbone, name: str) -> str:
+    """Return `RANDOM` or `IMAGENET`; `BadInput` for a backbone that has no such weights."""
+    if backbone.is_model:
+        raise BadInput(
+            "a model of your own (.keras) has its weights inside, so it cannot take others",
+            hint="leave out --weights, or give it the path of the .keras file",
+        )
+    if backbone.name == MINI and name == IMAGENET:
+        raise BadInput(
+            "the backbone mini has no ImageNet weights", hint="leave out --weights, or choose another --backbone"
+        )
+    return name
+
+
+def _given_file(backbone: Backbone, given: str) -> str:
+    """Return the absolute path of the weights that were given; `WeightsNotFound` where there is no such file."""
+    if os.path.isfile(given):
+        return str(Path(given).absolute())
+    shown = displayed(given)
+    problem = f"{shown} is a folder" if os.path.isdir(given) else f"there is no file {shown}"
+    kind = f"{SHIPPED.name} file" if backbone.name == MINI else ".weights.h5, .h5 or .keras file"
+    raise WeightsNotFound(problem, hint=f"give a {kind}")
+
+
 def _is_file(weights: str) -> bool:
-    """Tell whether weights are a file: `imagenet` is none, whatever lies in the working folder."""
+    """Return whether weights are a file. "imagenet" and "random" are not, even if a file here has this name."""
     return os.path.isabs(weights) and os.path.isfile(weights)
 
 
@@ -87,29 +109,35 @@ def choose(
 ) -> tuple[Backbone, str]:
     """Return the backbone of a new index, and its weights as `locate_weights` gives them.
 
-    `AUTO` is what is at hand, of weights that are given what they are of. Raises what `Backbone.choose` and
-    `locate_weights` raise, and `BadInput` for options of a backbone that was not named.
+    `AUTO` is the best backbone with weights on this machine (see `at_hand`); if weights were `given`, the backbone that
+    they belong to by their suffix: `MINI` for .npz, else `DEFAULT`. Raises what `Backbone.choose` and `locate_weights`
+    raise, and `BadInput` for options of a backbone that was not named.
     """
     name = text_path(name, "the backbone")
     if name.lower() == AUTO:
         if given is None:
             if alpha is not None or minimalistic is not None:
-                raise BadInput("alpha and minimalistic belong to MobileNets", hint="say which one with --backbone")
+                raise BadInput(
+                    "alpha and minimalistic are options of the MobileNets", hint="name one of them with --backbone"
+                )
             return at_hand(input_size=input_size, pooling=pooling)
         name = MINI if Path(given).suffix == SHIPPED.suffix else DEFAULT
     chosen = Backbone.choose(name, input_size=input_size, alpha=alpha, minimalistic=minimalistic, pooling=pooling)
     if chosen.is_model and given is not None:
-        raise BadInput("a model of your own has its weights inside", hint="give either --backbone or --weights")
+        raise BadInput(
+            "a model of your own (.keras) has its weights inside", hint="give either --backbone or --weights"
+        )
     return chosen, locate_weights(chosen, name if chosen.is_model else given)
 
 
 def at_hand(
     environment: Mapping[str, str] = os.environ, *, input_size: int | None = None, pooling: str | None = None
 ) -> tuple[Backbone, str]:
-    """Return the backbone of a new index, and its weights: the first of `AT_HAND` that has some here, else `MINI`."""
+    """Return the best backbone with weights on this machine, and its weights: one of `AT_HAND`, else `MINI`."""
     for name in AT_HAND:
         chosen = Backbone.choose(name, input_size=input_size, pooling=pooling)
-        if (path := _here(chosen, environment)) is not None:
+        path = _on_this_machine(chosen, environment)
+        if path is not None:
             return chosen, path
     chosen = Backbone.choose(MINI, input_size=input_size, pooling=pooling)
     return chosen, locate_weights(chosen, environment=environment)
@@ -124,8 +152,8 @@ def choose_classifier(
 ) -> tuple[Backbone, str]:
     """Return a backbone with its classifier on top, and its weights as `locate_weights` gives them.
 
-    `AUTO` is the first of `AT_HAND` that has such weights on this machine, and of weights that are given what they are
-    of. Raises what `choose` raises, and `WeightsNotFound` where `AUTO` finds none.
+    `AUTO` is the first of `AT_HAND` whose weights with a classifier are on this machine, or `DEFAULT` if weights were
+    `given`. Raises what `choose` raises, and `WeightsNotFound` where `AUTO` finds none.
     """
     name = text_path(name, "the backbone")
     if name.lower() != AUTO or given is not None:
@@ -133,16 +161,17 @@ def choose_classifier(
         return chosen, locate_weights(chosen, given, environment=environment)
     for known in AT_HAND:
         chosen = Backbone.choose(known, **options).topped()
-        if (path := _here(chosen, environment)) is not None:
+        path = _on_this_machine(chosen, environment)
+        if path is not None:
             return chosen, path
     raise WeightsNotFound(
-        "no network that tells classes is on this machine",
-        hint=f"name one, and it is downloaded: --backbone {DEFAULT}",
+        "no weights with a classifier are on this machine",
+        hint=f"name a backbone, and its weights are downloaded: --backbone {DEFAULT}",
     )
 
 
-def _here(backbone: Backbone, environment: Mapping[str, str]) -> str | None:
-    """Return a file of weights that is on this machine; one that a download left too short is none."""
+def _on_this_machine(backbone: Backbone, environment: Mapping[str, str]) -> str | None:
+    """Return a file of weights on this machine, None where there is none. A torn download is too short to count."""
     for path in (*_in_folder(backbone, environment), cached(backbone, environment)):
         if path.is_file() and path.stat().st_size >= backbone.architecture.bytes:
             return str(path)
@@ -150,36 +179,40 @@ def _here(backbone: Backbone, environment: Mapping[str, str]) -> str | None:
 
 
 def cached(backbone: Backbone, environment: Mapping[str, str] = os.environ) -> Path:
-    """Return where Keras' cache has the weights of `backbone`, if it has them."""
-    return _cache(environment) / backbone.weights_file
+    """Return the path at which Keras caches the weights of `backbone`; there may be no file."""
+    return _keras_cache(environment) / backbone.weights_file
 
 
 def class_table(weights: str, environment: Mapping[str, str] = os.environ) -> Path | None:
-    """Return where `TABLE` is: beside a file of weights, or in Keras' cache; None where it is in neither."""
-    beside = [Path(weights).with_name(TABLE)] if _is_file(weights) else []
-    places = (*beside, cached_table(environment))
+    """Return the path of `TABLE`, beside a file of weights or in Keras' cache; None where there is none."""
+    places = [cached_table(environment)]
+    if _is_file(weights):
+        places.insert(0, Path(weights).with_name(TABLE))
     return next((path for path in places if path.is_file()), None)
 
 
 def cached_table(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return where Keras' cache has `TABLE`, if it has it."""
-    return _cache(environment) / TABLE
+    """Return the path at which Keras caches `TABLE`; there may be no file."""
+    return _keras_cache(environment) / TABLE
 
 
 def class_names(table: Path) -> list[str]:
-    """Return the names of the classes in their order, as `golden retriever`; `BadInput` for a broken table."""
+    """Return the names of the classes by their numbers, such as `golden retriever`; `BadInput` for a broken table."""
     try:
         listed = json.loads(reading.read_regular(table, reading.TABLE))
         return [str(listed[str(number)][1]).replace("_", " ") for number in range(len(listed))]
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise BadInput(f"{table} is no table of classes", hint="delete it, and Keras downloads it again") from error
+        raise BadInput(
+            f"{table} is not a table of class names", hint="delete the file, and Keras downloads it again"
+        ) from error
 
 
-def _cache(environment: Mapping[str, str]) -> Path:
+def _keras_cache(environment: Mapping[str, str]) -> Path:
     return Path(os.path.expanduser(environment.get("KERAS_HOME") or "~/.keras"), "models")
 
 
-def _own(backbone: Backbone) -> str:
+def _own_weights(backbone: Backbone) -> str:
+    """Return Keras' own weights, or for `MINI` the shipped file; `WeightsNotFound` where that is missing."""
     if backbone.name != MINI:
         return IMAGENET
     if not SHIPPED.is_file():
@@ -188,27 +221,33 @@ def _own(backbone: Backbone) -> str:
 
 
 def _in_folder(backbone: Backbone, environment: Mapping[str, str]) -> Iterator[Path]:
-    """Yield where the folder that RETRIEVAL_WEIGHTS names may have weights, if there is one."""
-    if folder := environment.get("RETRIEVAL_WEIGHTS"):
-        yield from (Path(folder, name).absolute() for name in _file_names(backbone))
+    """Yield the paths in the folder of `WEIGHTS_FOLDER` that may be weights of `backbone`; nothing without a folder."""
+    folder = environment.get(WEIGHTS_FOLDER)
+    if folder:
+        for name in _file_names(backbone):
+            yield Path(folder, name).absolute()
 
 
 def _file_names(backbone: Backbone) -> list[str]:
-    """Return the names under which a folder of weights may hold those of `backbone`: without a classifier first."""
+    """Return the file names that weights of `backbone` may have, the best first.
+
+    First Keras' own name. A backbone without a classifier prefers files without one, but can use those with one.
+    """
     own = backbone.weights_file
-    tags = [backbone.name]
+    stems = [backbone.name]
     if backbone.alpha is not None:
         small = "_minimalistic" if backbone.minimalistic else ""
-        plain = tags if backbone.options == OPTIONS[backbone.architecture.family] else []
-        tags = [f"{backbone.name}{small}_{backbone.alpha}_{backbone.published_size}", *plain]
-    bare = ("_no_top.weights.h5", "_notop.weights.h5", "_no_top.h5", "_notop.h5")
+        has_defaults = backbone.options == OPTIONS[backbone.architecture.family]
+        # The plain name stands for the default options alone.
+        stems = [f"{backbone.name}{small}_{backbone.alpha}_{backbone.published_size}", *(stems if has_defaults else [])]
+    without_top = ("_no_top.weights.h5", "_notop.weights.h5", "_no_top.h5", "_notop.h5")
     either = (".weights.h5", ".h5")
-    whole = ("_with_top.weights.h5", "_with_top.h5")
+    with_top = ("_with_top.weights.h5", "_with_top.h5")
     if backbone.has_top:
-        return [own, *(tag + end for ends in (whole, either) for tag in tags for end in ends)]
-    ends = (bare, (*either, *whole))
-    return [
-        own,
-        *(tag + end for some in ends for tag in tags for end in some),
-        replace(backbone, pooling=TOP).weights_file,
-    ]
+        return [own, *_combined(stems, with_top), *_combined(stems, either)]
+    own_with_top = replace(backbone, pooling=TOP).weights_file
+    return [own, *_combined(stems, without_top), *_combined(stems, (*either, *with_top)), own_with_top]
+
+
+def _combined(stems: list[str], endings: tuple[str, ...]) -> list[str]:
+    return [stem + ending for stem in stems for ending in endings]

@@ -1,6 +1,6 @@
 """Tags: the classes that a picture is nearest to, by the classifier of the network that made its vector.
 
-A class is a direction among the vectors (`networks.classifier`). The tags of an image are the classes with the largest
+A class is a direction among the vectors (`networks.directions`). The tags of an image are the classes with the largest
 cosine to its stored vector, so nothing is embedded for them. Of 200 photographs of as many classes of ImageNet
 (MobileNetV2), the first tag names 0.780 right, and one of the first five 0.960; the classifier itself names 0.780 and
 0.965 right.
@@ -14,8 +14,7 @@ from itertools import islice
 from typing import Any
 
 from retrieval.errors import BadInput
-from retrieval.networks import classifier
-from retrieval.networks.classifier import Directions
+from retrieval.networks.directions import Directions, directions_of
 from retrieval.networks.weights import TABLE
 from retrieval.storage import tag_store
 from retrieval.storage.commit import Store
@@ -39,7 +38,7 @@ def update(store: Store, directions: Callable[[], Directions | None]) -> None:
 
 
 def _tagger(encoder: Mapping[str, Any]) -> Tagger | None:
-    return _tagger_of(classifier.directions_of(encoder))
+    return _tagger_of(directions_of(encoder))
 
 
 def _tagger_of(directions: Directions | None) -> Tagger | None:

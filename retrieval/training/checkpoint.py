@@ -1,12 +1,13 @@
-"""The folder beside the result of a training, `MODEL.keras.training`: what a run needs to go on, whatever stopped it.
+"""The folder beside the result of a training, `MODEL.keras.training`: what a training needs to go on after a stop.
 
-    lock            held by whoever trains
-    pixels.raw      pictures as they are decoded; pictures.json says which
-    checkpoint.npz  the numbers of the latest epoch, of the first network and of the best one
-    settings.json   what the run was begun with; written last, so that where it is there is something to go on from
-    log.csv, curves.png    what is left in the end
+    lock            locked by the process that trains
+    pixels.raw      the decoded pictures; pictures.json describes them
+    checkpoint.npz  the numbers of the latest epoch, of the network before training and of the best network so far
+    settings.json   the settings that training began with; written last: where it exists, training can go on
+    log.csv         one row per epoch; stays after the end
+    curves.png      the loss and the validation over the epochs; stays after the end
 
-Each file is written aside, flushed and renamed; a kill leaves the one before.
+Each file is written under another name, flushed to disk and then renamed, so that a kill leaves the file before it.
 """
 
 import csv
@@ -15,7 +16,7 @@ import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,130 +33,165 @@ SUFFIX = ".training"
 PIXELS, PICTURES = "pixels.raw", "pictures.json"
 SETTINGS, CHECKPOINT, LOG, PLOT, LOCK = "settings.json", "checkpoint.npz", "log.csv", "curves.png", "lock"
 RESULT = "result.keras"
+"""The result, until it is complete and gets its own name."""
 UNFINISHED = (SETTINGS, CHECKPOINT, PIXELS, PICTURES, RESULT, LOCK)
+"""Files that are deleted when training ends."""
 OWN = (*UNFINISHED, LOG, PLOT)
-ARRAYS = ("first", "weights")
-COLUMNS = ("epoch", "seconds", "loss", "recall@1", "map", "share")
-"""Of the log."""
+"""All files that a training writes. Others in its folder are the user's and are left alone."""
+LOG_COLUMNS = ("epoch", "seconds", "loss", "recall@1", "map", "share")
 
-Numbers = NDArray[Any]
+Arrays = list[NDArray[Any]]
+"""The numbers of a network or an optimizer, in the order in which Keras gives them."""
 
 
 @dataclass
-class Kept:
-    """What a checkpoint holds beside the numbers that learning goes on from."""
+class Checkpoint:
+    """How far a training is, and the best network so far. The numbers of the latest epoch are stored beside it."""
 
     epoch: int = 0
-    """Epochs that are learnt."""
+    """Number of completed epochs."""
     best_epoch: int = 0
+    """The epoch of the best network; 0 for the network before training."""
     best: float = -1.0
-    """How good the validation was then."""
+    """Validation of the best network: recall@1 plus mAP."""
     best_share: float = 1.0
-    """How far of the way from the first network to that of the best epoch the best one is."""
-    latest: int = 0
-    """The epoch in which the validation was last better than before, surely or not."""
+    """Where the best network lies between the network before training (0) and that of `best_epoch` (1)."""
+    improved_epoch: int = 0
+    """The latest epoch whose validation was higher than all before it, by chance or not."""
     highest: float = -1.0
-    """How good it was then."""
-    asked: list[float] = field(default_factory=list)
-    """Average precision of each question of the validation before anything was learnt."""
-    recall: float = 0.0
-    """Recall@1 of the validation then."""
-    rows: list[dict[str, float]] = field(default_factory=list)
-    """Of the log, an epoch each."""
-    first: list[Numbers] = field(default_factory=list)
-    """The numbers of the network that learning began with; none from scratch."""
-    weights: list[Numbers] = field(default_factory=list)
-    """Those of the best one."""
+    """The validation of `improved_epoch`."""
+    first_precisions: list[float] = field(default_factory=list)
+    """Average precision of each query of the validation before training."""
+    first_recall: float = 0.0
+    """Recall@1 of the validation before training."""
+    log: list[dict[str, float]] = field(default_factory=list)
+    """One row per epoch, with `LOG_COLUMNS`."""
+    first_weights: Arrays = field(default_factory=list)
+    """The numbers of the network before training; empty when training from scratch."""
+    best_weights: Arrays = field(default_factory=list)
+    """The numbers of the best network."""
 
 
-class Work:
+STORED_FACTS = {
+    "epoch": "epoch",
+    "best_epoch": "best_epoch",
+    "best": "best",
+    "best_share": "best_share",
+    "latest": "improved_epoch",
+    "highest": "highest",
+    "asked": "first_precisions",
+    "recall": "first_recall",
+    "rows": "log",
+}
+STORED_ARRAYS = {"first": "first_weights", "weights": "best_weights"}
+"""Name in checkpoint.npz -> field of `Checkpoint`. The names in the file stay, so that older trainings can go on."""
+STATE = "state"
+"""Name in checkpoint.npz of the numbers that the next epoch starts from."""
+
+
+class TrainingFolder:
     """The folder of one training."""
 
     def __init__(self, out: Path) -> None:
+        """Take the path of the result; nothing is created."""
         self.out = out
-        self.folder = out.with_name(out.name + SUFFIX)
+        self.path = out.with_name(out.name + SUFFIX)
 
     def demand(self, settings: Mapping[str, Any], *, resume: bool, force: bool) -> bool:
-        """Return whether there is something to go on from; `BadInput` where a run may not begin, or not go on, here."""
-        out, shown = self.out, displayed(self.out)
-        if out.suffix != ".keras":
-            raise BadInput(f"{shown} is no place for a network", hint="its name has to end in .keras")
-        if not out.parent.is_dir():
-            raise BadInput(f"there is no folder {displayed(out.parent)}", hint="make it, or give another --out")
-        if out.is_dir() or (self.folder.exists() and not self.folder.is_dir()):
-            raise BadInput(f"{shown} cannot be written: something else is there", hint="give another --out")
-        if out.exists() and not force:
-            raise BadInput(f"{shown} is there already", hint="give another --out, or overwrite it: --force")
-        if self.begun and resume:
-            self._demand_same(settings)
-        elif any((self.folder / name).exists() for name in OWN) and not (force or resume):
+        """Return whether an earlier training goes on here; `BadInput` where none may begin or go on."""
+        shown = displayed(self.out)
+        if self.out.suffix != ".keras":
+            raise BadInput(f"the network cannot be written to {shown}", hint="give a name that ends in .keras")
+        if not self.out.parent.is_dir():
             raise BadInput(
-                f"{displayed(self.folder)} holds what a training of {shown} has left",
-                hint="go on with the same and --resume, or begin anew with --force",
+                f"there is no folder {displayed(self.out.parent)}", hint="create the folder, or give another --out"
             )
-        return self.begun and resume
+        if self.out.is_dir() or (self.path.exists() and not self.path.is_dir()):
+            raise BadInput(
+                f"{shown} cannot be written: there is something else with its name", hint="give another --out"
+            )
+        if self.out.exists() and not force:
+            raise BadInput(f"{shown} exists already", hint="give another --out, or overwrite it with --force")
+        if self.can_go_on and resume:
+            self._demand_same(settings)
+            return True
+        if any((self.path / name).exists() for name in OWN) and not (force or resume):
+            raise BadInput(
+                f"{displayed(self.path)} holds the files of an earlier training of {shown}",
+                hint="go on with the same command and --resume, or begin anew with --force",
+            )
+        return False
 
     @property
-    def begun(self) -> bool:
-        """Whether there is something to go on from."""
-        return (self.folder / SETTINGS).exists()
+    def can_go_on(self) -> bool:
+        """Whether the folder holds a training that was stopped and can go on."""
+        return (self.path / SETTINGS).exists()
 
     def _demand_same(self, settings: Mapping[str, Any]) -> None:
         try:
-            before = json.loads((self.folder / SETTINGS).read_text())
+            before = json.loads((self.path / SETTINGS).read_text())
         except (OSError, ValueError) as error:
-            raise self.broken() from error
-        if changed := [name for name in settings if settings[name] != before.get(name)]:
-            told = ", ".join(f"{name} was {before.get(name)}, not {settings[name]}" for name in changed)
-            raise BadInput(f"the training was begun with other settings: {told}", hint="give the same, or --force")
+            raise self.damaged() from error
+        differences = [
+            f"{name} was {before.get(name)}, not {value}"
+            for name, value in settings.items()
+            if value != before.get(name)
+        ]
+        if differences:
+            raise BadInput(
+                f"the training began with other settings: {', '.join(differences)}",
+                hint="give the same settings, or begin anew with --force",
+            )
 
-    def broken(self) -> BadInput:
-        """Return the error that what is here cannot be gone on from."""
+    def damaged(self) -> BadInput:
+        """Return the error for a training that cannot go on because its files are damaged."""
         return BadInput(
-            f"what the training left in {displayed(self.folder)} is not whole", hint="begin anew with --force"
+            f"the training cannot go on: the files in {displayed(self.path)} are damaged",
+            hint="begin anew with --force",
         )
 
     @contextmanager
-    def held(self, *, resumed: bool) -> Iterator[None]:
-        """Hold the folder, emptied of an earlier run unless that is gone on with; `BadInput` where another run does.
+    def locked(self, *, resumed: bool) -> Iterator[None]:
+        """Create and lock the folder; `BadInput` where another process has locked it.
 
-        Where in the end there is nothing to go on from, only the log and the plot are left, if there are some.
+        Files of an earlier training are deleted unless it is `resumed`. At the end, if there is nothing left to go on
+        from, only the log and the plot stay, and an empty folder is deleted.
         """
-        self.folder.mkdir(exist_ok=True)
-        lock = FileLock(self.folder / LOCK, timeout=0)
+        self.path.mkdir(exist_ok=True)
+        lock = FileLock(self.path / LOCK, timeout=0)
         try:
             lock.acquire()
         except Timeout:
-            raise BadInput(f"another training of {displayed(self.out)} is going on", hint="wait for its end") from None
+            raise BadInput(f"another training of {displayed(self.out)} is running", hint="wait until it ends") from None
         try:
             if not resumed:
-                self._clear(name for name in OWN if name != LOCK)
+                self._delete(name for name in OWN if name != LOCK)
             yield
         finally:
             lock.release()
-            if not (self.folder / SETTINGS).exists():
-                self._clear(UNFINISHED)
-                with suppress(OSError):  # it is not empty
-                    self.folder.rmdir()
+            if not self.can_go_on:
+                self._delete(UNFINISHED)
+                with suppress(OSError):  # the folder is not empty
+                    self.path.rmdir()
 
-    def _clear(self, names: Iterable[str]) -> None:
+    def _delete(self, names: Iterable[str]) -> None:
         for name in names:
-            for path in (self.folder / name, self.folder / (name + PARTIAL)):
+            for path in (self.path / name, self.path / (name + PARTIAL)):
                 path.unlink(missing_ok=True)
 
-    def write(self, name: str, data: str) -> None:
-        """Write a file, whole or not at all."""
+    def write(self, name: str, text: str) -> None:
+        """Write the file `name`, whole or not at all, durable on return; `OSError`."""
         with self.replacing(name) as file:
-            file.write(data.encode())
+            file.write(text.encode())
 
     def replacing(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """Give a file to write to, which becomes the file `name` of the folder, durably, when it is written."""
-        return files.replacing(self.folder / name, durable=True, partial=self.folder / (name + PARTIAL))
+        """Give a file to write to. When it is written, it becomes the file `name` of the folder, durably."""
+        return files.replacing(self.path / name, durable=True, partial=self.path / (name + PARTIAL))
 
     @contextmanager
     def result(self) -> Iterator[Path]:
-        """Give a path to save the network to, which is moved to `out`, durably, when it is saved."""
-        path = self.folder / RESULT  # Keras chooses the format by the end of the name
+        """Give a path to save the network to, which is moved to `out`, durably; on an error it is deleted."""
+        path = self.path / RESULT  # Keras chooses the format by the suffix
         try:
             yield path
             files.move_durably(path, self.out)
@@ -163,37 +199,48 @@ class Work:
             path.unlink(missing_ok=True)
             raise
 
-    def keep(self, kept: Kept, state: list[Numbers]) -> None:
-        """Write a checkpoint, and the log."""
-        facts = {item.name: getattr(kept, item.name) for item in fields(kept) if item.name not in ARRAYS}
+    def save(self, checkpoint: Checkpoint, state: Arrays) -> None:
+        """Write the checkpoint with the `state` that the next epoch starts from, and the log; `OSError`."""
+        facts = {stored: getattr(checkpoint, name) for stored, name in STORED_FACTS.items()}
         arrays: dict[str, Any] = {"facts": np.array(json.dumps(facts))}
-        arrays |= {f"state{at:05}": value for at, value in enumerate(state)}
-        for name in ARRAYS:
-            arrays |= {f"{name}{at:05}": value for at, value in enumerate(getattr(kept, name))}
+        arrays |= _numbered(STATE, state)
+        for stored, name in STORED_ARRAYS.items():
+            arrays |= _numbered(stored, getattr(checkpoint, name))
         with self.replacing(CHECKPOINT) as file:
             np.savez(file, **arrays)
+        self._write_log(checkpoint.log)
+
+    def _write_log(self, log: Iterable[Mapping[str, float]]) -> None:
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, COLUMNS)
+        writer = csv.DictWriter(text, LOG_COLUMNS)
         writer.writeheader()
-        writer.writerows(kept.rows)
+        writer.writerows(log)
         self.write(LOG, text.getvalue())
 
-    def restored(self, load: Callable[[Kept, list[Numbers]], None]) -> None:
-        """Have a checkpoint loaded; `BadInput` where it is not whole or does not fit."""
+    def restore(self, use: Callable[[Checkpoint, Arrays], None]) -> None:
+        """Read the checkpoint and its state, and call `use` with both; `BadInput` where they are damaged or do not fit.
+
+        An error of `use` means that the numbers do not fit the network.
+        """
         try:
-            path = self.folder / CHECKPOINT
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                kept = Kept(**json.loads(str(file["facts"])))
-                for name in ARRAYS:
-                    setattr(kept, name, _arrays(file, name))
-                load(kept, _arrays(file, "state"))
+            with (self.path / CHECKPOINT).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+                facts = json.loads(str(file["facts"]))
+                values: dict[str, Any] = {STORED_FACTS[stored]: value for stored, value in facts.items()}
+                for stored, name in STORED_ARRAYS.items():
+                    values[name] = _arrays(file, stored)
+                use(Checkpoint(**values), _arrays(file, STATE))
         except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
-            raise self.broken() from error
+            raise self.damaged() from error
 
     def finish(self) -> None:
-        """Let there be nothing to go on from any more."""
-        (self.folder / SETTINGS).unlink()
+        """Note that the training is complete: there is nothing to go on from any more."""
+        (self.path / SETTINGS).unlink()
 
 
-def _arrays(file: Mapping[str, Numbers], name: str) -> list[Numbers]:
-    return [file[one] for one in sorted(file) if one.startswith(name)]
+def _numbered(name: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
+    return {f"{name}{number:05}": array for number, array in enumerate(arrays)}
+
+
+def _arrays(file: Mapping[str, NDArray[Any]], name: str) -> Arrays:
+    """Return the arrays that `_numbered` named, in their order."""
+    return [file[member] for member in sorted(file) if member.startswith(name)]

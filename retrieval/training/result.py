@@ -1,4 +1,4 @@
-"""What a training was worth: measured on pictures that were held out, drawn, and told in a sentence."""
+"""The result of a training: its quality on the held-out pictures, the verdict in a sentence, and the plot."""
 
 import itertools
 from collections import defaultdict
@@ -12,116 +12,132 @@ from PIL import Image
 
 from retrieval.measuring.evaluate import CHANGES, SIDE, Estimate, Judged, among, average_precision, measured
 from retrieval.pictures import decode
-from retrieval.training.dataset import Lessons
+from retrieval.training.dataset import Dataset
 from retrieval.training.recipe import CLASSES
 from retrieval.types import Ids, Pixels, Vectors
 
 FACTS = "training.json"
-"""The member of a `.keras` file that says how it came about."""
-Vectorise = Callable[[Iterable[Pixels]], Vectors]
+"""The member of a `.keras` file that says how the network was trained."""
+Embed = Callable[[Iterable[Pixels]], Vectors]
 """Batches of pictures -> their vectors, (n, dim)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """How good a network is on the pictures that were held out."""
+class NetworkQuality:
+    """How well a network answers queries among the held-out pictures."""
 
     name: str
+    """The network, as a person calls it."""
     measures: Mapping[str, Estimate]
     precisions: Sequence[float] = field(repr=False)
-    """Average precision of each question."""
+    """Average precision of each query."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON knows it."""
-        return {"network": self.name} | {name: asdict(one) for name, one in self.measures.items()}
+        """Return the quality as JSON can hold it."""
+        return {"network": self.name} | {name: asdict(estimate) for name, estimate in self.measures.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """What became of a training."""
+class TrainingResult:
+    """What a training gave."""
 
     path: Path
+    """The file of the network."""
     queries: int
-    """Pictures that were held out and asked about."""
+    """Number of queries among the held-out pictures."""
     best_epoch: int
-    """That was kept; 0 for the head that it began with."""
+    """The epoch that was kept; 0 for the network before training."""
     epochs: int
-    """That were learnt."""
-    before: Sequence[Measured]
-    """What it is to be better than; the last is what it is held against."""
-    after: Measured
+    """Number of epochs that were trained."""
+    before: Sequence[NetworkQuality]
+    """The networks that the result is compared with; `gain` is against the last one."""
+    after: NetworkQuality
     gain: Estimate
-    """Mean average precision after, less that before."""
+    """Mean average precision after training minus before."""
     left_out: Sequence[str] = ()
+    """One sentence for each file that was not used."""
 
     @property
     def sentence(self) -> str:
-        """Whether it was worth it."""
+        """Whether training helped: the interval of the gain decides."""
         name, gain = self.before[-1].name, self.gain
-        told = f"mAP {gain.value:+.4f} (95 % interval {gain.low:+.4f} to {gain.high:+.4f}) against {name}"
+        figures = f"mAP {gain.value:+.4f} (95 % interval {gain.low:+.4f} to {gain.high:+.4f}) against {name}"
         if gain.low > 0:
-            return f"it was worth it: {told}"
+            return f"it was worth it: {figures}"
         if gain.high < 0:
-            return f"it was not worth it, {name} is better: {told}"
-        return f"whether it was worth it cannot be told: {told}"
+            return f"it was not worth it, {name} is better: {figures}"
+        return f"whether it was worth it cannot be told from these pictures: {figures}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON knows it."""
-        rows = {"before": [one.as_dict() for one in self.before], "after": self.after.as_dict()}
-        counts = {name: getattr(self, name) for name in ("queries", "best_epoch", "epochs")}
-        return {"path": str(self.path)} | counts | rows | {"gain": asdict(self.gain), "sentence": self.sentence}
+        """Return the result as JSON can hold it."""
+        return {
+            "path": str(self.path),
+            "queries": self.queries,
+            "best_epoch": self.best_epoch,
+            "epochs": self.epochs,
+            "before": [quality.as_dict() for quality in self.before],
+            "after": self.after.as_dict(),
+            "gain": asdict(self.gain),
+            "sentence": self.sentence,
+        }
 
 
-def units(known: Lessons, split: str, rows: Ids) -> Ids:
-    """Return which of the questions about pictures stand or fall together, a number each.
+def dependent_groups(dataset: Dataset, split: str, rows: Ids) -> Ids:
+    """Return the number of a group for each query about the pictures `rows`; queries of one group are not independent.
 
-    Those of a class, where whole classes are held out: others of these classes tell nothing about other classes.
-    Without labels, those about a picture.
+    Where whole classes are held out, a class is a group: more pictures of the same classes say nothing about other
+    classes. Without labels, the two queries about a picture are a group. Else each query is one.
     """
-    if not known.labelled:
+    if not dataset.labelled:
         return np.tile(rows, 2)
-    return known.labels[rows] if split == CLASSES else rows
+    return dataset.labels[rows] if split == CLASSES else rows
 
 
-def judged(vectors: Vectorise, known: Lessons, rows: Ids, size: tuple[int, int]) -> list[Judged]:
-    """Ask about pictures among one another; without labels, each in two ways, as it is and changed."""
-    found = vectors(known.decoded(rows, size))
-    if known.labelled:
-        return among(found, known.labels[rows])
-    both = np.concatenate([found, vectors(_changed(known, rows, size))])
-    return among(both, np.tile(np.arange(len(rows)), 2))
+def answers_among(embed: Embed, dataset: Dataset, rows: Ids, size: tuple[int, int]) -> list[Judged]:
+    """Search for each of the pictures `rows` among the others, with a network of the input size `size`.
+
+    Pictures of the same class are right answers. Without labels there are two queries per picture: the picture, whose
+    right answer is a changed copy of it, and the copy, whose right answer is the picture.
+    """
+    vectors = embed(dataset.decoded(rows, size))
+    if dataset.labelled:
+        return among(vectors, dataset.labels[rows])
+    with_copies = np.concatenate([vectors, embed(_changed(dataset, rows, size))])
+    return among(with_copies, np.tile(np.arange(len(rows)), 2))
 
 
-def _changed(known: Lessons, rows: Ids, size: tuple[int, int]) -> Iterator[Pixels]:
-    """Yield pictures as `retrieval evaluate --self` changes them, each in one way, at the same size."""
-    ways = itertools.cycle(CHANGES.values())
-    for batch in known.decoded(rows, (SIDE, SIDE)):
-        yield np.stack([decode.fit(next(ways)(Image.fromarray(one)), size) for one in batch])
+def _changed(dataset: Dataset, rows: Ids, size: tuple[int, int]) -> Iterator[Pixels]:
+    """Yield changed copies of the pictures, at the same size; the changes of `retrieval evaluate --self` take turns."""
+    changes = itertools.cycle(CHANGES.values())
+    for batch in dataset.decoded(rows, (SIDE, SIDE)):
+        copies = [next(changes)(Image.fromarray(pixels)) for pixels in batch]
+        yield np.stack([decode.fit(copy, size) for copy in copies])
 
 
-def measured_on(
-    name: str, vectors: Vectorise, size: tuple[int, int], *, known: Lessons, rows: Ids, split: str
-) -> Measured:
-    """Return how good a network of that input size is on some pictures."""
-    found, groups = judged(vectors, known, rows, size), defaultdict(list)
-    for one, unit in zip(found, units(known, split, rows).tolist(), strict=True):
-        groups[unit].append(one)
-    return Measured(name, measured(list(groups.values())), [average_precision(one) for one in found])
+def quality_of(
+    name: str, embed: Embed, size: tuple[int, int], *, dataset: Dataset, rows: Ids, split: str
+) -> NetworkQuality:
+    """Return how well a network of the input size `size` answers queries among the pictures `rows`."""
+    answers = answers_among(embed, dataset, rows, size)
+    groups: defaultdict[int, list[Judged]] = defaultdict(list)
+    for answer, group in zip(answers, dependent_groups(dataset, split, rows).tolist(), strict=True):
+        groups[group].append(answer)
+    return NetworkQuality(name, measured(list(groups.values())), [average_precision(answer) for answer in answers])
 
 
-def plotted(rows: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Draw the loss, and the recall and mAP of the validation, over the epochs, if there are some."""
-    if not rows:
+def plot(log: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Draw the loss, and recall@1 and mAP of the validation, over the epochs of `log`; nothing where it is empty."""
+    if not log:
         return
-    from matplotlib.figure import Figure  # the figure by itself: no window, no state of the program's
+    from matplotlib.figure import Figure  # without pyplot, which would open windows and keep state
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     left = figure.add_subplot(xlabel="epoch", ylabel="loss")
     right = left.twinx()
     right.set_ylabel("validation")
-    epochs = [row["epoch"] for row in rows]
-    lines = left.plot(epochs, [row["loss"] for row in rows], "C7", label="loss")
-    for name, colour in (("recall@1", "C0"), ("map", "C1")):
-        lines += right.plot(epochs, [row[name] for row in rows], colour, label="mAP" if name == "map" else name)
+    epochs = [row["epoch"] for row in log]
+    lines = left.plot(epochs, [row["loss"] for row in log], "C7", label="loss")
+    for name, label, colour in (("recall@1", "recall@1", "C0"), ("map", "mAP", "C1")):
+        lines += right.plot(epochs, [row[name] for row in log], colour, label=label)
     left.legend(handles=lines, loc="best")
     figure.savefig(path, dpi=100)

@@ -1,9 +1,9 @@
-"""Training, from a folder of pictures to a `.keras` file that can be indexed with: fine-tuned, or from scratch.
+"""A training from start to end: from a folder of pictures to a `.keras` file that an index can be made with.
 
-    gather, split, decode -> learn an epoch -> validate -> keep all of it -> … -> measure what was held out -> save
-                             └──────────── goes on here, whatever stopped it ┘
+    find files, decode, split -> train an epoch -> validate -> save a checkpoint -> ... -> measure on held-out pictures
+                                 └── goes on here after a stop ──┘                        -> save the network
 
-Whatever a run needs to go on lies in a folder beside the result: see `checkpoint`.
+Everything that a training needs to go on lies in a folder beside the result: see `checkpoint`.
 """
 
 import json
@@ -13,11 +13,10 @@ import os
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,51 +24,67 @@ from retrieval import __version__, plugins
 from retrieval.arguments import call, flag, text_path
 from retrieval.errors import BadWeights, RetrievalError, StorageError, reason_of
 from retrieval.measuring.evaluate import MEASURES, average_precision, gained
-from retrieval.networks import compiled, loading, weights
+from retrieval.networks import loading, weights
 from retrieval.networks.catalogue import RANDOM, Backbone
-from retrieval.networks.encoder import AUTO, Execution
-from retrieval.training import dataset
+from retrieval.networks.encoder import PARITY
+from retrieval.networks.execution import AUTO, Execution
+from retrieval.training import dataset as datasets
 from retrieval.training import split as splits
-from retrieval.training.checkpoint import LOG, PLOT, SETTINGS, Kept, Numbers, Work
-from retrieval.training.dataset import Gathered, Lessons
+from retrieval.training.checkpoint import LOG, PLOT, SETTINGS, Arrays, Checkpoint, TrainingFolder
+from retrieval.training.dataset import NO_LABEL, Dataset, LabelledFiles
 from retrieval.training.recipe import Recipe
-from retrieval.training.result import FACTS, Trained, Vectorise, judged, measured_on, plotted, units
+from retrieval.training.result import (
+    FACTS,
+    Embed,
+    NetworkQuality,
+    TrainingResult,
+    answers_among,
+    dependent_groups,
+    plot,
+    quality_of,
+)
 from retrieval.training.split import Split
-from retrieval.types import Ids, Pixels, displayed
+from retrieval.types import Ids, Pixels, Vectors, displayed
+
+if TYPE_CHECKING:
+    from retrieval.training.learner import Learner
 
 CHECKED = 8
-"""Pictures of which the vectors of the file are held against those of the training."""
+"""Number of pictures whose vectors the saved file must reproduce."""
 COPIES = 11
-"""Times the bytes of the network that a run needs on disk: a checkpoint has its numbers, two more of the optimizer, the
-first and the best ones; while one is written, the one before is still there; and there is the result."""
+"""Disk space that a training needs, in copies of the network. A checkpoint holds its numbers, two more copies of the
+optimizer, the numbers before training and the best ones: 5. While a checkpoint is written, the one before is still
+there: 10. And there is the result."""
+FLOAT32 = 4
+"""Bytes per number."""
 MOST_LEFT_OUT = 5
-"""Files that are named which are not learnt from."""
+"""Most files that are named in the notes because they are left out."""
 SHARES = (0.25, 0.5, 1.0)
-"""Ways from the network that learning began with to the one of an epoch, that are tried each time. What has learnt from
-few pictures forgets; between the two lies what is better than both for what was not learnt from (Wortsman et al. 2022,
-Robust fine-tuning of zero-shot models, arXiv 2109.01903)."""
-
-NOTHING = {"recall@1": 0.0, "map": 0.0, "share": 1.0}
-"""What is found with a network whose numbers are none any more."""
+"""After each epoch, networks between the one before training (0) and the one now (1) are tried. Training on few
+pictures forgets; a mixture can be better than both on what was not trained (Wortsman et al. 2022, Robust fine-tuning of
+zero-shot models, arXiv 2109.01903)."""
+NO_QUALITY = {"recall@1": 0.0, "map": 0.0, "share": 1.0}
+"""The validation of a network whose loss is not a number any more."""
 
 log = logging.getLogger("retrieval")
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far a training is."""
+    """How far a training is, for a progress bar."""
 
     epoch: int
-    """From 1; 0 while pictures are decoded."""
+    """Epochs count from 1. 0 while pictures are decoded."""
     epochs: int
+    """Most epochs that are trained."""
     done: int
-    """Steps, or pictures that are decoded."""
+    """Number of steps of the epoch that are done, or of pictures that are decoded."""
     total: int
     pictures_per_second: float = 0.0
     loss: float | None = None
-    """Mean of the epoch so far."""
+    """Mean loss of the epoch so far."""
     recall: float | None = None
-    """Recall@1 of the validation, after the latest epoch."""
+    """Recall@1 of the validation after the latest epoch."""
 
 
 def train(
@@ -82,33 +97,36 @@ def train(
     force: bool = False,
     threads: int = 0,
     progress: Callable[[Step], None] = lambda _: None,
-) -> Trained:
-    """Train by `recipe` on the pictures below `folder`, and write the network to `out`.
+) -> TrainingResult:
+    """Train by `recipe` on the pictures below `folder`, write the network to `out`, and return its quality.
 
-    Their labels are their subfolders, or what a `table` says, a CSV with `path` and `label`; VICReg needs none.
-    Interrupted, it leaves the latest epoch, and goes on from there with `resume`. With `force`, what is at `out`, and
-    what an interrupted run has left, is overwritten. `threads` decode, 0 for one a core. Raises `BadInput`,
-    `StorageError`, and what building and loading the backbone raises.
+    The label of a picture is the name of its subfolder, or what `table` says, a CSV with the columns path and label.
+    VICReg needs no labels. After an interruption, `resume` goes on after the latest completed epoch. `force` overwrites
+    `out` and the files of an interrupted training. `threads` is the number of threads that decode; 0 stands for one per
+    core. Raises `BadInput`, `StorageError`, and what building and loading the backbone raises.
     """
     folder, out = Path(text_path(folder, "the folder")), Path(text_path(out, "the file to write"))
     table = None if table is None else text_path(table, "the table")
     recipe.check()
-    run = _Run(folder, out, recipe, table, Execution.of(AUTO, AUTO, threads).workers, call(progress, "progress"))
-    resumed = run.work.demand(run.settings, resume=flag(resume, "resume"), force=flag(force, "force"))
+    workers = Execution.of(AUTO, AUTO, threads).workers
+    training = _Training(folder, out, recipe, table, workers, call(progress, "progress"))
+    resumed = training.work.demand(training.settings, resume=flag(resume, "resume"), force=flag(force, "force"))
     try:
-        return run.whole(resumed=resumed)
+        return training.run(resumed=resumed)
     except KeyboardInterrupt:
-        log.warning("%s", run.left)
+        log.warning("%s", training.what_is_kept)
         raise
     except OSError as error:
         if isinstance(error, RetrievalError):
             raise
-        sentence = f"the training cannot be kept in {displayed(run.work.folder)}: {reason_of(error)}"
-        raise StorageError(sentence, hint="free some space, then go on with the same and --resume") from error
+        raise StorageError(
+            f"the files of the training cannot be written to {displayed(training.work.path)}: {reason_of(error)}",
+            hint="free some space, then go on with the same command and --resume",
+        ) from error
 
 
-class _Run:
-    """One training, from beginning to end or from where it was left."""
+class _Training:
+    """One training, from its beginning or from its latest checkpoint to its end."""
 
     def __init__(
         self,
@@ -121,225 +139,293 @@ class _Run:
     ) -> None:
         self.folder, self.recipe, self.table = folder, recipe, table
         self.threads, self.progress = threads, progress
-        self.work = Work(out)
-        self.kept = Kept()
-        self.saved = 0
-        """The epoch of the latest checkpoint."""
+        self.work = TrainingFolder(out)
+        self.checkpoint = Checkpoint()
+        self.saved_epoch = 0
+        """The epoch of the latest checkpoint on disk."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a run that goes on has to have in common with what it was begun as."""
+        """The settings that a resumed training must share with the one that was stopped."""
         table = None if self.table is None else os.path.realpath(self.table)
         return {"folder": os.path.realpath(self.folder), "labels": table} | self.recipe.as_dict()
 
     @property
-    def left(self) -> str:
-        """What an interruption leaves, and how to go on."""
-        if not self.work.begun:
-            return "learning had not begun, so nothing is kept"
-        kept = f"epoch {self.saved} is kept" if self.saved else "what was prepared is kept, no epoch was finished"
-        return f"{kept}; go on with the same and --resume"
+    def what_is_kept(self) -> str:
+        """A sentence for an interruption: what is kept, and how to go on."""
+        if not self.work.can_go_on:
+            return "training had not begun, so nothing is kept"
+        kept = f"epoch {self.saved_epoch} is kept"
+        if not self.saved_epoch:
+            kept = "the decoded pictures are kept, but no epoch was completed"
+        return f"{kept}; go on with the same command and --resume"
 
-    def whole(self, *, resumed: bool) -> Trained:
-        """Do what is not done yet."""
-        found = None if resumed else self._gathered()
-        learner = plugins.load("training:Learner")(self.recipe)  # whatever is wrong with it is known before long work
-        with self.work.held(resumed=resumed):
-            known = self._prepared(found)
-            split = splits.split(known, self.recipe)
-            learner.prepare(len(np.unique(known.labels[split.learnt])), splits.steps(len(split.learnt), self.recipe))
+    def run(self, *, resumed: bool) -> TrainingResult:
+        """Do everything that is not done yet."""
+        files = None if resumed else self._find_files()
+        # The network is built first, so that an error in it is found before the pictures are decoded.
+        learner: Learner = plugins.load("training:Learner")(self.recipe)
+        with self.work.locked(resumed=resumed):
+            dataset = self._load() if files is None else self._decode(files)
+            split = splits.split(dataset, self.recipe)
+            classes = len(np.unique(dataset.labels[split.training]))
+            learner.prepare(classes, splits.steps_per_epoch(len(split.training), self.recipe))
             if resumed:
                 self._restore(learner)
             else:
-                self._begin(learner, known, split)
-            where = displayed(self.work.folder / LOG)
-            log.warning("%s learns, by %s; the log is %s", self.recipe.backbone, self.recipe.loss, where)
+                self._begin(learner, dataset, split)
+            log_path = displayed(self.work.path / LOG)
+            log.warning("training %s with the loss %s; the log is %s", self.recipe.backbone, self.recipe.loss, log_path)
             try:
-                while not self._over():
-                    self._epoch(learner, known, split)
+                while not self._is_over():
+                    self._train_epoch(learner, dataset, split)
             finally:
-                plotted(self.kept.rows, self.work.folder / PLOT)
-            return self._finished(learner, known, split)
+                plot(self.checkpoint.log, self.work.path / PLOT)
+            return self._finish(learner, dataset, split)
 
-    def _gathered(self) -> Gathered:
-        skip = self.work.folder if self.work.folder.exists() else None
-        found = dataset.gathered(self.folder, self.table, needed=self.recipe.needs_labels, skip=skip)
+    # -- the beginning --------------------------------------------------------------------------------------------
+
+    def _find_files(self) -> LabelledFiles:
+        """Return the files to train on; `StorageError` where the disk has too little space for a training on them."""
+        skip = self.work.path if self.work.path.exists() else None
+        found = datasets.find_files(self.folder, self.table, labels_needed=self.recipe.needs_labels, skip=skip)
         height, width = self.recipe.backbone.input_size
-        needed = COPIES * 4 * self.recipe.backbone.architecture.parameters + 3 * height * width * len(found.files)
+        network = FLOAT32 * self.recipe.backbone.architecture.parameters
+        needed = COPIES * network + 3 * height * width * len(found.files)
         free = shutil.disk_usage(self.work.out.parent).free
         if free < needed:
-            counts = f"{len(found.files)} pictures takes {needed / 1e9:.1f} GB on disk, and {free / 1e9:.1f} are free"
-            raise StorageError(f"a training of {counts}", hint="free some space, or give an --out on another disk")
+            raise StorageError(
+                f"a training on {len(found.files)} pictures needs {needed / 1e9:.1f} GB on disk, but only "
+                f"{free / 1e9:.1f} GB are free",
+                hint="free some space, or give an --out on another disk",
+            )
         return found
 
-    def _prepared(self, found: Gathered | None) -> Lessons:
-        """Decode what was gathered, or return what was decoded before; and say what is not used."""
-        recipe = self.recipe
-        if found is None:
-            try:
-                return dataset.prepared(self.work.folder)
-            except (OSError, ValueError, LookupError) as error:
-                raise self.work.broken() from error
-        decoded = partial(Step, 0, recipe.epochs, total=len(found.files))
-        known = dataset.prepare(
-            found,
-            recipe.backbone.input_size,
-            self.work.folder,
-            needed=recipe.needs_labels,
-            threads=self.threads,
-            progress=lambda done: self.progress(decoded(done=done)),
-        )
-        for sentence in known.left_out[:MOST_LEFT_OUT]:
-            log.warning("%s", sentence)
-        if len(known.left_out) > MOST_LEFT_OUT:
-            log.warning("and %s more", len(known.left_out) - MOST_LEFT_OUT)
-        return known
+    def _load(self) -> Dataset:
+        """Return the pictures that were decoded before the training was stopped."""
+        try:
+            return datasets.load(self.work.path)
+        except (OSError, ValueError, LookupError) as error:
+            raise self.work.damaged() from error
 
-    def _begin(self, learner: Any, known: Lessons, split: Split) -> None:  # noqa: ANN401 - a Learner, unimported
-        """Make the head, and keep the first state to go on from."""
+    def _decode(self, files: LabelledFiles) -> Dataset:
+        """Decode the files, and note which ones are left out."""
+        dataset = datasets.prepare(
+            files,
+            self.recipe.backbone.input_size,
+            self.work.path,
+            labels_needed=self.recipe.needs_labels,
+            threads=self.threads,
+            progress=lambda done: self.progress(Step(0, self.recipe.epochs, done, len(files.files))),
+        )
+        for sentence in dataset.left_out[:MOST_LEFT_OUT]:
+            log.warning("%s", sentence)
+        more = len(dataset.left_out) - MOST_LEFT_OUT
+        if more > 0:
+            log.warning("and %s more are left out", more)
+        return dataset
+
+    def _begin(self, learner: "Learner", dataset: Dataset, split: Split) -> None:
+        """Compute the head and save the first checkpoint. From then on, the training can go on after a stop."""
         if not self.recipe.fresh:
-            rows = splits.sample(known, split.learnt)
-            learner.begin(known.batches(rows), _places(known.labels[rows]))
-            self.kept.first = learner.weights
-        learner.enter(0)
-        self._validate(learner, known, split, 0)
-        self.work.keep(self.kept, learner.state)
+            rows = splits.sample(dataset, split.training)
+            learner.initialise_head(dataset.batches(rows), _consecutive(dataset.labels[rows]))
+            self.checkpoint.first_weights = learner.weights
+        learner.enter_epoch(0)
+        self._validate(learner, dataset, split, 0)
+        self.work.save(self.checkpoint, learner.state)
         self.work.write(SETTINGS, json.dumps(self.settings, indent=1))
 
-    def _restore(self, learner: Any) -> None:  # noqa: ANN401 - likewise
-        def load(kept: Kept, state: list[Numbers]) -> None:
-            learner.enter(max(0, kept.epoch - 1))
+    def _restore(self, learner: "Learner") -> None:
+        def use(checkpoint: Checkpoint, state: Arrays) -> None:
+            learner.enter_epoch(max(0, checkpoint.epoch - 1))  # the stage in which the state was saved
             learner.restore(state)
-            self.kept, self.saved = kept, kept.epoch
+            self.checkpoint, self.saved_epoch = checkpoint, checkpoint.epoch
 
-        self.work.restored(load)
+        self.work.restore(use)
 
-    def _over(self) -> bool:
-        kept, recipe = self.kept, self.recipe
-        waited = kept.epoch - max(kept.latest, recipe.head_epochs if recipe.unfreeze else 0)
-        lost = bool(kept.rows) and not math.isfinite(kept.rows[-1]["loss"])
-        if lost:
-            log.warning("the loss is no number any more; what was best before that is kept")
-        return kept.epoch >= recipe.epochs or waited >= recipe.patience or lost
+    # -- epochs ---------------------------------------------------------------------------------------------------
 
-    def _epoch(self, learner: Any, known: Lessons, split: Split) -> None:  # noqa: ANN401 - likewise
-        """Learn from each picture once, but for those of a last batch that is not full; validate, and keep all."""
-        kept, recipe, start = self.kept, self.recipe, time.perf_counter()
-        labels = _places(known.labels[split.learnt])
-        learner.enter(kept.epoch)
-        losses: list[float] = []
-        seen, total = 0, splits.steps(len(labels), recipe)
-        recall = kept.rows[-1]["recall@1"] if kept.rows else None
-        for places in splits.epoch(labels, recipe, kept.epoch):
-            losses.append(learner.learn(known.pixels(split.learnt[places]), labels[places]))
-            seen += len(places)
-            rate = seen / (time.perf_counter() - start)
-            done = (kept.epoch + 1, recipe.epochs, len(losses), total)
-            self.progress(Step(*done, rate, float(np.mean(losses)), recall))
-        loss, found = float(np.mean(losses)), NOTHING
-        if math.isfinite(loss):
-            found = self._validate(learner, known, split, kept.epoch + 1)
-        kept.epoch += 1
-        row = {"epoch": kept.epoch, "seconds": time.perf_counter() - start, "loss": loss}
-        kept.rows.append(row | found)
-        self.work.keep(kept, learner.state)
-        self.saved = kept.epoch
-
-    def _validate(self, learner: Any, known: Lessons, split: Split, epoch: int) -> dict[str, float]:  # noqa: ANN401 - likewise
-        """Return how good the network is by the validation, and note it where it is surely better than the best.
-
-        The better of the network as it is and those on its way from the first: see `SHARES`. None is noted whose
-        recall@1 is less than the first's.
-        """
-        kept, now, tried = self.kept, learner.weights, []
-        for share in SHARES if kept.first and epoch else [1.0]:
-            learner.take(mixed := _between(kept.first, now, share))
-            found = judged(learner.vectors, known, split.validation, known.size)
-            precisions = [average_precision(one) for one in found]
-            recall = float(np.mean([MEASURES["recall@1"](one) for one in found]))
-            tried.append({"recall@1": recall, "map": float(np.mean(precisions)), "share": share})
-            merit = _merit(tried[-1])
-            if merit > kept.highest:
-                kept.highest, kept.latest = merit, epoch
-            if not epoch:
-                kept.asked, kept.recall = precisions, recall
-            if merit > kept.best and recall >= kept.recall and self._surely_better(precisions, known, split, epoch):
-                kept.best, kept.best_share, kept.best_epoch, kept.weights = merit, share, epoch, mixed
-        learner.take(now)
-        return max(tried, key=_merit)
-
-    def _surely_better(self, precisions: Sequence[float], known: Lessons, split: Split, epoch: int) -> bool:
-        """Tell whether answers are better than those of the first network by more than chance.
-
-        Of many epochs, some are the best by luck. From scratch there is nothing to lose.
-        """
-        if self.recipe.fresh or not epoch:
+    def _is_over(self) -> bool:
+        checkpoint, recipe = self.checkpoint, self.recipe
+        if checkpoint.log and not math.isfinite(checkpoint.log[-1]["loss"]):
+            log.warning(
+                "training ends early, because the loss is infinite or not a number; the best network so far is kept"
+            )
             return True
-        return gained(self.kept.asked, precisions, units(known, self.recipe.split, split.validation)).low > 0
+        # The epochs of the head alone do not count: the layers that change most were not trained yet.
+        counted_from = max(checkpoint.improved_epoch, recipe.head_epochs if recipe.unfreeze else 0)
+        return checkpoint.epoch >= recipe.epochs or checkpoint.epoch - counted_from >= recipe.patience
+
+    def _train_epoch(self, learner: "Learner", dataset: Dataset, split: Split) -> None:
+        """Train on each picture once, validate, and save a checkpoint. A last batch that is not full is left out."""
+        checkpoint, start = self.checkpoint, time.perf_counter()
+        losses: list[float] = []
+        learner.enter_epoch(checkpoint.epoch)
+        for step in self._steps(learner, dataset, split, losses):
+            self.progress(step)
+        loss, quality = float(np.mean(losses)), NO_QUALITY
+        if math.isfinite(loss):
+            quality = self._validate(learner, dataset, split, checkpoint.epoch + 1)
+        checkpoint.epoch += 1
+        checkpoint.log.append(
+            {"epoch": checkpoint.epoch, "seconds": time.perf_counter() - start, "loss": loss, **quality}
+        )
+        self.work.save(checkpoint, learner.state)
+        self.saved_epoch = checkpoint.epoch
+
+    def _steps(self, learner: "Learner", dataset: Dataset, split: Split, losses: list[float]) -> Iterator[Step]:
+        """Train on one batch after another, add their losses to `losses`, and yield how far the epoch is."""
+        checkpoint, recipe, start = self.checkpoint, self.recipe, time.perf_counter()
+        labels = _consecutive(dataset.labels[split.training])
+        total = splits.steps_per_epoch(len(labels), recipe)
+        recall = checkpoint.log[-1]["recall@1"] if checkpoint.log else None
+        pictures = 0
+        for places in splits.batches(labels, recipe, checkpoint.epoch):
+            losses.append(learner.train_step(dataset.pixels(split.training[places]), labels[places]))
+            pictures += len(places)
+            rate = pictures / (time.perf_counter() - start)
+            loss = float(np.mean(losses))
+            yield Step(checkpoint.epoch + 1, recipe.epochs, len(losses), total, rate, loss, recall)
+
+    def _validate(self, learner: "Learner", dataset: Dataset, split: Split, epoch: int) -> dict[str, float]:
+        """Return the validation of the best network that was tried after this epoch: recall@1, mAP and its share.
+
+        Tried are the network as it is and mixtures with the one before training (see `SHARES`). A network becomes the
+        best one of the checkpoint if its validation is the highest so far, if its recall@1 is not below that before
+        training, and if it is better than before training by more than chance.
+        """
+        checkpoint, now = self.checkpoint, learner.weights
+        shares = SHARES if checkpoint.first_weights and epoch > 0 else (1.0,)
+        tried: list[dict[str, float]] = []
+        for share in shares:
+            mixture = _mixed(checkpoint.first_weights, now, share)
+            learner.set_weights(mixture)
+            answers = answers_among(learner.embed, dataset, split.validation, dataset.size)
+            precisions = [average_precision(answer) for answer in answers]
+            recall = float(np.mean([MEASURES["recall@1"](answer) for answer in answers]))
+            tried.append({"recall@1": recall, "map": float(np.mean(precisions)), "share": share})
+            quality = _quality(tried[-1])
+            if quality > checkpoint.highest:
+                checkpoint.highest, checkpoint.improved_epoch = quality, epoch
+            if epoch == 0:
+                checkpoint.first_precisions, checkpoint.first_recall = precisions, recall
+            if (
+                quality > checkpoint.best
+                and recall >= checkpoint.first_recall
+                and self._is_surely_better(precisions, dataset, split, epoch)
+            ):
+                checkpoint.best, checkpoint.best_share = quality, share
+                checkpoint.best_epoch, checkpoint.best_weights = epoch, mixture
+        learner.set_weights(now)
+        return max(tried, key=_quality)
+
+    def _is_surely_better(self, precisions: Sequence[float], dataset: Dataset, split: Split, epoch: int) -> bool:
+        """Return whether the answers are better than before training by more than chance.
+
+        Of many epochs, some have the highest validation by luck. From scratch every network may become the best one,
+        because the network before training is of no use.
+        """
+        if self.recipe.fresh or epoch == 0:
+            return True
+        groups = dependent_groups(dataset, self.recipe.split, split.validation)
+        return gained(self.checkpoint.first_precisions, precisions, groups).low > 0
 
     # -- the end --------------------------------------------------------------------------------------------------
 
-    def _finished(self, learner: Any, known: Lessons, split: Split) -> Trained:  # noqa: ANN401 - likewise
-        """Measure, save, and delete what is not needed any more."""
-        kept, recipe, out = self.kept, self.recipe, self.work.out
-        learner.finish(kept.weights)
-        measure = partial(measured_on, known=known, rows=split.held_out, split=recipe.split)
-        before = [measure(name, *reference) for name, reference in self._references()]
-        after = measure(displayed(out.name), learner.vectors, known.size)
-        together = units(known, recipe.split, split.held_out)
-        gain = gained(before[-1].precisions, after.precisions, together)
-        counts = len(after.precisions), kept.best_epoch, kept.epoch
-        trained = Trained(out, *counts, before, after, gain, known.left_out)
-        facts = {"pictures": len(split.learnt), "classes": len(known.names), "recipe": recipe.as_dict()}
-        facts |= {"share": kept.best_share, "log": kept.rows, "retrieval": __version__}
+    def _finish(self, learner: "Learner", dataset: Dataset, split: Split) -> TrainingResult:
+        """Measure the best network on the held-out pictures, save it, and delete the files that it took to go on."""
+        learner.finish(self.checkpoint.best_weights)
+        result = self._measure(learner, dataset, split)
+        facts = result.as_dict() | {
+            "pictures": len(split.training),
+            "classes": len(dataset.class_names),
+            "recipe": self.recipe.as_dict(),
+            "share": self.checkpoint.best_share,
+            "log": self.checkpoint.log,
+            "retrieval": __version__,
+        }
         with self.work.result() as unfinished:
             learner.save(unfinished)
             with zipfile.ZipFile(unfinished, "a") as file:
-                file.writestr(FACTS, json.dumps(trained.as_dict() | facts, indent=1))
-            self._demand_readable(unfinished, learner, known.pixels(split.held_out[:CHECKED]))
+                file.writestr(FACTS, json.dumps(facts, indent=1))
+            _demand_readable(unfinished, learner, dataset.pixels(split.held_out[:CHECKED]))
         self.work.finish()
-        return trained
+        return result
 
-    def _references(self) -> Iterator[tuple[str, tuple[Vectorise, tuple[int, int]]]]:
-        """Yield what the result is to be better than: where it came from, and from scratch, what is at hand too."""
+    def _measure(self, learner: "Learner", dataset: Dataset, split: Split) -> TrainingResult:
+        def quality(name: str, embed: Embed, size: tuple[int, int]) -> NetworkQuality:
+            return quality_of(name, embed, size, dataset=dataset, rows=split.held_out, split=self.recipe.split)
+
+        before = [quality(name, embed, size) for name, embed, size in self._references()]
+        after = quality(displayed(self.work.out.name), learner.embed, dataset.size)
+        groups = dependent_groups(dataset, self.recipe.split, split.held_out)
+        return TrainingResult(
+            path=self.work.out,
+            queries=len(after.precisions),
+            best_epoch=self.checkpoint.best_epoch,
+            epochs=self.checkpoint.epoch,
+            before=before,
+            after=after,
+            gain=gained(before[-1].precisions, after.precisions, groups),
+            left_out=dataset.left_out,
+        )
+
+    def _references(self) -> Iterator[tuple[str, Embed, tuple[int, int]]]:
+        """Yield the networks that the result is compared with: name, how it embeds, and input size.
+
+        These are the network before training and, from scratch, also the best one on this machine.
+        """
         backbone, where = self.recipe.backbone, self.recipe.weights
         if not self.recipe.fresh:
-            yield f"{backbone} as it is", _reference(backbone, where)
+            yield f"{backbone} as it is", *_reference(backbone, where)
             return
-        yield "random weights", _reference(backbone, where)
+        yield "random weights", *_reference(backbone, where)
         try:
             best, where = weights.at_hand()
-            yield f"{best} as it is", _reference(best, where)
-        except RetrievalError as error:  # which does no harm to what was trained
-            log.warning("it cannot be held against what is at hand: %s", error)
-
-    def _demand_readable(self, path: Path, learner: Any, pixels: Pixels) -> None:  # noqa: ANN401 - likewise
-        """Raise `BadWeights` unless an index that is made with the file has these vectors."""
-        encoder = loading.load(Backbone.choose(os.fspath(path)), os.fspath(path))
-        cosines = (learner.vectors([pixels]) * encoder.images(pixels)).sum(axis=1)
-        if cosines.min() < compiled.PARITY:
-            raise BadWeights(f"{displayed(path)} does not give the vectors that were trained", hint="this is a bug")
+            reference = _reference(best, where)
+        except RetrievalError as error:  # the result is good without this comparison
+            log.warning("the result cannot be compared with the best network on this machine: %s", error)
+            return
+        yield f"{best} as it is", *reference
 
 
-def _merit(found: Mapping[str, float]) -> float:
-    """Return what a validation is judged by: recall@1, and mAP, as the first alone of a hundred pictures is coarse."""
-    return found["recall@1"] + found["map"]
+def _demand_readable(path: Path, learner: "Learner", pixels: Pixels) -> None:
+    """Raise `BadWeights` unless an index that is made with the file gets the vectors that were trained."""
+    encoder = loading.load(Backbone.choose(os.fspath(path)), os.fspath(path))
+    cosines = (learner.embed([pixels]) * encoder.images(pixels)).sum(axis=1)
+    if cosines.min() < PARITY:
+        raise BadWeights(f"{displayed(path)} does not give the vectors that were trained", hint="this is a bug")
 
 
-def _between(first: Sequence[Numbers], now: Sequence[Numbers], share: float) -> list[Numbers]:
-    """Return numbers that are so much of the way from the first to those of now."""
+def _quality(validation: Mapping[str, float]) -> float:
+    """Return the figure by which networks are compared: recall@1 + mAP. Recall@1 alone is coarse on few pictures."""
+    return validation["recall@1"] + validation["map"]
+
+
+def _mixed(first: Arrays, now: Arrays, share: float) -> Arrays:
+    """Return the numbers of the network that lies between `first` (share 0) and `now` (share 1)."""
     if share == 1:
         return list(now)
-    return [np.asarray(one + share * (two - one), two.dtype) for one, two in zip(first, now, strict=True)]
+    return [
+        np.asarray(before + share * (after - before), after.dtype) for before, after in zip(first, now, strict=True)
+    ]
 
 
-def _places(labels: Ids) -> Ids:
-    """Return numbers from 0 for the classes that are there, `dataset.NONE` for none."""
+def _consecutive(labels: Ids) -> Ids:
+    """Return the labels renumbered from 0 without gaps, in the same order; `NO_LABEL` stays."""
     numbers = np.searchsorted(np.unique(labels[labels >= 0]), labels)
-    return np.where(labels >= 0, numbers, dataset.NONE)
+    return np.where(labels >= 0, numbers, NO_LABEL)
 
 
-def _reference(backbone: Backbone, where: str) -> tuple[Vectorise, tuple[int, int]]:
-    keras = plugins.load("runtime:keras")  # of random numbers, `loading.load` would warn
-    encoder = keras(backbone, where, accelerated=False) if where == RANDOM else loading.load(backbone, where)
-    return (lambda some: np.concatenate([encoder.images(pixels) for pixels in some])), encoder.size
+def _reference(backbone: Backbone, where: str) -> tuple[Embed, tuple[int, int]]:
+    """Return how an untrained network embeds, and its input size."""
+    if where == RANDOM:  # without the warning about random weights that `loading.load` gives
+        encoder = plugins.load("runtime:keras")(backbone, where, accelerated=False)
+    else:
+        encoder = loading.load(backbone, where)
+
+    def embed(batches: Iterable[Pixels]) -> Vectors:
+        return np.concatenate([encoder.images(pixels) for pixels in batches])
+
+    return embed, encoder.size

@@ -1,129 +1,167 @@
-"""What each picture is for: to learn from, to choose the best epoch by, or to measure in the end; and batches."""
+"""Which pictures are for training, for validation or held out, and in which batches the network sees them.
 
-from collections.abc import Iterator
+All draws come from the seed of the recipe, so that a training that was stopped goes on with the same split and batches.
+The functions of scikit-learn that split data sets (`train_test_split`, `StratifiedShuffleSplit`) do not serve here:
+they know no least number of pictures per class and no largest number of questions, and they would draw another split
+than the one with which a stopped training began.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from retrieval.errors import BadInput
-from retrieval.training.dataset import LEAST, Lessons
-from retrieval.training.recipe import CLASSES, EACH, Recipe
+from retrieval.training.dataset import LEAST_PER_CLASS, Dataset
+from retrieval.training.recipe import CLASSES, PER_CLASS, Recipe
 from retrieval.types import Ids
 
 VALIDATION = 0.1
-"""Share of the pictures, or classes, by which the best epoch is chosen."""
+"""Share of the pictures, or of the classes, that is for validation."""
 MOST = 1000
-"""Pictures of the validation, and of what is held out, at most."""
+"""Most pictures for validation, and most pictures that are held out."""
+LEAST = 2
+"""Fewest pictures or classes of each part: a picture can only be found by another one of its class."""
 SAMPLE = 4096
-"""Pictures that a head is first made of, about."""
+"""Number of pictures, about, from which the head of the network is computed before the training."""
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Rows of the lessons by what they are for; ascending, and none in two."""
+    """Numbers of the pictures of a data set, by purpose: ascending, and no picture is in two parts."""
 
-    learnt: Ids
+    training: Ids
+    """The network learns from these."""
     validation: Ids
+    """The best epoch is chosen by these."""
     held_out: Ids
+    """The result is measured on these. Nothing looks at them before the end."""
 
 
-def split(lessons: Lessons, recipe: Recipe) -> Split:
-    """Return which pictures are for what, always the same for the same seed; `BadInput` where they are too few.
+def split(dataset: Dataset, recipe: Recipe) -> Split:
+    """Return which pictures are for what; the same seed gives the same split.
 
-    By pictures: of each class of `LEAST` or more, the share that the recipe says is held out, and `VALIDATION` is for
-    choosing; two at least each, and of smaller classes none. By classes: these shares of the classes, two at least
-    each. Without labels: these shares of the pictures. No more than `MOST` in either: of many classes some, of large
-    ones some pictures; the others are learnt from, unless their class is held out.
+    Pictures with labels, `recipe.split` "pictures": of each class with at least `LEAST_PER_CLASS` pictures, the share
+    `recipe.held_out` is held out and the share `VALIDATION` is for validation, at least `LEAST` pictures each.
+    "classes": the same shares of the classes, at least `LEAST` classes each. Pictures without labels: the same shares
+    of all pictures. Validation and held-out pictures are `MOST` each at most: then only some classes give any, and
+    large classes give fewer. All other pictures are for training, except those of a held-out class. Raises `BadInput`
+    where too few pictures or classes are left.
     """
-    chance = np.random.default_rng(recipe.seed)
-    if not lessons.labelled:
-        rows = chance.permutation(len(lessons.labels))
-        held, chosen = (max(2, min(MOST, round(share * len(rows)))) for share in (recipe.held_out, VALIDATION))
-        if held + chosen > len(rows) - 2:
-            raise _too_few(recipe)
-        return _parted(lessons, rows[:held], rows[held : held + chosen])
+    generator = np.random.default_rng(recipe.seed)
+    if not dataset.labelled:
+        return _by_pictures_without_labels(dataset, recipe, generator)
     if recipe.split == CLASSES:
-        return _by_classes(lessons, recipe, chance)
-    members = [np.flatnonzero(lessons.labels == label) for label in range(len(lessons.names))]
-    able = [chance.permutation(rows) for rows in members if len(rows) >= LEAST]
-    if len(able) < 2:  # noqa: PLR2004 - of one class alone, every answer is right
+        return _by_classes(dataset, recipe, generator)
+    return _by_pictures(dataset, recipe, generator)
+
+
+def _by_pictures_without_labels(dataset: Dataset, recipe: Recipe, generator: np.random.Generator) -> Split:
+    order = generator.permutation(len(dataset.labels))
+    held_out = _count(recipe.held_out, len(order), MOST)
+    validation = _count(VALIDATION, len(order), MOST)
+    if held_out + validation > len(order) - LEAST:
         raise BadInput(
-            f"fewer than two classes have {LEAST} pictures, of which some could be held out",
-            hint="give more pictures, or hold out whole classes with: --split classes",
+            f"if {recipe.held_out:g} of the pictures are held out, too few are left for training",
+            hint="give a smaller --held-out",
         )
-    able = [able[at] for at in chance.permutation(len(able))[: MOST // 2]]
-    most = MOST // len(able)
-    held_out, validation = [], []
-    for rows in able:
-        chosen = max(2, min(most, round(VALIDATION * len(rows))))
-        held = max(2, min(most, round(recipe.held_out * len(rows)), len(rows) - chosen - 2))
-        held_out.append(rows[:held])
-        validation.append(rows[held : held + chosen])
-    return _parted(lessons, np.concatenate(held_out), np.concatenate(validation))
+    return _rest_for_training(dataset, order[:held_out], order[held_out : held_out + validation])
 
 
-def _by_classes(lessons: Lessons, recipe: Recipe, chance: np.random.Generator) -> Split:
-    count = len(lessons.names)
-    held, chosen = (max(2, min(MOST // 2, round(share * count))) for share in (recipe.held_out, VALIDATION))
-    if held + chosen > count - 2:
+def _by_pictures(dataset: Dataset, recipe: Recipe, generator: np.random.Generator) -> Split:
+    members = [np.flatnonzero(dataset.labels == label) for label in range(len(dataset.class_names))]
+    large = [generator.permutation(rows) for rows in members if len(rows) >= LEAST_PER_CLASS]
+    if len(large) < LEAST:  # with one class alone, every answer would be right
         raise BadInput(
-            f"to hold out {held} of {count} classes, and {chosen} to choose by, leaves fewer than two to learn from",
-            hint="hold out less, or pictures of all classes with: --split pictures",
+            f"fewer than two classes have {LEAST_PER_CLASS} pictures, which it takes to hold some of them out",
+            hint="add more pictures, or hold out whole classes with: --split classes",
         )
-    order = chance.permutation(count)
-    parts = []
-    for some in (order[:held], order[held : held + chosen]):
-        members = [chance.permutation(np.flatnonzero(lessons.labels == label)) for label in some]
-        parts.append(np.concatenate([rows[: MOST // len(some)] for rows in members]))
-    seen = np.flatnonzero(np.isin(lessons.labels, order[held + chosen :]))
-    return Split(seen, np.sort(parts[1]), np.sort(parts[0]))
+    drawn = [large[place] for place in generator.permutation(len(large))[: MOST // LEAST]]
+    most = MOST // len(drawn)
+    held_out: list[Ids] = []
+    validation: list[Ids] = []
+    for rows in drawn:
+        for_validation = _count(VALIDATION, len(rows), most)
+        # At least two pictures of the class are left for training.
+        for_measuring = max(LEAST, min(most, round(recipe.held_out * len(rows)), len(rows) - for_validation - LEAST))
+        held_out.append(rows[:for_measuring])
+        validation.append(rows[for_measuring : for_measuring + for_validation])
+    return _rest_for_training(dataset, np.concatenate(held_out), np.concatenate(validation))
 
 
-def _parted(lessons: Lessons, held_out: Ids, validation: Ids) -> Split:
-    """Return the split in which all that is for nothing else is learnt from."""
-    rest = np.setdiff1d(np.arange(len(lessons.labels)), np.concatenate([held_out, validation]))
-    return Split(rest, np.sort(validation), np.sort(held_out))
+def _by_classes(dataset: Dataset, recipe: Recipe, generator: np.random.Generator) -> Split:
+    count = len(dataset.class_names)
+    held_out = _count(recipe.held_out, count, MOST // LEAST)
+    validation = _count(VALIDATION, count, MOST // LEAST)
+    if held_out + validation > count - LEAST:
+        raise BadInput(
+            f"with {held_out} of {count} classes held out and {validation} for validation, fewer than two are left for "
+            "training",
+            hint="give a smaller --held-out, or hold out pictures of all classes with: --split pictures",
+        )
+    order = generator.permutation(count)
+    held_out_rows = _drawn_from_classes(dataset, order[:held_out], generator)
+    validation_rows = _drawn_from_classes(dataset, order[held_out : held_out + validation], generator)
+    training_rows = np.flatnonzero(np.isin(dataset.labels, order[held_out + validation :]))
+    return Split(training_rows, np.sort(validation_rows), np.sort(held_out_rows))
 
 
-def _too_few(recipe: Recipe) -> BadInput:
-    return BadInput(
-        f"to hold out {recipe.held_out:g} of the pictures leaves too few to learn from",
-        hint="give a smaller --held-out",
-    )
+def _count(share: float, total: int, most: int) -> int:
+    """Return `share` of `total` as a whole number from `LEAST` to `most`."""
+    return max(LEAST, min(most, round(share * total)))
 
 
-def sample(lessons: Lessons, rows: Ids) -> Ids:
-    """Return about `SAMPLE` of the rows, always the same; two of each class, or more, where there are so many."""
-    each = max(2, SAMPLE // max(1, len(lessons.names)))
-    mixed = np.random.default_rng(0).permutation(rows)
-    mixed = mixed[np.argsort(lessons.labels[mixed], kind="stable")]
-    _, first, counts = np.unique(lessons.labels[mixed], return_index=True, return_counts=True)
-    return np.sort(mixed[np.arange(len(mixed)) - np.repeat(first, counts) < each])
+def _drawn_from_classes(dataset: Dataset, labels: Ids, generator: np.random.Generator) -> Ids:
+    """Return pictures of these classes in random order, equally many of each large class, about `MOST` at most."""
+    members = [generator.permutation(np.flatnonzero(dataset.labels == label)) for label in labels]
+    return np.concatenate([rows[: MOST // len(labels)] for rows in members])
 
 
-def epoch(labels: Ids, recipe: Recipe, number: int) -> Iterator[Ids]:
-    """Yield the batches of one pass, each as places in `labels`; the same for the same seed and number.
+def _rest_for_training(dataset: Dataset, held_out: Ids, validation: Ids) -> Split:
+    """Return a split in which every picture is for training that is in neither of the two parts."""
+    training = np.setdiff1d(np.arange(len(dataset.labels)), np.concatenate([held_out, validation]))
+    return Split(training, np.sort(validation), np.sort(held_out))
 
-    As many as whole batches fit, one at least. Balanced ones have `EACH` pictures of each class in them, or more where
-    there are fewer classes; a picture comes again where its class has too few.
+
+def sample(dataset: Dataset, rows: Ids) -> Ids:
+    """Return about `SAMPLE` of the pictures `rows`, ascending, at least two of each class; always the same ones."""
+    most_per_class = max(LEAST, SAMPLE // max(1, len(dataset.class_names)))
+    shuffled = np.random.default_rng(0).permutation(rows)
+    by_class = shuffled[np.argsort(dataset.labels[shuffled], kind="stable")]
+    _, first, counts = np.unique(dataset.labels[by_class], return_index=True, return_counts=True)
+    place_in_class = np.arange(len(by_class)) - np.repeat(first, counts)
+    return np.sort(by_class[place_in_class < most_per_class])
+
+
+def batches(labels: Ids, recipe: Recipe, epoch: int) -> Iterator[Ids]:
+    """Yield the batches of one epoch, each as places in `labels`; the same seed and epoch give the same batches.
+
+    An epoch has `steps_per_epoch` batches. Balanced batches hold `PER_CLASS` pictures of each of their classes, or more
+    where there are few classes; where a class has too few pictures, some come twice.
     """
-    chance = np.random.default_rng((recipe.seed, number))
+    generator = np.random.default_rng((recipe.seed, epoch))
     size = min(recipe.batch, len(labels))
-    if not recipe.balanced:
-        order = chance.permutation(len(labels))
-        yield from (order[start * size :][:size] for start in range(steps(len(labels), recipe)))
+    steps = steps_per_epoch(len(labels), recipe)
+    if recipe.balanced:
+        yield from _balanced_batches(labels, size, steps, generator)
         return
+    order = generator.permutation(len(labels))
+    for step in range(steps):
+        yield order[step * size : (step + 1) * size]
+
+
+def _balanced_batches(labels: Ids, size: int, steps: int, generator: np.random.Generator) -> Iterator[Ids]:
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    each = max(EACH, size // len(members))
-    for _ in range(steps(len(labels), recipe)):
-        drawn = chance.permutation(len(members))[: max(2, size // each)]
-        yield np.concatenate([_drawn(members[one], each, chance) for one in drawn.tolist()])
+    per_class = max(PER_CLASS, size // len(members))
+    classes_per_batch = max(LEAST, size // per_class)
+    for _ in range(steps):
+        classes: Sequence[int] = generator.permutation(len(members))[:classes_per_batch].tolist()
+        drawn = [
+            generator.choice(members[number], per_class, replace=len(members[number]) < per_class) for number in classes
+        ]
+        yield np.concatenate(drawn)
 
 
-def _drawn(rows: Ids, count: int, chance: np.random.Generator) -> Ids:
-    return chance.choice(rows, count, replace=len(rows) < count)
-
-
-def steps(count: int, recipe: Recipe) -> int:
-    """Return how many batches one pass over so many pictures has."""
+def steps_per_epoch(count: int, recipe: Recipe) -> int:
+    """Return the number of batches of one epoch over `count` pictures: as many as are full, but at least one."""
     return max(1, count // recipe.batch)

@@ -21,7 +21,7 @@ from PIL import Image
 import retrieval
 from retrieval.networks import loading
 from retrieval.networks.catalogue import RANDOM, Backbone
-from retrieval.networks.encoder import cores
+from retrieval.networks.execution import cores
 from scripts.benchmarks.measure import Setting, apart, say
 from scripts.demo import SHAPES, draw
 

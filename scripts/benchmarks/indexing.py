@@ -13,7 +13,7 @@ import numpy as np
 from retrieval import Index
 from retrieval.networks import loading
 from retrieval.networks.catalogue import MINI, RANDOM, Backbone
-from retrieval.networks.encoder import cores
+from retrieval.networks.execution import cores
 from retrieval.networks.weights import SHIPPED
 from retrieval.pictures import decode
 from scripts.benchmarks import corpora

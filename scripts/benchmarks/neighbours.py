@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from retrieval import vectors
-from retrieval.networks.encoder import cores
+from retrieval.networks.execution import cores
 from retrieval.searching import answer
 from retrieval.searching import query as asking
 from retrieval.searching.options import SearchOptions

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from retrieval.networks import loading
 from retrieval.networks.catalogue import MINI, Backbone
-from retrieval.networks.encoder import cores
+from retrieval.networks.execution import cores
 from retrieval.networks.weights import choose
 from retrieval.pictures import decode
 from retrieval.searching.likelihood import DEPTH, SAMPLE, Background, probabilities

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from retrieval.networks.encoder import cores
+from retrieval.networks.execution import cores
 
 PACKAGES = ("keras", "tensorflow", "openvino", "faiss-cpu", "numpy", "pillow", "hnswlib")
 

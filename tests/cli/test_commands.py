@@ -449,7 +449,7 @@ def test_a_torn_download_is_named_and_a_whole_one_never(home: Path, tmp_path: Pa
     whole = torn.read_bytes()
     proxy = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path)}
     for content, said in (
-        (whole[:-9000], f"error: {torn} is not whole\nhint: delete it"),
+        (whole[:-9000], f"error: {torn} is damaged\nhint: delete the file"),
         (whole, "error: the weights of"),
     ):
         torn.write_bytes(content)
@@ -714,8 +714,8 @@ def test_classify_without_a_head_names_the_way_out(tmp_path: Path) -> None:
     result = run("classify", tmp_path / "1.png", KERAS_HOME=os.fspath(tmp_path))
     assert (result.returncode, result.stdout) == (2, b"")
     assert lines(result.stderr) == [
-        "error: no network that tells classes is on this machine",
-        "hint: name one, and it is downloaded: --backbone mobilenet_v2",
+        "error: no weights with a classifier are on this machine",
+        "hint: name a backbone, and its weights are downloaded: --backbone mobilenet_v2",
     ]
 
 
@@ -738,7 +738,10 @@ def test_labels(home: Path, table_of_labels: Path) -> None:
         (["photos"], "no subfolder has two pictures in {home}/photos"),
         (["photos", "--loss", "triplet"], "there is no loss 'triplet'"),
         (["photos", "--from-scratch", "--weights", "some.h5"], "--from-scratch cannot be used with --weights"),
-        (["photos", "--backbone", "some.keras"], "a model of your own has its head already"),
+        (
+            ["photos", "--backbone", "some.keras"],
+            "a model of your own (.keras) has its head already and cannot be trained further",
+        ),
     ],
 )
 def test_train_says_what_is_wrong(

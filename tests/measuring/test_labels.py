@@ -220,7 +220,7 @@ class TestClasses:
 
     def test_without_a_head_on_the_machine_one_has_to_be_named(self) -> None:
         environment = {"KERAS_HOME": "/nowhere"}
-        with pytest.raises(WeightsNotFound, match="no network that tells classes") as told:
+        with pytest.raises(WeightsNotFound, match="no weights with a classifier are on this machine") as told:
             choose_classifier("auto", None, environment=environment)
         assert "--backbone mobilenet_v2" in told.value.hint
         assert choose_classifier("vgg16", None, environment=environment)[1] == "imagenet"
@@ -228,5 +228,5 @@ class TestClasses:
 
     def test_mini_and_models_of_ones_own_have_no_head(self) -> None:
         for name in (MINI, "mine.keras"):
-            with pytest.raises(BadInput, match="tells no classes of ImageNet"):
+            with pytest.raises(BadInput, match="has no classifier for the classes of ImageNet"):
                 choose_classifier(name, RANDOM)

@@ -104,7 +104,7 @@ def test_a_model_that_would_become_much_larger_is_refused(model: Path, tmp_path:
 
 def test_a_model_of_huge_pictures_is_refused(model: Path, tmp_path: Path) -> None:
     path = changed(model, tmp_path / "huge.keras", config=larger)
-    with pytest.raises(BadInput, match="of memory; this machine has"):
+    with pytest.raises(BadInput, match="of memory, but this machine has"):
         bombs.check_model(path)
 
 
@@ -151,7 +151,7 @@ def test_a_bomb_takes_no_memory(model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("side", [100_000, 1_000_000, 2**40])
 @pytest.mark.parametrize("name", ["mini", "mobilenet_v2", "own.keras"])
 def test_an_input_size_is_bounded_by_the_memory(name: str, side: int) -> None:
-    with pytest.raises(BadInput, match=f"{side}x{side} pixels would take about .* GB of memory; this machine has"):
+    with pytest.raises(BadInput, match=f"{side}x{side} pixels would take about .* GB of memory, but this machine has"):
         Backbone.choose(name, input_size=side)
 
 

@@ -74,7 +74,7 @@ def test_an_unknown_name_is_refused_with_one_that_is_like_it(name: str, suggesti
 def test_a_name_that_is_like_no_other_is_refused_too() -> None:
     with pytest.raises(UnknownBackbone) as raised:
         Backbone.choose("clip")
-    assert raised.value.hint == "see them all with: retrieval backbones"
+    assert raised.value.hint == "see all backbones with: retrieval backbones"
 
 
 # -- the choice of one -----------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def test_a_model_of_ones_own() -> None:
     assert chosen.input_size == (96, 96)
     assert chosen.scaling == catalogue.INSIDE
     assert Backbone.choose("mine.keras").input_size == (224, 224)
-    assert str(chosen) == "an own model"
+    assert str(chosen) == "a model of your own"
 
 
 def test_what_is_not_the_default_is_in_its_name() -> None:
@@ -184,7 +184,7 @@ def test_what_is_no_pooling_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", ["mini", "own.keras"])
 def test_a_network_that_pools_by_itself_takes_no_other(name: str) -> None:
     assert Backbone.choose(name, pooling="avg") == Backbone.choose(name)
-    with pytest.raises(BadInput, match="pools by itself"):
+    with pytest.raises(BadInput, match=r"the pooling of .* cannot be chosen"):
         Backbone.choose(name, pooling="max")
 
 
@@ -322,10 +322,10 @@ def test_a_model_of_ones_own_is_its_own_weights(tmp_path: Path) -> None:
     assert locate_weights(chosen, model, None, environment) == model
     assert locate_weights(chosen, None, model, environment) == model
     for weights in (RANDOM, IMAGENET):
-        with pytest.raises(BadInput, match="its own weights"):
+        with pytest.raises(BadInput, match="has its weights inside"):
             locate_weights(chosen, weights, model, environment)
     Path(model).unlink()
-    with pytest.raises(WeightsNotFound, match="not there any more") as raised:
+    with pytest.raises(WeightsNotFound, match="does not exist any more") as raised:
         locate_weights(chosen, None, model, environment)
     assert "--weights" in raised.value.hint
 

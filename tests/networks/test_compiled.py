@@ -24,8 +24,9 @@ from retrieval import BadInput, Index, ModelMismatch
 from retrieval.disk import cache
 from retrieval.networks import compiled, loading
 from retrieval.networks.catalogue import ARCHITECTURES, RANDOM, Backbone
-from retrieval.networks.compiled import PARITY, SAMPLE, CompiledEncoder, Graph, parity
-from retrieval.networks.encoder import Encoder, Execution
+from retrieval.networks.compiled import SAMPLE, CompiledEncoder, Graph, parity
+from retrieval.networks.encoder import PARITY, Encoder
+from retrieval.networks.execution import Execution
 from retrieval.networks.keras import KerasEncoder
 from retrieval.networks.openvino import OpenVinoEncoder
 from retrieval.pictures import decode as images
@@ -214,7 +215,7 @@ def test_a_network_that_this_openvino_cannot_read_runs_on_keras(
     with caplog.at_level(logging.WARNING):
         vectors = CompiledEncoder(later, Execution(), lambda: reference).images(pixels)
     np.testing.assert_array_equal(vectors, reference.images(pixels))
-    assert "cannot be used here" in caplog.text
+    assert "the compiled network does not run here" in caplog.text
     assert all(len(record.getMessage().splitlines()) == 1 for record in caplog.records)
 
 
@@ -546,7 +547,7 @@ main()
     command = [sys.executable, "-c", code, "index", gallery, "--index", tmp_path / "index", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "4 added\n")
-    assert "note: OpenVINO is not installed; the network runs on Keras, more slowly\n" in done.stderr
+    assert "note: OpenVINO is not installed, so the network runs on Keras, which is slower\n" in done.stderr
     assert not (tmp_path / "index" / "encoder").exists()
 
 

@@ -55,7 +55,7 @@ def test_its_weights_are_with_it() -> None:
     chosen = Backbone.choose(MINI)
     assert locate_weights(chosen, environment={}) == os.fspath(SHIPPED)
     assert locate_weights(chosen, remembered="/gone/mini.npz", environment={}) == os.fspath(SHIPPED)
-    with pytest.raises(BadInput, match="knows no ImageNet"):
+    with pytest.raises(BadInput, match="the backbone mini has no ImageNet weights"):
         locate_weights(chosen, "imagenet")
     with pytest.raises(WeightsNotFound):
         locate_weights(chosen, "/gone/mini.npz")
@@ -77,7 +77,7 @@ def test_an_index_of_another_version_is_refused_in_words(monkeypatch: pytest.Mon
     (tmp_path / "mini.npz").unlink()
     with Index.open(tmp_path / "index", runtime="keras") as index, pytest.raises(ModelMismatch) as raised:
         index.search(np.zeros((9, 9, 3), dtype=np.uint8))
-    assert "mini is another in this version" in raised.value.hint
+    assert "the weights of mini differ in this version" in raised.value.hint
 
 
 class TestAuto:
@@ -112,7 +112,7 @@ class TestAuto:
         assert at_hand(environment, input_size=160)[0] == Backbone.choose(MINI, input_size=160)
 
     def test_what_is_of_a_certain_backbone_needs_its_name(self) -> None:
-        with pytest.raises(BadInput, match="belong to MobileNets") as raised:
+        with pytest.raises(BadInput, match="are options of the MobileNets") as raised:
             choose("auto", None, alpha=0.5)
         assert "--backbone" in raised.value.hint
         assert choose("auto", "random", alpha=0.5)[0] == Backbone.choose("mobilenet_v2", alpha=0.5)

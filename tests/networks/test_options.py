@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from retrieval.errors import BadInput
-from retrieval.networks.encoder import Execution
+from retrieval.networks.execution import Execution
 from retrieval.networks.imagenet import Classifier
 from retrieval.networks.options import RequestedNetwork
 

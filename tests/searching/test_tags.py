@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from retrieval import BadInput, Index, IndexDamaged
-from retrieval.networks import classifier
-from retrieval.networks.classifier import Directions
+from retrieval.networks.directions import Directions, directions_in
 from retrieval.searching import tags
 from retrieval.searching.options import SearchOptions
 from retrieval.storage import tag_store
@@ -158,16 +157,16 @@ def test_a_classifier_is_read_from_a_file_of_weights(tmp_path: Path) -> None:
     for shape in ((13, 6), (1, 1, 13, 6)):
         write(shape)
         table.write_text(json.dumps({number: [f"n{number}", name] for number, name in enumerate("ab_cdef"[:6])}))
-        found = classifier.directions(path, 13, nowhere)
+        found = directions_in(path, 13, nowhere)
         assert found is not None
         assert found.names[2] == " "
         assert found.directions == pytest.approx(normalised(matrix.T), abs=1e-6)
-        assert classifier.directions(path, 12, nowhere) is None  # another network's
+        assert directions_in(path, 12, nowhere) is None  # another network's
         table.unlink()
-        assert classifier.directions(path, 13, nowhere) is None
+        assert directions_in(path, 13, nowhere) is None
     table.write_text("[1, 2")
-    with pytest.raises(BadInput, match="is no table of classes"):
-        classifier.directions(path, 13, nowhere)
+    with pytest.raises(BadInput, match="is not a table of class names"):
+        directions_in(path, 13, nowhere)
 
 
 def test_what_was_deleted_is_made_again_by_an_update_without_news(

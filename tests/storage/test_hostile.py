@@ -15,7 +15,7 @@ import pytest
 
 from retrieval import Index, ModelMismatch, RetrievalError, StorageError
 from retrieval.disk import files
-from retrieval.networks.classifier import Directions
+from retrieval.networks.directions import Directions
 from retrieval.searching import tags
 from retrieval.searching.options import SearchOptions
 from retrieval.storage import commit, migrations, queries, signing, tables, tag_store, witness

@@ -10,7 +10,7 @@ from keras import layers
 
 from retrieval.networks.catalogue import MINI, RANDOM, Backbone
 from retrieval.networks.weights import SHIPPED
-from retrieval.training.learner import SHRUNK, Learner, whitening
+from retrieval.training.learner import SHRINKAGE, Learner, whitening
 from retrieval.training.recipe import LOSSES, Recipe
 
 pytestmark = pytest.mark.filterwarnings(
@@ -54,8 +54,18 @@ class TestWhitening:
         _, projection = whitening(features, labels, 5)
         within = features - np.stack([features[labels == one].mean(axis=0) for one in range(6)])[labels]
         table = within.T @ within / 60
-        shrunk = (1 - SHRUNK) * table + SHRUNK * np.trace(table) / 5 * np.eye(5)
+        shrunk = (1 - SHRINKAGE) * table + SHRINKAGE * np.trace(table) / 5 * np.eye(5)
         np.testing.assert_allclose(projection.T @ shrunk @ projection, np.eye(5), atol=1e-9)
+
+    def test_its_covariance_is_that_of_scikit_learns_discriminant_analysis(self) -> None:
+        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+        chance = np.random.default_rng(3)
+        labels = chance.integers(0, 7, 90)
+        features = chance.normal(size=(90, 6)) * [1, 2, 3, 4, 5, 6] + labels[:, None]
+        _, projection = whitening(features, labels, 6)
+        fitted = LinearDiscriminantAnalysis(solver="eigen", shrinkage=SHRINKAGE).fit(features, labels)
+        np.testing.assert_allclose(np.linalg.inv(projection @ projection.T), fitted.covariance_, atol=1e-9)
 
     def test_the_directions_that_vary_most_are_kept(self) -> None:
         features = np.random.default_rng(2).normal(size=(500, 4)) * [1, 9, 1, 1]
@@ -72,16 +82,16 @@ class TestWhitening:
 def test_in_half_precision_it_learns_and_ends_in_full(loss: str, pixels: np.ndarray, tmp_path: Path) -> None:
     made = Learner(Recipe.of(BACKBONE, str(SHIPPED), batch=8, epochs=2, loss=loss), accelerated=True)
     made.prepare(2, 2)
-    made.begin([pixels], LABELS)
+    made.initialise_head([pixels], LABELS)
     for epoch in range(2):
-        made.enter(epoch)
-        assert np.isfinite(made.learn(pixels, LABELS))
+        made.enter_epoch(epoch)
+        assert np.isfinite(made.train_step(pixels, LABELS))
     made.restore(made.state)
     made.finish(made.weights)
     made.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
     assert {layer.dtype_policy.compute_dtype for layer in loaded.layers} == {"float32"}
-    np.testing.assert_allclose(loaded.predict_on_batch(pixels), made.vectors([pixels]), atol=1e-5)
+    np.testing.assert_allclose(loaded.predict_on_batch(pixels), made.embed([pixels]), atol=1e-5)
 
 
 def test_the_programs_random_numbers_are_left_alone() -> None:
@@ -93,16 +103,16 @@ def test_the_programs_random_numbers_are_left_alone() -> None:
 class TestWhatLearns:
     def test_first_the_head_alone_then_the_top(self, pixels: np.ndarray) -> None:
         made = learner(epochs=4, unfreeze=0.3)
-        made.begin([pixels], LABELS)
-        made.enter(0)
+        made.initialise_head([pixels], LABELS)
+        made.enter_epoch(0)
         first = made.weights
-        made.learn(pixels, LABELS)
+        made.train_step(pixels, LABELS)
         changed = changes(first, made.weights)
         assert changed[-2:] == [True, True], "kernel and bias of the head"
         assert not any(changed[:-2])
-        made.enter(1)
+        made.enter_epoch(1)
         before = made.weights
-        made.learn(pixels, LABELS)
+        made.train_step(pixels, LABELS)
         changed = changes(before, made.weights)
         assert not any(changed[: len(changed) // 2]), "what sees edges"
         assert any(changed[len(changed) // 2 : -2])
@@ -114,16 +124,16 @@ class TestWhatLearns:
 
     def test_from_scratch_everything_does(self, pixels: np.ndarray) -> None:
         made = learner(RANDOM)
-        made.enter(0)
+        made.enter_epoch(0)
         before = made.weights
-        made.learn(pixels, LABELS)
+        made.train_step(pixels, LABELS)
         assert all(changes(before, made.weights))
         assert {layer.momentum for layer in norms(made)} == {0.9}
 
     def test_a_head_is_good_before_it_learns(self, pixels: np.ndarray) -> None:
         made = learner()
-        made.begin([pixels[:4], pixels[4:]], LABELS)
-        vectors = made.vectors([pixels[:3], pixels[3:]])
+        made.initialise_head([pixels[:4], pixels[4:]], LABELS)
+        vectors = made.embed([pixels[:3], pixels[3:]])
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
         centres = made._model.get_layer("centres").get_weights()[0]
         own = (vectors @ (centres / np.linalg.norm(centres, axis=0)))[np.arange(8), LABELS]
@@ -132,13 +142,13 @@ class TestWhatLearns:
 
     def test_what_is_restored_learns_on_as_before(self, pixels: np.ndarray) -> None:
         one, two = learner(), learner()
-        one.begin([pixels], LABELS)
-        one.enter(0)
-        one.learn(pixels, LABELS)
+        one.initialise_head([pixels], LABELS)
+        one.enter_epoch(0)
+        one.train_step(pixels, LABELS)
         state = one.state
-        two.enter(0)
+        two.enter_epoch(0)
         two.restore(state)
-        losses = [[made.learn(pixels, LABELS) for _ in range(2)] for made in (one, two)]
+        losses = [[made.train_step(pixels, LABELS) for _ in range(2)] for made in (one, two)]
         assert losses[0] == pytest.approx(losses[1], rel=1e-3)
         for a, b in zip(one.weights, two.weights, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-4)
@@ -149,4 +159,4 @@ def changes(before: list[np.ndarray], after: list[np.ndarray]) -> list[bool]:
 
 
 def norms(made: Learner) -> list[layers.Layer]:
-    return [layer for layer in made._parts.network.layers if isinstance(layer, layers.BatchNormalization)]
+    return [layer for layer in made._networks.backbone.layers if isinstance(layer, layers.BatchNormalization)]

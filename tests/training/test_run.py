@@ -148,7 +148,7 @@ class TestResult:
         assert all(step.pictures_per_second > 0 and np.isfinite(step.loss) for step in fine.steps if step.epoch)
 
     def test_what_was_trained_is_not_trained_again(self, fine: Run) -> None:
-        with pytest.raises(BadInput, match="has its head already"):
+        with pytest.raises(BadInput, match="cannot be trained further"):
             Recipe.of(Backbone.choose(os.fspath(fine.out)), os.fspath(fine.out))
 
 
@@ -179,7 +179,7 @@ class TestGoingOn:
         interrupted(pictures, out, FINE, epoch)
         assert f"epoch {epoch - 1} is kept" in caplog.text
         assert not out.exists()
-        with pytest.raises(BadInput, match=r"holds what a training of .*fine.keras has left") as told:
+        with pytest.raises(BadInput, match=r"holds the files of an earlier training of .*fine.keras") as told:
             train(pictures, out, FINE)
         assert "--resume" in told.value.hint
         steps: list[Step] = []
@@ -206,13 +206,27 @@ class TestGoingOn:
         shutil.copytree(stopped.with_name("stopped.keras.training"), tmp_path / "stopped.keras.training")
         path = tmp_path / "stopped.keras.training" / name
         path.write_bytes(path.read_bytes()[:50])
-        with pytest.raises(BadInput, match="is not whole") as told:
+        with pytest.raises(BadInput, match=r"the files in .* are damaged") as told:
             train(pictures, tmp_path / "stopped.keras", FINE, resume=True)
         assert "--force" in told.value.hint
 
+    def test_the_files_of_a_stopped_training_keep_their_names(self, stopped: Path) -> None:
+        """So that a training goes on which an earlier version began."""
+        folder = stopped.with_name("stopped.keras.training")
+        names = {path.name for path in folder.iterdir()} - {"lock", "curves.png"}
+        assert names == {"pixels.raw", "pictures.json", "checkpoint.npz", "settings.json", "log.csv"}
+        with np.load(folder / "checkpoint.npz") as file:
+            assert {name.rstrip("0123456789") for name in file.files} == {"facts", "state", "first", "weights"}
+            facts = json.loads(str(file["facts"]))
+        scores = {"best", "best_share", "highest", "asked", "recall"}
+        assert set(facts) == {"epoch", "best_epoch", "latest", "rows"} | scores
+        settings = json.loads((folder / "settings.json").read_text())
+        choices = {"backbone", "weights", "loss", "dim", "epochs", "unfreeze", "split", "held_out", "batch", "seed"}
+        assert set(settings) == {"folder", "labels"} | choices
+
     def test_two_do_not_train_at_once(self, stopped: Path, pictures: Path) -> None:
         with FileLock(stopped.with_name("stopped.keras.training") / "lock"):
-            with pytest.raises(BadInput, match=r"another training of .*stopped.keras is going on"):
+            with pytest.raises(BadInput, match=r"another training of .*stopped.keras is running"):
                 train(pictures, stopped, FINE, resume=True)
             with pytest.raises(BadInput, match="another training"):
                 train(pictures, stopped, FINE, force=True)
@@ -224,15 +238,15 @@ class TestGoingOn:
 
 class TestRefusals:
     def test_places(self, fine: Run, pictures: Path, tmp_path: Path) -> None:
-        with pytest.raises(BadInput, match="no place for a network"):
+        with pytest.raises(BadInput, match=r"the network cannot be written to .*h5"):
             train(pictures, tmp_path / "model.h5", FINE)
         with pytest.raises(BadInput, match="there is no folder"):
             train(pictures, tmp_path / "gone" / "model.keras", FINE)
         (tmp_path / "folder.keras").mkdir()
-        with pytest.raises(BadInput, match="something else is there"):
+        with pytest.raises(BadInput, match="there is something else with its name"):
             train(pictures, tmp_path / "folder.keras", FINE, force=True)
         before = fine.out.read_bytes()
-        with pytest.raises(BadInput, match="is there already") as told:
+        with pytest.raises(BadInput, match="exists already") as told:
             train(pictures, fine.out, FINE)
         assert "--force" in told.value.hint
         assert fine.out.read_bytes() == before
@@ -244,7 +258,7 @@ class TestRefusals:
         for name in ("settings.json", "log.csv", "notes.txt"):
             (work / name).write_text("{}")
         recipe = Recipe.of(TINY, RANDOM, epochs=1)
-        with pytest.raises(BadInput, match="has left"):
+        with pytest.raises(BadInput, match="holds the files of an earlier training"):
             train(pictures, out, recipe)
         out.write_bytes(b"old")
         train(pictures, out, recipe, force=True)
@@ -261,7 +275,7 @@ class TestRefusals:
             ({"epochs": 0}, "epochs must be at least 1"),
             ({"batch": 4}, "batch must be at least 8"),
             ({"unfreeze": 1.5}, "unfreeze, a share of the layers, must be a number from 0 to 1"),
-            ({"held_out": 1.0}, "held out is a share"),
+            ({"held_out": 1.0}, "held_out, a share of the pictures, must be more than 0 and less than 1, not 1"),
             ({"seed": -1}, "seed must be at least 0"),
         ],
     )
@@ -275,7 +289,7 @@ class TestRefusals:
             recipe = Recipe.of(Backbone.choose("mobilenet", alpha=0.3, input_size=32), weights)
             with pytest.raises(error):
                 train(pictures, tmp_path / "model.keras", recipe, progress=steps.append)
-        with pytest.raises(BadInput, match="gives 256 features, of which no 300") as told:
+        with pytest.raises(BadInput, match="gives 256 features, so its vectors cannot have 300 numbers") as told:
             train(pictures, tmp_path / "model.keras", replace(FINE, dim=300), progress=steps.append)
         assert "--dim 256" in told.value.hint
         assert steps == []
@@ -285,7 +299,7 @@ class TestRefusals:
         self, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6))
-        with pytest.raises(StorageError, match=r"GB on disk, and 0.0 are free"):
+        with pytest.raises(StorageError, match=r"GB on disk, but only 0.0 GB are free"):
             train(pictures, tmp_path / "model.keras", FINE)
         assert [*tmp_path.iterdir()] == []
 
@@ -299,7 +313,7 @@ class TestRefusals:
 
         handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then the write fails, as on a full disk
         try:
-            with pytest.raises(StorageError, match=r"cannot be kept in .*too large") as told:
+            with pytest.raises(StorageError, match=r"cannot be written to .*too large") as told:
                 train(pictures, out, FINE, progress=fill)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -386,7 +400,7 @@ def test_from_scratch_it_finds_more_than_colours_do(shared: Fixture, tmp_path: P
     found = train(folder, tmp_path / "model.keras", recipe)
     work = tmp_path / "work"
     work.mkdir()
-    known = dataset.prepare(dataset.gathered(folder), Histogram.size, work)
+    known = dataset.prepare(dataset.find_files(folder), Histogram.size, work)
     rows = split.split(known, recipe).held_out
     colours = among(Histogram().images(known.pixels(rows)), known.labels[rows])
     best = max(found.before[0].measures["map"].value, np.mean([average_precision(one) for one in colours]))
@@ -410,7 +424,7 @@ def test_a_loss_that_is_no_number_ends_it_with_what_was_best(
 ) -> None:
     monkeypatch.setattr(learner, "FRESH_RATE", 1e38)
     found = train(pictures, tmp_path / "model.keras", Recipe.of(TINY, RANDOM, epochs=9, batch=8))
-    assert "the loss is no number any more" in caplog.text
+    assert "the loss is infinite or not a number" in caplog.text
     assert found.epochs < 9
     with indexed(tmp_path / "model.keras", pictures, tmp_path / "index") as index:
         assert index.info().images == CLASSES * EACH

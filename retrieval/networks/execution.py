@@ -1,0 +1,50 @@
+"""How a backbone is run: by which runtime, in which precision, on how many threads."""
+
+import os
+from dataclasses import dataclass
+
+from retrieval.arguments import integer, word
+from retrieval.errors import BadInput
+
+AUTO = "auto"
+"""In place of a runtime or a precision: the one that `Execution` describes."""
+RUNTIMES = (AUTO, "openvino", "keras")
+PRECISIONS = (AUTO, "f32", "bf16", "f16")
+MOST_THREADS = 4096
+"""Largest number of threads, more than any machine has cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How a backbone is run. That changes the speed, and vectors by rounding only: it is no part of the fingerprint."""
+
+    runtime: str = AUTO
+    """One of `RUNTIMES`. `AUTO` is Keras for many pictures on a GPU, else OpenVINO."""
+    precision: str = AUTO
+    """One of `PRECISIONS`, for OpenVINO only. `AUTO` is the fastest one on this processor that loses no quality."""
+    threads: int = 0
+    """Number of threads that decode and that encode; 0 stands for one per core."""
+
+    @classmethod
+    def of(cls, runtime: str, precision: str, threads: int) -> "Execution":
+        """Return these settings, checked; `BadInput` for a wrong value."""
+        threads = integer(threads, "threads", 0, MOST_THREADS)
+        for name, given, known in (("runtime", runtime, RUNTIMES), ("precision", precision, PRECISIONS)):
+            if word(given, name) not in known:
+                raise BadInput(f"there is no {name} {given!r}", hint=f"choose one of: {', '.join(known)}")
+        if runtime == "keras" and precision != AUTO:
+            raise BadInput("a precision can be chosen for OpenVINO only", hint="leave out --runtime or --precision")
+        return cls(runtime, precision, threads)
+
+    @property
+    def workers(self) -> int:
+        """The number of threads, with the cores counted where `threads` is 0."""
+        return self.threads or cores()
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1
