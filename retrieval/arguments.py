@@ -1,6 +1,7 @@
-"""What callers hand in, looked at before it is used.
+"""Checks of the arguments that callers of the library hand in.
 
-Each check returns the value as it is used from there on, or raises `BadInput` with a sentence that begins with a name.
+Each check returns the value in the type that the package uses, or raises `BadInput`. The sentence of the error begins
+with the `name` of the argument, which the caller of the check gives.
 """
 
 import math
@@ -13,47 +14,47 @@ from retrieval.errors import BadInput
 from retrieval.types import displayed
 
 MOST = 2**63 - 1
-"""Largest whole number: databases and arrays count in 64 bits."""
+"""The largest whole number that an argument may be: databases and arrays count in 64 bits."""
 SHOWN = 60
-"""Characters of a wrong value that its error shows, at most."""
+"""Most characters of a wrong value that an error shows."""
 
 
 def path_of(value: Any, name: str = "the path") -> bytes:  # noqa: ANN401 - whatever a caller hands in
-    """Return a path (str, bytes or os.PathLike) as the bytes that the file system knows; `name` says what it is of."""
+    """Return a path (str, bytes or os.PathLike) as the bytes that the file system uses."""
     if not isinstance(value, str | bytes | os.PathLike):
         raise BadInput(f"{name} must be a path, not {_shown(value)}")
     try:
         path = os.fsencode(value)
-    except (TypeError, UnicodeError):  # an own PathLike that gives something else, or a lone surrogate
-        raise BadInput(f"{name} is no path of this system: {_shown(value)}") from None
+    except (TypeError, UnicodeError):  # a PathLike that returns something else, or a lone surrogate
+        raise BadInput(f"{name} is not a path that this system can have: {_shown(value)}") from None
     if not path:
-        raise BadInput(f"{name} is empty", hint="write . for the current folder")
+        raise BadInput(f"{name} is empty", hint="for the current folder, write .")
     if b"\0" in path:
         raise BadInput(f"{name} has a NUL character in it: {displayed(path)}")
     return path
 
 
-def text_path(value: Any, name: str = "the path") -> str:  # noqa: ANN401 - likewise
-    """Return what `path_of` does, as text."""
+def text_path(value: Any, name: str = "the path") -> str:  # noqa: ANN401 - as above
+    """Return a path as a string; checks what `path_of` checks."""
     return os.fsdecode(path_of(value, name))
 
 
-def strings(value: Any, name: str) -> tuple[str, ...]:  # noqa: ANN401 - likewise
-    """Return several strings; one alone is refused, since its letters would be taken for them."""
-    found = several(value, name, "strings")
-    for one in found:
-        if not isinstance(one, str):
-            raise BadInput(f"{name} must hold strings, not {_shown(one)}")
-    return found
+def strings(value: Any, name: str) -> tuple[str, ...]:  # noqa: ANN401 - as above
+    """Return the strings of an iterable. A single string is refused: its letters would be taken for the strings."""
+    items = several(value, name, "strings")
+    for item in items:
+        if not isinstance(item, str):
+            raise BadInput(f"{name} must hold strings, not {_shown(item)}")
+    return items
 
 
-def several(value: Any, name: str, what: str) -> tuple[Any, ...]:  # noqa: ANN401 - likewise
-    """Return the items of an iterable that is not one string."""
+def several(value: Any, name: str, what: str) -> tuple[Any, ...]:  # noqa: ANN401 - as above
+    """Return the items of an iterable; checks what `iterable` checks."""
     return tuple(iterable(value, name, what))
 
 
-def iterable(value: Any, name: str, what: str) -> Iterator[Any]:  # noqa: ANN401 - likewise
-    """Return an iterable that is not one string, unread: `name` must be a list of `what`."""
+def iterable(value: Any, name: str, what: str) -> Iterator[Any]:  # noqa: ANN401 - as above
+    """Return an iterator over an iterable, unread; `what` names its items. Refuses a string, bytes or a path."""
     if isinstance(value, str | bytes | bytearray | os.PathLike):
         raise BadInput(f"{name} must be a list of {what}, not {_shown(value)}", hint="put it in a list: [...]")
     try:
@@ -63,8 +64,8 @@ def iterable(value: Any, name: str, what: str) -> Iterator[Any]:  # noqa: ANN401
     return found
 
 
-def integer(value: Any, name: str, least: int, most: int = MOST) -> int:  # noqa: ANN401 - likewise
-    """Return a whole number from `least` to `most`, of Python's or numpy's; True is none, and 3.0 is none."""
+def integer(value: Any, name: str, least: int, most: int = MOST) -> int:  # noqa: ANN401 - as above
+    """Return a whole number of Python or numpy, from `least` to `most`. A bool and a float such as 3.0 are refused."""
     try:
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
@@ -77,8 +78,8 @@ def integer(value: Any, name: str, least: int, most: int = MOST) -> int:  # noqa
     return number
 
 
-def number(value: Any, name: str, least: float, most: float) -> float:  # noqa: ANN401 - likewise
-    """Return a number from `least` to `most`, of Python's or numpy's; NaN is none."""
+def number(value: Any, name: str, least: float, most: float) -> float:  # noqa: ANN401 - as above
+    """Return a number of Python or numpy as a float, from `least` to `most`. A bool and NaN are refused."""
     try:
         found = math.nan if isinstance(value, str | bytes | bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -88,14 +89,14 @@ def number(value: Any, name: str, least: float, most: float) -> float:  # noqa: 
     return found
 
 
-def flag(value: Any, name: str) -> bool:  # noqa: ANN401 - likewise
-    """Return a truth value, of Python's or numpy's."""
-    if type(value).__name__ not in {"bool", "bool_"}:  # numpy's is `bool_` before 2.0
+def flag(value: Any, name: str) -> bool:  # noqa: ANN401 - as above
+    """Return True or False, of Python or numpy."""
+    if type(value).__name__ not in {"bool", "bool_"}:  # the type of numpy was called `bool_` before numpy 2.0
         raise BadInput(f"{name} must be True or False, not {_shown(value)}")
     return bool(value)
 
 
-def word(value: Any, name: str) -> str:  # noqa: ANN401 - likewise
+def word(value: Any, name: str) -> str:  # noqa: ANN401 - as above
     """Return a string that is not empty and can be printed."""
     if not isinstance(value, str):
         raise BadInput(f"{name} must be a string, not {_shown(value)}")
@@ -106,18 +107,20 @@ def word(value: Any, name: str) -> str:  # noqa: ANN401 - likewise
     return value
 
 
-def call(value: Any, name: str) -> Any:  # noqa: ANN401 - likewise
-    """Return what can be called, or None."""
+def call(value: Any, name: str) -> Any:  # noqa: ANN401 - as above
+    """Return a function, or None."""
     if value is not None and not callable(value):
         raise BadInput(f"{name} must be a function, not {_shown(value)}")
     return value
 
 
-def _shown(value: Any) -> str:  # noqa: ANN401 - likewise
-    """Return a wrong value as one short line that names its type."""
+def _shown(value: Any) -> str:  # noqa: ANN401 - as above
+    """Return a wrong value for its error: as it is written in code, or only its type if that is long."""
     try:
         text = displayed(repr(value))
-    except Exception:  # noqa: BLE001 - a foreign `__repr__` may raise anything
+    except Exception:  # noqa: BLE001 - the `__repr__` of the caller's class may raise anything
         text = ""
-    kind = type(value).__name__
-    return text if text and len(text) <= SHOWN and not text.startswith("<") else f"a value of type {kind}"
+    is_short = 0 < len(text) <= SHOWN
+    if is_short and not text.startswith("<"):
+        return text
+    return f"a value of type {type(value).__name__}"

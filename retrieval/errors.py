@@ -2,27 +2,28 @@
 
     RetrievalError
     ├── BadInput           a value that cannot be used: an option, a folder, a query
-    ├── UnreadableImage    a picture cannot be read or decoded; the message is the reason
-    ├── ShortMemory        there is too little memory to read a picture now; it is an UnreadableImage
+    ├── UnreadableImage    a picture that cannot be read or decoded; the message is the reason
+    │   └── ShortMemory    a picture that cannot be read now, for lack of memory
     ├── IndexNotFound      no index at that place
     ├── IndexExists        an index is there already
-    ├── IndexBusy          another process is writing
-    ├── IndexTooNew        written by a later version of this program
-    ├── IndexDamaged       bytes on disk are not what was written
+    ├── IndexBusy          another process is writing to the index
+    ├── IndexTooNew        the index was written by a later version of this program
+    ├── IndexDamaged       bytes on disk are not those that were written
     ├── StorageError       the disk is full, read-only or failing
-    ├── UnknownBackbone    no backbone of that name
-    ├── WeightsNotFound    no file of weights and no network
-    ├── BadWeights         a file that does not fit the backbone
-    └── ModelMismatch      vectors of two models would be mixed
+    ├── UnknownBackbone    no backbone has that name
+    ├── WeightsNotFound    the weights are not on this machine, and cannot be downloaded
+    ├── BadWeights         the weights do not fit the backbone
+    └── ModelMismatch      vectors of two models would be compared
 
-`str(error)` is one sentence for a person, `error.hint` the way out, `error.exit_code` what the command line ends with.
+`str(error)` is one sentence for a person, `error.hint` says what to do, and `error.exit_code` is the exit code of the
+command line.
 """
 
 from typing import ClassVar
 
 
 class RetrievalError(Exception):
-    """Root of all errors of this package."""
+    """The class of all errors of this package."""
 
     exit_code: ClassVar[int] = 2
 
@@ -32,7 +33,7 @@ class RetrievalError(Exception):
 
 
 class BadInput(RetrievalError, ValueError):
-    """A value that was given cannot be used."""
+    """A value that the caller gave cannot be used."""
 
 
 class UnreadableImage(RetrievalError, ValueError):
@@ -44,11 +45,11 @@ class ShortMemory(UnreadableImage):
 
 
 class IndexNotFound(RetrievalError, FileNotFoundError):
-    """There is no index at the place named."""
+    """There is no index at that place."""
 
 
 class IndexExists(RetrievalError, FileExistsError):
-    """An index cannot be created where one is."""
+    """An index cannot be created where there is one already."""
 
 
 class IndexBusy(RetrievalError):
@@ -60,11 +61,11 @@ class IndexTooNew(RetrievalError):
 
 
 class IndexDamaged(RetrievalError):
-    """Bytes of the index are missing or not what was written."""
+    """Bytes of the index are missing, or are not those that were written."""
 
 
 class StorageError(RetrievalError, OSError):
-    """The disk is full, read-only or failing; what was committed before is whole."""
+    """The disk is full, read-only or failing; what was committed before is still whole."""
 
 
 class UnknownBackbone(RetrievalError, ValueError):
@@ -72,11 +73,11 @@ class UnknownBackbone(RetrievalError, ValueError):
 
 
 class WeightsNotFound(RetrievalError, FileNotFoundError):
-    """The weights are neither on disk nor can they be downloaded."""
+    """The weights are not on this machine, and cannot be downloaded."""
 
 
 class BadWeights(RetrievalError, ValueError):
-    """A file of weights, or a model, does not fit."""
+    """A file of weights, or a model, does not fit the backbone or cannot be read."""
 
 
 class ModelMismatch(RetrievalError, ValueError):
@@ -84,11 +85,11 @@ class ModelMismatch(RetrievalError, ValueError):
 
 
 SHORT = "there was too little memory to read it"
-"""What `ShortMemory` says of a file; never a number, so that such files have one reason."""
-UNFORESEEN = "an error that was not foreseen; -v says which when the file is read again with --retry-failed"
-"""The reason of a failure that none of the others describes."""
+"""The message of `ShortMemory`. It holds no number, so that all files that failed so are counted under one reason."""
+UNFORESEEN = "an unexpected error; to see it, read the file again with -v --retry-failed"
+"""The reason of a failure that no other reason describes."""
 
 
 def reason_of(error: OSError) -> str:
-    """Return what the system says of `error`, as the reason of a failure."""
+    """Return the system's own words for `error` in lower case, as the reason of a failure."""
     return (error.strerror or str(error)).lower()

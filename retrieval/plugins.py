@@ -1,7 +1,8 @@
-"""Name -> object on demand: the only place that imports by name. Modules that are slow to import wait for their use.
+"""Objects of modules that are slow to import, by name: a module is imported when `load` first asks for one.
 
-A seam may have implementations in other packages: a package registers a class as an entry point in the group
-"retrieval.SEAM", for example "retrieval.vector_stores", and the class is loaded when its name is first asked for.
+No other module imports by name. A seam may have implementations in other packages: a package registers a class as an
+entry point in the group "retrieval.SEAM", for example "retrieval.vector_stores", and the class is loaded when its name
+is first asked for.
 """
 
 import sys
@@ -9,7 +10,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-PLUGINS = {
+PLUGINS = {  # name -> module:attribute
     "runtime:keras": "retrieval.networks.keras:KerasEncoder",
     "keras:class_table": "retrieval.networks.keras:class_table",
     "keras:has_gpu": "retrieval.networks.keras:has_gpu",
@@ -28,11 +29,11 @@ PLUGINS = {
 }
 
 TALKATIVE = frozenset({"retrieval.networks.keras", "retrieval.training.learner"})
-"""Modules that import TensorFlow."""
+"""Modules that import TensorFlow, which writes to stderr when it is imported."""
 
 
-def load(name: str) -> Any:  # noqa: ANN401 - what a name stands for is its caller's knowledge
-    """Return the object registered as `name`, importing its module if need be; `KeyError` for a name that is not."""
+def load(name: str) -> Any:  # noqa: ANN401 - the caller knows what the name stands for
+    """Return the object that `PLUGINS` has under `name`, importing its module if necessary; `KeyError`."""
     module, _, attribute = PLUGINS[name].partition(":")
     return getattr(sys.modules.get(module) or _imported(module), attribute)
 

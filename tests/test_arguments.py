@@ -45,7 +45,7 @@ def test_a_path_is_what_the_file_system_knows(given: Any) -> None:
         (b"", "the path is empty"),
         ("a\0b", r"the path has a NUL character in it: a\x00b"),
         (b"a\0b", r"the path has a NUL character in it: a\x00b"),
-        ("a\ud800", "the path is no path of this system"),
+        ("a\ud800", "the path is not a path that this system can have"),
         (7, "the path must be a path, not 7"),
         (None, "the path must be a path, not None"),
         (object(), "the path must be a path, not a value of type object"),

@@ -1,4 +1,4 @@
-"""What a moving picture shows: its first frame in which there is something to be seen."""
+"""An animation is shown by its first frame on which something can be seen; many films fade in from black."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,29 +9,36 @@ from PIL import Image
 from retrieval.pictures.fitting import is_blank
 
 FRAMES = 60
-"""Frames that are looked at: a film of 25 a second fades in within two seconds."""
+"""Most frames that are looked at: at 25 frames per second, a film fades in within two seconds."""
 
 PIXELS = 400_000_000
-"""Of all frames that are looked at together: some seconds of work."""
+"""Most pixels of all frames together that are looked at, which takes some seconds."""
 
 KINDS = frozenset(("GIF", "PNG", "WEBP", "AVIF"))
-"""Formats whose frames follow one another in time."""
+"""Formats, by Pillow's names, whose frames follow one another in time."""
 
 
-def later(
+def first_visible(
     image: Image.Image, first: NDArray[np.uint8], fitted: Callable[[Image.Image], NDArray[np.uint8]]
 ) -> NDArray[np.uint8]:
-    """Return the first frame of `image` that is not blank, `fitted`; `first` is that of its own first, or of stills."""
+    """Return the pixels of the first frame of `image` that is not blank.
+
+    `first` holds the pixels of the first frame, and `fitted` makes the pixels of a later one. Returns `first` if
+    `image` is not an animation, or if all frames that are looked at are blank.
+    """
     if image.format not in KINDS or not is_blank(first):
         return first
-    return next((pixels for pixels in _frames(image, fitted) if not is_blank(pixels)), first)
+    return next((pixels for pixels in _later_frames(image, fitted) if not is_blank(pixels)), first)
 
 
-def _frames(image: Image.Image, fitted: Callable[[Image.Image], NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+def _later_frames(
+    image: Image.Image, fitted: Callable[[Image.Image], NDArray[np.uint8]]
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield the pixels of the second frame and of those after it, within the limits above."""
     for number in range(1, 1 + min(FRAMES, PIXELS // (image.width * image.height))):
         try:
             image.seek(number)
             pixels = fitted(image)
-        except Exception:  # noqa: BLE001 - decoders that meet a damaged frame raise nearly anything
+        except Exception:  # noqa: BLE001 - a decoder that meets a damaged frame may raise anything
             return
         yield pixels

@@ -1,4 +1,7 @@
-"""RAW files of cameras -> pictures: the preview that the camera made, else a quick development. For the extra `raw`."""
+"""RAW files of cameras -> pictures: the preview that the camera made, or else a quick development.
+
+LibRaw does the work, by the package rawpy of the extra `raw`.
+"""
 
 import io
 import struct
@@ -18,29 +21,31 @@ if TYPE_CHECKING:
 DNG_VERSION, PHOTOMETRIC, SUB_IFDS = 50706, 262, 330  # tags of TIFF 6.0, TIFF/EP and DNG 1.7
 RAW_PHOTOMETRICS = frozenset({32803, 34892})  # a colour filter array; linear RAW (DNG 1.7)
 MOST_IFDS = 16
-"""Directories of a TIFF that are looked at; cameras write up to six."""
+"""Most directories of a TIFF that are looked at; cameras write up to six."""
 
 _TURNS = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}  # LibRaw's `flip` -> EXIF's orientation (LibRaw, tiff.cpp)
 _SIDEWAYS = 4  # the bit of `flip` that swaps width and height
 BYTES = 8
-"""Bytes a pixel that it takes to develop a picture at half its size."""
+"""Memory that it takes to develop a picture at half its size, in bytes per pixel of the sensor."""
 ASPECT = 0.1
-"""Largest difference of shape between a preview and its picture: small previews of some cameras have black bars."""
+"""Largest relative difference between the aspect ratios of a preview and its picture. Small previews of some cameras
+have black bars, and differ by more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """A picture of a camera's."""
+    """The picture in a RAW file."""
 
     image: Image.Image
-    """The preview, whose EXIF tells orientation and date, or the picture developed at half its size, upright."""
+    """The preview, or the picture developed at half its size. Its EXIF holds the orientation and the date."""
     width: int
-    """Of the whole picture, upright."""
+    """Width of the whole picture when it is upright, in pixels."""
     height: int
+    """Height of the whole picture when it is upright, in pixels."""
 
 
 def is_raw(data: bytes) -> bool:
-    """Tell whether a TIFF is a camera's RAW file, of which Pillow would show a thumbnail or nothing."""
+    """Tell whether a TIFF is the RAW file of a camera. Pillow would show a thumbnail of such a file, or nothing."""
     with suppress(struct.error, OverflowError):
         return any(
             tag == DNG_VERSION or (tag == PHOTOMETRIC and value in RAW_PHOTOMETRICS) for tag, value in _tags(data)
@@ -49,10 +54,10 @@ def is_raw(data: bytes) -> bool:
 
 
 def _tags(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the tags of a TIFF's directories with their first values, as far as those are whole numbers."""
+    """Yield the two tags that `is_raw` asks about, from all directories of a TIFF, each with its first value."""
     order = "<" if data[:2] == b"II" else ">"
     version, first = struct.unpack_from(order + "HI", data, 2)
-    waiting, seen = [first] if version == 42 else [], set[int]()  # noqa: PLR2004 - a BigTIFF is no camera's
+    waiting, seen = [first] if version == 42 else [], set[int]()  # noqa: PLR2004 - cameras do not write BigTIFF
     while waiting and len(seen) < MOST_IFDS:
         start = waiting.pop(0)
         if start in seen or not start:
@@ -62,8 +67,9 @@ def _tags(data: bytes) -> Iterator[tuple[int, int]]:
         for place in range(start + 2, start + 2 + 12 * count, 12):
             tag, kind, length = struct.unpack_from(order + "HHI", data, place)
             code = {3: "H", 4: "I", 13: "I"}.get(kind, "B")
-            within = length * struct.calcsize(code) <= 4  # noqa: PLR2004 - bytes of an entry that hold a value
-            at = place + 8 if within else struct.unpack_from(order + "I", data, place + 8)[0]
+            at = place + 8
+            if length * struct.calcsize(code) > 4:  # noqa: PLR2004 - an entry holds a value of up to 4 bytes
+                (at,) = struct.unpack_from(order + "I", data, at)
             if tag == SUB_IFDS:
                 waiting.extend(struct.unpack_from(f"{order}{min(length, MOST_IFDS)}I", data, at))
             elif tag in {DNG_VERSION, PHOTOMETRIC}:
@@ -72,13 +78,13 @@ def _tags(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def develop(data: bytes, size: tuple[int, int]) -> Shot:
-    """Return the picture in a RAW file, with at least `size` (height, width) pixels if it has them.
+    """Return the picture in a RAW file, at least as large as `size` (height, width) if the picture is.
 
-    `PIL.Image.DecompressionBombError` if it has too many, `MemoryError`, or an error of LibRaw's.
+    Raises `PIL.Image.DecompressionBombError` for a picture of too many pixels, `MemoryError`, and the errors of LibRaw.
     """
     import rawpy
 
-    try:  # LibRaw reads `data` where it is: it has to live meanwhile
+    try:  # LibRaw reads `data` in place, so `data` has to live until it has finished
         return _developed(rawpy.imread(io.BytesIO(data)), size)
     except rawpy.LibRawUnsufficientMemoryError as error:
         raise MemoryError from error
@@ -95,30 +101,31 @@ def _developed(opened: "RawPy", size: tuple[int, int]) -> Shot:
             with memory.shared().room(BYTES * pixels):
                 image = Image.fromarray(raw.postprocess(half_size=True, use_camera_wb=True))
         taken = raw.other.timestamp
-        if taken.year > 1970:  # noqa: PLR2004 - which stands for 0: unknown
+        if taken.year > 1970:  # noqa: PLR2004 - LibRaw gives the second 0 of 1970 for an unknown date
             image.getexif()[ExifTags.Base.DateTime] = f"{taken:%Y:%m:%d %H:%M:%S}"
-        swapped = bool(sizes.flip & _SIDEWAYS)
-        return Shot(image, *((sizes.height, sizes.width) if swapped else (sizes.width, sizes.height)))
+        if sizes.flip & _SIDEWAYS:
+            return Shot(image, width=sizes.height, height=sizes.width)
+        return Shot(image, width=sizes.width, height=sizes.height)
 
 
 def _preview(raw: "RawPy", size: tuple[int, int]) -> Image.Image | None:
-    """Return the largest preview in a RAW file, if it shows the whole picture and is large enough."""
+    """Return the largest preview in a RAW file; None if it is smaller than `size`, or shows a part of the picture."""
     import rawpy
 
     with suppress(rawpy.LibRawError, OSError):
-        found = raw.extract_thumb()
-        if found.format == rawpy.ThumbFormat.JPEG:
-            limits.check(found.data, "JPEG")
-            image: Image.Image = opening.opened(found.data, "JPEG")
+        thumbnail = raw.extract_thumb()
+        if thumbnail.format == rawpy.ThumbFormat.JPEG:
+            limits.check(thumbnail.data, "JPEG")
+            image: Image.Image = opening.opened(thumbnail.data, "JPEG")
         else:
-            image = Image.fromarray(found.data)
+            image = Image.fromarray(thumbnail.data)
         width, height = raw.sizes.width, raw.sizes.height
-        lies = (image.width >= image.height) == (width >= height)  # as the sensor does; else it is turned already
-        if not lies:
+        is_turned = (image.width >= image.height) != (width >= height)  # it is upright already, unlike the sensor
+        if is_turned:
             width, height = height, width
         same_shape = abs(image.width * height / (image.height * width) - 1) <= ASPECT
         if same_shape and min(image.size) >= min(size) and max(image.size) >= max(size):
-            # The camera's word is for the whole file; a preview says nothing, or the same.
-            image.getexif()[ExifTags.Base.Orientation] = _TURNS.get(raw.sizes.flip, 1) if lies else 1
+            # The orientation of the file counts. A preview has none of its own, or the same.
+            image.getexif()[ExifTags.Base.Orientation] = 1 if is_turned else _TURNS.get(raw.sizes.flip, 1)
             return image
     return None

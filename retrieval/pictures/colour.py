@@ -1,7 +1,6 @@
-"""Colours as their profile means them -> sRGB, which the networks have seen.
+"""Colours as the ICC profile of a picture means them -> sRGB, which the networks were trained on.
 
-A profile is an ICC profile that a picture brings along. One that cannot be read, or is for another kind of picture,
-says nothing.
+A profile that cannot be read, or that is made for another kind of picture, is ignored.
 """
 
 import io
@@ -14,22 +13,26 @@ if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsTransform
 
 MOST = 16 << 20
-"""Bytes of the largest profile that is looked at: those of printers have up to 10 million."""
+"""Size of the largest profile that is read, in bytes: the profiles of printers have up to 10 million."""
 
 SAME = 3
-"""Levels of 255 by which a profile may differ from sRGB that is taken for it: the many versions differ by rounding."""
+"""Levels of 255 by which colours may differ after a conversion, if the profile counts as sRGB. There are many versions
+of the sRGB profile, which differ by rounding."""
 
 MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 """Colour space in the header of a profile (ICC.1:2022, table 19) -> Pillow's mode."""
 
 
 def mode_of(profile: bytes | None) -> str | None:
-    """Return the mode of the pictures that `profile` is for; None where it has nothing to say."""
+    """Return the mode of the pictures that `profile` is made for, None if there is no profile that can be used."""
     return MODES.get(profile[16:20]) if profile and len(profile) <= MOST else None
 
 
 def in_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
-    """Return `picture`, RGB or CMYK, in sRGB as `profile` means it; itself where that changes nothing."""
+    """Return `picture`, in the mode RGB or CMYK, converted from `profile` to sRGB.
+
+    Returns `picture` itself if the profile cannot be used or is sRGB.
+    """
     mode = mode_of(profile)
     fits = mode is not None and (mode == "CMYK") == (picture.mode == "CMYK")
     transform = _transform(profile) if fits else None
@@ -40,28 +43,32 @@ def in_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
 
 @lru_cache(maxsize=8)
 def _transform(profile: bytes) -> "ImageCmsTransform | None":
-    """Return what turns colours into sRGB; None for a profile that is broken or that is sRGB.
+    """Return the conversion from `profile` to sRGB; None for a profile that is broken or is sRGB itself.
 
-    The intent is perceptual, as in browsers: it is what profiles with tables are best at, and all others have but one.
+    The rendering intent is perceptual, as in browsers: profiles with tables are best at it, and all others have only
+    one intent.
     """
     from PIL import ImageCms
 
     mode = MODES[profile[16:20]]
     try:
         source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
-        flags = ImageCms.Flags.NOCACHE | ImageCms.Flags.BLACKPOINTCOMPENSATION  # no cache: threads share it
-        found = ImageCms.buildTransform(source, target, mode, "RGB", ImageCms.Intent.PERCEPTUAL, flags)
+        flags = ImageCms.Flags.NOCACHE | ImageCms.Flags.BLACKPOINTCOMPENSATION  # no cache, since threads share it
+        transform = ImageCms.buildTransform(source, target, mode, "RGB", ImageCms.Intent.PERCEPTUAL, flags)
     except (ImageCms.PyCMSError, OSError, ValueError):
         return None
-    return None if _is_same(found, mode) else found
+    return None if _changes_nothing(transform, mode) else transform
 
 
-def _is_same(transform: "ImageCmsTransform", mode: str) -> bool:
-    """Tell whether `transform` leaves RGB or grey as it is."""
+def _changes_nothing(transform: "ImageCmsTransform", mode: str) -> bool:
+    """Tell whether `transform` leaves RGB colours or greys as they are, within `SAME` levels."""
     if mode == "CMYK":
         return False
     steps = range(0, 256, 51)
-    colours = [(r, g, b) for r in steps for g in steps for b in steps] if mode == "RGB" else [(v,) * 3 for v in steps]
+    if mode == "RGB":
+        colours = [(red, green, blue) for red in steps for green in steps for blue in steps]
+    else:
+        colours = [(level, level, level) for level in steps]
     before = Image.new("RGB", (len(colours), 1))
     before.putdata(colours)
     after = transform.apply(before.convert(mode))

@@ -1,7 +1,11 @@
-"""Bytes of files -> upright RGB arrays: decode, fit.
+"""Bytes of a file -> upright RGB pixels of the size that a network wants.
 
-A file is a picture by its bytes, whatever its name. Everything here may meet hostile input: what cannot be read raises
-`UnreadableImage` with a reason for a person, and nothing else.
+    format_of -> limits.check -> opened -> loaded -> turned upright -> fitted to the size
+                                   │ fails: again without its metadata
+                                   │ ends too early: the part that is there, if it is nearly all
+
+The first bytes of a file tell its format, whatever its name is. The bytes may be hostile. A file that cannot be read
+raises `UnreadableImage` with a reason for a person, and no other error.
 """
 
 import ctypes
@@ -18,9 +22,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, _imaging
 
 from retrieval.errors import SHORT, ShortMemory, UnreadableImage
-from retrieval.pictures import animation, bare, incomplete, limits, opening, quirks, tiff
+from retrieval.pictures import animation, formats, incomplete, limits, metadata, opening, quirks, tiff
 from retrieval.pictures.fitting import PLAIN_RULE
-from retrieval.pictures.fitting import fit as fit  # noqa: PLC0414 - for those who have pictures already
+from retrieval.pictures.fitting import fit as fit  # noqa: PLC0414 - for pictures that are in memory already
 from retrieval.pictures.formats import Format
 from retrieval.process import memory
 from retrieval.process.threads import aside
@@ -28,11 +32,11 @@ from retrieval.types import DECODE_RULE, displayed
 
 log = logging.getLogger("retrieval")
 
-# What Pillow and its libtiff remark on a damaged file goes to stderr, where nobody can tell which file was meant; here
-# it ends in a reason, or (corrupt EXIF, a picture over half the limit) it does not matter. All three switches are
-# thrown once for the process: `warnings.catch_warnings` in `decode` would mix up the filters of its threads. The
-# handler is what Pillow, being a library, should have set itself; libtiff's (Pillow offers no way to it) is found only
-# where Pillow links a shared libtiff, as its wheels for Linux and macOS do.
+# Pillow and its libtiff write their remarks on damaged files to stderr, where nobody can tell which file is meant. A
+# remark becomes the reason of the file here, or does not matter (corrupt EXIF, a picture over half the limit). They are
+# silenced once for the process, because `warnings.catch_warnings` in `decode` would mix up the filters of its threads.
+# Pillow, being a library, should have set the log handler itself. It gives no access to the error handler of libtiff,
+# which is found only where Pillow links a shared libtiff, as its wheels for Linux and macOS do.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 with suppress(AttributeError, OSError):
@@ -44,53 +48,59 @@ class Decoded:
     """A picture ready for a network."""
 
     pixels: NDArray[np.uint8]
-    """(height, width, 3), RGB, 0-255, of the size asked."""
+    """(height, width, 3), RGB, 0-255, of the size that was asked for."""
     width: int
-    """Of the whole picture, upright."""
+    """Width of the whole picture when it is upright, in pixels."""
     height: int
+    """Height of the whole picture when it is upright, in pixels."""
     format: str
+    """Name of the format, see `formats.Format.id`."""
     taken: str | None
+    """When the picture was taken, in ISO 8601 without a time zone; None if the file does not say."""
     note: str = ""
-    """What is to be known of how it was read."""
+    """A remark on how the picture was read, "" for none."""
 
 
 def decode(data: bytes, size: tuple[int, int], rule: int = DECODE_RULE, *, path: bytes | None = None) -> Decoded:
-    """Return the picture in `data`, upright, over white, squashed to `size` (height, width); else `UnreadableImage`.
+    """Return the picture in a file, upright, over white, squashed to `size` (height, width).
 
-    `rule` is the version of what is done to the pixels. All: more than 8 bits a channel are scaled down; floats, and
-    integers that 16 bits cannot hold, are stretched from least to largest; a large JPEG is scaled down by 2, 4 or 8
-    while it is decoded, others by whole numbers first; then comes an antialiased bilinear filter. Rule 2 takes colours
-    as they are stored, and the first frame or page. Rule 3 takes colours to sRGB, as the picture's profile says (see
-    `colour`); shows over black what is blank over white; of an animation whose first frame is blank, takes the first
-    that is not (see `animation`); of a TIFF, the largest page that shows what the first does (see `tiff`).
+    `rule` is the version of the decode rule, which says what is done to the pixels. All versions: channels of more than
+    8 bits are scaled down to 8. Floats, and integers that do not fit into 16 bits, are stretched, so that the least
+    value becomes black and the largest white. A large JPEG is scaled down by 2, 4 or 8 while it is decoded; other large
+    pictures are first averaged over blocks of whole pixels. An antialiased bilinear filter does the rest.
 
-    The name in `path`, if there is one, helps where the bytes do not tell the format: see `formats`.
+    Version 2 takes colours as they are stored, and the first frame or page. Version 3 converts colours to sRGB by the
+    profile of the picture (see `colour`); shows a picture that is blank over white over black; takes the first frame of
+    an animation that is not blank (see `animation`); and takes the full page of a TIFF that begins with a reduced one
+    (see `tiff`).
 
-    Raises `ShortMemory` where the trouble is no property of the picture.
+    `path` is that of the file, if it has one: its name helps where the bytes do not tell the format (see `formats`).
+
+    Raises `UnreadableImage`, and `ShortMemory` if memory is too short now, which says nothing about the picture.
     """
     form = quirks.format_of(data, path)
     limits.check(data, form.id)
-    return aside(partial(_tried, data, _Wanted(form, size, rule)))
+    return aside(partial(_decoded_with_reasons, data, _Wanted(form, size, rule)))
 
 
-def _tried(data: bytes, wanted: "_Wanted") -> Decoded:
-    """Return the picture in `data`; where that fails, without its metadata."""
+def _decoded_with_reasons(data: bytes, wanted: "_Wanted") -> Decoded:
+    """Return the picture in `data`, or raise a reason; if a first try fails, another follows without the metadata."""
     with _reasons(wanted.form):
         try:
             return _decoded(data, wanted)
         except (UnreadableImage, MemoryError):
             raise
         except Exception:
-            without = bare.bare(data, wanted.form.id)  # metadata that nobody can read hinders no picture
+            without = metadata.without_metadata(data, wanted.form.id)
             if without is None:
                 raise
-            profile = bare.profile_of_png(data) if wanted.form.reader == "PNG" else None
+            profile = metadata.profile_of_png(data) if wanted.form.reader == "PNG" else None
             return _decoded(without, wanted, profile)
 
 
 @contextmanager
 def _reasons(form: Format) -> Iterator[None]:
-    """Raise what a decoder raises as `UnreadableImage`, with a reason for a person."""
+    """Raise every error of a decoder as `UnreadableImage`, with a reason for a person."""
     try:
         yield
     except UnreadableImage:
@@ -99,38 +109,38 @@ def _reasons(form: Format) -> Iterator[None]:
         raise UnreadableImage(opening.TOO_MANY_PIXELS) from None
     except MemoryError:
         raise ShortMemory(SHORT) from None
-    except Exception as error:  # decoders that meet a damaged file raise nearly anything
-        if "out of memory" in str(error):  # as Pillow says of its decoders
+    except Exception as error:  # a decoder that meets a damaged file may raise anything
+        if "out of memory" in str(error):  # the words of Pillow about its decoders
             raise ShortMemory(SHORT) from None
-        raise UnreadableImage(_trouble(form.name, error)) from error
+        raise UnreadableImage(_reason(form.name, error)) from error
 
 
 def _decoded(data: bytes, wanted: "_Wanted", profile: bytes | None = None) -> Decoded:
-    """Return the picture in `data`, with a `profile` that Pillow has not found; any error."""
+    """Return the picture in `data`; may raise any error. `profile` is a colour profile that Pillow has not found."""
     if wanted.form.reader == "TIFF" and wanted.rule > PLAIN_RULE:
-        data, page = tiff.shown(data)
-        limits.check(data, wanted.form.id)  # of the first page they were kept
+        data, page = tiff.beginning_with_shown(data)
+        limits.check(data, wanted.form.id)  # the first check was that of another page
         if page is not None and not tiff.suits_pillow(data, page):
             with memory.shared().room(tiff.cost(page)):
-                return _shown(tiff.read(data, page), None, wanted, profile)
+                return _fitted(tiff.read(data, page), None, wanted, profile)
     try:
         image, full = wanted.opened(data)
         with image, memory.shared().room(opening.cost(image)):
             image.load()
-            return _shown(image, full, wanted, profile)
+            return _fitted(image, full, wanted, profile)
     except OSError as error:
         if not incomplete.is_short(error):
             raise
     image, full = wanted.opened(data)
     with image, memory.shared().room(incomplete.COPIES * opening.cost(image)):
-        whole = incomplete.shown(data, lambda some: wanted.opened(some)[0])
-        if whole is None:
+        loaded = incomplete.loaded(data, lambda part: wanted.opened(part)[0])
+        if loaded is None:
             raise UnreadableImage(_too_short(wanted.form.name))
-        return replace(_shown(whole, full, wanted, profile), note=incomplete.NOTE)
+        return replace(_fitted(loaded, full, wanted, profile), note=incomplete.NOTE)
 
 
-def _shown(image: Image.Image, full: tuple[int, int] | None, wanted: "_Wanted", profile: bytes | None) -> Decoded:
-    """Return a picture that is loaded; `full` is its width and height where it was loaded smaller."""
+def _fitted(image: Image.Image, full: tuple[int, int] | None, wanted: "_Wanted", profile: bytes | None) -> Decoded:
+    """Return a loaded picture as it is wanted; `full` is its full width and height if it was loaded smaller."""
     if profile is not None:
         image.info["icc_profile"] = profile
     taken = _taken(image)
@@ -138,7 +148,7 @@ def _shown(image: Image.Image, full: tuple[int, int] | None, wanted: "_Wanted", 
     width, height = full or whole.size
     pixels = fit(whole, wanted.size, wanted.rule)
     if wanted.rule > PLAIN_RULE:
-        pixels = animation.later(image, pixels, wanted.fitted)
+        pixels = animation.first_visible(image, pixels, wanted.fitted)
     return Decoded(pixels, width, height, wanted.form.id, taken)
 
 
@@ -151,22 +161,23 @@ class _Wanted:
     rule: int
 
     def opened(self, data: bytes) -> tuple[ImageFile.ImageFile, tuple[int, int] | None]:
-        """Open `data`; a JPEG is to be loaded no larger than is needed, and comes with its full width and height."""
+        """Open `data`; return the picture, and its full width and height if it will be loaded smaller."""
         image, full = quirks.opened(self.form, data, self.size)
-        if image.format not in {"JPEG", "MPO"}:  # the latter is a JPEG with more behind it
+        if image.format not in {"JPEG", "MPO"}:  # an MPO is a JPEG with more pictures behind it
             return image, full
         reduced = _reduced(image, self.size)
         return image, full or reduced
 
     def fitted(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Return what is loaded, upright, as a network sees it."""
+        """Return the frame of `image` that is current as pixels of the wanted size."""
         return fit(upright(image), self.size, self.rule)
 
 
 def _reduced(image: Image.Image, size: tuple[int, int]) -> tuple[int, int]:
-    """Have a JPEG decoded at the least scale that leaves both sides at least `size`; return its width and height.
+    """Let a JPEG be decoded at the smallest scale that leaves both sides at least `size`; return its full size.
 
-    Of a photograph of 12 megapixels, an eighth each way is enough, which takes a sixth of the time.
+    `size` is (height, width); the result is (width, height) of the upright picture. One eighth of the width and the
+    height of a photograph of 12 megapixels is enough, and takes a sixth of the time.
     """
     sideways = _turn(image) in _SIDEWAYS
     full = image.size[::-1] if sideways else image.size
@@ -174,17 +185,17 @@ def _reduced(image: Image.Image, size: tuple[int, int]) -> tuple[int, int]:
     return full
 
 
-def _trouble(kind: str, error: Exception) -> str:
-    """Return what is wrong with a picture, in one of four sentences for a kind, so that files can be counted by them.
+def _reason(kind: str, error: Exception) -> str:
+    """Return the reason for an error of a decoder: one of four sentences per format, by which files can be counted.
 
-    What Pillow says of it may hold numbers, places and bytes of the file: that goes to the log alone.
+    The message of the error goes only to the log, because it may hold numbers, offsets and bytes of the file.
     """
-    said = str(error).lower()
-    log.debug("a picture was not decoded: %s: %s", type(error).__name__, displayed(said))
-    if isinstance(error, EOFError) or any(word in said for word in _TOO_SHORT):
+    message = str(error).lower()
+    log.debug("a picture was not decoded: %s: %s", type(error).__name__, displayed(message))
+    if isinstance(error, EOFError) or any(word in message for word in _TOO_SHORT):
         return _too_short(kind)
-    if isinstance(error, NotImplementedError | KeyError) or any(word in said for word in _TOO_RARE):
-        return f"of a kind that is not read: {kind} with a rare feature"
+    if isinstance(error, NotImplementedError | KeyError) or any(word in message for word in _TOO_RARE):
+        return f"{formats.UNSUPPORTED}{kind} with a rare feature"
     if isinstance(error, UnidentifiedImageError):
         return f"damaged {kind}: its header cannot be read"
     return f"damaged {kind}: its data cannot be decoded"
@@ -211,9 +222,9 @@ _SIDEWAYS = {_TURNS[tag] for tag in (5, 6, 7, 8)}
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Return `image` turned as its EXIF asks, itself where that asks nothing.
+    """Return `image` turned as its EXIF says, or `image` itself if it is upright already.
 
-    `ImageOps.exif_transpose` writes the EXIF anew, which fails, and with it the turn, where another tag is broken.
+    `ImageOps.exif_transpose` is not used: it writes the EXIF again, and fails to turn a picture if any tag is broken.
     """
     image.load()
     turn = _turn(image)
@@ -221,14 +232,16 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    with suppress(Exception):  # EXIF that cannot be parsed says nothing about the picture
+    """Return the turn that makes `image` upright, None for none."""
+    with suppress(Exception):  # EXIF that cannot be parsed says nothing
         return _TURNS.get(image.getexif()[ExifTags.Base.Orientation])
     return None
 
 
 def _taken(image: Image.Image) -> str | None:
-    with suppress(Exception):  # likewise
+    """Return when the picture was taken, see `Decoded.taken`."""
+    with suppress(Exception):  # EXIF that cannot be parsed says nothing
         exif = image.getexif()
         text = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
-        return datetime.strptime(str(text).strip("\0 "), "%Y:%m:%d %H:%M:%S").isoformat()  # noqa: DTZ007 - cameras note no zone
+        return datetime.strptime(str(text).strip("\0 "), "%Y:%m:%d %H:%M:%S").isoformat()  # noqa: DTZ007 - cameras write no time zone
     return None

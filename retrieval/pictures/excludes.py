@@ -1,4 +1,4 @@
-"""The patterns that belong to a root: what is added to them, taken from them, and how they look from a folder above."""
+"""The exclude patterns of a root: patterns are added and removed, and rewritten for a folder further up."""
 
 import os
 import re
@@ -10,39 +10,38 @@ from retrieval.types import displayed
 
 
 def changed(kept: Sequence[str], more: Sequence[str], less: Sequence[str], below: bytes = b"") -> tuple[str, ...]:
-    """Return the patterns `kept` by a root without those of `less` and with those of `more`, which have the last word.
+    """Return the patterns of a root, `kept`, without those in `less` and with those in `more` at the end.
 
-    `more` and `less` are meant from the folder `below` the root. A pattern that is there already keeps its place.
-    `BadInput` for what is no pattern, and for one of `less` that is not kept.
+    The last pattern that matches a path decides about it. `more` and `less` are written relative to the folder `below`
+    the root. A pattern of `more` that is in `kept` already stays at its place. Raises `BadInput` for text that is not a
+    pattern, and for a pattern of `less` that is not in `kept`.
     """
     scan.leaves_out([*more, *less])
     left = list(kept)
     for pattern in less:
-        found = next((one for one in (beneath(pattern, below), pattern) if one in left), None)
-        if found is None:
+        written = next((candidate for candidate in (beneath(pattern, below), pattern) if candidate in left), None)
+        if written is None:
             shown = ", ".join(map(displayed, kept))
-            raise BadInput(
-                f"{displayed(pattern)} is not excluded",
-                hint=f"these patterns are: {shown}" if kept else "no pattern is",
-            )
-        left.remove(found)
+            hint = f"these patterns are excluded: {shown}" if kept else "no pattern is excluded"
+            raise BadInput(f"{displayed(pattern)} is not excluded", hint=hint)
+        left.remove(written)
     return joined(left, [beneath(pattern, below) for pattern in more if patterns.parsed(pattern) is not None])
 
 
-def joined(*several: Iterable[str]) -> tuple[str, ...]:
-    """Return all patterns in order, each once."""
-    return tuple(dict.fromkeys(pattern for some in several for pattern in some))
+def joined(*lists: Iterable[str]) -> tuple[str, ...]:
+    """Return the patterns of all `lists` in order, each pattern once."""
+    return tuple(dict.fromkeys(pattern for patterns_ in lists for pattern in patterns_))
 
 
 def beneath(pattern: str, folder: bytes) -> str:
-    """Return a pattern that means in a folder above what `pattern` means in `folder`, the path from there.
+    """Rewrite a pattern of a folder, so that it means the same in a folder further up; `folder` is the path from there.
 
-    https://git-scm.com/docs/gitignore: one with a slash, but for the last, counts from its folder; others from anywhere
-    below.
+    A pattern with a slash, other than one at its end, is relative to its own folder. Any other pattern matches at any
+    depth below that folder: https://git-scm.com/docs/gitignore.
     """
-    found = patterns.parsed(pattern) if folder else None
-    if found is None:
+    parsed = patterns.parsed(pattern) if folder else None
+    if parsed is None:
         return pattern
     place = re.sub(r"([\\*?\[\]!#])", r"\\\1", os.fsdecode(folder.rstrip(b"/")))
-    negation, body = ("", pattern) if found.leaves_out else ("!", pattern[1:])
-    return f"{negation}/{place}/" + (body.lstrip("/") if found.anchored else f"**/{body}")
+    negation, body = ("", pattern) if parsed.leaves_out else ("!", pattern[1:])
+    return f"{negation}/{place}/" + (body.lstrip("/") if parsed.anchored else f"**/{body}")

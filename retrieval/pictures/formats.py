@@ -1,8 +1,9 @@
-"""Which bytes are which format, and what reads it: one table, and the questions that it answers.
+"""The formats of pictures in one table: how their files begin, how they are named, and what reads them.
 
-A file is of the format that its first bytes tell, whatever its name. The name helps where bytes tell too little, and it
-is believed where it calls a file a picture of a kind that is not read: such a file is counted as unreadable, never
-passed over. Neither Pillow nor numpy is loaded here: a run that finds nothing new asks for `reader` and `table` too.
+The first bytes of a file tell its format, whatever its name is. The name helps where the first bytes tell too little.
+It also counts where it promises a picture in a format that is not supported: such a file is reported as unreadable, and
+not silently left out. Neither Pillow nor numpy is loaded here, because a run that finds nothing new uses `reader` and
+`table` too.
 """
 
 import os
@@ -15,10 +16,12 @@ from retrieval.errors import UnreadableImage
 from retrieval.types import DECODE_RULE
 
 HEAD = 512
-"""Number of bytes at the start of a file that tell its format: enough for an SVG behind a licence."""
+"""Number of bytes at the start of a file that identify its format: enough for an SVG that begins with a licence."""
 
 UNKNOWN = "not a picture in a known format"
-"""Reason of a file whose name promises a picture and whose bytes hold none."""
+"""Reason for a file whose name promises a picture and whose bytes are not one."""
+UNSUPPORTED = "unsupported format: "
+"""Begin of the reason for a picture that nothing installed can read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,31 +29,32 @@ class Format:
     """A format of pictures."""
 
     name: str
-    """As people call it: what a reason says."""
+    """What people call the format; used in reasons."""
     names: str = ""
-    """Extensions of files that promise such a picture, separated by spaces. An extension that means other things as
-    well, such as `.raw`, `.pic` or `.gbr`, is none of them."""
+    """Extensions of file names that promise a picture in this format, separated by spaces. An extension that has other
+    meanings as well, such as `.raw`, `.pic` or `.gbr`, is left out."""
     begins: bytes | None = None
-    """Regular expression for the first bytes; None where they cannot tell and the name has to."""
+    """Regular expression for the first bytes of a file; None if only the name tells the format."""
     reader: str | None = None
-    """What reads it: a plugin of Pillow's, by Pillow's name, or `RAW`; None if nothing does."""
+    """What reads the format: Pillow's name of one of its plugins, or `RAW`; None if nothing does."""
     extra: str | None = None
-    """The extra of this package that has to be installed for that."""
+    """The extra of this package that must be installed to read the format."""
     sure: bool = True
-    """False where `begins` is so short that other files begin likewise: it counts where the name promises a picture."""
+    """False if `begins` is so short that other files begin in the same way. It then counts only for a file whose name
+    promises a picture."""
 
     @property
     def id(self) -> str:
-        """Name of the format as the index keeps it."""
+        """Name of the format in the index."""
         return self.reader or self.name
 
 
-_DIB = rb"[\x0c\x10(48@l|]\0\0\0"  # lengths of the known headers of Windows bitmaps: 12, 16, 40, 52, 56, 64, 108, 124
+_DIB = rb"[\x0c\x10(48@l|]\0\0\0"  # sizes of the known headers of Windows bitmaps: 12, 16, 40, 52, 56, 64, 108, 124
 _HEIF_BRANDS = rb"(?:hei[cxms]|hev[cxms]|mif1|msf1)"  # ISO/IEC 23008-12, annex B
 _FTYP = rb".{4}ftyp(?:.{4}){0,12}?%s"  # ISO/IEC 14496-12: a brand, its version, more brands
 
 FORMATS = (
-    # Of formats that begin alike, the first in the table is taken.
+    # If several formats match, the first in the table counts.
     # -- what the web and phones use
     Format("JPEG-LS", ".jls", rb"\xff\xd8\xff\xf7"),
     Format("JPEG", ".jpg .jpeg .jpe .jfif .jif .jfi .pjpeg .pjp .mpo .jps", rb"\xff\xd8\xff", "JPEG"),
@@ -66,7 +70,7 @@ FORMATS = (
     Format("JPEG 2000", "", rb"\xff\x4f\xff\x51", "JPEG2000"),
     Format("BMP", ".bmp .dib", rb"BM.{12}" + _DIB, "BMP"),
     Format("BMP", "", rb"(?:\x0c\0\0\0.{4}|\(\0\0\0.{8})\x01\0[\x01\x04\x08\x10\x18 ]\0", "DIB", sure=False),
-    # -- cameras; most of their files are TIFFs, which `camera.is_raw` tells from pictures
+    # -- cameras; most of their files are TIFFs, which `camera.is_raw` recognises
     Format("camera RAW", "", rb"II\*\0\x10\0\0\0CR\x02|\0\0.{2}ftypcrx |II\x1a\0{3}HEAPCCDR", "RAW", "raw"),  # Canon
     Format("camera RAW", ".cr2 .cr3 .crw .nef .nrw .arw .sr2 .raf .orf .rw2 .rwl .dng .pef .srw .x3f .mrw .3fr "
            ".fff .iiq .erf .mef .kdc", rb"FUJIFILMCCD-RAW|IIR[OS]|MMOR|IIU\0|FOVb|\0MRM", "RAW", "raw"),
@@ -74,7 +78,7 @@ FORMATS = (
     Format("Photo CD", "", rb"\xff{32}\x0e{4}\0{4}", "PCD"),  # `.pcd` is a cloud of points as well
     # -- programs that draw and paint
     Format("Photoshop of 16 or 32 bits a channel", "", rb"8BPS\0\x01.{16}\0[\x10 ]"),
-    Format("Photoshop", ".psd", rb"8BPS\0\x01", "PSD"),  # the picture of all layers that most such files hold
+    Format("Photoshop", ".psd", rb"8BPS\0\x01", "PSD"),  # read by the picture of all layers that most such files hold
     Format("Photoshop of large size (PSB)", ".psb", rb"8BPS\0\x02"),
     Format("GIMP (XCF)", ".xcf", rb"gimp xcf"),
     Format("Krita", ".kra", rb"PK\x03\x04.{26}mimetypeapplication/x-krita"),
@@ -85,10 +89,10 @@ FORMATS = (
     Format("Affinity", ".afphoto .afdesign", rb"\0\xffKA"),
     Format("Procreate", ".procreate"),
     Format("CorelDRAW", "", rb"RIFF.{4}[Cc][Dd][Rr]"),
-    # -- drawings: what they look like is for a program to work out, some run code
+    # -- drawings, which a program has to draw; some of them run code
     Format("SVG", ".svg .svgz",
            rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?><!--.*?-->\s*)*+(?:<!DOCTYPE\s+svg|<svg[\s>])"),
-    Format("EPS", ".eps .epsf .epsi", rb"%!PS-Adobe-\d\.\d EPSF|\xc5\xd0\xd3\xc6"),  # Pillow runs Ghostscript on it
+    Format("EPS", ".eps .epsf .epsi", rb"%!PS-Adobe-\d\.\d EPSF|\xc5\xd0\xd3\xc6"),  # Pillow would run Ghostscript
     Format("Adobe Illustrator", ".ai"),
     Format("WMF", ".wmf", rb"\xd7\xcd\xc6\x9a|\x01\0\x09\0\0\x03"),
     Format("EMF", ".emf .emz", rb"\x01\0\0\0.{36} EMF"),
@@ -115,7 +119,7 @@ FORMATS = (
     Format("XPM", ".xpm", rb"/\* XPM \*/", "XPM"),
     Format("QOI", ".qoi", rb"qoif", "QOI"),
     Format("MSP", "", rb"(?:DanM|LinS).{4}(?!\0{4})", "MSP"),
-    Format("IM", "", rb"Image type: "),  # Pillow is about to drop it
+    Format("IM", "", rb"Image type: "),  # Pillow will drop it
     Format("PIXAR", "", rb"\x80\xe8\0\0", "PIXAR"),
     Format("FLI", ".fli .flc", rb".{4}[\x11\x12]\xaf.{6}\x08\0[\0\x03]\0", "FLI"),
     Format("Amiga IFF", ".ilbm .lbm", rb"FORM.{4}(?:ILBM|PBM |ACBM|RGB[8N]|DEEP)"),
@@ -137,7 +141,7 @@ FORMATS = (
     Format("DPX", ".dpx", rb"SDPX|XPDS"),
     Format("Cineon", "", rb"\x80\x2a\x5f\xd7"),
     Format("Softimage PIC", "", rb"\x53\x80\xf6\x34"),
-    Format("FITS", ".fits .fts", rb"SIMPLE  ="),  # may be packed: a small file of any size
+    Format("FITS", ".fits .fts", rb"SIMPLE  ="),  # may be compressed: a small file can hold a picture of any size
     Format("DICOM", ".dcm .dicom", rb".{128}DICM"),
     Format("SPIDER", ".spider"),
     Format("JPEG XR", ".jxr .wdp .hdp", rb"II\xbc[\0\x01]"),
@@ -145,18 +149,19 @@ FORMATS = (
     Format("BPG", ".bpg", rb"BPG\xfb"),
     Format("farbfeld", "", rb"farbfeld"),
 )  # fmt: skip
-"""The formats of pictures. Read is what is decoded safely by Pillow, or by a library that an extra installs: not what
-Pillow hands to another program (EPS), to the system (WMF and EMF) or to a reader of office documents (FlashPix), nor
-what it unpacks without a limit (FITS). Whatever else looks like a picture is here so that it can be counted."""
+"""The formats of pictures. A format has a reader if Pillow, or a library that an extra installs, decodes it safely. It
+has none if Pillow hands it to another program (EPS), to the system (WMF and EMF) or to a reader of office documents
+(FlashPix), or decompresses it without a limit (FITS). Formats without a reader are in the table so that their files are
+reported."""
 
 PACKAGES = {"heif": "pillow-heif", "jxl": "pillow-jxl-plugin", "raw": "rawpy", "tiff": "tifffile"}
-"""What each extra installs."""
+"""Extra -> the package that it installs."""
 
 _BY_EXTENSION = {name.encode(): form for form in FORMATS for name in form.names.split()}
 
 
 def promises_picture(path: bytes) -> bool:
-    """Tell whether the name of `path` ends as pictures' names do."""
+    """Tell whether the name of `path` has the extension of a picture."""
     return _extension(path) in _BY_EXTENSION
 
 
@@ -166,39 +171,40 @@ def _extension(path: bytes) -> bytes:
 
 @cache
 def _any(*, sure: bool) -> re.Pattern[bytes]:
-    """Return one pattern for all formats, which tells most other files in 3 microseconds."""
+    """Return one pattern for all formats, or all that are `sure`: it rules out most other files in 3 microseconds."""
     return re.compile(b"|".join(form.begins for form in FORMATS if form.begins and form.sure >= sure), re.DOTALL)
 
 
-def _beginning(head: bytes, *, sure: bool) -> Format | None:
+def _by_first_bytes(head: bytes, *, sure: bool) -> Format | None:
     if not _any(sure=sure).match(head):
         return None
-    fitting = (form for form in FORMATS if form.begins and form.sure >= sure)
-    return next(form for form in fitting if re.match(form.begins or b"", head, re.DOTALL))
+    candidates = (form for form in FORMATS if form.begins and form.sure >= sure)
+    return next(form for form in candidates if re.match(form.begins or b"", head, re.DOTALL))
 
 
-def told(head: bytes, path: bytes | None = None) -> Format | None:
-    """Return the format of a file by its first `HEAD` bytes and its name, or None for what is no picture.
+def identified(head: bytes, path: bytes | None = None) -> Format | None:
+    """Return the format of a file by its first `HEAD` bytes and its name, None if it is not a picture.
 
-    Without a `path`, what the bytes may be is taken for what they are.
+    Without a `path`, the file is taken for a picture, so that formats that are not `sure` count too.
     """
-    called = None if path is None else _BY_EXTENSION.get(_extension(path))
-    form = _beginning(head, sure=path is not None and called is None)
-    if called is None or not (form is None or form.reader == "TIFF"):
+    promised = None if path is None else _BY_EXTENSION.get(_extension(path))
+    form = _by_first_bytes(head, sure=path is not None and promised is None)
+    if promised is None or not (form is None or form.reader == "TIFF"):
         return form
-    if called.reader == "RAW":  # most of which are TIFFs inside
-        return called
-    return called if form is None and called.reader is None else form
+    if promised.reader == "RAW":  # most RAW files are TIFFs inside
+        return promised
+    return promised if form is None and promised.reader is None else form
 
 
-def announced(head: bytes, path: bytes | None = None) -> Format | None:
-    """Return the format of a file that can be read, as `told` does; None for what is no picture, nor called one.
+def readable(head: bytes, path: bytes | None = None) -> Format | None:
+    """Return the format of a file as `identified` does, if it can be read; None for a file that is not a picture.
 
-    `UnreadableImage` for a picture that is not read, and for what is called a picture and is none.
+    Raises `UnreadableImage` for a picture in an unsupported format, and for a file that is not a picture although its
+    name promises one. Without a `path`, the file is taken for a picture.
     """
     if not head and (path is None or promises_picture(path)):
         raise UnreadableImage("empty file")
-    form = told(head, path)
+    form = identified(head, path)
     if form is None and (path is None or promises_picture(path)):
         raise UnreadableImage(UNKNOWN)
     if form is not None:
@@ -209,21 +215,21 @@ def announced(head: bytes, path: bytes | None = None) -> Format | None:
 def check(form: Format) -> None:
     """Raise `UnreadableImage` if nothing that is installed reads a format."""
     if form.reader is None:
-        raise UnreadableImage(f"of a kind that is not read: {form.name}")
+        raise UnreadableImage(UNSUPPORTED + form.name)
     if form.extra is not None and not available(form.extra):
-        raise UnreadableImage(f"of a kind that is not read: {form.name}; pip install 'retrieval[{form.extra}]'")
+        raise UnreadableImage(f"{UNSUPPORTED}{form.name}; to read it: pip install 'retrieval[{form.extra}]'")
 
 
 @cache
 def available(extra: str) -> bool:
-    """Tell whether an extra is installed, and have Pillow read what it brings."""
+    """Tell whether an extra is installed, and if so, let Pillow use it."""
     try:
         if extra == "heif":
             import pillow_heif
 
             pillow_heif.register_heif_opener()
         elif extra == "jxl":
-            import pillow_jxl  # noqa: F401 - which registers itself
+            import pillow_jxl  # noqa: F401 - it registers itself
         else:
             import rawpy  # noqa: F401
     except ImportError:
@@ -233,12 +239,12 @@ def available(extra: str) -> bool:
 
 @cache
 def table() -> str:
-    """Name this table, so that files that were no pictures by another one are looked at again."""
+    """Return a name for this table. Files that were not pictures by another table are looked at again."""
     return f"formats {zlib.crc32(repr(FORMATS).encode()):08x}"
 
 
 def reader() -> str:
-    """Name what decides whether a file can be read, so that a failure is tried again when it changes."""
+    """Return a name for all that decides whether a file can be read. When it changes, failed files are read again."""
     packages = ", ".join(f"{package} {_version(package)}" for package in ("pillow", *PACKAGES.values()))
     return f"rule {DECODE_RULE}, {table()}, {packages}"
 

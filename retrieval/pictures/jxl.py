@@ -1,16 +1,17 @@
-"""How large a JPEG XL picture is, told before it is decoded: its plugin for Pillow decodes when it opens a file."""
+"""The size of a JPEG XL picture, read before it is decoded: its plugin for Pillow decodes a file when it opens it."""
 
 import struct
 
 _CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}  # ISO/IEC 18181-1, table D.2
 _LENGTHS = (9, 13, 18, 30)
+"""Numbers of bits that a side may be stored in (ISO/IEC 18181-1, D.3)."""
 
 
 def size(data: bytes) -> tuple[int, int]:
-    """Return width and height of the picture in `data`, as it is stored; ValueError if they are not there.
+    """Return the width and the height of the picture in `data`, as it is stored; `ValueError` if they are missing.
 
-    After ISO/IEC 18181-1, D.3 (size header), and 18181-2 (boxes).
+    ISO/IEC 18181-1, D.3 describes the size header, and 18181-2 the boxes of a container.
     """
     stream = _codestream(data) if data.startswith(_CONTAINER) else data
     if not stream.startswith(b"\xff\x0a"):
@@ -26,22 +27,24 @@ def size(data: bytes) -> tuple[int, int]:
 
 
 class _Bits:
-    """Bits of a codestream, the lowest first."""
+    """The bits of a codestream, lowest first."""
 
     def __init__(self, value: int) -> None:
         self.value = value
 
     def take(self, count: int) -> int:
+        """Remove the next `count` bits and return them as a number."""
         taken = self.value & ((1 << count) - 1)
         self.value >>= count
         return taken
 
     def side(self, *, small: bool) -> int:
+        """Remove the length of a side and return it, in pixels."""
         return 8 * (self.take(5) + 1) if small else self.take(_LENGTHS[self.take(2)]) + 1
 
 
 def _codestream(data: bytes) -> bytes:
-    """Return the first bytes of the codestream in a container, nothing if there are none."""
+    """Return the first bytes of the codestream in a container, b"" if there is none."""
     place = 0
     while place + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, place)

@@ -1,4 +1,4 @@
-"""Bytes of a known format -> a picture that Pillow has opened and not yet decoded, and what decoding it will take."""
+"""Bytes of a known format -> a picture that Pillow has opened and not yet decoded, and the memory to decode it."""
 
 import struct
 
@@ -7,29 +7,30 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from retrieval.pictures.limits import Metered, check
 
 MAX_PIXELS = 178_956_970
-"""Pixels in colour that are decoded at most: where Pillow itself refuses (twice its `MAX_IMAGE_PIXELS`)."""
+"""Most pixels of a picture in colour that is decoded: the limit of Pillow itself (twice its `MAX_IMAGE_PIXELS`)."""
 
 BYTES = 4
-"""Of a pixel in colour, as Pillow holds it."""
+"""Size of a pixel in colour in Pillow's memory, in bytes."""
 
 FEWER_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
-"""Of a pixel in other modes."""
+"""Pillow's mode -> size of a pixel in its memory, in bytes; `BYTES` for all other modes."""
 
 MAX_BYTES = MAX_PIXELS * BYTES
 MILLION = 1_000_000
 TOO_MANY_PIXELS = (
-    f"over the limit of {MAX_PIXELS // MILLION} megapixels in colour, or {MAX_BYTES // MILLION} of one byte each"
+    f"larger than the limit of {MAX_PIXELS // MILLION} megapixels in colour, "
+    f"or of {MAX_BYTES // MILLION} megapixels of one byte each"
 )
 
 COPIES = {"GIF": 9, "PNG": 2, "WEBP": 4, "AVIF": 4, "HEIF": 3, "TIFF": 2, "DIB": 2, "BMP": 2}
-"""How often a decoder holds its picture, frames before and behind included; most do once."""
+"""Format -> number of copies of the picture that its decoder holds, with the frames before and after it; else 1."""
 
 
 def opened(data: bytes, kind: str) -> ImageFile.ImageFile:
-    """Open the picture in `data`, of that format of Pillow's; any error.
+    """Open the picture in `data`, which has Pillow's format `kind`; may raise any error.
 
-    `Image.open` refuses by the pixels of the file, whatever is to be decoded of them. Its bound could only be moved for
-    all that use Pillow in this process.
+    `Image.open` is not used: it refuses a file by its number of pixels, even if it is to be decoded at a smaller scale.
+    Its limit could be changed only for all users of Pillow in this process.
     """
     check(data, kind)
     Image.preinit()
@@ -43,7 +44,7 @@ def opened(data: bytes, kind: str) -> ImageFile.ImageFile:
 
 
 def cost(image: ImageFile.ImageFile) -> int:
-    """Return how many bytes it takes to decode `image`, about; `DecompressionBombError` where it is too large."""
+    """Return roughly the memory to decode `image`, in bytes; `DecompressionBombError` if the picture is too large."""
     pixels = image.width * image.height
     bytes_ = pixels * FEWER_BYTES.get(image.mode, BYTES)
     if bytes_ > MAX_BYTES:
@@ -52,7 +53,10 @@ def cost(image: ImageFile.ImageFile) -> int:
 
 
 def _coefficients(image: ImageFile.ImageFile) -> int:
-    """Return the bytes of what libjpeg keeps of a progressive JPEG: two a sample, at whatever scale it is decoded."""
+    """Return the memory in which libjpeg keeps the coefficients of a progressive JPEG, in bytes.
+
+    It takes two bytes per sample of the full picture, at whatever scale the picture is decoded.
+    """
     layers = getattr(image, "layer", ())
     if not layers or not image.info.get("progressive"):
         return 0

@@ -1,9 +1,10 @@
-"""Patterns in the syntax of .gitignore -> which paths they name, in a time that is bounded.
+"""Patterns in the syntax of .gitignore, matched with paths in a bounded time.
 
-`*a*a*a*b` asks a regular expression to try every way of sharing a name among the stars: seconds, then years. But a star
-may always take as little as it can, because what stands between two stars has a fixed length; so may a `**`, because
-what stands between two of them is a fixed number of names. So each such piece is an atomic group: found once, where it
-comes first, and never tried again. The time grows with the length of the path times that of the pattern.
+For a pattern like `*a*a*a*b`, a plain regular expression tries every way to divide a name among the stars, which takes
+seconds, then years. That is not necessary. A star may always match as little as it can, because the text between two
+stars has a fixed length. The same is true of `**`, because there is a fixed number of names between two of them. So
+each such piece becomes an atomic group: it is matched once, at the first place that fits, and never tried again. The
+time grows with the length of the path times the length of the pattern.
 """
 
 import os
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 LONGEST = 4096
-"""Most characters of a pattern: no path of Linux is longer (PATH_MAX)."""
+"""Most characters of a pattern: no path on Linux is longer (PATH_MAX)."""
 
 _ANY = "[^/]"
 _STAR = "*"
@@ -28,17 +29,17 @@ class Pattern:
     """One line of a .gitignore."""
 
     names: Callable[[str], object]
-    """Tells whether it names a path, or, where it is not `anchored`, whether it names the last part of one."""
+    """Returns something true for a path that matches, or, if the pattern is not `anchored`, for its last name."""
     anchored: bool
-    """It has a slash that is not at its end, and so counts from its own folder."""
+    """Whether it has a slash that is not at its end, and so is relative to its own folder."""
     folders: bool
-    """It ends in a slash, and names folders alone."""
+    """Whether it ends in a slash, and so matches folders only."""
     leaves_out: bool
-    """It does not begin with `!`."""
+    """Whether it leaves out what it matches. A pattern that begins with `!` brings it back."""
 
 
 def parsed(line: str) -> Pattern | None:
-    """Return the pattern in a line, None for a comment or an empty line; `ValueError` for what can match nothing."""
+    """Return the pattern in a line, None for a comment or an empty line; `ValueError` if it is not a pattern."""
     text = _trimmed(line.rstrip("\n"))
     if not text or text.startswith("#"):
         return None
@@ -46,15 +47,16 @@ def parsed(line: str) -> Pattern | None:
     folders, text = text.endswith("/"), text.removesuffix("/")
     anchored, text = "/" in text, text.removeprefix("/")
     if not text or len(text) > LONGEST:
-        raise ValueError("there is no pattern" if not text else "the pattern is longer than a path")
+        raise ValueError("the pattern is longer than any path" if text else "the pattern is empty")
     names = text.__eq__ if re.escape(text) == text else re.compile(_regex(list(_segments(text)))).fullmatch
     return Pattern(names, anchored, folders, not negated)
 
 
 def verdict(patterns: Sequence[Pattern], path: bytes) -> bool | None:
-    """Tell whether they leave out `path`, a folder's ending in `/`; the last that names it decides, None if none does.
+    """Tell whether `patterns` leave out `path`: the last pattern that matches decides; None if no pattern matches.
 
-    The path counts from the folder of the patterns, whose other folders on the way were not left out.
+    `path` is relative to the folder of the patterns, and ends in `/` if it is a folder. The folders that lead to it
+    must not be left out themselves.
     """
     below = os.fsdecode(path)
     is_folder = below.endswith("/")
@@ -67,13 +69,13 @@ def verdict(patterns: Sequence[Pattern], path: bytes) -> bool | None:
 
 
 def _trimmed(line: str) -> str:
-    """Return `line` without the spaces at its end that no backslash keeps."""
+    """Return `line` without the spaces at its end, except one that a backslash escapes."""
     bare = line.rstrip(" ")
     escapes = len(bare) - len(bare.rstrip("\\"))
     return bare + " " if escapes % 2 and bare != line else bare
 
 
-# -- a pattern in pieces: names between slashes, each a list of stars and of regular expressions for one character -----
+# -- a pattern in pieces: names between slashes; each is a list of stars and of regular expressions for one character --
 
 
 def _segments(text: str) -> Iterator[list[str]]:
@@ -90,7 +92,7 @@ def _segments(text: str) -> Iterator[list[str]]:
 
 
 def _piece(text: str, at: int) -> tuple[int, str]:
-    """Return what begins at a place of a pattern, after the place where it ends."""
+    """Return where the piece that begins `at` a place of a pattern ends, and the piece."""
     match text[at]:
         case "*":
             return at + 1, _STAR
@@ -100,7 +102,7 @@ def _piece(text: str, at: int) -> tuple[int, str]:
             return _bracket(text, at + 1)
         case "\\":
             if at + 1 == len(text):
-                raise ValueError("a backslash at the end keeps nothing")
+                raise ValueError("the backslash at its end escapes nothing")
             return at + 2, _literal(text[at + 1])
     return at + 1, _literal(text[at])
 
@@ -110,19 +112,21 @@ def _literal(character: str) -> str:
 
 
 def _bracket(text: str, at: int) -> tuple[int, str]:
-    """Return a set of characters, of which the inside begins `at`, as git's wildmatch.c reads it."""
+    """Return a set of characters, as `_piece` does; it is read as in git's wildmatch.c. `at` is behind the bracket."""
     negated = text[at : at + 1] in {"!", "^"}
     at += negated
     members, first, before = "", True, ""
     while first or text[at : at + 1] != "]":
         first = False
         if (named := re.compile(r"\[:([^]]*):\]").match(text, at)) is not None:
-            members += _CLASSES[named[1]] if named[1] in _CLASSES else _refuse("there is no such class of characters")
+            if named[1] not in _CLASSES:
+                raise ValueError(f"there is no class of characters [:{named[1]}:]")
+            members += _CLASSES[named[1]]
             at, before = named.end(), ""
         elif before and text[at : at + 1] == "-" and text[at + 1 : at + 2] not in {"", "]"}:
             at, last = _character(text, at + 1)
             if last < before:
-                _refuse("a range ends before it begins")
+                raise ValueError("the end of a range comes before its beginning")
             members, before = f"{members}-{re.escape(last)}", ""
         else:
             at, before = _character(text, at)
@@ -131,21 +135,19 @@ def _bracket(text: str, at: int) -> tuple[int, str]:
 
 
 def _character(text: str, at: int) -> tuple[int, str]:
+    """Return the place behind a character of a set, which a backslash may escape, and the character."""
     at += text[at : at + 1] == "\\"
     if at >= len(text):
-        _refuse("a bracket is not closed")
+        raise ValueError("a bracket is not closed")
     return at + 1, text[at]
 
 
-def _refuse(why: str) -> str:
-    raise ValueError(why)
-
-
-# -- pieces -> a regular expression that never goes back ------------------------------------------------------------
+# -- pieces -> a regular expression that never backtracks -----------------------------------------------------------
 
 
 def _regex(segments: Sequence[Sequence[str]]) -> str:
-    groups: list[list[str]] = [[]]  # names that follow one another, between two `**`
+    """Return a regular expression for a path."""
+    groups: list[list[str]] = [[]]  # the names between two `**`
     for segment in segments:
         if len(segment) > 1 and set(segment) == {_STAR}:
             groups.append([])
@@ -154,8 +156,8 @@ def _regex(segments: Sequence[Sequence[str]]) -> str:
     if len(groups) == 1:
         return "/".join(groups[0])
     first, *middle, last = ("".join(f"{name}/" for name in group) for group in groups)
-    found = "".join(f"(?>(?:[^/]*+/)*?{group})" for group in middle if group)
-    return first + found + (f"(?:[^/]*+/)*?{last[:-1]}" if last else "(?s:.+)")
+    between = "".join(f"(?>(?:[^/]*+/)*?{group})" for group in middle if group)
+    return first + between + (f"(?:[^/]*+/)*?{last[:-1]}" if last else "(?s:.+)")
 
 
 def _name(segment: Sequence[str]) -> str:

@@ -1,4 +1,7 @@
-"""What some formats need besides what Pillow does: looks at their bytes before, another picture of several after."""
+"""What single formats need beside Pillow: checks before they are opened, and corrections after it.
+
+A file is opened here in any format: RAW files by `camera`, all others by Pillow.
+"""
 
 import re
 import struct
@@ -15,35 +18,36 @@ from retrieval.pictures.limits import Metered
 from retrieval.process import memory
 
 SLOW = {"qoi": 16, "xpm": 16, "BLP1": 8, "BLP2": 8, "dds_rgb": 4}
-"""Decoders of Pillow's that are written in Python, with the largest picture that each is given, in megapixels. They
-take 1 to 8 microseconds a pixel, which makes half a minute at most."""
+"""Decoders of Pillow that are written in Python -> the largest picture that each of them may decode, in megapixels.
+They take 1 to 8 microseconds per pixel, so half a minute at most."""
 
 _COUNTED = frozenset({"QOI", "XPM", "BLP", "DDS"})
-"""Formats of these: pixels are their measure, and not how often a file is read from."""
+"""The formats of these decoders. They are limited by pixels, and not by the number of reads."""
 
 EAGER = 16
-"""Bytes a pixel that it takes to decode what is decoded when it is opened: JPEG XL, in floats."""
+"""Memory to decode a picture that is decoded when it is opened, in bytes per pixel: JPEG XL is decoded to floats."""
 
-_PNG = re.compile(rb"\x89PNG\r\n\x1a\n.{4}IHDR(.{4})(.{4})", re.DOTALL)  # which icons may hold, of any size
+_PNG = re.compile(rb"\x89PNG\r\n\x1a\n.{4}IHDR(.{4})(.{4})", re.DOTALL)  # icons may hold PNGs of any size
 
 
 def opened(form: Format, data: bytes, size: tuple[int, int]) -> tuple[ImageFile.ImageFile, tuple[int, int] | None]:
-    """Return the picture in `data`, of which `size` (height, width) is wanted, and its full width and height.
+    """Return the picture in `data`, opened, and its full width and height if it is smaller than the full picture.
 
-    The latter, upright, only where a smaller picture is returned. `PIL.Image.DecompressionBombError` for too many
-    pixels; `UnreadableImage` for a picture that would take minutes; else the errors of whatever reads the format.
+    The picture is at least as large as `size` (height, width) if the full picture is; the full width and height are
+    those of the upright picture. Raises `PIL.Image.DecompressionBombError` for too many pixels, `UnreadableImage` for a
+    picture that takes minutes to decode, and any error of the library that reads the format.
     """
     if form.reader == "RAW":
         shot = camera.develop(data, size)
         return cast("ImageFile.ImageFile", shot.image), (shot.width, shot.height)
-    room = 0
-    for width, height in _sizes(form, data):
+    memory_needed = 0
+    for width, height in _sizes_decoded_at_once(form, data):
         if width * height > opening.MAX_PIXELS:
             raise Image.DecompressionBombError
-        room = max(room, EAGER * width * height)
-    with memory.shared().room(room):
+        memory_needed = max(memory_needed, EAGER * width * height)
+    with memory.shared().room(memory_needed):
         image = _opened(form.reader or "", data)
-    _check_time(image, form)
+    _demand_fast(image, form)
     return image, None
 
 
@@ -51,16 +55,16 @@ def _opened(reader: str, data: bytes) -> ImageFile.ImageFile:
     image = opening.opened(data, reader)
     if reader in _COUNTED and isinstance(image.fp, Metered):
         image.fp.left = sys.maxsize
-    return _CARE[reader](image, data) if reader in _CARE else image
+    return _CORRECTIONS[reader](image, data) if reader in _CORRECTIONS else image
 
 
 def format_of(data: bytes, path: bytes | None = None) -> Format:
-    """Return the format of a file that is taken for a picture, by all its bytes; `UnreadableImage` if it is not read.
+    """Return the format of a picture file by all of its bytes; `UnreadableImage` if the format is not supported.
 
-    Most RAW files of cameras begin as any TIFF does.
+    All bytes are needed because most RAW files of cameras begin like any TIFF.
     """
     head = data[: formats.HEAD]
-    form = formats.announced(head, path) or formats.announced(head)
+    form = formats.readable(head, path) or formats.readable(head)
     if form is None:
         raise UnreadableImage(formats.UNKNOWN)
     if form.reader == "TIFF" and camera.is_raw(data):
@@ -69,8 +73,8 @@ def format_of(data: bytes, path: bytes | None = None) -> Format:
     return form
 
 
-def _sizes(form: Format, data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield width and height of the pictures in a file that Pillow's plugin decodes as soon as it opens it."""
+def _sizes_decoded_at_once(form: Format, data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the width and the height of each picture in a file that its plugin decodes when it opens the file."""
     if form.reader == "JXL":
         yield jxl.size(data)
     elif form.reader in {"ICO", "ICNS"}:
@@ -78,30 +82,30 @@ def _sizes(form: Format, data: bytes) -> Iterator[tuple[int, int]]:
             yield int.from_bytes(width), int.from_bytes(height)
 
 
-def _check_time(image: Image.Image, form: Format) -> None:
-    """Refuse what Pillow would decode for minutes, in Python."""
+def _demand_fast(image: Image.Image, form: Format) -> None:
+    """Raise `UnreadableImage` for a picture that a decoder in Python would decode for minutes."""
     for tile in getattr(image, "tile", ()):
         most = SLOW.get(tile[0])
         if most is not None and image.width * image.height > most * 1_000_000:
-            raise UnreadableImage(f"over the limit of {most} megapixels for {form.name}")
+            raise UnreadableImage(f"larger than the limit of {most} megapixels for {form.name}")
 
 
 def _best_icon(image: ImageFile.ImageFile, _: bytes) -> ImageFile.ImageFile:
-    """Return the largest icon, of those the one with most colours; Pillow takes the one with least."""
+    """Return the largest icon, and of several the one with most colours. Pillow would return the one with fewest."""
     icons = image.ico  # type: ignore[attr-defined]
     best = max(range(len(icons.entry)), key=lambda n: (icons.entry[n].square, icons.entry[n].color_depth))
-    found: ImageFile.ImageFile = icons.frame(best)
-    return found
+    icon: ImageFile.ImageFile = icons.frame(best)
+    return icon
 
 
 def _without_mask(image: ImageFile.ImageFile, data: bytes) -> ImageFile.ImageFile:
-    """Return a picture of Photoshop's without a fourth channel that is a saved selection, not transparency.
+    """Return a Photoshop picture without its fourth channel if that is a saved selection and not transparency.
 
-    Transparency is marked by a negative number of layers (Adobe's file format specification, "layer info").
+    A negative number of layers marks transparency (Adobe's file format specification, "layer info").
     """
     if image.mode == "RGBA":
         place = 26
-        for _ in range(2):  # the sections before that of the layers
+        for _ in range(2):  # skip the sections before that of the layers
             place += 4 + struct.unpack_from(">I", data, place)[0]
         whole, layers, count = (*struct.unpack_from(">II", data, place), 0)
         if whole and layers:
@@ -112,9 +116,9 @@ def _without_mask(image: ImageFile.ImageFile, data: bytes) -> ImageFile.ImageFil
 
 
 def _turned_once(image: ImageFile.ImageFile, _: bytes) -> ImageFile.ImageFile:
-    """Forget the orientation in the EXIF of a JPEG XL: it was heeded when it was decoded (ISO/IEC 18181-2).
+    """Remove the orientation from the EXIF of a JPEG XL, whose decoder has turned the picture (ISO/IEC 18181-2).
 
-    A JPEG that is packed in one comes out as it was, and so does what its EXIF asks.
+    A JPEG inside a JPEG XL is not turned by the decoder, so its orientation stays.
     """
     if not image.jpeg:  # type: ignore[attr-defined]
         image.getexif().pop(ExifTags.Base.Orientation, None)
@@ -122,7 +126,7 @@ def _turned_once(image: ImageFile.ImageFile, _: bytes) -> ImageFile.ImageFile:
 
 
 def _plain_surface(image: ImageFile.ImageFile, _: bytes) -> ImageFile.ImageFile:
-    """Have the usual order of bytes in an uncompressed DDS copied, which Pillow would compute, a pixel at a time."""
+    """Let an uncompressed DDS with a usual order of bytes be copied. Pillow would compute it, one pixel at a time."""
     for tile in image.tile:
         if tile[0] == "dds_rgb":
             order = _ORDERS.get(tile[3])  # type: ignore[arg-type]
@@ -133,7 +137,7 @@ def _plain_surface(image: ImageFile.ImageFile, _: bytes) -> ImageFile.ImageFile:
 
 _DDS_HEADER = 128
 _RED, _GREEN, _BLUE, _ALPHA = 0xFF0000, 0xFF00, 0xFF, 0xFF000000
-_ORDERS = {  # bits a pixel, and which of them are red, green, blue and alpha -> Pillow's name
+_ORDERS = {  # bits per pixel, and the masks of red, green, blue and alpha -> Pillow's name of the order
     (24, (_RED, _GREEN, _BLUE)): "BGR",
     (24, (_BLUE, _GREEN, _RED)): "RGB",
     (32, (_RED, _GREEN, _BLUE)): "BGRX",
@@ -142,4 +146,4 @@ _ORDERS = {  # bits a pixel, and which of them are red, green, blue and alpha ->
     (32, (_BLUE, _GREEN, _RED, _ALPHA)): "RGBA",
 }
 
-_CARE = {"ICO": _best_icon, "DDS": _plain_surface, "PSD": _without_mask, "JXL": _turned_once}
+_CORRECTIONS = {"ICO": _best_icon, "DDS": _plain_surface, "PSD": _without_mask, "JXL": _turned_once}

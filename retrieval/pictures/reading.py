@@ -1,7 +1,7 @@
-"""Paths and streams -> bytes: regular files alone, and never more bytes than the caller allows.
+"""Paths and streams -> bytes: only regular files are read, and never more bytes than the caller allows.
 
-A FIFO never ends, a device may give bytes for ever or do something when it is opened, and a sparse file of 40 GB takes
-no room on the disk. Whatever a path names, a caller here gets bytes or an error, at once.
+A FIFO may never end, a device may give bytes for ever or act when it is opened, and a sparse file of 40 GB takes no
+space on the disk. Whatever a path names, the functions here return bytes or raise an error, and never wait.
 """
 
 import errno
@@ -15,12 +15,12 @@ from typing import BinaryIO
 from retrieval.errors import SHORT, ShortMemory, UnreadableImage
 
 PICTURE = 2**30
-"""Most bytes of a file that is read as a picture, 1 GiB: so many take the pixels of the largest picture that is decoded
+"""Most bytes of a file that is read as a picture, 1 GiB: the size of the largest picture that is decoded
 (`opening.MAX_PIXELS`), uncompressed, with three channels of 16 bits."""
 TABLE = 2**28
-"""Most bytes of a file of text that is read: 256 MiB, a CSV with a million paths of 255 bytes."""
+"""Most bytes of a text file that is read, 256 MiB: the size of a CSV with a million paths of 255 bytes."""
 PIECE = 2**20
-"""Bytes that are read from a stream at a time."""
+"""Number of bytes that are read from a stream at a time."""
 
 NO_FILE = "not a regular file but a pipe, a socket or a device"
 Path = bytes | str | os.PathLike[str]
@@ -28,18 +28,18 @@ Path = bytes | str | os.PathLike[str]
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[os.stat_result, BinaryIO]]:
-    """Open a regular file, or a link to one, and give what the system says of it; close it afterwards.
+    """Open a regular file, or a link to one, during a block; give its status and a stream of its bytes.
 
-    `OSError` where the system does not open it, `UnreadableImage` for what is no regular file.
+    Raises `OSError` if the system does not open it, and `UnreadableImage` if it is not a regular file.
     """
-    _demand_regular(os.stat(path))  # some devices act as soon as they are opened
-    with open(path, "rb", opener=_at_once) as file:
+    _demand_regular(os.stat(path))  # before opening it, since some devices act when they are opened
+    with open(path, "rb", opener=_open_without_waiting) as file:
         status = os.fstat(file.fileno())
-        _demand_regular(status)  # it may be another file by now
+        _demand_regular(status)  # it may have become another file meanwhile
         yield status, file
 
 
-def _at_once(path: str, flags: int) -> int:
+def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -47,7 +47,7 @@ def _demand_regular(status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(status.st_mode):
-        raise UnreadableImage(NO_FILE, hint="a picture can come on stdin, as -")
+        raise UnreadableImage(NO_FILE, hint="to read a picture from stdin, give - as its path")
 
 
 def whole(file: BinaryIO, size: int, most: int) -> bytes:
@@ -66,13 +66,13 @@ def whole(file: BinaryIO, size: int, most: int) -> bytes:
 
 
 def read_regular(path: Path, most: int = PICTURE) -> bytes:
-    """Return the bytes of the regular file at `path`; `OSError`, and `UnreadableImage` as `opened` and `whole` say."""
+    """Return the bytes of the regular file at `path`; raises what `opened` and `whole` raise."""
     with opened(path) as (status, file):
         return whole(file, status.st_size, most)
 
 
 def read_stream(stream: BinaryIO, most: int = PICTURE) -> bytes:
-    """Return all that comes from `stream`; `UnreadableImage` where that is more than `most` bytes."""
+    """Return all bytes of `stream`; `UnreadableImage` if these are more than `most`."""
     kept = io.BytesIO()
     while piece := stream.read(PIECE):
         kept.write(piece)
@@ -82,5 +82,5 @@ def read_stream(stream: BinaryIO, most: int = PICTURE) -> bytes:
 
 
 def too_large(most: int) -> str:
-    """Return the sentence for what has more than `most` bytes."""
-    return f"a file over the limit of {most // 2**20:,} MiB"
+    """Return the reason for a file of more than `most` bytes."""
+    return f"larger than the limit of {most // 2**20:,} MiB"

@@ -1,4 +1,4 @@
-"""Folders on disk -> the files in them: in byte order, without what is hidden, left behind by systems or excluded."""
+"""A folder on disk -> the files in it, in byte order, without those that are hidden, excluded or left by systems."""
 
 import errno
 import io
@@ -12,15 +12,15 @@ from retrieval.pictures import patterns, reading
 from retrieval.types import Found, Unlisted
 
 IGNORE_FILE = ".retrievalignore"
-"""Patterns in the syntax of .gitignore, valid from its folder downwards."""
+"""Name of the file whose patterns, in the syntax of .gitignore, count in its folder and below."""
 _IGNORE_NAME = os.fsencode(IGNORE_FILE)
 PATTERNS = 2**18
-"""Most bytes of such a file, 256 KiB: each pattern is held against each path."""
+"""Most bytes of a `.retrievalignore`, 256 KiB: each pattern is matched with each path."""
 
 RUBBISH = frozenset(
     {b"@eaDir", b"#recycle", b"#snapshot", b"$RECYCLE.BIN", b"System Volume Information", b"lost+found", b"__MACOSX"}
 )
-"""Folders that systems, NAS boxes and archivers leave behind; names with a leading dot are skipped as well."""
+"""Names of folders that systems, NAS boxes and archivers leave behind; a scan skips them as it skips hidden files."""
 
 
 def find(
@@ -30,14 +30,16 @@ def find(
     skip: bytes = b"",
     mounts: set[bytes] | None = None,
 ) -> Iterator[Found | Unlisted]:
-    """Yield the regular files of `root`, in byte order of their paths relative to it.
+    """Yield the regular files of the folder `root`, in byte order of their paths relative to it.
 
-    `below` (empty, or a subfolder that ends in `/`) restricts that to the files under it. Links to files are followed,
-    links to folders are not, so there are no loops; a link to nothing is passed over. Hidden and rubbish names, the
-    absolute folder `skip`, and what `exclude` or a `.retrievalignore` names are left out; `exclude` has the last word,
-    then the innermost file. A folder or file that the system will not show is yielded as `Unlisted`; one that vanishes
-    meanwhile is not. Holds one folder's names in memory at a time, and those of its parents. Adds to `mounts` the
-    folders, ending in `/`, on which another device is mounted. `BadInput` for an `exclude` that is no pattern.
+    `below` (empty, or a subfolder that ends in `/`) restricts the scan to the files under it. Links to files are
+    followed; links to folders are not, so that there are no loops; broken links are skipped. These are left out: hidden
+    names and the names in `RUBBISH`, the absolute folder `skip`, and what `exclude` or a `.retrievalignore` matches.
+    Where patterns disagree, `exclude` decides, and then the innermost `.retrievalignore`.
+
+    A folder or file that the system does not show is yielded as `Unlisted`; one that vanishes meanwhile is skipped. The
+    folders on which another device is mounted are added to `mounts`, ending in `/`. The names in one folder and in its
+    parents are held in memory at a time. Raises `BadInput` for an `exclude` that is not a pattern.
     """
     if not os.path.isdir(root):
         yield Unlisted(b"", "the folder cannot be reached")
@@ -61,7 +63,10 @@ def find(
 
 
 class _Folder:
-    """Names of one folder still to visit, last first; those of folders end in `/`, so the walk goes in byte order."""
+    """The names in one folder that are still to be visited, last first.
+
+    The names of folders end in `/`, so that the walk goes in byte order of whole paths.
+    """
 
     def __init__(self, root: bytes, path: bytes, rules: "_Rules", outer: int | None, mounts: set[bytes]) -> None:
         self.path = path
@@ -80,11 +85,11 @@ class _Folder:
                 self.rules = rules.extended(root, path)
         except OSError as error:
             self.names = []
-            if not (path and isinstance(error, FileNotFoundError | NotADirectoryError)):  # vanished: nothing to say
+            if not (path and isinstance(error, FileNotFoundError | NotADirectoryError)):  # a vanished one is skipped
                 self.error = reason_of(error)
 
     def _list(self, entries: "Iterator[os.DirEntry[bytes]]") -> bool:
-        """Take the names that are not hidden; tell whether a file of patterns is among the others."""
+        """Keep the names that are not hidden; return whether a `.retrievalignore` is among the hidden ones."""
         names, has_patterns = self.names, False
         for entry in entries:
             name = entry.name
@@ -96,7 +101,7 @@ class _Folder:
         return has_patterns
 
     def files(self) -> Iterator[Found | Unlisted]:
-        """Yield the files up to the next subfolder, which is the last of `names` then."""
+        """Yield the files before the next subfolder, whose name is then the last in `names`."""
         if self.error is not None:
             yield Unlisted(self.path, self.error)
         names, exclude = self.names, self.rules.exclude if self.rules else None
@@ -111,6 +116,7 @@ class _Folder:
 
 
 def _seen(place: bytes, path: bytes) -> Found | Unlisted | None:
+    """Return the file at `place`, whose relative path is `path`; None if it is not a regular file, or vanished."""
     try:
         status = os.stat(place)
     except OSError as error:
@@ -121,7 +127,7 @@ def _seen(place: bytes, path: bytes) -> Found | Unlisted | None:
 
 
 def _device(folder: bytes) -> int | None:
-    """Return the device that `folder` is on, None where there is no telling."""
+    """Return the number of the device that holds `folder`, None if the system does not tell."""
     try:
         return os.stat(folder).st_dev
     except OSError:
@@ -130,18 +136,19 @@ def _device(folder: bytes) -> int | None:
 
 @dataclass(frozen=True)
 class _Rules:
-    """Patterns in force in a folder, with the folders they count from; the last that names a path decides."""
+    """The patterns that count in a folder; the last pattern that matches a path decides."""
 
     sources: tuple[tuple[bytes, tuple[patterns.Pattern, ...]], ...]
+    """Folder that the patterns are relative to -> the patterns. Those of `exclude` come last."""
 
     def __bool__(self) -> bool:
-        return any(some for _, some in self.sources)
+        return any(patterns_ for _, patterns_ in self.sources)
 
     def extended(self, root: bytes, folder: bytes) -> "_Rules":
-        """Return them with those that a file in `folder` adds, before the last; OSError where it cannot be read."""
+        """Return the rules with the patterns of the `.retrievalignore` in `folder`; `OSError` if it cannot be read."""
         path = os.path.join(root, folder, _IGNORE_NAME)
         try:
-            if not stat.S_ISREG(os.stat(path).st_mode):  # a FIFO would never end, nor /dev/zero
+            if not stat.S_ISREG(os.stat(path).st_mode):  # a FIFO or /dev/zero would never end
                 return self
             text = reading.read_regular(path, PATTERNS).decode("utf-8-sig", "surrogateescape")
         except UnreadableImage as error:
@@ -153,15 +160,17 @@ class _Rules:
         return _Rules((*self.sources[:-1], (folder, _patterns(io.StringIO(text, newline=None))), self.sources[-1]))
 
     def exclude(self, path: bytes) -> bool:
-        """Tell whether they leave out `path`, a folder's ending in `/`, whose parents they did not leave out."""
-        for folder, some in reversed(self.sources):
-            if some and (told := patterns.verdict(some, path[len(folder) :])) is not None:
-                return told
+        """Tell whether the rules leave out `path`, which ends in `/` if it is a folder, but not its parents."""
+        for folder, patterns_ in reversed(self.sources):
+            if patterns_:
+                verdict = patterns.verdict(patterns_, path[len(folder) :])
+                if verdict is not None:
+                    return verdict
         return False
 
 
 def _rules_above(root: bytes, below: bytes, exclude: Sequence[str]) -> _Rules | None:
-    """Return the patterns that the folders above `below` put in force, None where they hide it."""
+    """Return the rules of the folders above `below`, None if these rules leave it out."""
     rules = _Rules(((b"", _patterns(exclude, strict=True)),))
     folder = b""
     for name in below.split(b"/")[:-1]:
@@ -173,18 +182,21 @@ def _rules_above(root: bytes, below: bytes, exclude: Sequence[str]) -> _Rules | 
 
 
 def leaves_out(exclude: Sequence[str]) -> Callable[[bytes], bool]:
-    """Return what tells whether `exclude` leaves out a path or a folder above it; `BadInput` for what is no pattern."""
+    """Return a function that tells whether `exclude` leaves out a path or a folder above it.
+
+    Raises `BadInput` for an `exclude` that is not a pattern.
+    """
     rules = _Rules(((b"", _patterns(exclude, strict=True)),))
 
     def is_left_out(path: bytes) -> bool:
-        ends = [place + 1 for place, byte in enumerate(path) if byte == ord("/")]
-        return any(rules.exclude(path[:end]) for end in (*ends, len(path)))
+        folders = [path[: at + 1] for at, byte in enumerate(path) if byte == ord("/")]
+        return any(rules.exclude(part) for part in (*folders, path))
 
     return is_left_out if rules else lambda _: False
 
 
 def _patterns(lines: Iterable[str], *, strict: bool = False) -> tuple[patterns.Pattern, ...]:
-    """Return the patterns in `lines`; what is none is passed over, as git does, or `BadInput` where `strict`."""
+    """Return the patterns in `lines`. A line that is not a pattern is skipped, as by git; if `strict`, `BadInput`."""
     found = []
     for line in lines:
         try:
@@ -197,5 +209,5 @@ def _patterns(lines: Iterable[str], *, strict: bool = False) -> tuple[patterns.P
 
 
 def hidden(name: bytes) -> bool:
-    """Tell whether a scan passes over files and folders of that name."""
+    """Tell whether a scan skips files and folders of that name."""
     return name.startswith(b".") or name in RUBBISH

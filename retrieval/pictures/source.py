@@ -134,15 +134,15 @@ def contents(source: Source, path: bytes) -> tuple[Found, bytes | None]:
 
     A file is taken for a picture if its first bytes or its name say so. Of other files only the first bytes are read.
 
-    Raises `OSError` if the source does not give the bytes, `ShortMemory`, and `UnreadableImage` for a picture in a
-    format that cannot be read, for a file that is named like a picture and is none, and for a file that is too large or
-    not a regular file any more.
+    Raises `OSError` if the source does not give the bytes, and `ShortMemory`. Raises `UnreadableImage` for a picture in
+    an unsupported format, for a file that is named like a picture but is not one, and for a file that is too large or
+    no longer a regular file.
     """
     from retrieval.pictures import formats  # a run that finds nothing new does not wait for this table
 
     with source.open(path) as (found, file):
         head = file.read(formats.HEAD)
-        if formats.announced(head, path) is None:
+        if formats.readable(head, path) is None:
             return found, None
         return found, reading.whole(file, found.size, reading.PICTURE)
 

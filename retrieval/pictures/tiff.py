@@ -1,7 +1,7 @@
-"""TIFF: which of its pages is the picture, and the kinds of pages that Pillow refuses or reads wrongly.
+"""TIFF: which page of a file is its picture, and pages that Pillow refuses or reads wrongly.
 
-first page -> the page of that scene to be shown -> Pillow
-                                                 -> tifffile, an extra, for what Pillow cannot read
+first page -> the full page, if the first is a reduced version -> Pillow
+                                                              └-> tifffile, an extra, for what Pillow cannot read
 """
 
 import io
@@ -17,36 +17,37 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from retrieval.errors import UnreadableImage
-from retrieval.pictures import fitting, opening
+from retrieval.pictures import fitting, formats, opening
 
-MISSING = "TIFF of a kind that needs an extra: pip install 'retrieval[tiff]'"
-NOT_READ = "TIFF of a kind that is not read"
+NOT_READ = f"{formats.UNSUPPORTED}a rare kind of TIFF"
+MISSING = f"{NOT_READ}; to read it: pip install 'retrieval[tiff]'"
 PAGES = 64
-"""Pages, and pages below a page, that are looked at."""
+"""Most pages that are looked at, and most pages below a page."""
 ENTRIES = 4096
-"""Tags of a page that are looked at."""
+"""Most tags of a page that are looked at."""
 SIZES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
-"""Types of tags that hold whole numbers -> how `struct` calls them (TIFF 6.0, section 2; BigTIFF)."""
+"""Types of tags that hold whole numbers -> their names in `struct` (TIFF 6.0, section 2; BigTIFF)."""
 
 REDUCED, PLANES, UNSIGNED, SIGNED = 1, 2, 1, 2
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, INKS, LAB = 0, 1, 2, 3, 5, 8
 CHANNELS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, INKS: 4, LAB: 3}
-"""Photometric interpretation -> channels of a colour; those that are read without Pillow."""
+"""Photometric interpretation -> number of channels of a colour, for the kinds that are read without Pillow."""
 WEBP = 50001
-"""A compression that Pillow knows, while the libtiff of its wheels does not."""
+"""A compression that Pillow knows, but the libtiff in its wheels does not."""
 ALPHA = {1: "a", 2: "A"}
-"""What an extra sample means -> how Pillow's modes call it: mixed with the colours, or not."""
+"""Meaning of an extra sample -> its letter in Pillow's modes: 1 is alpha mixed into the colours, 2 is plain alpha."""
 
-logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it remarks on damaged files, nobody can place
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # nobody could tell which file its remarks are about
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A picture of a file."""
+    """A page of a TIFF file."""
 
     at: int
-    """Offset of its tags."""
+    """Offset of its tags in the file, in bytes."""
     tags: dict[int, tuple[int, ...]]
+    """Tag -> its numbers, for the tags that hold up to `PAGES` whole numbers."""
 
     def one(self, tag: int, default: int = 0) -> int:
         """Return the first number of a tag."""
@@ -54,22 +55,22 @@ class Page:
 
     @property
     def pixels(self) -> int:
-        """Width times height."""
+        """Number of pixels: width times height."""
         return self.one(256) * self.one(257)
 
     @property
     def is_reduced(self) -> bool:
-        """Whether it is a smaller version of another (NewSubfileType, bit 0; SubfileType 2)."""
+        """Whether the page is a smaller version of another page (NewSubfileType, bit 0; SubfileType 2)."""
         return bool(self.one(254) & REDUCED) or self.one(255) == 2  # noqa: PLR2004
 
     @property
     def is_picture(self) -> bool:
-        """Whether it is no mask, and no raw sensor data (DNG: 32803, 34892)."""
+        """Whether the page is a picture, not a mask and not raw data of a sensor (DNG: 32803, 34892)."""
         return not self.one(254) & 4 and self.one(262) < 32768 and self.pixels > 0  # noqa: PLR2004
 
     @property
     def misleads_pillow(self) -> bool:
-        """Whether Pillow takes it for something else: planes of 16 bits, signed bytes, large unsigned numbers."""
+        """Whether Pillow reads the page wrongly: planes of 16 bits, signed bytes, large numbers, unequal bits."""
         bits, signs = self.tags.get(258, (1,)), self.one(339, UNSIGNED)
         planes = self.one(284, 1) == PLANES and self.one(277, 1) > 1
         return (
@@ -83,10 +84,11 @@ class Page:
 # -- pages ------------------------------------------------------------------------------------------------------------
 
 
-def shown(data: bytes) -> tuple[bytes, Page | None]:
-    """Return `data` beginning with the page that is to be shown, and that page; None where its tags cannot be read.
+def beginning_with_shown(data: bytes) -> tuple[bytes, Page | None]:
+    """Return `data` with the page that is to be shown as its first, and that page; None if its tags cannot be read.
 
-    It is the first; where that is a reduced version, the first after it that is none, else the largest there is.
+    The first page is shown. If it is a reduced version, the first full picture after it is shown, or if there is none,
+    the largest picture.
     """
     file = _File.of(data)
     chain = list(file.chain(file.first))
@@ -116,13 +118,13 @@ class _File:
         return self._number("Q", 8) if self.big else self._number("I", 4)
 
     def beginning_at(self, at: int) -> bytes:
-        """Return the file with another first page."""
+        """Return the bytes of the file, with the page `at` that offset as the first page."""
         if self.big:
             return self.data[:8] + struct.pack(self.order + "Q", at) + self.data[16:]
         return self.data[:4] + struct.pack(self.order + "I", at) + self.data[8:]
 
     def chain(self, at: int, most: int = PAGES) -> Iterator[Page]:
-        """Yield the page whose tags are at an offset, and those that follow."""
+        """Yield the page whose tags are at the offset `at`, and the pages that follow it, at most `most`."""
         seen: set[int] = set()
         with suppress(struct.error):
             while at and at not in seen and len(seen) < most:
@@ -153,7 +155,7 @@ class _File:
 
 
 def suits_pillow(data: bytes, page: Page) -> bool:
-    """Tell whether Pillow reads the first page of `data`, which is `page`, and rightly."""
+    """Tell whether Pillow can read the first page of `data`, which is `page`, and reads it rightly."""
     compression = page.one(259, 1)
     if page.misleads_pillow or compression == WEBP or compression not in TiffImagePlugin.COMPRESSION_INFO:
         return False
@@ -165,15 +167,16 @@ def suits_pillow(data: bytes, page: Page) -> bool:
 
 
 def cost(page: Page) -> int:
-    """Return how many bytes it takes to `read` a page; `DecompressionBombError` where it is too large."""
-    held = page.pixels * page.one(277, 1) * -(-max(page.tags.get(258, (1,))) // 8)
-    if held > 2 * opening.MAX_BYTES or page.pixels > opening.MAX_BYTES:
+    """Return the memory that `read` takes for a page, in bytes; `DecompressionBombError` if the page is too large."""
+    bytes_per_sample = -(-max(page.tags.get(258, (1,))) // 8)
+    size = page.pixels * page.one(277, 1) * bytes_per_sample
+    if size > 2 * opening.MAX_BYTES or page.pixels > opening.MAX_BYTES:
         raise Image.DecompressionBombError
-    return 2 * held + opening.BYTES * page.pixels
+    return 2 * size + opening.BYTES * page.pixels
 
 
 def read(data: bytes, page: Page) -> Image.Image:
-    """Return the first page of `data`, which is `page`, as Pillow would if it could; any error."""
+    """Return the first page of `data`, which is `page`, by tifffile; may raise any error."""
     channels = CHANNELS.get(page.one(262))
     if channels is None or page.one(277, 1) < channels:
         raise UnreadableImage(NOT_READ)
@@ -186,7 +189,12 @@ def read(data: bytes, page: Page) -> Image.Image:
             first = file.pages.first
             values = first.asarray(squeeze=False, maxworkers=1)
             colours, profile, taken = (_value(first, tag) for tag in (320, 34675, 306))
-    except (ValueError, NotImplementedError, ImportError, KeyError) as error:  # of compressions and layouts
+    except (
+        ValueError,
+        NotImplementedError,
+        ImportError,
+        KeyError,
+    ) as error:  # for a compression or a layout that it does not know
         raise UnreadableImage(NOT_READ) from error
     values = np.moveaxis(values[:, 0], 0, -2).reshape(page.one(257), page.one(256), -1)
     image = _picture(values, page, channels, colours)
@@ -196,12 +204,12 @@ def read(data: bytes, page: Page) -> Image.Image:
     return image
 
 
-def _value(page: Any, tag: int) -> Any:  # noqa: ANN401 - tifffile's page, and what TIFF may hold
+def _value(page: Any, tag: int) -> Any:  # noqa: ANN401 - a page of tifffile, and any value
     return page.tags[tag].value if tag in page.tags else None
 
 
 def _picture(values: NDArray[Any], page: Page, channels: int, colours: Any) -> Image.Image:  # noqa: ANN401 - numbers
-    """Return `values`, (height, width, samples), as the picture that `page` says they are."""
+    """Return `values`, (height, width, samples), as a PIL image of the kind that `page` says."""
     kind, bits = page.one(262), page.one(258, 1)
     if kind == PALETTE:
         table = (np.asarray(colours, dtype=np.uint16).reshape(3, -1).T >> 8).astype(np.uint8)
@@ -225,20 +233,20 @@ def _picture(values: NDArray[Any], page: Page, channels: int, colours: Any) -> I
 
 
 def _levels(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
-    """Return `values`, (height, width, channels), of any type, as bytes from black to white."""
+    """Return `values`, (height, width, channels), of any type, as levels from 0, black, to 255, white."""
     black, white = _ends(values, bits)
     levels = np.empty(values.shape, dtype=np.uint8)
     rows = max(1, fitting.STRIP // (values.shape[1] * values.shape[2]))
     for top in range(0, len(values), rows):
         part = values[top : top + rows].astype(np.float32)
-        with np.errstate(all="ignore"):  # a file may hold any float: what overflows is black or white too
+        with np.errstate(all="ignore"):  # a file may hold any float; a value that overflows is black or white too
             part = np.nan_to_num((part - black) * (255 / (white - black or 1)), posinf=255, neginf=0)
         levels[top : top + rows] = np.clip(np.rint(part), 0, 255)
     return levels
 
 
 def _ends(values: NDArray[Any], bits: int) -> tuple[float, float]:
-    """Return which of `values` are black and white: as in `fitting`; floats in colour from 0 to 1 mean that."""
+    """Return the values that are black and white, as in `fitting`; colours in floats from 0 to 1 have 0 and 1."""
     if np.issubdtype(values.dtype, np.unsignedinteger) and bits <= 16:  # noqa: PLR2004
         return 0, 2**bits - 1
     if np.issubdtype(values.dtype, np.integer):

@@ -1,7 +1,7 @@
-"""What a process that was forked must not share with its parent: threads, locks and open databases stay behind.
+"""What a forked child must not share with its parent: threads, locks and open databases.
 
-Of a forked process only the thread that forked goes on in the child; pools of threads wait there for ever, and a lock
-that another thread held is never given back. So whoever keeps such things says here what to do about them.
+Only the thread that forked goes on in the child. A pool of threads waits there for ever, and a lock that another thread
+held is never released. So an object that keeps such things registers methods here, which are called at each fork.
 """
 
 import ctypes
@@ -14,53 +14,55 @@ from weakref import WeakMethod
 from retrieval.errors import RetrievalError
 
 Call = Callable[[], None]
-SPAWN = "start processes afresh: multiprocessing.get_context('spawn')"
+SPAWN = "start new processes instead of forked ones: multiprocessing.get_context('spawn')"
+"""Hint for what cannot work in a forked process."""
 
 _before: list[WeakMethod[Call]] = []
 _after: list[WeakMethod[Call]] = []
 _tensorflow_stayed: list[bool] = []
-"""Not empty where TensorFlow ran in the process that this one was forked from."""
+"""Not empty in a process that was forked from one in which TensorFlow ran."""
 
 
 def before(call: Call) -> None:
-    """Call a method of an object, as long as that lives, in the parent before each fork."""
+    """Call a method of an object in the parent before each fork, as long as the object lives."""
     _keep(_before, call)
 
 
 def in_child(call: Call) -> None:
-    """Call a method of an object, as long as that lives, in each child that is forked."""
+    """Call a method of an object in each forked child, as long as the object lives."""
     _keep(_after, call)
 
 
 def leave(*things: object) -> None:
-    """Let `things` never be cleaned up in this process: what they hold is the parent's."""
+    """Make sure that `things` are never cleaned up in this process, because what they hold belongs to the parent."""
     for thing in things:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 def demand_tensorflow() -> None:
-    """Raise `RetrievalError` in a child in which TensorFlow would wait for ever."""
+    """Raise `RetrievalError` in a forked child in which TensorFlow would wait for ever."""
     if _tensorflow_stayed:
         sentence = "TensorFlow cannot run in a forked process whose parent has used it: it would wait for ever"
         raise RetrievalError(sentence, hint=SPAWN)
 
 
 def _keep(calls: list[WeakMethod[Call]], call: Call) -> None:
-    calls[:] = [one for one in calls if one() is not None]
+    calls[:] = [kept for kept in calls if kept() is not None]  # without those of objects that are gone
     calls.append(WeakMethod(call))
 
 
 def _run(calls: list[WeakMethod[Call]]) -> None:
-    for one in calls.copy():
-        call = one()
+    for kept in calls.copy():
+        call = kept()
         if call is not None:
             call()
 
 
 def _begin() -> None:
-    context: Any = sys.modules.get("tensorflow.python.eager.context")  # imported, it has no threads yet
+    """Begin the life of a forked child."""
+    context: Any = sys.modules.get("tensorflow.python.eager.context")
     used = context.context_safe() if context is not None else None
-    if getattr(used, "_initialized", used is not None):
+    if getattr(used, "_initialized", used is not None):  # TensorFlow has no threads before it is used
         _tensorflow_stayed.append(True)
     _run(_after)
 

@@ -54,9 +54,8 @@ def shared() -> Budget:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        after_in_child=shared.cache_clear
-    )  # in a child, nobody gives back what threads of the parent took
+    # A child gets a budget of its own: what threads of the parent took is never given back in the child.
+    os.register_at_fork(after_in_child=shared.cache_clear)
 
 
 def memory() -> int:

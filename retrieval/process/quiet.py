@@ -1,7 +1,7 @@
-"""Silence for what TensorFlow, Keras and Matplotlib tell of themselves while this package uses them.
+"""Keeps the logs of TensorFlow, Keras and Matplotlib off stderr while this package uses them.
 
-TensorFlow's native code writes to the file descriptor of stderr, whatever its log level is, so that is led aside for as
-long as one of our calls into it takes. What others write meanwhile comes out at the end of it.
+The native code of TensorFlow writes to the file descriptor of stderr, whatever its log level is. So during each of our
+calls into it, that descriptor leads to a file. At the end, what others wrote to stderr meanwhile is written there.
 """
 
 import logging
@@ -23,11 +23,11 @@ NATIVE = re.compile(
     rb"(WARNING: All log messages before absl::InitializeLog|To enable the following instructions: "
     rb"|[IWEF]\d{4} \d\d:\d\d:\S+ +\d+ " + _SOURCE + rb"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWEF] " + _SOURCE + rb")"
 )
-"""How a line of Abseil's or TensorFlow's native logs begins: level, time, thread, file of C++ code."""
+"""How a line begins that the native code of Abseil or TensorFlow logs: level, time, thread, file of C++ code."""
 
 
 class _Silence:
-    """One for the process: it begins with the first call and ends with the last that is under way."""
+    """The silence of the whole process: it begins with the first call and ends with the last of those under way."""
 
     def __init__(self) -> None:
         self._mutex, self._calls, self._undo = threading.Lock(), 0, ExitStack()
@@ -38,8 +38,8 @@ class _Silence:
             self._calls += 1
             if self._calls == 1:
                 for name in LOGGERS:
-                    self._undo.enter_context(_told_errors_alone(logging.getLogger(name)))
-                self._undo.enter_context(_led_aside())
+                    self._undo.enter_context(_only_errors(logging.getLogger(name)))
+                self._undo.enter_context(_stderr_to_a_file())
 
     def end(self) -> None:
         with self._mutex:
@@ -48,7 +48,7 @@ class _Silence:
                 self._undo.close()
 
     def _after_fork(self) -> None:
-        """Speak again: the call that was under way is the parent's."""
+        """End the silence in a forked child: the calls that were under way are those of the parent."""
         self._mutex, self._calls = threading.Lock(), 0
         self._undo.close()
 
@@ -58,7 +58,7 @@ _silence = _Silence()
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """Keep for now, in all threads, what TensorFlow tells of itself off stderr; a decorator as well."""
+    """Keep the logs of TensorFlow off stderr during the block, in all threads. Also works as a decorator."""
     _silence.begin()
     try:
         yield
@@ -67,7 +67,8 @@ def hushed() -> Iterator[None]:
 
 
 @contextmanager
-def _told_errors_alone(logger: logging.Logger) -> Iterator[None]:
+def _only_errors(logger: logging.Logger) -> Iterator[None]:
+    """Let a logger log only errors during the block."""
     level = logger.level
     logger.setLevel(max(level, logging.ERROR))
     try:
@@ -77,27 +78,28 @@ def _told_errors_alone(logger: logging.Logger) -> Iterator[None]:
 
 
 @contextmanager
-def _led_aside() -> Iterator[None]:
-    """Have a file take what is written to stderr, then write there what is no line of TensorFlow's."""
+def _stderr_to_a_file() -> Iterator[None]:
+    """Let stderr lead to a file during the block, then write the lines that are not of TensorFlow to stderr."""
     with ExitStack() as stack:
         try:
             before = os.dup(STDERR)
             stack.callback(os.close, before)
-            aside = stack.enter_context(_file())
-        except OSError:  # a daemon has no stderr, a full disk no room
+            file = stack.enter_context(_file())
+        except OSError:  # a daemon has no stderr, and a full disk has no room
             yield
             return
         _flush()
-        os.dup2(aside.fileno(), STDERR)
+        os.dup2(file.fileno(), STDERR)
         try:
             yield
         finally:
             _flush()
             os.dup2(before, STDERR)
-            aside.seek(0)
-            others = b"".join(line for line in aside if not NATIVE.match(line))
-            with suppress(OSError):
-                os.write(STDERR, others) if others else None
+            file.seek(0)
+            others = b"".join(line for line in file if not NATIVE.match(line))
+            if others:
+                with suppress(OSError):
+                    os.write(STDERR, others)
 
 
 def _file() -> IO[bytes]:
@@ -107,5 +109,5 @@ def _file() -> IO[bytes]:
 
 
 def _flush() -> None:
-    with suppress(Exception):  # it may be closed, or anything that a program put there
+    with suppress(Exception):  # stderr may be closed, or be any object that a program has put there
         sys.stderr.flush()

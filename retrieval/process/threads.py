@@ -1,7 +1,7 @@
-"""Work in threads that Ctrl-C does not wait for: many pieces in order, or a single one.
+"""Work in threads that Ctrl-C does not wait for: many calls in order, or a single one.
 
-A decoder in C cannot be stopped. So an interrupted caller leaves its threads behind: they are daemons, for which Python
-does not wait at exit, as it does for those of `concurrent.futures`. What they still find is thrown away.
+A decoder in C cannot be stopped. So an interrupted caller leaves its threads behind, and their results are dropped. The
+threads are daemons, for which Python does not wait when it exits; it would wait for those of `concurrent.futures`.
 """
 
 import itertools
@@ -17,13 +17,13 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 PATIENCE = 0.2
-"""Seconds that threads have to end what they are at when their caller is interrupted; most pictures take a tenth."""
+"""Seconds that threads have to finish their work when the caller is interrupted; most take 0.1."""
 
 
 def in_order(
     read: Callable[[Item], Result], files: Iterable[Item], threads: int, ahead: int
 ) -> Generator[Result, None, None]:
-    """Yield `read(file)` for each file in order; `threads` read, and at most `ahead` files are under way."""
+    """Yield `read(file)` for each file in order, read by `threads` threads; at most `ahead` files are under way."""
     source, crew = iter(files), _Crew(threads)
     try:
         waiting = deque(crew.begin(partial(read, file)) for file in itertools.islice(source, ahead))
@@ -35,18 +35,20 @@ def in_order(
 
 
 def aside(work: Callable[[], Result]) -> Result:
-    """Return what `work` returns. The main thread has it done in another, for else it hears Ctrl-C only afterwards."""
+    """Return `work()`. In the main thread, another thread does the work, so that Ctrl-C takes effect at once."""
     if threading.current_thread() is not threading.main_thread():
         return work()
     crew = _Crew(1)
     try:
-        found: Result = crew.begin(work).result()
-        return found
+        result: Result = crew.begin(work).result()
+        return result
     finally:
         crew.leave()
 
 
 class _Crew:
+    """Threads that work on jobs from one queue."""
+
     def __init__(self, count: int) -> None:
         self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._over = threading.Event()
@@ -55,6 +57,7 @@ class _Crew:
             thread.start()
 
     def begin(self, work: Callable[[], Result]) -> "Future[Result]":
+        """Put `work` into the queue, and return the future of its result."""
         future: Future[Result] = Future()
         self._jobs.put((future, work))
         return future
@@ -64,12 +67,12 @@ class _Crew:
             future, work = job
             try:
                 future.set_result(work())
-            except BaseException as error:  # noqa: BLE001 - whoever asks for the result meets it
+            except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
                 future.set_exception(error)
-            del job, future, work  # so that pixels are not held until the next file
+            del job, future, work  # so that pixels do not stay in memory until the next file
 
     def leave(self) -> None:
-        """Begin nothing more, and wait a little for what is being done."""
+        """Begin no more work, and wait up to `PATIENCE` seconds for the work under way."""
         self._over.set()
         until = time.monotonic() + PATIENCE
         for _ in self._threads:

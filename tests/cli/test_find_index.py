@@ -98,7 +98,7 @@ def test_a_folder_of_pictures_that_are_not_read_makes_no_index_and_says_why(tmp_
     told = called("index", "drawings", cwd=tmp_path)
     assert (told.returncode, told.stdout) == (1, b"")
     assert lines(told.stderr) == [
-        "note: 2 files unreadable: of a kind that is not read: SVG",
+        "note: 2 files unreadable: unsupported format: SVG",
         "note: 1 file unreadable: not a picture in a known format",
         "note: no readable images were found in drawings; no index was made",
     ]

@@ -166,7 +166,7 @@ def test_a_picture_of_each_format_is_upright_and_of_the_right_colours(name: str)
 
 @pytest.mark.parametrize("name", READ)
 def test_a_picture_is_found_below_a_name_of_another_format(name: str) -> None:
-    assert formats.announced(READ[name][1]()[: formats.HEAD], b"a.png") is not None
+    assert formats.readable(READ[name][1]()[: formats.HEAD], b"a.png") is not None
 
 
 # -- what is not read is counted --------------------------------------------------------------------------------------
@@ -234,20 +234,20 @@ NO_PICTURES = {
 def test_what_is_not_read_is_told_by_its_first_bytes(name: str, path: bytes | None) -> None:
     for data in UNREAD[name]:
         with pytest.raises(UnreadableImage) as caught:
-            formats.announced(data[: formats.HEAD], path)
-        assert str(caught.value) == f"of a kind that is not read: {name}"
+            formats.readable(data[: formats.HEAD], path)
+        assert str(caught.value) == f"unsupported format: {name}"
 
 
 @pytest.mark.parametrize("name", CALLED)
 def test_what_is_not_read_is_told_by_its_name(name: str) -> None:
     path, data = CALLED[name]
-    with pytest.raises(UnreadableImage, match=re.escape(f"of a kind that is not read: {name}")):
-        formats.announced(data, path)
+    with pytest.raises(UnreadableImage, match=re.escape(f"unsupported format: {name}")):
+        formats.readable(data, path)
 
 
 @pytest.mark.parametrize("path", NO_PICTURES, ids=repr)
 def test_films_texts_and_the_like_are_no_pictures(path: bytes) -> None:
-    assert formats.announced(NO_PICTURES[path][: formats.HEAD], path) is None
+    assert formats.readable(NO_PICTURES[path][: formats.HEAD], path) is None
 
 
 def test_no_extension_belongs_to_two_formats() -> None:
@@ -269,13 +269,13 @@ def test_a_folder_is_read_or_counted_and_a_query_says_why(index: Index, tmp_path
     report = index.add(photos)
     assert (report.added, report.unreadable) == (6, 5)
     assert report.reasons == {
-        "of a kind that is not read: SVG": 2,
-        "of a kind that is not read: EPS": 1,
-        "of a kind that is not read: OpenEXR": 1,
+        "unsupported format: SVG": 2,
+        "unsupported format: EPS": 1,
+        "unsupported format: OpenEXR": 1,
         formats.UNKNOWN: 1,
     }
     assert index.search(photos / "a.tga", k=1, options=SearchOptions(include_self=True))[0].score > 0.999
-    with pytest.raises(UnreadableImage, match=r"0\.bin cannot be used: of a kind that is not read: SVG$"):
+    with pytest.raises(UnreadableImage, match=r"0\.bin cannot be used: unsupported format: SVG$"):
         index.search(photos / "0.bin")
 
 
@@ -286,12 +286,12 @@ def test_what_was_no_picture_by_an_older_table_is_looked_at_again(
     put(photos / "a.jp2", READ["jp2"][1]())
     put(photos / "notes.txt", b"a text")
     with monkeypatch.context() as older:
-        older.setattr(formats, "announced", lambda head, path: None)
+        older.setattr(formats, "readable", lambda head, path: None)
         older.setattr(formats, "table", lambda: "older")
         assert index.add(photos).added == 0
     looked: list[bytes] = []
-    announced = formats.announced
-    monkeypatch.setattr(formats, "announced", lambda head, path: looked.append(path) or announced(head, path))
+    readable = formats.readable
+    monkeypatch.setattr(formats, "readable", lambda head, path: looked.append(path) or readable(head, path))
     assert index.add(photos).added == 1
     assert set(looked) == {b"a.jp2", b"notes.txt"}
     looked.clear()
@@ -321,7 +321,7 @@ def test_without_its_extra_a_picture_is_unreadable_and_says_how_to_change_that(w
     data, name = BEGINS[without]
     with pytest.raises(UnreadableImage) as caught:
         decode.decode(data + bytes(500), SIZE)
-    assert str(caught.value) == f"of a kind that is not read: {name}; pip install 'retrieval[{without}]'"
+    assert str(caught.value) == f"unsupported format: {name}; to read it: pip install 'retrieval[{without}]'"
 
 
 def test_failures_are_tried_again_when_an_extra_comes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -421,7 +421,7 @@ def test_a_raw_file_never_shows_its_thumbnail_as_a_tiff(name: bytes, monkeypatch
     assert camera.is_raw(data)
     monkeypatch.setattr(formats, "available", lambda extra: False)
     with pytest.raises(
-        UnreadableImage, match=r"of a kind that is not read: camera RAW; pip install 'retrieval\[raw\]'"
+        UnreadableImage, match=r"unsupported format: camera RAW; to read it: pip install 'retrieval\[raw\]'"
     ):
         decode.decode(data, SIZE, path=name)
 
@@ -451,8 +451,8 @@ def test_a_raw_file_of_too_many_pixels_is_not_developed(monkeypatch: pytest.Monk
 
 SENTENCES = {opening.TOO_MANY_PIXELS, memory.TOO_LARGE, formats.UNKNOWN, "empty file"}
 for form in formats.FORMATS:
-    SENTENCES |= {f"of a kind that is not read: {form.name}{rare}" for rare in ("", " with a rare feature")}
-    SENTENCES |= {f"over the limit of {most} megapixels for {form.name}" for most in quirks.SLOW.values()}
+    SENTENCES |= {f"unsupported format: {form.name}{rare}" for rare in ("", " with a rare feature")}
+    SENTENCES |= {f"larger than the limit of {most} megapixels for {form.name}" for most in quirks.SLOW.values()}
     for what in ("it ends too early", "its header cannot be read", "its data cannot be decoded"):
         SENTENCES.add(f"damaged {form.name}: {what}")
 
@@ -495,7 +495,7 @@ def test_damaged_files_of_the_extras_have_one_of_few_reasons_and_nothing_is_prin
 def test_what_pillow_says_goes_to_the_log_alone(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", "retrieval")
     whole = picture((1, 2, 3), format="BMP")
-    assert reason(whole.replace(b"\1\0\x18\0", b"\1\0\x63\0")) == "of a kind that is not read: BMP with a rare feature"
+    assert reason(whole.replace(b"\1\0\x18\0", b"\1\0\x63\0")) == "unsupported format: BMP with a rare feature"
     assert "99" in caplog.text
 
 
@@ -519,5 +519,5 @@ def test_what_would_be_decoded_for_minutes_is_refused(kind: str, monkeypatch: py
     if kind == "DDS":  # of an order of bytes that Pillow computes a pixel at a time
         data = data.replace(struct.pack("<II", 0xFF0000, 0xFF00), struct.pack("<II", 0xFF00, 0xFF0000))
     monkeypatch.setattr(quirks, "SLOW", dict.fromkeys(quirks.SLOW, 0))
-    with pytest.raises(UnreadableImage, match=f"over the limit of 0 megapixels for {kind}"):
+    with pytest.raises(UnreadableImage, match=f"larger than the limit of 0 megapixels for {kind}"):
         decode.decode(data, SIZE)

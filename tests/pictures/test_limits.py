@@ -185,13 +185,13 @@ def test_a_picture_file_is_of_bounded_size(tmp_path: Path) -> None:
     head = picture(colour(1), format="JPEG")
     sparse(tmp_path / "photos" / "huge.jpg", 40 * 2**30, head)
     told, megabytes = measured(INDEXED, tmp_path / "index", tmp_path / "photos")
-    assert told == "{'a file over the limit of 1,024 MiB': 1}"
+    assert told == "{'larger than the limit of 1,024 MiB': 1}"
     assert megabytes < 400
 
 
 def test_a_query_of_a_huge_file_is_refused(tmp_path: Path, index: Index) -> None:
     path = sparse(tmp_path / "huge.jpg", 40 * 2**30, picture(colour(1), format="JPEG"))
-    with pytest.raises(UnreadableImage, match="over the limit"):
+    with pytest.raises(UnreadableImage, match="larger than the limit"):
         index.search(path)
     assert index.id_of(path) is None
 
@@ -258,13 +258,13 @@ def test_tables_name_what_is_no_file_and_are_none(special: Path, photos: Path, i
 
 
 def test_a_table_is_of_bounded_size(tmp_path: Path, index: Index) -> None:
-    with pytest.raises(BadInput, match="over the limit of 256 MiB"):
+    with pytest.raises(BadInput, match="larger than the limit of 256 MiB"):
         read_labels(index, sparse(tmp_path / "table.csv", 40 * 2**30, b"path,label\n"))
 
 
 def test_a_stream_is_read_as_far_as_is_allowed() -> None:
     assert reading.read_stream(io.BytesIO(b"x" * 10), 10) == b"x" * 10
-    with open("/dev/zero", "rb") as endless, pytest.raises(UnreadableImage, match="over the limit of 4 MiB"):
+    with open("/dev/zero", "rb") as endless, pytest.raises(UnreadableImage, match="larger than the limit of 4 MiB"):
         reading.read_stream(endless, 4 * 2**20)
 
 
@@ -298,7 +298,7 @@ def test_stdin_without_an_end_is_refused(tmp_path: Path, photos: Path, command: 
             [sys.executable, "-c", code, tmp_path / "index", photos],
             stdin=endless, capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
-    assert "over the limit of 4 MiB" in told.stderr
+    assert "larger than the limit of 4 MiB" in told.stderr
     assert told.returncode in {1, 2}
 
 

@@ -39,7 +39,7 @@ def test_a_pattern_that_is_not_kept_cannot_be_taken_back(index: Index, photos: P
     index.add(photos, exclude=["sub/", "a b*"])
     with pytest.raises(BadInput, match=r"\*\.png is not excluded") as error:
         index.add(photos, no_exclude=["*.png"], exclude=["0*"])
-    assert error.value.hint == "these patterns are: sub/, a b*"
+    assert error.value.hint == "these patterns are excluded: sub/, a b*"
     assert excludes(index) == {"photos": ("sub/", "a b*")}
     index.remove(photos)
     with pytest.raises(BadInput, match="is not excluded"):
