@@ -1,4 +1,4 @@
-"""What a run has found out and not committed yet."""
+"""What the next commit of a run will hold."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -15,14 +15,14 @@ log = logging.getLogger("retrieval")
 
 @dataclass
 class Pending:
-    """What the next commit will hold."""
+    """Places and pictures that are not committed yet."""
 
     files: list[FileRow] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     vectors: list[Vectors] = field(default_factory=list)
     sha256: dict[int, bytes] = field(default_factory=dict)
     counted: dict[bytes, str] = field(default_factory=dict)
-    """Path of each picture -> what it was counted as."""
+    """Path of each picture -> the field of `Report` that it was counted in."""
 
     def put(self, row: FileRow) -> None:
         """Add a place."""

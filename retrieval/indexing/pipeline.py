@@ -1,240 +1,162 @@
-"""Files -> what they hold: read, hash, decode and embed, with a bounded look-ahead, the order kept, failures as values.
+"""Files -> what they hold, embedded: the driver of the workers, with a bounded look-ahead and the order kept.
 
-    files -read+hash-> known content? -yes-> Known
-                                      -no--> decode -fails-> Failed, NoPicture or Vanished
-                                                    -else--> batch -encode-> Embedded
+    files -threads: worker.read-> values -batch-> what does the index have? -> Known
+                                                                            -> embed -> Embedded, or Failed
 
-Reading and decoding run in threads (Pillow lets go of the interpreter), the network in the caller's. Of a file only its
-pixels at the network's size are held, and of those at most `LOOK_AHEAD` batches.
+Reading and decoding run in threads (Pillow lets go of the interpreter), the network runs in the thread of the caller.
+The index is asked in one place, once for each batch. Of a file only its pixels at the network's size are held, and at
+most `LOOK_AHEAD` batches of them.
 """
 
-import hashlib
 import itertools
-import logging
-import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import CancelledError
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.errors import SHORT, UNFORESEEN, RetrievalError, ShortMemory, UnreadableImage, reason_of
+from retrieval.errors import RetrievalError
+from retrieval.indexing import worker
+from retrieval.indexing.worker import Decoded, Failed, Known, NotAPicture, Task, Value, Vanished
 from retrieval.networks.embedding import BATCH, NO_VECTOR, together, vectors_of
 from retrieval.networks.encoder import Encoder
-from retrieval.pictures.source import Source, contents
-from retrieval.process.threads import Item, in_order
-from retrieval.types import Found, Picture, Pixels, Timing, displayed, image_id
-
-log = logging.getLogger("retrieval")
+from retrieval.process.threads import in_order
+from retrieval.types import Found, Picture, Pixels, Timing
 
 LOOK_AHEAD = 2
-"""Batches being read while one is encoded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """The content is in the index."""
-
-    file: Found
-    image: int
+"""Number of batches that are read while one is embedded."""
+SAME_ID = "another picture of the index has the same 63-bit id"
+"""The reason for which content with the id of another one fails: unlikely below a billion images."""
+NOTHING_KNOWN = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """The content is new."""
+    """The content of the file is new."""
 
     file: Found
     picture: Picture
     vector: NDArray[np.float32]
     """(dim,), of length 1."""
     note: str = ""
-    """What is to be known of how it was read; see `decode.Decoded`."""
+    """Why the picture is not quite what the file should hold; see `decode.Decoded`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The file holds a picture that cannot be used, or could not be read at all."""
-
-    file: Found
-    reason: str
-    unread: bool = False
-    """The system did not give the bytes: what is known of the file may still be true."""
+Outcome = Known | Embedded | Failed | NotAPicture | Vanished
 
 
-@dataclass(frozen=True, slots=True)
-class NoPicture:
-    """The file holds something else."""
+@dataclass(frozen=True)
+class Pipeline:
+    """How the files of a run become outcomes."""
 
-    file: Found
+    task: Callable[[], Task]
+    """Gives what the next file is read with."""
+    encoder: Callable[[], Encoder]
+    """Gives the encoder. It is called when the first picture has to be embedded, and never if none has."""
+    contents_of: Callable[[Sequence[int]], Mapping[int, bytes]]
+    """Gives the SHA-256 of those images, among some ids, that the index has at this moment."""
+    threads: int
+    timing: Timing
+    """Is told the seconds as `Report.timing` says."""
 
+    def run(self, files: Iterable[Found]) -> Generator[list[Outcome], None, None]:
+        """Yield what `files` hold, in their order, in lists of at most `BATCH`."""
+        count = together(self.task().size, BATCH)
+        with closing(in_order(self._read, files, self.threads, LOOK_AHEAD * count)) as values:
+            while batch := self._next(values, count):
+                yield self._settled(batch)
 
-@dataclass(frozen=True, slots=True)
-class Vanished:
-    """The file was there when it was found and is not any more."""
+    def _read(self, file: Found) -> Value:
+        with self.timing.of("read"):
+            return worker.read(self.task(), file)
 
-    file: Found
+    def _next(self, values: Iterator[Value], count: int) -> list[Value]:
+        with self.timing.of("wait"):
+            return list(itertools.islice(values, count))
 
+    def _settled(self, batch: Sequence[Value]) -> list[Outcome]:
+        """Return what becomes of the values of a batch: this is where the index is asked what it has."""
+        stored = dict(self.contents_of([_image(value) for value in batch if isinstance(value, Known | Decoded)]))
+        values = [self._decoded_if_new(value, stored) for value in batch]
+        fresh: dict[int, Decoded] = {}
+        for value in values:
+            if isinstance(value, Decoded) and value.picture.id not in stored:
+                fresh[value.picture.id] = value
+                stored[value.picture.id] = value.picture.sha256  # what comes again in this batch is known by then
+        vectors = self._vectors(list(fresh.values()))
+        return [self._outcome(value, stored, fresh, vectors) for value in values]
 
-Outcome = Known | Embedded | Failed | NoPicture | Vanished
+    def _decoded_if_new(self, value: Value, stored: Mapping[int, bytes]) -> Value:
+        """Return `value`; decoded where the worker knew its id and the index does not have its content.
 
+        The last place of that content may have become another picture's meanwhile, or its id is that of other content.
+        """
+        if isinstance(value, Known) and stored.get(value.image) != value.sha256:
+            return worker.read(replace(self.task(), known=NOTHING_KNOWN), value.file)
+        return value
 
-@dataclass(frozen=True, slots=True)
-class _Decoded:
-    file: Found
-    picture: Picture
-    pixels: NDArray[np.uint8]
-    note: str
+    def _vectors(self, fresh: Sequence[Decoded]) -> "dict[int, Vector]":
+        """Return id of the content -> its vector, or what became of it instead."""
+        if not fresh:
+            return {}
+        with self.timing.of("load"):
+            encoder = self.encoder()
+        with self.timing.of("encode"):
+            vectors = embedded(encoder, np.stack([value.pixels for value in fresh]))
+        return {value.picture.id: vector for value, vector in zip(fresh, vectors, strict=True)}
 
-
-def embed(
-    files: Iterable[Found],
-    source: Source,
-    size: tuple[int, int],
-    rule: int,
-    encoder: Callable[[], Encoder],
-    known: Callable[[bytes], bool],
-    threads: int,
-    timing: Timing,
-) -> Generator[list[Outcome], None, None]:
-    """Yield what the `files` of `source` hold, in their order, in lists of at most `BATCH`.
-
-    `size` is what the encoder wants, `rule` the decode rule of the index. `encoder` is called when the first picture
-    has to be embedded, never if none has. `known` tells whether content with a SHA-256 is in the index; all `threads`
-    that read and decode call it. Adds to `timing` as `Report.timing` says.
-    """
-    over = threading.Event()
-
-    def looked_up(sha256: bytes) -> bool:
-        if over.is_set():  # a thread that was left behind, whose index may be closed by now
-            raise CancelledError
-        return known(sha256)
-
-    def read(file: Found) -> Outcome | _Decoded:
-        with timing.of("read"):
-            return _or_failed(file, partial(_read, file, source=source, size=size, rule=rule, known=looked_up))
-
-    count = together(size, BATCH)
-    with closing(in_order(read, files, threads, LOOK_AHEAD * count)) as outcomes:
-        try:
-            while batch := _waited(outcomes, count, timing):
-                yield _encoded(batch, encoder, known, timing)
-        finally:
-            over.set()
-
-
-def _waited(source: Iterator[Item], count: int, timing: Timing) -> list[Item]:
-    with timing.of("wait"):
-        return list(itertools.islice(source, count))
-
-
-def _or_failed(file: Found, read: Callable[[], "Outcome | _Decoded"]) -> "Outcome | _Decoded":
-    """Return `read()`; whatever goes wrong with one file is a failure of that file and stops no run."""
-    try:
-        return read()
-    except (RetrievalError, CancelledError):  # of the index, such as a database that cannot be asked; of the run
-        raise
-    except Exception as error:  # noqa: BLE001 - what nobody foresaw
-        return _failed(file, error)
-
-
-def _failed(file: Found, error: Exception) -> "Failed":
-    if isinstance(error, MemoryError):
-        return Failed(file, SHORT, unread=True)
-    if isinstance(error, OSError) and error.errno is not None:  # the system is busy, or a drive is away
-        return Failed(file, reason_of(error), unread=True)
-    log.debug("%s: %s", displayed(file.path), UNFORESEEN, exc_info=error)
-    return Failed(file, UNFORESEEN)
+    @staticmethod
+    def _outcome(
+        value: Value, stored: Mapping[int, bytes], fresh: Mapping[int, Decoded], vectors: "Mapping[int, Vector]"
+    ) -> Outcome:
+        if not isinstance(value, Decoded):
+            return value
+        picture = value.picture
+        if stored[picture.id] != picture.sha256:
+            return Failed(value.file, SAME_ID)
+        vector = vectors.get(picture.id)
+        if isinstance(vector, Exception):
+            return worker.failed(value.file, vector)
+        if vector is None and picture.id in fresh:
+            return Failed(value.file, NO_VECTOR)
+        if vector is None or fresh[picture.id] is not value:
+            return Known(value.file, picture.sha256)
+        return Embedded(value.file, picture, vector, value.note)
 
 
-def _read(
-    file: Found, *, source: Source, size: tuple[int, int], rule: int, known: Callable[[bytes], bool]
-) -> Outcome | _Decoded:
-    try:
-        file, data = contents(source, file.path)  # the size and times of what is read, not of what the scan saw
-    except FileNotFoundError:
-        return Vanished(file)
-    except OSError as error:
-        return Failed(file, reason_of(error), unread=True)
-    except ShortMemory as error:
-        return Failed(file, str(error), unread=True)
-    except UnreadableImage as error:
-        return Failed(file, str(error))
-    return NoPicture(file) if data is None else _decoded(file, data, size, rule, known)
+def _image(value: Known | Decoded) -> int:
+    return value.image if isinstance(value, Known) else value.picture.id
 
 
-def _decoded(
-    file: Found, data: bytes, size: tuple[int, int], rule: int, known: Callable[[bytes], bool]
-) -> Outcome | _Decoded:
-    sha256 = hashlib.sha256(data).digest()
-    if known(sha256):
-        return Known(file, image_id(sha256))
-    from retrieval.pictures import (
-        decode,
-    )  # with all that decodes pictures, for which nobody waits whose pictures are known
-
-    try:
-        decoded = decode.decode(data, size, rule, path=file.path)
-    except ShortMemory as error:
-        return Failed(file, str(error), unread=True)
-    except UnreadableImage as error:
-        return Failed(file, str(error))
-    picture = Picture(sha256, decoded.width, decoded.height, decoded.format, decoded.taken)
-    return _Decoded(file, picture, decoded.pixels, decoded.note)
+Vector = NDArray[np.float32] | None | Exception
+"""What became of a picture in the network: its vector, None where it has no direction, or what the network raised."""
 
 
-def _encoded(
-    batch: list[Outcome | _Decoded], encoder: Callable[[], Encoder], known: Callable[[bytes], bool], timing: Timing
-) -> list[Outcome]:
-    """Replace what is decoded in `batch` by what is embedded; no content goes through the network twice."""
-    decoded = {item.picture.sha256: item.pixels for item in batch if isinstance(item, _Decoded)}
-    fresh = {sha256: pixels for sha256, pixels in decoded.items() if not known(sha256)}
-    vectors: dict[bytes, _Vector] = {}
-    if fresh:
-        with timing.of("load"):
-            ready = encoder()
-        with timing.of("encode"):
-            vectors = dict(zip(fresh, _vectors(ready, np.stack(list(fresh.values()))), strict=True))
-    return [_outcome(item, vectors) if isinstance(item, _Decoded) else item for item in batch]
+def embedded(encoder: Encoder, pixels: Pixels) -> list[Vector]:
+    """Return the vector of each picture, as `vectors_of` does; where that raises, what each picture gives alone.
 
-
-def _outcome(item: _Decoded, vectors: "dict[bytes, _Vector]") -> Outcome:
-    """Return what became of `item`, taking its vector out of `vectors`: what comes again is known by then."""
-    if item.picture.sha256 not in vectors:
-        return Known(item.file, item.picture.id)
-    vector = vectors[item.picture.sha256]
-    if isinstance(vector, Exception):
-        return _failed(item.file, vector)
-    if vector is None:
-        return Failed(item.file, NO_VECTOR)
-    del vectors[item.picture.sha256]
-    return Embedded(item.file, item.picture, vector, item.note)
-
-
-_Vector = NDArray[np.float32] | None | Exception
-"""What became of a picture in the network: see `vectors_of`, or what it raised."""
-
-
-def _vectors(encoder: Encoder, pixels: Pixels) -> list[_Vector]:
-    """Return what `vectors_of` returns; where that raises, what each picture alone gives or raises.
-
-    An error is a picture's only where the network takes another one after it: else it is raised.
+    An error is one of a picture only if the network still takes another picture after it; otherwise it is raised.
     """
     try:
         return list(vectors_of(encoder, pixels))
     except RetrievalError:
         raise
     except Exception:
-        found = [_alone(encoder, picture) for picture in pixels]
-        good = [picture for picture, vector in zip(pixels, found, strict=True) if not isinstance(vector, Exception)]
-        if len(good) < len(found) and isinstance(_alone(encoder, (*good, np.full_like(pixels[0], 128))[0]), Exception):
+        vectors = [_alone(encoder, picture) for picture in pixels]
+        if any(isinstance(vector, Exception) for vector in vectors) and not _works(encoder, pixels, vectors):
             raise
-        return found
+        return vectors
 
 
-def _alone(encoder: Encoder, picture: NDArray[np.uint8]) -> _Vector:
+def _works(encoder: Encoder, pixels: Pixels, vectors: Sequence[Vector]) -> bool:
+    """Tell whether the network takes a picture that it took before, or else a grey one."""
+    good = [picture for picture, vector in zip(pixels, vectors, strict=True) if not isinstance(vector, Exception)]
+    trial = good[0] if good else np.full_like(pixels[0], 128)
+    return not isinstance(_alone(encoder, trial), Exception)
+
+
+def _alone(encoder: Encoder, picture: NDArray[np.uint8]) -> Vector:
     try:
         return vectors_of(encoder, picture[None])[0]
     except RetrievalError:

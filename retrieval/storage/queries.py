@@ -50,6 +50,7 @@ _SEGMENTS = sql.select(segments).where(segments.c.generation == sql.bindparam("o
 _SHA256 = sql.select(images.c.sha256).where(images.c.id == sql.bindparam("one"))
 _SETTING = sql.select(settings).where(settings.c.name == sql.bindparam("one"))
 _PLACES = sql.select(images, files).where(files.c.image == images.c.id, sqlite.one_of(images.c.id, "some"))
+_CONTENTS = sql.select(images.c.id, images.c.sha256).where(sqlite.one_of(images.c.id, "some"))
 _IDS = sql.text("SELECT id FROM images ORDER BY id LIMIT :most")
 
 
@@ -229,6 +230,11 @@ def chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
 def sha256_of_id(connection: sql.Connection, id_: int) -> bytes | None:
     """Return the content that has this id, None where it is not in the index."""
     return connection.scalar(_SHA256, {"one": id_})
+
+
+def contents_of(connection: sql.Connection, ids: Sequence[int]) -> dict[int, bytes]:
+    """Return the SHA-256 of those of the images `ids` that are in the index: id -> SHA-256."""
+    return dict(map(tuple, connection.execute(_CONTENTS, {"some": sqlite.listed(ids)})))
 
 
 def insert_images(connection: sql.Connection, pictures: Sequence[Picture]) -> None:

@@ -152,6 +152,10 @@ class Rows:
         """Return the SHA-256 of the content of an image; None where the index has no image of that id."""
         return queries.sha256_of_id(self.connection, image)
 
+    def contents_of(self, images: Sequence[int]) -> dict[int, bytes]:
+        """Return the SHA-256 of those of `images` that the index has: id -> SHA-256."""
+        return queries.contents_of(self.connection, images)
+
     def image_at(self, spot: Spot) -> int | None:
         """Return the id of the image whose place is `spot`, None where none is there."""
         return queries.image_at(self.connection, spot.root, spot.below)

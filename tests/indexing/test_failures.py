@@ -11,7 +11,7 @@ import pytest
 
 from retrieval import Index, StorageError
 from retrieval.errors import SHORT, UNFORESEEN
-from retrieval.indexing import pipeline
+from retrieval.indexing import worker
 from retrieval.pictures import decode as images
 from retrieval.pictures.source import Source
 from retrieval.storage import queries
@@ -34,7 +34,7 @@ def test_any_date_of_a_file_is_one(index: Index, photos: Path, year: str, monkey
     subprocess.run(["touch", "-d", year, photos / "03.png"], check=True)
     assert counts(index.add(photos)) == {"added": 12}
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "contents", None)  # nor is it read again
+        patch.setattr(worker, "contents", None)  # nor is it read again
         assert counts(index.add(photos)) == {"unchanged": 12}
     assert index.verify().whole
     put(photos / "03.png", picture(colour(50)))
@@ -185,7 +185,7 @@ def test_a_busy_system_is_said_and_asked_again(
     index.add(photos)
     put(photos / "new.png", picture(colour(50)))
     os.utime(photos / "00.png", ns=(9, 9))
-    read = pipeline.contents
+    read = worker.contents
 
     def busy(source: Source, path: bytes) -> object:
         if path in {b"new.png", b"00.png"}:
@@ -193,7 +193,7 @@ def test_a_busy_system_is_said_and_asked_again(
         return read(source, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "contents", busy)
+        patch.setattr(worker, "contents", busy)
         for _ in range(2):
             report = index.add(photos)
             assert counts(report) == {"unchanged": 11, "unreadable": 2}
@@ -215,7 +215,7 @@ def test_an_error_of_the_index_is_no_failure_of_a_file(
     index.add(photos)
     put(photos / "new.png", picture(colour(50)))
     with monkeypatch.context() as patch:
-        patch.setattr("retrieval.storage.queries.sha256_of_id", failing)
+        patch.setattr("retrieval.storage.queries.contents_of", failing)
         with pytest.raises(StorageError):
             index.add(photos)
     assert failures(index) == {}
@@ -344,7 +344,7 @@ def test_the_command_line_says_so_and_strict_fails(photos: Path, tmp_path: Path)
     first = run(*command)
     assert (first.returncode, lines(first.stdout)) == (0, ["12 added, 1 unreadable"])
     reason = os.strerror(errno.ELOOP).lower()
-    assert f"1 unreadable: {reason}" in first.stderr.decode()
+    assert f"1 file unreadable: {reason}" in first.stderr.decode()
     assert run(*command, "--strict").returncode == 1
     told = run("info", "--failures", "--index", tmp_path / "index")
     assert lines(told.stdout) == [f"{photos / 'self.png'}: {reason}"]
@@ -413,13 +413,13 @@ def test_a_new_ctime_alone_is_read_once(
     index.add(photos)
     (photos / "00.png").chmod(0o600)
     os.link(photos / "01.png", photos.parent / "hard link.png")
-    read, seen = pipeline.contents, []
+    read, seen = worker.contents, []
 
     def noting(source: Source, path: bytes) -> object:
         seen.append(path)
         return read(source, path)
 
-    monkeypatch.setattr(pipeline, "contents", noting)
+    monkeypatch.setattr(worker, "contents", noting)
     for _ in range(2):
         assert counts(index.add(photos)) == {"unchanged": 12}
     assert sorted(seen) == [b"00.png", b"01.png"]
@@ -445,7 +445,7 @@ def test_a_library_whose_ctimes_are_all_new_is_not_read_again(
         shutil.rmtree(tmp_path / "index")
     with Index.open(library / "index", encoder=ColourEncoder()) as index:
         with monkeypatch.context() as patch:
-            patch.setattr(pipeline, "contents", None)
+            patch.setattr(worker, "contents", None)
             for _ in range(2):
                 assert counts(index.add(library / "photos")) == {"unchanged": 13}
         edit(library / "photos" / "a.bmp", pair[1])

@@ -41,7 +41,7 @@ def test_a_second_run_opens_nothing(
     index: Index, photos: Path, encoder: ColourEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index.add(photos)
-    monkeypatch.setattr("retrieval.indexing.pipeline._read", unexpected)
+    monkeypatch.setattr("retrieval.indexing.worker._read", unexpected)
     assert counts(index.add(photos)) == {"unchanged": 12}
     assert encoder.pictures == 12
 
@@ -229,7 +229,7 @@ def test_a_failure_is_remembered_until_the_file_changes(
     assert failure.path == photos / "bad.png"
     assert "damaged PNG" in failure.reason
     with monkeypatch.context() as patch:
-        patch.setattr("retrieval.indexing.pipeline._read", unexpected)
+        patch.setattr("retrieval.indexing.worker._read", unexpected)
         assert counts(index.add(photos)) == {"unchanged": 12, "unreadable": 1}
     assert counts(index.add(photos, retry_failed=True)) == {"unchanged": 12, "unreadable": 1}
     put(photos / "bad.png", picture(colour(60)))
@@ -411,8 +411,7 @@ def test_content_with_the_id_of_another_is_a_failure(
     index: Index, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("retrieval.types.image_id", lambda sha256: sha256[0] >> 7)  # one bit: at most two images
-    monkeypatch.setattr("retrieval.indexing.update.image_id", lambda sha256: sha256[0] >> 7)
-    monkeypatch.setattr("retrieval.indexing.pipeline.image_id", lambda sha256: sha256[0] >> 7)
+    monkeypatch.setattr("retrieval.indexing.worker.image_id", lambda sha256: sha256[0] >> 7)
     report = index.add(photos)
     assert report.added == 2
     assert report.unreadable == 10
