@@ -239,6 +239,15 @@ def _refuse_path(name: str) -> None:
     raise UnknownBackbone(f"{name} {problem}", hint=hint)
 
 
+def _alpha_in_file_name(alpha: float | None) -> str:
+    """Return alpha as Keras writes it in the files of MobileNet: 1_0 for 1, 7_5 for 0.75, 5_0 for 0.5, 2_5 for 0.25."""
+    if alpha is None:
+        return ""
+    if alpha == 1:
+        return "1_0"
+    return f"{10 * alpha:.1f}".replace(".", "_")
+
+
 def _with_classifier(weights_file: str) -> str:
     """Return the name of Keras' file that has the classifier too."""
     return weights_file.replace("_notop", "").replace("_no_top_v2", "").replace("_no_top", "")
@@ -424,7 +433,7 @@ class Backbone:
             variant=self.name.rpartition("_")[2],
             tf="weights_tf_dim_ordering_tf_kernels",
             alpha=self.alpha,
-            tenths=f"{10 * (self.alpha or 0):.1f}".replace(".", "_") if self.alpha != 1 else "1_0",
+            tenths=_alpha_in_file_name(self.alpha),
             size=self.published_size,
             minimalistic="_minimalistic" if self.minimalistic else "",
         )

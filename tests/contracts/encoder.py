@@ -1,4 +1,4 @@
-"""What every `Encoder` does. A test module subclasses it and says in `encoder` what is to be tested."""
+"""The tests that every `Encoder` passes. A test module subclasses them and gives the encoder under test."""
 
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from retrieval.types import Pixels
 
 
 class EncoderTests(ABC):
-    """The seam: `dim`, `size`, `fingerprint`, `images`."""
+    """The members of the seam: `dim`, `size`, `fingerprint`, `images`."""
 
     @pytest.fixture
     @abstractmethod
@@ -20,7 +20,7 @@ class EncoderTests(ABC):
 
     @pytest.fixture
     def pixels(self, encoder: Encoder) -> Pixels:
-        """Five pictures: noise, and one of one colour."""
+        """Five pictures: four of noise, and one of a single colour."""
         pixels = np.random.default_rng(0).integers(0, 256, (5, *encoder.size, 3), dtype=np.uint8)
         pixels[4] = (200, 100, 50)
         return pixels

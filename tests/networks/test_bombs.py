@@ -1,4 +1,4 @@
-"""Files of models that would become much larger in memory, and sizes that no machine has room for."""
+"""Files of models that would grow too much in memory, and input sizes that take more memory than a machine has."""
 
 import io
 import subprocess
@@ -75,7 +75,7 @@ def larger(config: bytes) -> bytes:
     return config.replace(b"null, 32, 32, 3", b"null, 3000000, 3000000, 3")
 
 
-def test_a_model_as_keras_writes_it_is_taken(model: Path, tmp_path: Path) -> None:
+def test_a_model_that_keras_wrote_is_accepted(model: Path, tmp_path: Path) -> None:
     bombs.check_model(model)
     bombs.check_model(changed(model, tmp_path / "compressed.keras", **{"training.json": b"{}"}))
 
@@ -96,7 +96,7 @@ BOMBS: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_model_that_would_become_much_larger_is_refused(model: Path, tmp_path: Path, name: str) -> None:
+def test_a_model_that_would_grow_too_much_is_refused(model: Path, tmp_path: Path, name: str) -> None:
     path = changed(model, tmp_path / "bomb.keras", **BOMBS[name])  # type: ignore[arg-type]
     with pytest.raises(BadWeights, match=r"bomb\.keras"):
         bombs.check_model(path)
@@ -109,15 +109,15 @@ def test_a_model_of_huge_pictures_is_refused(model: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("data", [numbers(), numbers(chunks=(1000,), compression="gzip")])
-def test_a_file_of_weights_that_would_become_much_larger_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_a_file_of_weights_that_would_grow_too_much_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "bomb.weights.h5"
     path.write_bytes(data)
     with pytest.raises(BadWeights, match="times its size"):
         bombs.check(path)
 
 
-def test_weights_that_compress_well_are_taken(tmp_path: Path) -> None:
-    """As pruned ones do: nine of ten are zero."""
+def test_weights_that_compress_well_are_accepted(tmp_path: Path) -> None:
+    """Pruned weights, for example, of which nine of ten are zero."""
     path = tmp_path / "pruned.weights.h5"
     values = np.random.default_rng(0).normal(size=1_000_000).astype(np.float32)
     values[np.random.default_rng(1).random(len(values)) < 0.9] = 0
@@ -127,7 +127,7 @@ def test_weights_that_compress_well_are_taken(tmp_path: Path) -> None:
 
 
 def test_a_bomb_takes_no_memory(model: Path, tmp_path: Path) -> None:
-    """From the index on: what is told is one sentence, before any of it is unpacked."""
+    """It is refused in a sentence, before anything of it is unpacked."""
     path = changed(model, tmp_path / "bomb.keras", weights=bytes(2**30))
     code = """if True:
         import sys
@@ -182,7 +182,7 @@ def test_an_index_of_huge_pictures_is_neither_made_nor_opened(tmp_path: Path, mo
 
 
 def test_large_pictures_go_through_a_network_in_parts() -> None:
-    """And small ones together, as many as come."""
+    """Small pictures go through together."""
     taken: list[int] = []
 
     class Counting(ColourEncoder):

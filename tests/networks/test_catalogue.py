@@ -1,4 +1,4 @@
-"""The table of models, the choice of one, and where its weights are looked for."""
+"""The catalogue of backbones, the choice of one, and where its weights are looked for."""
 
 import dataclasses
 import hashlib
@@ -19,19 +19,19 @@ OF_KERAS = {name: found for name, found in ARCHITECTURES.items() if name != cata
 # -- the table -------------------------------------------------------------------------------------------------------
 
 
-def test_every_builder_of_keras_is_there_and_no_other() -> None:
+def test_the_catalogue_has_every_builder_of_keras_and_no_other() -> None:
     assert {found.keras_name for found in OF_KERAS.values()} == BUILDERS
     assert len(OF_KERAS) == len(BUILDERS) == 40
 
 
 @pytest.mark.parametrize("name", OF_KERAS)
-def test_each_is_in_the_module_of_its_family(name: str) -> None:
+def test_each_builder_is_in_the_module_of_its_family(name: str) -> None:
     found = ARCHITECTURES[name]
     builder = getattr(keras.applications, found.keras_name)
     assert builder.__module__.rpartition(".")[2] == found.family
 
 
-def test_every_family_says_what_it_has_to_say() -> None:
+def test_every_family_is_in_every_table() -> None:
     families = {found.family for found in ARCHITECTURES.values()}
     assert set(catalogue.SCALINGS) == set(catalogue.WEIGHTS_FILES) == families
     assert set(catalogue.OPTIONS) == set(catalogue.PUBLISHED_ALPHAS) < families
@@ -64,20 +64,20 @@ def test_both_spellings_are_accepted(found: catalogue.Architecture) -> None:
 @pytest.mark.parametrize(
     ("name", "suggestion"), [("mobilenetv4", "mobilenet"), ("efficientnet-b9", "efficientnet_b"), ("vgg", "vgg16")]
 )
-def test_an_unknown_name_is_refused_with_one_that_is_like_it(name: str, suggestion: str) -> None:
+def test_an_unknown_name_is_refused_and_a_similar_one_suggested(name: str, suggestion: str) -> None:
     with pytest.raises(UnknownBackbone, match=f"no backbone named '{name}'") as raised:
         Backbone.choose(name)
     assert suggestion in raised.value.hint
     assert "retrieval backbones" in raised.value.hint
 
 
-def test_a_name_that_is_like_no_other_is_refused_too() -> None:
+def test_an_unknown_name_without_a_similar_one_is_refused() -> None:
     with pytest.raises(UnknownBackbone) as raised:
         Backbone.choose("clip")
     assert raised.value.hint == "see all backbones with: retrieval backbones"
 
 
-# -- the choice of one -----------------------------------------------------------------------------------------------
+# -- choosing a backbone ---------------------------------------------------------------------------------------------
 
 
 def test_the_default() -> None:
@@ -91,7 +91,7 @@ def test_the_default() -> None:
     assert str(chosen) == "mobilenet_v2"
 
 
-def test_options_are_those_of_the_family() -> None:
+def test_only_options_of_the_family_are_accepted() -> None:
     assert Backbone.choose("mobilenet", alpha=0.25).options == {"alpha": 0.25}
     assert Backbone.choose("mobilenet_v3_small").options == {"alpha": 1.0, "minimalistic": False}
     assert Backbone.choose("resnet50").options == {}
@@ -132,7 +132,7 @@ def test_a_model_of_ones_own() -> None:
     assert str(chosen) == "a model of your own"
 
 
-def test_what_is_not_the_default_is_in_its_name() -> None:
+def test_options_that_are_not_the_default_are_in_its_name() -> None:
     assert str(Backbone.choose("mobilenet", alpha=0.25, input_size=128)) == "mobilenet (alpha 0.25, 128x128 pixels)"
     assert str(Backbone.choose("resnet50")) == "resnet50"
 
@@ -141,7 +141,7 @@ def test_what_is_not_the_default_is_in_its_name() -> None:
 
 
 def test_a_fingerprint_never_changes_from_release_to_release() -> None:
-    """Or every index would have to be made anew."""
+    """Otherwise every index would have to be made anew."""
     facts = (
         b'{"alpha": 1.0, "decode_rule": 1, "input_size": [224, 224], "name": "mobilenet_v2", "pooling": "avg", '
         b'"weights": "a digest"}'
@@ -149,7 +149,7 @@ def test_a_fingerprint_never_changes_from_release_to_release() -> None:
     assert Backbone.choose().fingerprint("a digest", 1) == hashlib.sha256(facts).hexdigest()
 
 
-def test_a_fingerprint_changes_with_whatever_changes_vectors() -> None:
+def test_a_fingerprint_changes_with_everything_that_changes_vectors() -> None:
     base = Backbone("mobilenet_v3_small", (224, 224), 1.0, minimalistic=False)
     others = [
         dataclasses.replace(base, name="mobilenet_v3_large"),
@@ -167,7 +167,7 @@ def test_a_fingerprint_changes_with_whatever_changes_vectors() -> None:
     assert len(set(prints)) == len(prints)
 
 
-def test_poolings_are_one_by_whatever_name() -> None:
+def test_different_spellings_of_a_pooling_are_equal() -> None:
     prints = {Backbone.choose(pooling=name).fingerprint("digest", 1) for name in ("gem", "gem3", "gem3.0")}
     assert len(prints) == 1
     assert Backbone.choose(pooling="avg") == Backbone.choose()
@@ -176,19 +176,19 @@ def test_poolings_are_one_by_whatever_name() -> None:
 
 
 @pytest.mark.parametrize("name", ["mean", "gem0", "gem11", "gemm", "gem-1", "", "AVG"])
-def test_what_is_no_pooling_is_refused(name: str) -> None:
+def test_an_unknown_pooling_is_refused(name: str) -> None:
     with pytest.raises(BadInput, match="there is no pooling" if name else "pooling is empty"):
         Backbone.choose(pooling=name)
 
 
 @pytest.mark.parametrize("name", ["mini", "own.keras"])
-def test_a_network_that_pools_by_itself_takes_no_other(name: str) -> None:
+def test_a_network_with_its_own_pooling_accepts_no_other(name: str) -> None:
     assert Backbone.choose(name, pooling="avg") == Backbone.choose(name)
     with pytest.raises(BadInput, match=r"the pooling of .* cannot be chosen"):
         Backbone.choose(name, pooling="max")
 
 
-def test_one_and_one_point_nought_are_one_alpha() -> None:
+def test_alpha_1_and_alpha_1_0_are_equal() -> None:
     assert Backbone.choose(alpha=1).fingerprint("digest", 1) == Backbone.choose().fingerprint("digest", 1)
     assert Backbone.choose(alpha=1).weights_file == Backbone.choose().weights_file
 
@@ -217,7 +217,7 @@ def file(folder: Path, name: str) -> str:
     return str(folder / name)
 
 
-def test_what_is_given_comes_first(tmp_path: Path) -> None:
+def test_given_weights_come_first(tmp_path: Path) -> None:
     given, remembered = file(tmp_path, "given.weights.h5"), file(tmp_path, "remembered.h5")
     environment = {"RETRIEVAL_WEIGHTS": str(tmp_path)}
     file(tmp_path, Backbone.choose().weights_file)
@@ -225,7 +225,7 @@ def test_what_is_given_comes_first(tmp_path: Path) -> None:
         assert locate_weights(Backbone.choose(), weights, remembered, environment) == weights
 
 
-def test_then_what_the_index_remembers_if_it_is_still_there(tmp_path: Path) -> None:
+def test_weights_that_the_index_remembers_come_next_if_they_exist(tmp_path: Path) -> None:
     remembered = file(tmp_path, "remembered.h5")
     environment = {"RETRIEVAL_WEIGHTS": str(tmp_path)}
     official = file(tmp_path, Backbone.choose().weights_file)
@@ -236,7 +236,7 @@ def test_then_what_the_index_remembers_if_it_is_still_there(tmp_path: Path) -> N
     assert locate_weights(Backbone.choose(), None, remembered, {}) == IMAGENET
 
 
-def test_weights_that_were_downloaded_once_are_served_by_an_offline_site_too(tmp_path: Path) -> None:
+def test_weights_in_the_folder_are_preferred_to_remembered_keras_weights(tmp_path: Path) -> None:
     official = file(tmp_path, Backbone.choose().weights_file)
     assert locate_weights(Backbone.choose(), None, IMAGENET, {"RETRIEVAL_WEIGHTS": str(tmp_path)}) == official
     assert locate_weights(Backbone.choose(), None, IMAGENET, {}) == IMAGENET
@@ -254,7 +254,7 @@ def test_a_relative_path_is_remembered_as_an_absolute_one(tmp_path: Path, monkey
     assert locate_weights(Backbone.choose(), "a.weights.h5", None, {}) == given
 
 
-def test_keras_own_come_last(tmp_path: Path) -> None:
+def test_keras_own_weights_come_last(tmp_path: Path) -> None:
     assert locate_weights(Backbone.choose(), environment={}) == IMAGENET
     assert locate_weights(Backbone.choose(), environment={"RETRIEVAL_WEIGHTS": str(tmp_path)}) == IMAGENET
     assert locate_weights(Backbone.choose(), environment={"RETRIEVAL_WEIGHTS": str(tmp_path / "no")}) == IMAGENET
@@ -295,7 +295,7 @@ def test_a_folder_of_weights_is_known_by_these_names(tmp_path: Path, chosen: Bac
     assert locate_weights(chosen, environment={"RETRIEVAL_WEIGHTS": str(tmp_path)}) == path
 
 
-def test_of_several_files_one_without_the_classifier_is_taken(tmp_path: Path) -> None:
+def test_a_file_without_the_classifier_is_preferred(tmp_path: Path) -> None:
     names = ["mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5", "mobilenet_v2.h5"]
     names += ["mobilenet_v2_1.0_224_with_top.weights.h5", "mobilenet_v2_no_top.h5"]
     names += ["mobilenet_v2_1.0_224_no_top.weights.h5", Backbone.choose().weights_file]
@@ -315,7 +315,7 @@ def test_the_weights_of_another_alpha_or_size_are_not_taken(tmp_path: Path) -> N
     assert locate_weights(Backbone.choose("mobilenet", alpha=0.25), environment=environment) == IMAGENET
 
 
-def test_a_model_of_ones_own_is_its_own_weights(tmp_path: Path) -> None:
+def test_the_weights_of_a_users_own_model_are_its_file(tmp_path: Path) -> None:
     model = file(tmp_path, "mine.keras")
     chosen = Backbone.choose(model)
     environment = {"RETRIEVAL_WEIGHTS": str(tmp_path)}

@@ -1,4 +1,4 @@
-"""The compiled runtime: the same vectors as the reference, from a copy that needs neither weights nor TensorFlow."""
+"""Compiled networks: they give the vectors of Keras, from a copy that needs neither weights nor TensorFlow."""
 
 import contextlib
 import functools
@@ -38,7 +38,7 @@ from tests.contracts.encoder import EncoderTests
 from tests.fakes import put
 
 pytestmark = pytest.mark.filterwarnings(
-    # Of saving: keras.src.backend.tensorflow.core.convert_to_numpy has not learnt numpy 2's `copy` yet.
+    # When Keras saves: its convert_to_numpy (backend/tensorflow/core.py) does not know the `copy` of numpy 2 yet.
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 )
 
@@ -49,7 +49,7 @@ QUICK = {"mini", "mobilenet", "mobilenet_v2", "mobilenet_v3"}
 
 
 def scenes(count: int, size: tuple[int, int]) -> Pixels:
-    """Pictures of blurred noise: of all scales, as photographs are."""
+    """Pictures of blurred noise, with details of all scales as in photographs."""
     generator = np.random.default_rng(7)
     made = []
     for _ in range(count):
@@ -97,7 +97,7 @@ class TestCompiled(EncoderTests):
 @pytest.mark.parametrize(
     "family", [pytest.param(f, marks=[] if f in QUICK else pytest.mark.slow) for f in SMALLEST_OF_FAMILY]
 )
-def test_every_family_is_compiled_true_to_the_reference(family: str) -> None:
+def test_the_compiled_network_of_every_family_agrees_with_keras(family: str) -> None:
     keras = KerasEncoder(Backbone.choose(SMALLEST_OF_FAMILY[family]), RANDOM)
     encoder = CompiledEncoder(compiled.convert(keras), Execution(), lambda: keras)
     pixels = scenes(SAMPLE, keras.size)
@@ -108,7 +108,7 @@ def test_every_family_is_compiled_true_to_the_reference(family: str) -> None:
     assert (encoder.dim, encoder.size, encoder.fingerprint) == (keras.dim, keras.size, keras.fingerprint)
 
 
-def test_an_own_model_is_compiled_too(tmp_path: Path) -> None:
+def test_a_users_own_model_is_compiled_too(tmp_path: Path) -> None:
     import keras
 
     pixels = keras.Input((40, 30, 3))
@@ -123,7 +123,7 @@ def test_an_own_model_is_compiled_too(tmp_path: Path) -> None:
 
 
 class Liar:
-    """A reference whose answers are not those of its graph."""
+    """A reference whose vectors differ from those of its graph."""
 
     def __init__(self, honest: KerasEncoder) -> None:
         self.honest = honest
@@ -137,7 +137,7 @@ class Liar:
         return np.roll(self.honest.images(batch), 1, axis=1)
 
 
-def test_a_conversion_that_is_not_true_refuses_itself(
+def test_a_conversion_that_differs_from_keras_is_not_used(
     reference: KerasEncoder, graph: Graph, caplog: pytest.LogCaptureFixture
 ) -> None:
     liar: Any = Liar(reference)
@@ -149,13 +149,13 @@ def test_a_conversion_that_is_not_true_refuses_itself(
     assert "differs from the original" in caplog.text
     assert "Keras" in caplog.text
     assert known[-1].facts["parity"] < PARITY
-    again = CompiledEncoder(known[-1], Execution(), lambda: liar)  # what was found out is remembered
+    again = CompiledEncoder(known[-1], Execution(), lambda: liar)  # the parity was measured before
     np.testing.assert_array_equal(again.images(pixels), liar.images(pixels))
 
 
 @pytest.mark.slow
-def test_a_precision_that_is_not_true_refuses_itself(caplog: pytest.LogCaptureFixture) -> None:
-    """Numbers of half precision end at 65,504; those inside this network, whose weights are random, are larger."""
+def test_a_precision_that_differs_from_f32_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
+    """The largest number of half precision is 65,504. Inside this network of random weights there are larger ones."""
     keras = KerasEncoder(Backbone.choose("resnet50", input_size=64), RANDOM)
     encoder = CompiledEncoder(compiled.convert(keras), Execution(precision="f16"), lambda: keras)
     pixels = scenes(2, keras.size)
@@ -188,7 +188,7 @@ def test_a_precision_is_chosen_for_this_processor_on_enough_pictures(reference: 
     assert PARITY <= cosine <= 1.0001
 
 
-def test_pictures_that_the_reference_says_nothing_about_tell_no_parity(reference: KerasEncoder, graph: Graph) -> None:
+def test_pictures_without_a_vector_do_not_count_for_the_parity(reference: KerasEncoder, graph: Graph) -> None:
     class Mute(Liar):
         def images(self, batch: Pixels) -> Vectors:
             return np.full((len(batch), self.dim), np.nan, dtype=np.float32)
@@ -200,7 +200,7 @@ def test_pictures_that_the_reference_says_nothing_about_tell_no_parity(reference
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_no_number_is_no_parity(value: float) -> None:
+def test_vectors_that_are_not_numbers_have_no_parity(value: float) -> None:
     row = np.array([[0.6, 0.8]], dtype=np.float32)
     assert parity(np.full_like(row, value), row).tolist() == [-1.0]
     assert parity(2 * row, row) == pytest.approx([1.0])
@@ -254,7 +254,7 @@ def test_any_number_of_threads_gives_the_same(graph: Graph, reference: KerasEnco
     np.testing.assert_allclose(encoder.images(pixels), compiled_directly(graph).images(pixels), atol=1e-5)
 
 
-# -- kept ---------------------------------------------------------------------------------------------------------
+# -- the user's cache and the index -------------------------------------------------------------------------------
 
 
 def test_a_network_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +277,7 @@ def test_a_network_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert loading.load(SMALL, RANDOM).graph.files[1] == kept.files[1]
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_works_with_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path / "file"))
     encoder = loading.load(SMALL, RANDOM)
@@ -285,7 +285,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", None])
-def test_a_compiled_file_that_is_not_what_was_written_is_never_run(
+def test_a_damaged_compiled_file_is_never_run(
     reference: KerasEncoder, graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes | None
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path))
@@ -300,7 +300,7 @@ def test_a_compiled_file_that_is_not_what_was_written_is_never_run(
         assert path.read_bytes()[:32] == hashlib.sha256(path.read_bytes()[32:]).digest()
 
 
-def test_facts_that_are_not_what_was_written_are_none(
+def test_damaged_facts_are_not_used(
     reference: KerasEncoder, graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path))
@@ -385,7 +385,7 @@ def test_an_index_of_an_unknown_decode_rule_takes_no_more_pictures_and_says_why(
         shutil.rmtree(tmp_path / "index" / "encoder", ignore_errors=True)  # the second time told by the fingerprint
 
 
-def test_a_damaged_setting_of_the_network_is_done_without(gallery: Path, tmp_path: Path) -> None:
+def test_it_works_without_a_damaged_setting_of_the_network(gallery: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"backbone": "mobilenet", "alpha": 0.25, "input_size": 64, "weights": "random"}
     with Index.create(tmp_path / "index", **options) as index:
         index.add(gallery)
@@ -414,7 +414,7 @@ def test_the_key_tells_weights_and_options_apart(tmp_path: Path, monkeypatch: py
     assert compiled.key(SMALL, "imagenet") == keys[0]
 
 
-# -- travelling ---------------------------------------------------------------------------------------------------
+# -- an index on another machine ----------------------------------------------------------------------------------
 
 OFFLINE = """
 import sys
@@ -436,7 +436,7 @@ assert not [name for name in sys.modules if name.startswith(("tensorflow.", "ker
 
 
 def offline(code: str, *arguments: object, **surroundings: str) -> subprocess.CompletedProcess[str]:
-    """Run a program that has no network."""
+    """Run a program that has no internet connection."""
     command = [sys.executable, "-c", OFFLINE + code, *map(str, arguments)]
     environment = {**os.environ, **surroundings}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -491,7 +491,7 @@ def test_an_index_and_a_query_open_no_connection(
 
 
 @pytest.mark.parametrize("damage", ["flipped", "missing"])
-def test_a_damaged_copy_is_found_done_without_and_put_back(gallery: Path, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_copy_is_reported_not_used_and_replaced(gallery: Path, tmp_path: Path, damage: str) -> None:
     options: dict[str, Any] = {"backbone": "mobilenet", "alpha": 0.25, "input_size": 64, "weights": "random"}
     with Index.create(tmp_path / "index", **options) as index:
         index.add(gallery)
@@ -513,7 +513,7 @@ def test_a_damaged_copy_is_found_done_without_and_put_back(gallery: Path, tmp_pa
         assert path.read_bytes() == data
 
 
-def test_weights_that_are_given_are_looked_at_even_where_there_is_a_copy(gallery: Path, tmp_path: Path) -> None:
+def test_given_weights_are_checked_even_where_there_is_a_copy(gallery: Path, tmp_path: Path) -> None:
     from tests.networks.test_keras import network
 
     options: dict[str, Any] = {"backbone": "mobilenet", "alpha": 0.25, "input_size": 64}
@@ -536,7 +536,7 @@ def test_an_execution_that_does_not_exist_is_refused(tmp_path: Path, options: di
     assert not (tmp_path / "index").exists()
 
 
-def test_without_openvino_keras_serves_and_it_is_said(gallery: Path, tmp_path: Path) -> None:
+def test_without_openvino_keras_runs_the_network_and_a_note_says_so(gallery: Path, tmp_path: Path) -> None:
     code = """
 import sys
 sys.modules["openvino"] = None
@@ -570,7 +570,7 @@ def test_both_runtimes_give_the_same_scores(
     assert not [record for record in caplog.records if record.name == "retrieval"]
 
 
-def test_what_nobody_has_used_for_long_leaves_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_were_not_used_for_long_leave_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path))
     for name in ("used.bin", "unused.bin", "new.bin"):
         cache.write(name, b"1")

@@ -18,7 +18,6 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from keras.src.utils import file_utils
 
 from retrieval.errors import BadInput, BadWeights, WeightsNotFound
 from retrieval.networks.catalogue import ARCHITECTURES, IMAGENET, MINI, RANDOM, SCALINGS, Architecture, Backbone
@@ -31,22 +30,24 @@ from tests.contracts.encoder import EncoderTests
 from tests.fakes import ColourEncoder
 
 pytestmark = pytest.mark.filterwarnings(
-    # Of saving: keras.src.backend.tensorflow.core.convert_to_numpy has not learnt numpy 2's `copy` yet.
+    # When Keras saves: its convert_to_numpy (backend/tensorflow/core.py) does not know the `copy` of numpy 2 yet.
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 )
 
+file_utils: Any = sys.modules[keras.utils.get_file.__module__]
+"""The module of Keras that downloads files; tests replace its functions."""
 SMALL = Backbone.choose("mobilenet", alpha=0.25, input_size=64)
-"""The smallest network of all; what is not about a certain network is tested with it."""
+"""The smallest network, for all tests that are not about a certain network."""
 
 QUICK = {"mobilenet", "mobilenet_v2", "mobilenet_v3_small", "vgg16"}
-"""Built at their own size by default; `efficientnet_b0` is held against Keras below."""
+"""Networks that are built at their usual size by default; `efficientnet_b0` is compared with Keras below."""
 
 OF_KERAS = {name: found for name, found in ARCHITECTURES.items() if name != MINI}
 SMALLEST_OF_FAMILY = {found.family: found.name for found in sorted(OF_KERAS.values(), key=lambda a: -a.parameters)}
 
 
 def each(names: Iterable[str] = OF_KERAS, *, quick: Collection[str] = QUICK) -> list[Any]:
-    """Return architectures as parameters of a test, those slow that are not `quick`."""
+    """Return architectures as parameters of a test; those that are not `quick` are marked as slow."""
     return [
         pytest.param(ARCHITECTURES[name], id=name, marks=[] if name in quick else pytest.mark.slow) for name in names
     ]
@@ -68,7 +69,7 @@ def builder(backbone: Backbone) -> Callable[..., Any]:
 
 
 def network(backbone: Backbone, *, top: bool = False) -> Any:
-    """Build a network with all its numbers at random, as trained ones are: no mean is 0, no scale is 1."""
+    """Build a network with all weights at random. As in trained networks, no mean is 0 and no scale is 1."""
     size = None if top else (*backbone.input_size, 3)
     made = builder(backbone)(weights=None, include_top=top, input_shape=size, **backbone.options)
     generator = np.random.default_rng(7)
@@ -115,7 +116,7 @@ class TestAccelerated(EncoderTests):
     def encoder(cls) -> Encoder:
         return KerasEncoder(SMALL, RANDOM, accelerated=True)
 
-    def test_it_is_true_to_the_plain_one(self, encoder: Encoder) -> None:
+    def test_its_vectors_agree_with_those_of_the_plain_encoder(self, encoder: Encoder) -> None:
         pixels = noise(encoder, 70)
         plain = KerasEncoder(SMALL, RANDOM, accelerated=False)
         assert plain.fingerprint == encoder.fingerprint
@@ -157,7 +158,7 @@ def test_it_builds_and_runs_at_its_own_size(found: Architecture) -> None:
     encoder = KerasEncoder(Backbone.choose(found.name), RANDOM)
     assert (encoder.dim, encoder.size) == (found.dim, (found.size, found.size))
     assert inner(encoder).count_params() == found.parameters
-    assert inner(encoder).output_shape == (None, found.dim), "pooled by Keras: ConvNeXt normalises what is pooled"
+    assert inner(encoder).output_shape == (None, found.dim), "Keras pools, because ConvNeXt normalises after pooling"
     vectors = encoder.images(noise(encoder))
     assert vectors.shape == (2, found.dim)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
@@ -166,7 +167,7 @@ def test_it_builds_and_runs_at_its_own_size(found: Architecture) -> None:
 
 @contextlib.contextmanager
 def served(monkeypatch: pytest.MonkeyPatch, give: Callable[[str], str]) -> Iterator[list[str]]:
-    """Put `give` in the place of Keras' download, from a file's name to a path; yield the names it was asked for."""
+    """Replace Keras' download by `give`, which returns the path for a file name; yield the names that are asked for."""
     asked: list[str] = []
 
     def get_file(fname: str, *_: object, **__: object) -> str:
@@ -179,7 +180,7 @@ def served(monkeypatch: pytest.MonkeyPatch, give: Callable[[str], str]) -> Itera
 
 
 def unreachable(name: str) -> str:
-    """Raise what Keras raises without a network."""
+    """Raise the error that Keras raises without an internet connection."""
     raise Exception(  # noqa: TRY002 - as Keras does
         f"URL fetch failure on https://example.org/{name}: None -- [Errno -2] Name or service not known"
     )
@@ -253,7 +254,7 @@ def test_a_folder_of_weights_is_searched_for_keras_file_with_the_classifier(
     assert locate_weights(backbone, environment=place) == str(tmp_path / asked[0])
 
 
-# -- the same numbers are the same vectors, wherever they come from ------------------------------------------------
+# -- the same weights give the same vectors, wherever they come from -----------------------------------------------
 
 
 @pytest.mark.usefixtures("_memory_given_back")
@@ -266,10 +267,10 @@ def test_a_folder_of_weights_is_searched_for_keras_file_with_the_classifier(
         for way in ("file", "download")
     ],
 )
-def test_it_answers_as_keras_with_its_own_weights(
+def test_its_vectors_are_those_of_keras_with_keras_own_weights(
     name: str, way: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Keras builds some networks otherwise where it loads the weights itself (EfficientNet), or pools in the middle."""
+    """Keras builds some networks differently if it loads the weights itself, or normalises after the pooling."""
     found = ARCHITECTURES[name]
     backbone = Backbone.choose(name, input_size=96 if found.family != "nasnet" else None)
     path = str(tmp_path / "numbers.weights.h5")
@@ -322,8 +323,8 @@ def test_the_fingerprint_is_that_of_the_numbers(tmp_path: Path) -> None:
     assert first == second != third
 
 
-def test_files_of_all_kinds_serve(tmp_path: Path) -> None:
-    """With the classifier or without, in Keras' present format or in that of Keras 2, in which its own weights are."""
+def test_files_of_all_kinds_can_be_loaded(tmp_path: Path) -> None:
+    """With and without the classifier, in the present format of Keras and in that of Keras 2 (its own weights)."""
     backbone = Backbone.choose("mobilenet", alpha=0.25)
     whole, bare = network(backbone, top=True), network(backbone)
     bare.set_weights(whole.get_weights()[: len(bare.weights)])
@@ -335,7 +336,7 @@ def test_files_of_all_kinds_serve(tmp_path: Path) -> None:
     assert (len(paths), len(prints)) == (4, 1)
 
 
-def test_the_shared_file_with_the_classifier_serves(shared: Callable[[str], Path], tmp_path: Path) -> None:
+def test_the_shared_file_with_the_classifier_can_be_loaded(shared: Callable[[str], Path], tmp_path: Path) -> None:
     path = shared("weights/mobilenet_v2_1.0_224_with_top.weights.h5")
     encoder = KerasEncoder(Backbone.choose(), str(path))
     bare = inner(encoder)
@@ -360,17 +361,17 @@ def test_shared_weights_at_another_size(shared: Callable[[str], Path]) -> None:
 
 
 @pytest.mark.parametrize("shape", ["Landscape", "Portrait"])
-def test_real_weights_know_a_picture_in_every_orientation(
+def test_real_weights_recognise_a_picture_in_every_orientation(
     shape: str, real: Encoder, shared: Callable[[str], Path]
 ) -> None:
-    """Each has its own digit drawn in, so that they differ a little; with the tag ignored it is .59 to .90."""
+    """Each picture has another digit drawn in. If the orientation is ignored, the cosine is .59 to .90."""
     folder = shared("images/exif-orientation")
     files = [(folder / f"{shape}_{tag}.jpg").read_bytes() for tag in range(1, 9)]
     vectors = real.images(np.stack([decode.decode(data, real.size).pixels for data in files]))
     assert (vectors @ vectors[0]).min() >= 0.93
 
 
-# -- files that do not fit, and none at all --------------------------------------------------------------------------
+# -- files that do not fit, and missing files ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("content", ["another network", "another alpha", "garbage", "nothing"])
@@ -398,7 +399,7 @@ def test_a_file_that_does_not_fit_is_refused_in_a_sentence(
     assert not recwarn.list
 
 
-def test_no_network_and_no_file_is_said_with_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_internet_and_file_the_error_names_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
     with served(monkeypatch, unreachable), pytest.raises(WeightsNotFound) as raised:
         KerasEncoder(SMALL, IMAGENET)
     assert "mobilenet_2_5_224_tf_no_top.h5" in str(raised.value)
@@ -407,7 +408,7 @@ def test_no_network_and_no_file_is_said_with_the_ways_out(monkeypatch: pytest.Mo
         assert way in raised.value.hint
 
 
-def test_options_for_which_keras_has_no_weights_are_told_before_anything_is_built(
+def test_options_without_keras_weights_are_refused_before_anything_is_built(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with served(monkeypatch, unreachable) as asked, pytest.raises(WeightsNotFound, match="no weights of mobilenet_v2"):
@@ -417,13 +418,13 @@ def test_options_for_which_keras_has_no_weights_are_told_before_anything_is_buil
 
 @pytest.fixture
 def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A cache of Keras' that is empty."""
+    """An empty cache for Keras."""
     monkeypatch.setattr(file_utils.config, "keras_home", lambda: str(tmp_path))
     return tmp_path
 
 
 def retrieve(data: bytes) -> Callable[..., None]:
-    """Return a stand-in for urlretrieve that comes with `data`, and reports its progress as that does."""
+    """Return a stand-in for urlretrieve that gives `data` and reports its progress in the same way."""
 
     def urlretrieve(_: str, target: str, report: Callable[[int, int, int], None]) -> None:
         Path(target).write_bytes(data)
@@ -433,16 +434,14 @@ def retrieve(data: bytes) -> Callable[..., None]:
     return urlretrieve
 
 
-def test_a_download_that_is_not_what_keras_published_is_refused(
-    monkeypatch: pytest.MonkeyPatch, own_cache: Path
-) -> None:
+def test_a_download_with_another_checksum_is_refused(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
     monkeypatch.setattr(file_utils, "urlretrieve", retrieve(b"not the weights"))
     with pytest.raises(WeightsNotFound, match="could not be downloaded"):
         KerasEncoder(Backbone.choose("vgg16", input_size=32), IMAGENET)
     assert (own_cache / "models" / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5").exists()
 
 
-def test_a_download_that_fails_is_what_keras_makes_of_it(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
+def test_a_failed_download_leaves_no_file(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
     def urlretrieve(*_: object) -> None:
         raise urllib.error.URLError("Name or service not known")
 
@@ -484,14 +483,14 @@ def test_random_weights_are_the_same_each_time_and_touch_no_random_state() -> No
 
 
 def test_it_computes_in_one_or_two_traces_whatever_the_number_of_pictures() -> None:
-    """Tracing takes as long as embedding a batch, so it must not come with every number anew."""
+    """Tracing takes as long as embedding a batch, so it must not be repeated for every batch size."""
     encoder = KerasEncoder(SMALL, RANDOM)
     for count in (8, 8, 3, 1, 5, 2, 8):
         encoder.images(noise(encoder, count))
     assert encoder._graph.predict_function.experimental_get_tracing_count() <= 2
 
 
-# -- a model of one's own --------------------------------------------------------------------------------------------
+# -- a user's own model ----------------------------------------------------------------------------------------------
 
 
 def saved(path: Path, inputs: Any, outputs: Any) -> Backbone:
@@ -512,7 +511,9 @@ def conv(inputs: Any, channels: int = 5) -> Any:
         ("gem4.5", lambda maps: (maps.astype(np.float64) ** 4.5).mean(axis=(1, 2)) ** (1 / 4.5)),
     ],
 )
-def test_pooling_is_that_of_the_map_of_features(pooling: str, expected: Callable[[np.ndarray], np.ndarray]) -> None:
+def test_pooling_is_computed_over_the_map_of_features(
+    pooling: str, expected: Callable[[np.ndarray], np.ndarray]
+) -> None:
     backbone = Backbone.choose("mobilenet", alpha=0.25, input_size=96, pooling=pooling)
     encoder = KerasEncoder(backbone, RANDOM)
     batch = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
@@ -525,7 +526,7 @@ def test_pooling_is_that_of_the_map_of_features(pooling: str, expected: Callable
     assert len(encoder.frozen()) > 0
 
 
-def test_an_own_model_that_gives_a_map_is_pooled(tmp_path: Path) -> None:
+def test_a_users_own_model_that_gives_a_map_is_pooled(tmp_path: Path) -> None:
     path = tmp_path / "own.keras"
     backbone = saved(path, inputs := keras.Input((40, 48, 3)), conv(inputs))
     encoder = KerasEncoder(backbone, str(path))
@@ -537,7 +538,7 @@ def test_an_own_model_that_gives_a_map_is_pooled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
-def test_an_own_model_that_gives_a_vector_is_taken_as_it_is(tmp_path: Path, dtype: str) -> None:
+def test_a_users_own_model_that_gives_a_vector_is_not_changed(tmp_path: Path, dtype: str) -> None:
     path = tmp_path / "own.keras"
     inputs = keras.Input((32, 32, 3), dtype=dtype)
     features = conv(keras.layers.Rescaling(1 / 255)(inputs))
@@ -550,7 +551,7 @@ def test_an_own_model_that_gives_a_vector_is_taken_as_it_is(tmp_path: Path, dtyp
     np.testing.assert_allclose(encoder.images(pixels), expected, atol=1e-5)
 
 
-def test_an_own_model_for_any_size_takes_the_one_that_is_asked_for(tmp_path: Path) -> None:
+def test_a_users_own_model_for_any_size_gets_the_size_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "own.keras"
     saved(path, inputs := keras.Input((None, None, 3)), conv(inputs))
     assert KerasEncoder(Backbone.choose(str(path)), str(path)).size == (224, 224)
@@ -559,7 +560,7 @@ def test_an_own_model_for_any_size_takes_the_one_that_is_asked_for(tmp_path: Pat
     assert small.images(noise(small)).shape == (2, 5)
 
 
-def test_an_own_model_for_any_height_keeps_its_width(tmp_path: Path) -> None:
+def test_a_users_own_model_for_any_height_keeps_its_width(tmp_path: Path) -> None:
     path = tmp_path / "own.keras"
     saved(path, inputs := keras.Input((None, 40, 3)), conv(inputs))
     encoder = KerasEncoder(Backbone.choose(str(path), input_size=60), str(path))
@@ -567,7 +568,7 @@ def test_an_own_model_for_any_height_keeps_its_width(tmp_path: Path) -> None:
     assert encoder.images(noise(encoder)).shape == (2, 5)
 
 
-def test_a_size_that_an_own_model_cannot_take_is_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_a_size_that_a_users_own_model_cannot_take_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "own.keras"
     inputs = keras.Input((None, None, 3))
     backbone = saved(path, inputs, keras.layers.Conv2D(4, 9)(inputs)).sized((5, 5))
@@ -577,7 +578,7 @@ def test_a_size_that_an_own_model_cannot_take_is_refused_in_a_sentence(tmp_path:
     assert "--input-size" in raised.value.hint
 
 
-def test_the_fingerprint_of_an_own_model_is_that_of_its_file(tmp_path: Path) -> None:
+def test_the_fingerprint_of_a_users_own_model_depends_on_its_file(tmp_path: Path) -> None:
     one, other = tmp_path / "one.keras", tmp_path / "other.keras"
     saved(one, inputs := keras.Input((32, 32, 3)), conv(inputs))
     saved(other, inputs := keras.Input((32, 32, 3)), conv(inputs))
@@ -611,9 +612,7 @@ def tokens() -> tuple[Any, Any]:
     [pair, twice, tokens, lambda: shaped(32, 32, 1), lambda: shaped(32, 32, 4), lambda: shaped(32, 3)],
     ids=["two pictures in", "two vectors out", "a list of tokens out", "grey in", "four channels in", "no picture in"],
 )
-def test_an_own_model_of_another_shape_is_refused_in_a_sentence(
-    make: Callable[[], tuple[Any, Any]], tmp_path: Path
-) -> None:
+def test_a_users_own_model_of_another_shape_is_refused(make: Callable[[], tuple[Any, Any]], tmp_path: Path) -> None:
     path = tmp_path / "own.keras"
     backbone = saved(path, *make())
     with pytest.raises(BadWeights, match="does not take one RGB picture and give one vector") as raised:
@@ -621,7 +620,7 @@ def test_an_own_model_of_another_shape_is_refused_in_a_sentence(
     assert message_is_one_sentence(raised.value)
 
 
-def test_an_own_model_that_takes_a_dict_is_told_what_it_takes(tmp_path: Path) -> None:
+def test_for_a_users_own_model_with_a_dict_the_error_names_its_inputs(tmp_path: Path) -> None:
     path, pictures = tmp_path / "own.keras", keras.Input((32, 32, 3), name="image")
     backbone = saved(path, {"image": pictures}, conv(pictures))
     with pytest.raises(BadWeights, match="takes its input by name, as a dict with image") as raised:
@@ -643,7 +642,7 @@ def test_no_code_in_a_model_is_run(tmp_path: Path) -> None:
     assert "Lambda" in raised.value.hint
 
 
-def test_a_model_in_another_format_is_refused_whatever_it_is_called(tmp_path: Path) -> None:
+def test_a_model_in_another_format_is_refused_by_any_name(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
     model.save(tmp_path / "own.h5")
     shutil.copy(tmp_path / "own.h5", tmp_path / "own.keras")

@@ -1,4 +1,4 @@
-"""`mini`: it ships, it is at hand when nothing else is, and it finds."""
+"""The backbone `mini`: it is shipped, it is chosen if there is no better one, and it finds similar pictures."""
 
 import io
 import os
@@ -22,7 +22,7 @@ from tests.fakes import colour, picture
 from tests.measuring.test_quality import leave_one_out
 
 
-def test_it_is_small_and_says_how_it_came_about() -> None:
+def test_it_is_small_and_says_how_it_was_made() -> None:
     assert SHIPPED.stat().st_size <= 5_000_000
     network = mini.network((144, 144))
     facts = mini.read(network, SHIPPED)
@@ -41,7 +41,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one.numpy(), two.numpy())
 
 
-def test_a_file_that_is_not_its_own_is_refused(tmp_path: Path) -> None:
+def test_the_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     (tmp_path / "torn.npz").write_bytes(SHIPPED.read_bytes()[:1000])
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     for name in ("torn", "other"):
@@ -51,7 +51,7 @@ def test_a_file_that_is_not_its_own_is_refused(tmp_path: Path) -> None:
         KerasEncoder(Backbone.choose("mobilenet_v2"), os.fspath(SHIPPED))
 
 
-def test_its_weights_are_with_it() -> None:
+def test_its_weights_are_shipped() -> None:
     chosen = Backbone.choose(MINI)
     assert locate_weights(chosen, environment={}) == os.fspath(SHIPPED)
     assert locate_weights(chosen, remembered="/gone/mini.npz", environment={}) == os.fspath(SHIPPED)
@@ -61,14 +61,14 @@ def test_its_weights_are_with_it() -> None:
         locate_weights(chosen, "/gone/mini.npz")
 
 
-def test_a_broken_installation_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_weights_are_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("retrieval.networks.weights.SHIPPED", tmp_path / "mini.npz")
     with pytest.raises(WeightsNotFound, match="missing from this installation") as raised:
         locate_weights(Backbone.choose(MINI), environment={})
     assert "install retrieval again" in raised.value.hint
 
 
-def test_an_index_of_another_version_is_refused_in_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_index_with_another_mini_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     network = mini.network((144, 144))
     mini.write(network, tmp_path / "mini.npz", {})
     monkeypatch.setattr("retrieval.networks.weights.SHIPPED", tmp_path / "mini.npz")
@@ -81,9 +81,9 @@ def test_an_index_of_another_version_is_refused_in_words(monkeypatch: pytest.Mon
 
 
 class TestAuto:
-    """What is taken for a new index: the best whose weights are on the machine."""
+    """The backbone of a new index: the best one whose weights are on the machine."""
 
-    def test_nothing_at_hand_is_mini(self, tmp_path: Path) -> None:
+    def test_without_weights_on_the_machine_it_is_mini(self, tmp_path: Path) -> None:
         assert at_hand({"KERAS_HOME": os.fspath(tmp_path)}) == (Backbone.choose(MINI), os.fspath(SHIPPED))
 
     def test_a_folder_of_weights_may_have_another_mini(self, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ class TestAuto:
         assert at_hand(environment) == (Backbone.choose(MINI), os.fspath(tmp_path / "mini.npz"))
 
     @pytest.mark.parametrize("names", [["mobilenet"], ["mobilenet_v2"], ["mobilenet", "mobilenet_v2"]])
-    def test_weights_on_the_machine_are_better(self, tmp_path: Path, names: list[str]) -> None:
+    def test_weights_on_the_machine_are_preferred(self, tmp_path: Path, names: list[str]) -> None:
         (tmp_path / "models").mkdir()
         for name in names:
             chosen = Backbone.choose(name)
@@ -105,23 +105,25 @@ class TestAuto:
         os.truncate(path, 1000)
         for environment in places:
             left = Backbone.choose(names[0] if len(names) > 1 else MINI)
-            assert at_hand({"KERAS_HOME": "/nowhere", **environment})[0] == left, "a download that was cut off is none"
+            assert at_hand({"KERAS_HOME": "/nowhere", **environment})[0] == left, (
+                "a download that was cut off does not count"
+            )
 
     def test_weights_of_another_size_are_not_fetched(self, tmp_path: Path) -> None:
         environment = {"KERAS_HOME": os.fspath(tmp_path)}
         assert at_hand(environment, input_size=160)[0] == Backbone.choose(MINI, input_size=160)
 
-    def test_what_is_of_a_certain_backbone_needs_its_name(self) -> None:
+    def test_options_of_a_certain_backbone_need_its_name(self) -> None:
         with pytest.raises(BadInput, match="are options of the MobileNets") as raised:
             choose("auto", None, alpha=0.5)
         assert "--backbone" in raised.value.hint
         assert choose("auto", "random", alpha=0.5)[0] == Backbone.choose("mobilenet_v2", alpha=0.5)
         assert choose("auto", os.fspath(SHIPPED))[0] == Backbone.choose(MINI)
 
-    def test_an_index_has_its_own(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_index_keeps_its_backbone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("KERAS_HOME", os.fspath(tmp_path))
         with Index.create(tmp_path / "one", weights="random") as index:
-            assert index.info().backbone == "mobilenet_v2", "weights that are given are of the default"
+            assert index.info().backbone == "mobilenet_v2", "given weights belong to the default backbone"
         with Index.create(tmp_path / "two") as index:
             assert index.info().backbone == MINI
         for name in ("one", "two"):
@@ -133,7 +135,9 @@ class TestAuto:
     ("name", "at_1", "mean"),
     [("corel1k", 0.90, 0.68), ("caltech101", 0.45, 0.29)],
 )
-def test_it_finds_its_like(name: str, at_1: float, mean: float, shared: Callable[[str], Path], tmp_path: Path) -> None:
+def test_it_finds_similar_pictures(
+    name: str, at_1: float, mean: float, shared: Callable[[str], Path], tmp_path: Path
+) -> None:
     with Index.create(tmp_path / "index", backbone=MINI) as index:
         precision, average = leave_one_out(index, shared(f"images/{name}"))
     assert precision >= at_1
@@ -159,7 +163,7 @@ def test_it_can_be_trained_again(shared: Callable[[str], Path], tmp_path: Path) 
     assert (facts["learnt from"], facts["steps"], facts["measured"]) == (144, 2, {})
     learnt = network.get_weights()
     again = subprocess.run([*command, "192"], capture_output=True, text=True, check=True, cwd=PROJECT)
-    assert "step" not in again.stdout.splitlines()[0], "what is done is not done again"
+    assert "step" not in again.stdout.splitlines()[0], "steps that are done are not repeated"
     mini.read(network, out)
     for one, two in zip(learnt, network.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)

@@ -1,4 +1,4 @@
-"""Which file of weights an index takes, and which it remembers: one that proved to be its own."""
+"""Which file of weights an index uses, and which one it remembers: the one that has its fingerprint."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ NAME = Backbone.choose("mobilenet_v2").weights_file
 
 @pytest.fixture(autouse=True)
 def loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """Make encoders whose fingerprint is what the file of weights says; return which files were tried."""
+    """Make encoders whose fingerprint is the text in the file of weights; return the files that were tried."""
     tried: list[str] = []
 
     def load(backbone: Backbone, weights: str, *_: object, **__: object) -> Any:
@@ -54,14 +54,14 @@ def remembered(folder: Path) -> str:
 
 
 def add(folder: Path, **options: Any) -> int:
-    """Put one more picture into the index, for which its network is needed."""
+    """Add one more picture to the index, which takes its network."""
     number = len(list((folder.parent / "photos").iterdir()))
     put(folder.parent / f"photos/more{number}.png", picture((number, 77, 7)))
     with Index.open(folder, **options) as index:
         return index.add(folder.parent / "photos").added
 
 
-def test_what_was_wrong_is_not_remembered_and_the_right_file_is_enough(folder: Path) -> None:
+def test_a_wrong_file_is_not_remembered_and_the_right_one_is(folder: Path) -> None:
     own = folder.parent / "weights" / NAME
     own.rename(folder.parent / "kept")
     put(folder.parent / "weights" / "mobilenet_v2.weights.h5", b"other")
@@ -88,7 +88,7 @@ def test_an_index_that_remembers_a_wrong_file_finds_the_right_one(
     assert not caplog.messages
 
 
-def test_all_that_was_found_and_is_wrong_is_named(folder: Path, loaded: list[str]) -> None:
+def test_the_error_names_every_wrong_file_that_was_tried(folder: Path, loaded: list[str]) -> None:
     put(folder.parent / "weights" / NAME, b"other")
     put(folder.parent / "weights" / "mobilenet_v2.weights.h5", b"torn")
     put(folder.parent / "keras" / "models" / NAME, b"third")
@@ -112,7 +112,7 @@ def test_a_file_that_was_given_is_the_only_one_that_is_tried(folder: Path, loade
 
 
 @pytest.mark.parametrize("name", ["imagenet", "random"])
-def test_nothing_in_the_working_folder_is_taken_for_what_was_meant(
+def test_a_file_in_the_working_folder_is_not_mistaken_for_a_keyword(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""What is learnt from: which files, which labels, which of them are held out, and what a batch is."""
+"""The data of a training: files and labels, the split, and the batches."""
 
 import os
 from dataclasses import replace
@@ -26,7 +26,7 @@ def recipe(**given: object) -> Recipe:
 
 
 def made(counts: list[int]) -> Dataset:
-    """Dataset with so many pictures of each class, without any picture."""
+    """Return a data set with that many pictures per class, but without pixels."""
     labels = np.repeat(np.arange(len(counts)), counts)
     names = [str(number) for number in range(len(counts))]
     none = np.zeros((0, *SIZE, 3), np.uint8)
@@ -61,7 +61,7 @@ class TestFiles:
             assert (found.pixels(np.array([row])) == expected).all(), path
         assert found.left_out == []
 
-    def test_what_was_prepared_is_there_again(self, folder: Path) -> None:
+    def test_a_stored_data_set_can_be_loaded(self, folder: Path) -> None:
         one, two = dataset_of(folder), load(folder.parent / "work")
         assert (one.paths, one.class_names, one.folder) == (two.paths, two.class_names, two.folder)
         np.testing.assert_array_equal(one.labels, two.labels)
@@ -73,9 +73,9 @@ class TestFiles:
         table.write_text("\n".join(["path,label", *lines]))
         found = dataset_of(folder, table=table)
         assert found.class_names == ["even", "odd"]
-        assert len(found.labels) == 20, "what it does not name is not used"
+        assert len(found.labels) == 20, "a picture that the table does not name is not used"
 
-    def test_bad_files_are_left_out_and_shift_nothing(self, folder: Path) -> None:
+    def test_unreadable_files_are_left_out_and_do_not_shift_the_others(self, folder: Path) -> None:
         put(folder / "a" / "00a.jpg", b"no picture")
         put(folder / "b" / "torn.png", picture((1, 1, 1))[:40])
         found = dataset_of(folder)
@@ -84,7 +84,7 @@ class TestFiles:
         rows = found.pixels(np.arange(24))[:, 0, 0]
         assert rows.tolist() == [list(colour(number)) for number in range(24)]
 
-    def test_the_same_picture_is_learnt_from_once_and_not_at_all_with_two_labels(self, folder: Path) -> None:
+    def test_a_copy_is_used_once_and_not_at_all_with_two_labels(self, folder: Path) -> None:
         put(folder / "a" / "copy.png", picture(colour(0)))
         put(folder / "c" / "contradiction.png", picture(colour(1)))
         found = dataset_of(folder)
@@ -101,27 +101,29 @@ class TestFiles:
         assert found.class_names == ["a", "b", "c"]
         assert found.left_out == ["lonely is left out: a class needs two pictures"]
 
-    def test_without_a_need_for_labels_all_are_learnt_from(self, folder: Path) -> None:
+    def test_without_a_need_for_labels_all_pictures_are_used(self, folder: Path) -> None:
         put(folder / "a" / "copy.png", picture(colour(0)))
         put(folder / "lonely" / "1.png", picture((1, 2, 3)))
         found = dataset_of(folder, needed=False)
-        assert np.bincount(found.labels).tolist() == [8, 8, 8, 1], "labels that all have are good for measuring"
+        assert np.bincount(found.labels).tolist() == [8, 8, 8, 1], (
+            "labels are kept to measure by if all pictures have one"
+        )
         assert found.left_out == []
 
     @pytest.mark.parametrize("place", ["loose.png", "c/contradiction.png"])
-    def test_labels_that_not_all_have_are_none(self, folder: Path, place: str) -> None:
+    def test_labels_are_dropped_unless_all_pictures_have_one(self, folder: Path, place: str) -> None:
         put(folder / place, picture(colour(1)) if "/" in place else picture((9, 9, 9)))
         found = dataset_of(folder, needed=False)
         assert not found.labelled
         assert set(found.labels.tolist()) == {-1}
         assert found.left_out == []
 
-    def test_pictures_need_no_names_that_say_so(self, folder: Path) -> None:
+    def test_pictures_are_recognised_without_suffixes(self, folder: Path) -> None:
         for path in folder.rglob("*.png"):
             path.rename(path.with_suffix(""))
         assert len(dataset_of(folder).labels) == 24
 
-    def test_what_a_table_does_not_tell_is_said(self, folder: Path) -> None:
+    def test_what_is_wrong_in_a_table_is_reported(self, folder: Path) -> None:
         table = folder.parent / "labels.csv"
         lines = [f"photos/{'abc'[n // 8]}/{n:02}.png,{'odd' if n % 2 else 'even'}" for n in range(24)]
         table.write_text("\n".join(["path,label", *lines, "photos/a/03.png,even", "photos/gone.png,odd"]))
@@ -133,7 +135,7 @@ class TestFiles:
         ]
 
     @pytest.mark.skipif(os.getuid() == 0, reason="nothing is forbidden to root")
-    def test_a_folder_that_may_not_be_read_is_said(self, folder: Path) -> None:
+    def test_an_unreadable_folder_is_reported(self, folder: Path) -> None:
         (folder / "c").chmod(0)
         found = dataset_of(folder)
         (folder / "c").chmod(0o700)
@@ -167,7 +169,7 @@ class TestRefusals:
         with pytest.raises(BadInput, match=r"no subfolder has two pictures in"):
             find_files(tmp_path)
 
-    def test_a_table_that_is_none(self, folder: Path) -> None:
+    def test_a_file_that_is_not_a_table(self, folder: Path) -> None:
         (folder.parent / "labels.csv").write_text("file,class\n")
         with pytest.raises(BadInput, match="has no columns path and label"):
             find_files(folder, folder.parent / "labels.csv")
@@ -200,7 +202,7 @@ counts = st.lists(st.integers(2, 40), min_size=6, max_size=12).filter(
 
 class TestSplit:
     @given(counts, st.sampled_from(["pictures", "classes"]), st.integers(0, 5), st.floats(0.05, 0.3))
-    def test_every_picture_is_for_one_thing(self, counts: list[int], by: str, seed: int, share: float) -> None:
+    def test_every_picture_is_in_one_part(self, counts: list[int], by: str, seed: int, share: float) -> None:
         known = made(counts)
         found = split(known, recipe(split=by, seed=seed, held_out=share))
         parts = (found.training, found.validation, found.held_out)
@@ -208,10 +210,12 @@ class TestSplit:
         for part in parts:
             assert part.tolist() == sorted(part.tolist())
         for part in parts[1:]:
-            assert (np.bincount(known.labels[part])[np.unique(known.labels[part])] >= 2).all(), "another finds it"
+            assert (np.bincount(known.labels[part])[np.unique(known.labels[part])] >= 2).all(), (
+                "each picture can be found by another one"
+            )
         classes = [set(known.labels[part].tolist()) for part in parts]
         if by == "classes":
-            assert sum(map(len, classes)) == len(counts), "none is in two"
+            assert sum(map(len, classes)) == len(counts), "no class is in two parts"
             assert all(len(some) >= 2 for some in classes)
         else:
             assert classes[0] == set(range(len(counts)))
@@ -220,7 +224,7 @@ class TestSplit:
             part.tolist() for part in (again.training, again.validation, again.held_out)
         ]
 
-    def test_no_more_is_held_out_than_is_asked_about(self) -> None:
+    def test_at_most_1000_pictures_are_held_out(self) -> None:
         found = split(made([4000] * 10), recipe(held_out=0.5))
         assert (len(found.validation), len(found.held_out)) == (1000, 1000)
         classes = split(made([400] * 100), recipe(held_out=0.5, split="classes"))
@@ -239,7 +243,7 @@ class TestSplit:
 
 class TestBatches:
     @given(st.lists(st.integers(2, 30), min_size=2, max_size=20), st.integers(0, 3))
-    def test_balanced_ones_have_others_of_each_class(self, counts: list[int], number: int) -> None:
+    def test_balanced_batches_have_several_pictures_of_each_class(self, counts: list[int], number: int) -> None:
         labels = made(counts).labels
         how = recipe(loss="supcon", batch=32)
         batches = list(splits.batches(labels, how, number))
@@ -251,7 +255,7 @@ class TestBatches:
             assert len(places) <= 32 + 2 * PER_CLASS
 
     @given(st.integers(2, 200))
-    def test_others_have_each_picture_once_at_most(self, count: int) -> None:
+    def test_other_batches_have_each_picture_at_most_once(self, count: int) -> None:
         labels = np.zeros(count, np.int64)
         how = recipe(batch=16)
         one, two = (np.concatenate(list(splits.batches(labels, how, number))) for number in (0, 1))

@@ -1,4 +1,4 @@
-"""A network that learns: its head, what of it may change, and what is saved."""
+"""A network in training: its head, which layers are trained, and what is saved."""
 
 import random
 from pathlib import Path
@@ -14,7 +14,7 @@ from retrieval.training.learner import SHRINKAGE, Learner, whitening
 from retrieval.training.recipe import LOSSES, Recipe
 
 pytestmark = pytest.mark.filterwarnings(
-    # Keras hands arrays of its own to numpy 2, which asks for more.
+    # Arrays of Keras do not know the `copy` of numpy 2 yet.
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 )
 BACKBONE = Backbone.choose(MINI, input_size=32)
@@ -73,13 +73,13 @@ class TestWhitening:
         assert projection.shape == (4, 1)
         assert np.argmax(np.abs(projection[:, 0])) == 1
 
-    def test_features_that_are_all_the_same_do_no_harm(self) -> None:
+    def test_equal_features_give_finite_numbers(self) -> None:
         features = np.zeros((10, 3))
         assert np.isfinite(whitening(features, np.repeat([0, 1], 5), 2)[1]).all()
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_in_half_precision_it_learns_and_ends_in_full(loss: str, pixels: np.ndarray, tmp_path: Path) -> None:
+def test_it_trains_in_half_precision_and_saves_in_full(loss: str, pixels: np.ndarray, tmp_path: Path) -> None:
     made = Learner(Recipe.of(BACKBONE, str(SHIPPED), batch=8, epochs=2, loss=loss), accelerated=True)
     made.prepare(2, 2)
     made.initialise_head([pixels], LABELS)
@@ -101,7 +101,7 @@ def test_the_programs_random_numbers_are_left_alone() -> None:
 
 
 class TestWhatLearns:
-    def test_first_the_head_alone_then_the_top(self, pixels: np.ndarray) -> None:
+    def test_first_the_head_is_trained_and_then_the_top_too(self, pixels: np.ndarray) -> None:
         made = learner(epochs=4, unfreeze=0.3)
         made.initialise_head([pixels], LABELS)
         made.enter_epoch(0)
@@ -114,7 +114,7 @@ class TestWhatLearns:
         before = made.weights
         made.train_step(pixels, LABELS)
         changed = changes(before, made.weights)
-        assert not any(changed[: len(changed) // 2]), "what sees edges"
+        assert not any(changed[: len(changed) // 2]), "the first layers, which see edges"
         assert any(changed[len(changed) // 2 : -2])
         frozen = [weight for layer in norms(made) for weight in layer.get_weights()]
         assert frozen, "there is batch normalisation"
@@ -122,7 +122,7 @@ class TestWhatLearns:
         for one, two in zip(frozen, fresh, strict=True):
             np.testing.assert_array_equal(one, two)
 
-    def test_from_scratch_everything_does(self, pixels: np.ndarray) -> None:
+    def test_from_scratch_all_layers_are_trained(self, pixels: np.ndarray) -> None:
         made = learner(RANDOM)
         made.enter_epoch(0)
         before = made.weights
@@ -130,7 +130,7 @@ class TestWhatLearns:
         assert all(changes(before, made.weights))
         assert {layer.momentum for layer in norms(made)} == {0.9}
 
-    def test_a_head_is_good_before_it_learns(self, pixels: np.ndarray) -> None:
+    def test_the_head_is_good_before_training(self, pixels: np.ndarray) -> None:
         made = learner()
         made.initialise_head([pixels[:4], pixels[4:]], LABELS)
         vectors = made.embed([pixels[:3], pixels[3:]])
@@ -140,7 +140,7 @@ class TestWhatLearns:
         other = (vectors @ (centres / np.linalg.norm(centres, axis=0)))[np.arange(8), 1 - LABELS]
         assert (own > other).all()
 
-    def test_what_is_restored_learns_on_as_before(self, pixels: np.ndarray) -> None:
+    def test_a_restored_state_trains_on_as_before(self, pixels: np.ndarray) -> None:
         one, two = learner(), learner()
         one.initialise_head([pixels], LABELS)
         one.enter_epoch(0)

@@ -1,4 +1,4 @@
-"""The losses of a training, against what their papers' formulas give when they are written out."""
+"""The losses of a training, compared with the formulas of their papers, written out in Python."""
 
 import math
 
@@ -61,7 +61,7 @@ def test_supervised_contrastive_by_hand() -> None:
     assert found == pytest.approx(sum(each) / 4, rel=1e-4)
 
 
-def test_supervised_contrastive_of_nothing_alike_is_nothing() -> None:
+def test_supervised_contrastive_is_zero_without_pairs_of_a_class() -> None:
     assert value(SupervisedContrastive(), [0, 1], [[1, 0], [0, 1]]) == 0
 
 

@@ -1,4 +1,4 @@
-"""Training from end to end: what comes out can be indexed with, what is stopped goes on, what cannot be is said."""
+"""Training from start to end: the result makes an index, a stopped training goes on, and errors are reported."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ from retrieval.training.run import Step, train
 from scripts.benchmarks.quality import Histogram
 
 pytestmark = pytest.mark.filterwarnings(
-    # Keras hands arrays of its own to numpy 2, which asks for more.
+    # Arrays of Keras do not know the `copy` of numpy 2 yet.
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 )
 CLASSES, EACH = 6, 8
@@ -39,7 +39,7 @@ TINY = Backbone.choose(MINI, input_size=32)
 
 
 def drawn(kind: int, number: int) -> Image.Image:
-    """One of many pictures of a kind: so many bars, of any colour, anywhere."""
+    """Return a picture of a kind: a number of bars, in random colours, at a random place."""
     chance = np.random.default_rng((kind, number))
     image = Image.fromarray(chance.integers(90, 160, (60, 80, 3), np.uint8))
     draw = ImageDraw.Draw(image)
@@ -103,7 +103,7 @@ class TestResult:
             assert index._model.size == (48, 48)
             assert len(index.search(pictures / "bars 1" / "3.png", 5)) == 5
 
-    def test_it_says_what_it_was_worth(self, fine: Run) -> None:
+    def test_the_result_compares_before_and_after(self, fine: Run) -> None:
         found = fine.found
         assert found.queries == CLASSES * 2
         assert [one.name for one in found.before] == ["mini (48x48 pixels) as it is"]
@@ -120,18 +120,18 @@ class TestResult:
         ("low", "high", "expected"),
         [(0.01, 0.03, "it was worth it"), (-0.03, -0.01, "it was not worth it"), (-0.01, 0.02, "cannot be told")],
     )
-    def test_the_sentence_goes_by_the_interval(self, fine: Run, low: float, high: float, expected: str) -> None:
+    def test_the_interval_decides_the_sentence(self, fine: Run, low: float, high: float, expected: str) -> None:
         gain = replace(fine.found.gain, low=low, high=high)
         assert expected in replace(fine.found, gain=gain).sentence
 
-    def test_the_file_carries_how_it_came_about(self, fine: Run) -> None:
+    def test_the_file_says_how_it_was_trained(self, fine: Run) -> None:
         facts = facts_of(fine.out)
         assert facts["recipe"]["loss"] == "arcface"
         assert (facts["classes"], facts["pictures"]) == (CLASSES, CLASSES * (EACH - 4))
         assert facts["after"]["map"]["value"] == fine.found.after.measures["map"].value
         assert facts["sentence"] == fine.found.sentence
 
-    def test_the_log_the_plot_and_nothing_else_are_left(self, fine: Run) -> None:
+    def test_only_the_log_and_the_plot_stay(self, fine: Run) -> None:
         folder = fine.out.with_name("fine.keras.training")
         assert sorted(path.name for path in folder.iterdir()) == ["curves.png", "log.csv"]
         assert [row["epoch"] for row in fine.log] == [1, 2, 3, 4]
@@ -147,13 +147,13 @@ class TestResult:
         assert learning == [(epoch, 1, 1) for epoch in range(1, 5)]
         assert all(step.pictures_per_second > 0 and np.isfinite(step.loss) for step in fine.steps if step.epoch)
 
-    def test_what_was_trained_is_not_trained_again(self, fine: Run) -> None:
+    def test_a_trained_network_is_not_trained_further(self, fine: Run) -> None:
         with pytest.raises(BadInput, match="cannot be trained further"):
             Recipe.of(Backbone.choose(os.fspath(fine.out)), os.fspath(fine.out))
 
 
 def interrupted(pictures: Path, out: Path, recipe: Recipe, epoch: int) -> None:
-    """Train until the first step of that epoch."""
+    """Train until the first step of that epoch, then press Ctrl-C."""
 
     def stop(at: Step) -> None:
         if at.epoch == epoch:
@@ -184,7 +184,7 @@ class TestGoingOn:
         assert "--resume" in told.value.hint
         steps: list[Step] = []
         found = train(pictures, out, FINE, resume=True, progress=steps.append)
-        assert {step.epoch for step in steps} == set(range(epoch, 5)), "nothing is done twice"
+        assert {step.epoch for step in steps} == set(range(epoch, 5)), "no epoch is trained twice"
         again = Run(out, steps, found)
         for one, two in zip(fine.log, again.log, strict=True):
             assert one["loss"] == pytest.approx(two["loss"], rel=0.02)
@@ -200,9 +200,7 @@ class TestGoingOn:
             train(pictures.parent, stopped, FINE, resume=True)
 
     @pytest.mark.parametrize("name", ["checkpoint.npz", "pixels.raw", "pictures.json", "settings.json"])
-    def test_what_is_damaged_is_not_gone_on_from(
-        self, stopped: Path, pictures: Path, tmp_path: Path, name: str
-    ) -> None:
+    def test_a_damaged_training_does_not_go_on(self, stopped: Path, pictures: Path, tmp_path: Path, name: str) -> None:
         shutil.copytree(stopped.with_name("stopped.keras.training"), tmp_path / "stopped.keras.training")
         path = tmp_path / "stopped.keras.training" / name
         path.write_bytes(path.read_bytes()[:50])
@@ -211,7 +209,7 @@ class TestGoingOn:
         assert "--force" in told.value.hint
 
     def test_the_files_of_a_stopped_training_keep_their_names(self, stopped: Path) -> None:
-        """So that a training goes on which an earlier version began."""
+        """Then a training can go on that an earlier version began."""
         folder = stopped.with_name("stopped.keras.training")
         names = {path.name for path in folder.iterdir()} - {"lock", "curves.png"}
         assert names == {"pixels.raw", "pictures.json", "checkpoint.npz", "settings.json", "log.csv"}
@@ -224,14 +222,14 @@ class TestGoingOn:
         choices = {"backbone", "weights", "loss", "dim", "epochs", "unfreeze", "split", "held_out", "batch", "seed"}
         assert set(settings) == {"folder", "labels"} | choices
 
-    def test_two_do_not_train_at_once(self, stopped: Path, pictures: Path) -> None:
+    def test_two_processes_do_not_train_at_once(self, stopped: Path, pictures: Path) -> None:
         with FileLock(stopped.with_name("stopped.keras.training") / "lock"):
             with pytest.raises(BadInput, match=r"another training of .*stopped.keras is running"):
                 train(pictures, stopped, FINE, resume=True)
             with pytest.raises(BadInput, match="another training"):
                 train(pictures, stopped, FINE, force=True)
 
-    def test_stopped_while_pictures_are_read_it_leaves_nothing(self, pictures: Path, tmp_path: Path) -> None:
+    def test_a_stop_during_decoding_leaves_nothing(self, pictures: Path, tmp_path: Path) -> None:
         interrupted(pictures, tmp_path / "fine.keras", FINE, 0)
         assert [*tmp_path.iterdir()] == []
 
@@ -264,7 +262,7 @@ class TestRefusals:
         train(pictures, out, recipe, force=True)
         assert facts_of(out)["epochs"] == 1
         assert sorted(path.name for path in work.iterdir()) == ["curves.png", "log.csv", "notes.txt"]
-        assert (work / "notes.txt").read_text() == "{}", "what is not its own is left alone"
+        assert (work / "notes.txt").read_text() == "{}", "a file of the user is left alone"
 
     @pytest.mark.parametrize(
         ("given", "what"),
@@ -295,7 +293,7 @@ class TestRefusals:
         assert steps == []
         assert [*tmp_path.iterdir()] == []
 
-    def test_a_disk_that_is_too_small_is_seen_beforehand(
+    def test_a_disk_that_is_too_small_is_noticed_beforehand(
         self, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6))
@@ -304,7 +302,7 @@ class TestRefusals:
         assert [*tmp_path.iterdir()] == []
 
     @pytest.mark.slow
-    def test_a_disk_that_gets_full_is_said_and_what_was_kept_goes_on(self, pictures: Path, tmp_path: Path) -> None:
+    def test_after_a_full_disk_training_goes_on_from_the_checkpoint(self, pictures: Path, tmp_path: Path) -> None:
         out, before = tmp_path / "model.keras", resource.getrlimit(resource.RLIMIT_FSIZE)
 
         def fill(at: Step) -> None:
@@ -328,7 +326,7 @@ class TestRefusals:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_each_loss_learns_from_scratch(loss: str, pictures: Path, tmp_path: Path) -> None:
     recipe = Recipe.of(TINY, RANDOM, loss=loss, epochs=2, dim=32, batch=16)
-    found = train(pictures, tmp_path / "model.keras", recipe, resume=True)  # of nothing: it begins
+    found = train(pictures, tmp_path / "model.keras", recipe, resume=True)  # there is nothing to resume, so it begins
     assert [one.name for one in found.before] == ["random weights", "mini as it is"]
     assert found.epochs == 2
     with indexed(tmp_path / "model.keras", pictures, tmp_path / "index") as index:
@@ -336,7 +334,7 @@ def test_each_loss_learns_from_scratch(loss: str, pictures: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_without_labels_changed_pictures_are_asked_about(pictures: Path, tmp_path: Path) -> None:
+def test_without_labels_changed_copies_are_searched_for(pictures: Path, tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()
     for number, path in enumerate(sorted(pictures.rglob("*.png"))):
@@ -375,7 +373,7 @@ def test_killed_and_resumed_from_the_command_line(pictures: Path, tmp_path: Path
 
 
 FAMILIES = {row.family: row for row in sorted(ARCHITECTURES.values(), key=lambda row: -row.parameters)}
-"""The smallest network of each."""
+"""The smallest network of each family."""
 
 
 @pytest.mark.slow
@@ -394,7 +392,7 @@ Fixture = Callable[[str], Path]
 
 
 @pytest.mark.slow
-def test_from_scratch_it_finds_more_than_colours_do(shared: Fixture, tmp_path: Path) -> None:
+def test_from_scratch_it_is_better_than_colour_histograms(shared: Fixture, tmp_path: Path) -> None:
     folder = shared("images/corel1k")
     recipe = Recipe.of(Backbone.choose(MINI, input_size=96), RANDOM)
     found = train(folder, tmp_path / "model.keras", recipe)
@@ -408,7 +406,7 @@ def test_from_scratch_it_finds_more_than_colours_do(shared: Fixture, tmp_path: P
 
 
 @pytest.mark.slow
-def test_fine_tuning_finds_more_of_classes_that_it_has_not_seen(shared: Fixture, tmp_path: Path) -> None:
+def test_fine_tuning_is_better_on_unseen_classes(shared: Fixture, tmp_path: Path) -> None:
     weights = shared("weights/mobilenet_0.25_128_no_top.weights.h5")
     backbone = Backbone.choose("mobilenet", alpha=0.25, input_size=128)
     recipe = Recipe.of(backbone, os.fspath(weights), split="classes", held_out=0.5)
@@ -419,7 +417,7 @@ def test_fine_tuning_finds_more_of_classes_that_it_has_not_seen(shared: Fixture,
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_no_number_ends_it_with_what_was_best(
+def test_a_loss_that_is_not_a_number_ends_training_with_the_best_network(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(learner, "FRESH_RATE", 1e38)
