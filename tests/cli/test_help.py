@@ -10,7 +10,7 @@ import typer
 from retrieval.cli.app import GROUPS, app
 from retrieval.cli.help import OPTION_GROUPS
 from retrieval.networks.catalogue import Backbone
-from retrieval.training.recipe import EACH, LOSSES, SPLITS, Recipe
+from retrieval.training.recipe import LOSSES, SMALLEST_BATCH, SPLITS, Recipe
 from tests.commands import called, lines
 
 PROGRAM: Any = typer.main.get_command(app)
@@ -105,7 +105,7 @@ def test_the_help_of_a_training_knows_what_a_recipe_takes() -> None:
     parameters = {parameter.name: parameter for parameter in PROGRAM.commands["train"].params}
     assert parameters["loss"].metavar.split("|") == list(LOSSES)
     assert parameters["split"].metavar.split("|") == list(SPLITS)
-    assert parameters["batch"].min == 2 * EACH
+    assert parameters["batch"].min == SMALLEST_BATCH
     plain = Recipe(Backbone.choose("mini"), "x")
     for name in ("epochs", "batch", "held_out", "loss", "unfreeze", "seed"):
         assert f"{getattr(plain, name)} by default" in parameters[name].help
