@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ FLOORS = [
     {"networks", "storage"},
     {"indexing", "searching"},
     {"index"},
-    {"measuring"},
+    {"measuring", "__init__"},
     {"training"},
     {"cli"},
     {"__main__"},
@@ -67,6 +68,58 @@ def _module(folder: str, name: str) -> str:
     """The module that `from retrieval.FOLDER import NAME` loads."""
     inner = f"{folder}/{name}".lstrip("/")
     return next(one for one in (inner, f"{inner}/{FACE}", folder, f"{folder}/{FACE}".lstrip("/")) if one in MODULES)
+
+
+def test_every_room_has_a_floor() -> None:
+    assert {room(module) for module in MODULES} == set().union(*FLOORS)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_from_its_own_folder_and_from_floors_below(module: str) -> None:
+    floor = next(number for number, rooms in enumerate(FLOORS) if room(module) in rooms)
+    allowed = set().union(*FLOORS[:floor]) | {room(module)}
+    assert {room(other) for other in imports(module)} <= allowed
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_public_modules_of_a_folder_are_imported_from_outside(module: str) -> None:
+    private = {
+        other
+        for other in imports(module)
+        if room(other) not in {room(module), other} and not other.endswith(FACE) and other not in public()
+    }
+    assert not private
+
+
+@cache
+def public() -> frozenset[str]:
+    """The modules that the faces of their folders name."""
+    found = set()
+    for face in (module for module in MODULES if module.endswith(f"/{FACE}")):
+        for node in ast.parse((PACKAGE / f"{face}.py").read_text()).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                names = ast.literal_eval(node.value)
+                found |= {f"{room(face)}/{name}" for name in names}
+    return frozenset(found)
+
+
+@pytest.mark.parametrize(
+    ("package", "folder"), [("sqlalchemy", "storage"), ("sqlite3", "storage"), ("faiss", "vectors")]
+)
+def test_a_library_that_a_folder_hides_is_imported_there_alone(package: str, folder: str) -> None:
+    users = {room(module) for module in MODULES if package in libraries(module)}
+    assert users == {folder}
+
+
+def libraries(module: str) -> set[str]:
+    """The top-level packages of others that a module imports."""
+    found = set()
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").partition(".")[0])
+    return found
 
 
 def test_no_files_import_one_another_in_a_circle() -> None:

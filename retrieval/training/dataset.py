@@ -22,7 +22,6 @@ from PIL import Image
 
 from retrieval.disk.files import PARTIAL, replacing
 from retrieval.errors import BadInput, UnreadableImage, reason_of
-from retrieval.indexing.pipeline import LOOK_AHEAD
 from retrieval.measuring.labels import TABLE
 from retrieval.measuring.labels import rows as rows_of
 from retrieval.networks.embedding import BATCH
@@ -34,6 +33,8 @@ from retrieval.types import Found, Ids, Pixels, displayed
 
 NO_LABEL = -1
 """The number that stands in place of a class for a picture without a label."""
+LOOK_AHEAD = 2
+"""Number of batches of files that are read while earlier ones are taken."""
 LEAST_PER_CLASS = 6
 """Fewest pictures of a class from which some can be held out. Two are for training, two for validation and two are held
 out, because a picture can only be found by another picture of its class."""
