@@ -609,6 +609,7 @@ class TestEvaluate:
         assert what in result.stderr.decode()
         assert b"Traceback" not in result.stderr
 
+    @pytest.mark.slow
     def test_of_ways_to_index(self, labelled: Path) -> None:
         asked = ["evaluate", labelled / "photos", "--compare", "mini@64,mini@96", "-i", labelled / "index"]
         result = run(*asked)

@@ -53,6 +53,7 @@ def leave_one_out(index: Index, folder: Path) -> tuple[float, float]:
     return float(np.mean([row[0] for row in relevant])), float(np.mean([average_precision(row) for row in relevant]))
 
 
+@pytest.mark.slow
 def test_corel_1k_leave_one_out(index: Index, shared: Callable[[str], Path]) -> None:
     folder = shared("images/corel1k")
     precision, average = leave_one_out(index, folder)

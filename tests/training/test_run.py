@@ -351,6 +351,7 @@ def command(*arguments: str | os.PathLike[str]) -> list[str]:
     return [sys.executable, "-m", "retrieval", *map(os.fspath, arguments)]
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_from_the_command_line(pictures: Path, tmp_path: Path) -> None:
     tiny = ["--backbone", "mini", "--input-size", "32", "--from-scratch", "--epochs", "5"]
     once, twice = tmp_path / "once.keras", tmp_path / "twice.keras"
