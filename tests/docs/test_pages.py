@@ -46,6 +46,18 @@ def test_what_is_named_exists() -> None:
         assert os.access(PROJECT / script, os.R_OK if script.endswith(".py") else os.X_OK), script
     for test in set(re.findall(r"tests/[\w/]+\.py", PROSE)):
         assert (PROJECT / test).is_file(), test
+    for module in set(
+        re.findall(r"`((?!scripts/|tests/)\w+/\w+\.py|\w+/)`", TEXTS[PROJECT / "docs" / "contributing.md"])
+    ):
+        assert (PROJECT / "retrieval" / module).exists(), module
+
+
+def test_what_is_quoted_is_what_the_program_says() -> None:
+    sources = "\n".join(path.read_text() for path in (PROJECT / "retrieval").rglob("*.py"))
+    quoted = re.findall(r'"([a-z][\w, ]+)"', TEXTS[PROJECT / "docs" / "troubleshooting.md"])
+    assert len(quoted) >= 3
+    for sentence in quoted:
+        assert sentence in sources, sentence
 
 
 def test_every_command_is_explained() -> None:
