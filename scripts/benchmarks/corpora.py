@@ -16,14 +16,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import retrieval
 from retrieval.networks import loading
 from retrieval.networks.catalogue import RANDOM, Backbone
 from retrieval.networks.execution import cores
 from scripts.benchmarks.measure import Setting, apart, say
-from scripts.demo import SHAPES, draw
 
 WEIGHTS = "weights/mobilenet_v2_1.0_224_no_top.weights.h5"
 PHOTOS = "images/photos"
@@ -32,6 +31,8 @@ UNLABELLED_COUNT = 11_172
 PART = 10_000
 """Vectors in a file; also the pictures that vectors are made of, the later ones being for queries."""
 QUERIES = 1000
+SHAPES = ("circles", "squares", "stripes", "triangles")
+"""What is drawn where there are no photographs."""
 A_FOLDER = 200
 """Files in one."""
 GRAIN = 5.0
@@ -133,8 +134,27 @@ def _draw_all(folder: Path) -> None:
 
 def _drawn(number: int, size: tuple[int, int]) -> bytes:
     chance = random.Random(number)
-    image = draw(SHAPES[number % len(SHAPES)], chance).resize(size, Image.Resampling.BICUBIC)
+    image = _shapes(SHAPES[number % len(SHAPES)], chance).resize(size, Image.Resampling.BICUBIC)
     return _jpeg(_grainy(image, number, GRAIN))
+
+
+def _shapes(kind: str, chance: random.Random) -> Image.Image:
+    """Return a picture of several shapes of one kind, in random sizes, places and colours."""
+    image = Image.new("RGB", (320, 240), tuple(chance.randrange(256) for _ in range(3)))
+    canvas = ImageDraw.Draw(image)
+    for _ in range(chance.randrange(4, 12)):
+        x, y, size = chance.randrange(320), chance.randrange(240), chance.randrange(20, 90)
+        colour = tuple(chance.randrange(256) for _ in range(3))
+        match kind:
+            case "circles":
+                canvas.ellipse((x - size, y - size, x + size, y + size), colour)
+            case "squares":
+                canvas.rectangle((x - size, y - size, x + size, y + size), colour)
+            case "stripes":
+                canvas.line((x - 400, y - 4 * size, x + 400, y + 4 * size), colour, width=size // 4)
+            case "triangles":
+                canvas.polygon(((x, y - size), (x - size, y + size), (x + size, y + size)), colour)
+    return image
 
 
 def _grainy(image: Image.Image, number: int, deviation: float) -> Image.Image:
