@@ -143,11 +143,11 @@ def test_what_is_empty_is_never_the_working_folder(said: Said, arguments: tuple[
 @pytest.mark.parametrize(
     ("name", "sentence", "hint"),
     [
-        ("own.h5", "own.h5 is the name of no .keras file", "--weights FILE"),
-        ("own.KERAS", "own.KERAS is the name of no .keras file", "rename it"),
-        ("saved", "saved is a folder, and no .keras file", "model.save("),
-        ("own.onnx", "own.onnx is the name of no .keras file", "model.save("),
-        ("folder/own", "folder/own is the name of no .keras file", "model.save("),
+        ("own.h5", "own.h5 is not the name of a .keras file", "--weights FILE"),
+        ("own.KERAS", "own.KERAS is not the name of a .keras file", "rename the file"),
+        ("saved", "saved is a folder and not a .keras file", "model.save("),
+        ("own.onnx", "own.onnx is not the name of a .keras file", "model.save("),
+        ("folder/own", "folder/own is not the name of a .keras file", "model.save("),
         ("mobilenet_v9", "there is no backbone named 'mobilenet_v9'", "did you mean mobilenet"),
     ],
 )
