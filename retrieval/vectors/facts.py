@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -122,5 +121,7 @@ def form_of(facts: Facts | None, count: int) -> SearchForm:
 def _digests(data: "NDArray[np.uint8]", size: int) -> tuple[str, ...]:
     """Return the SHA-256 of each piece of `size` bytes."""
     pieces = [data[start : start + size] for start in range(0, len(data), size)]
+    from concurrent.futures import ThreadPoolExecutor  # not needed by a run that opens no structure
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return tuple(pool.map(lambda piece: hashlib.sha256(piece.data).hexdigest(), pieces))
