@@ -24,7 +24,8 @@ from retrieval.networks.weights import choose
 from retrieval.searching.options import SearchOptions
 from retrieval.storage import artefacts, claims, facts
 from retrieval.storage.artefacts import Artefact
-from retrieval.storage.commit import SEARCH, Store
+from retrieval.storage.commit import Store
+from retrieval.storage.settings import SEARCH
 from retrieval.storage.view import Change, View
 from retrieval.types import (
     Answers,
@@ -268,9 +269,9 @@ class Index:
         self._store.compact()
 
     def verify(self, *, repair: bool = False, forget_lost: bool = False) -> "Verification":
-        """Read every byte that counts and say what is not as it was written; with `repair`, put right what can be.
+        """Check every checksum of the index and report what is damaged; with `repair`, repair what can be repaired.
 
-        What a repair would have to forget is said, as `unsaved`, and forgotten with `forget_lost` only.
+        Images and files that cannot be repaired are reported as `unsaved`. They are forgotten with `forget_lost` only.
         """
         from retrieval.storage.repair import verified
 

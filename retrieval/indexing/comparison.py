@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from retrieval.storage.tables import FileRow
+from retrieval.storage.records import FileRow
 from retrieval.types import Found, Unlisted
 
 Pair = tuple[Found | Unlisted | None, FileRow | None]

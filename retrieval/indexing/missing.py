@@ -20,8 +20,7 @@ from collections.abc import Iterator
 from retrieval.pictures import scan
 from retrieval.pictures.source import Source, State
 from retrieval.storage.commit import Store
-from retrieval.storage.roots import Root
-from retrieval.storage.tables import FileRow
+from retrieval.storage.records import FileRow, Root
 from retrieval.storage.view import Change
 from retrieval.types import Unlisted
 

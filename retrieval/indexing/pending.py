@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from retrieval.errors import UNFORESEEN
 from retrieval.storage.commit import Store, UnstorableError
-from retrieval.storage.tables import FileRow
+from retrieval.storage.records import FileRow
 from retrieval.storage.view import Change
 from retrieval.types import Picture, Vectors, displayed
 

@@ -26,8 +26,7 @@ from retrieval.indexing.pending import Pending
 from retrieval.networks.encoder import Encoder
 from retrieval.pictures.source import Folder, Source
 from retrieval.storage.commit import Store
-from retrieval.storage.roots import Spot
-from retrieval.storage.tables import FileRow
+from retrieval.storage.records import FileRow, Spot
 from retrieval.types import Found, Ids, Progress, Report, Timing, Unlisted, displayed
 
 if TYPE_CHECKING:

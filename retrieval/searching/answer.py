@@ -15,7 +15,7 @@ from retrieval.searching import expansion, likelihood, statistics
 from retrieval.searching.likelihood import Background
 from retrieval.searching.options import SearchOptions
 from retrieval.searching.query import Asked, Own, Query, Reader, Unusable, embedded
-from retrieval.storage.tables import Place
+from retrieval.storage.records import Place
 from retrieval.storage.view import View
 from retrieval.types import LIKELY, Ids, Match, Timing, Vectors
 

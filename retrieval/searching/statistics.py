@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from retrieval.errors import BadInput
 from retrieval.searching import likelihood
 from retrieval.searching.ranking import AUTO, EXPANSION, NONE, check
-from retrieval.storage.commit import MEAN, RANKING, Store
+from retrieval.storage.commit import Store
+from retrieval.storage.settings import MEAN, RANKING
 from retrieval.storage.view import View
 
 BACKGROUND = "background"

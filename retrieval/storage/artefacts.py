@@ -1,9 +1,11 @@
-"""Artefacts: files that an index keeps for others, under a name, with facts about them.
+"""Artefacts: named groups of files that an index keeps for other parts of the program, with facts about them.
 
-    put(name, artefact) -> files named by their SHA-256, durable -> the setting of that name: facts, with the digests
+    put(name, artefact)    write the files, durable, named by their SHA-256; then commit the facts, with these digests,
+                           as the setting `name`
+    read(name)             return the artefact if all its files are sound
 
-The store verifies the files and does not know what is in them. An artefact can be made again: one that is damaged is as
-good as none.
+The storage verifies the files, but does not know what they contain. An artefact can always be made again. So a damaged
+one is treated as missing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,87 +16,102 @@ from typing import Any
 from retrieval.disk import files
 from retrieval.disk.files import disk_errors
 from retrieval.storage import queries
-from retrieval.storage.commit import ARTEFACTS, GRACE, Store
+from retrieval.storage.commit import ARTEFACTS, Store
+from retrieval.storage.segments import GRACE
+from retrieval.storage.settings import GRAPH
 
-NAMES = {"graph": "compiled network"}
-"""Name of an artefact, which is that of the setting with its facts -> what a person calls it."""
+NAMES = {GRAPH: "compiled network"}
+"""What users call each artefact, by its name. The setting of the same name has its facts."""
 
 Facts = dict[str, Any]
-"""What JSON holds. `files` lists the SHA-256 of each file, in hexadecimal."""
+"""A JSON object. Its entry `files` lists the SHA-256 of each file, in hexadecimal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Artefact:
-    """The files of an artefact, and what is known about them."""
+    """The facts of an artefact and the contents of its files."""
 
     facts: Facts
     files: tuple[bytes, ...]
-    """In the order of the digests in `facts`."""
+    """Contents of the files, in the order of their digests in `facts`."""
 
 
 def facts_of(store: Store, name: str) -> Facts | None:
-    """Return the facts of an artefact, without looking at its files; None where the index has none of that name."""
+    """Return the facts of an artefact, without a look at its files; None if the index has no artefact of this name."""
     with store.rows() as rows:
-        found: Facts | None = rows.setting(name)
-    return found
+        facts: Facts | None = rows.setting(name)
+    return facts
 
 
 def read(store: Store, name: str) -> Artefact | None:
-    """Return an artefact; None where the index has none of that name, or where a file of it is missing or damaged.
+    """Return an artefact; None if the index has no artefact of this name, or if a file of it is missing or damaged.
 
-    `StorageError` where a file cannot be read.
+    Raises `StorageError` if a file cannot be read.
     """
     facts = facts_of(store, name)
     if facts is None:
         return None
-    found = tuple(_read(store, digest) for digest in facts["files"])
-    return None if None in found else Artefact(facts, tuple(data for data in found if data is not None))
+    contents = []
+    for digest in facts["files"]:
+        data = _read(store, digest)
+        if data is None:
+            return None
+        contents.append(data)
+    return Artefact(facts, tuple(contents))
 
 
 def put(store: Store, name: str, artefact: Artefact, suffixes: Sequence[str]) -> None:
-    """Keep an artefact under `name`, in place of the one before; within `writing`.
+    """Keep an artefact under `name`, in place of the previous one; within `writing`.
 
-    Each file gets the suffix at its place in `suffixes`. `ValueError` where a file has not the digest that the facts
-    say.
+    `suffixes` are those of its files, in order. Raises `ValueError` if a file does not have the digest in the facts.
     """
     folder = store.folder / ARTEFACTS
+    names = []
     with disk_errors():
         folder.mkdir(parents=True, exist_ok=True)
         for digest, suffix, data in zip(artefact.facts["files"], suffixes, artefact.files, strict=True):
-            path = folder / (digest + suffix)
-            if files.sha256_of(path) != digest and files.write_durably(folder, suffix, (data,)) != digest:
-                raise ValueError(f"a file of {name} has not the digest that its facts say")
+            names.append(digest + suffix)
+            is_there = files.sha256_of(folder / names[-1]) == digest
+            if not is_there and files.write_durably(folder, suffix, (data,)) != digest:
+                raise ValueError(f"a file of the artefact {name} does not have the digest in its facts")
     store.put_setting(name, artefact.facts)
     with disk_errors():
-        kept = {digest + suffix for digest, suffix in zip(artefact.facts["files"], suffixes, strict=True)}
-        files.sweep(folder, suffixes, kept, GRACE)
+        files.sweep(folder, suffixes, set(names), GRACE)
 
 
 def damage(store: Store) -> Iterator[str]:
-    """Yield what is wrong with the artefacts of an index, one sentence each."""
+    """Yield a sentence for each file of an artefact that is missing or damaged."""
     for name, called in NAMES.items():
         with store.rows() as rows:
             facts = queries.setting(rows.connection, name)
-        for digest in () if facts is None else facts["files"]:
-            path = _path(store, digest)
-            if path is None or files.sha256_of(path) != digest:
-                shown = f"{digest[:16]}… is missing" if path is None else f"{path.name} is not what was written"
-                yield f"{called}: the file {shown}"
+        if facts is None:
+            continue
+        for digest in facts["files"]:
+            paths = _paths(store, digest)
+            if not paths:
+                yield f"{called}: the file {digest[:16]}… is missing"
+            elif _sound(paths, digest) is None:
+                yield f"{called}: the file {paths[0].name} is damaged"
 
 
 def forget(store: Store) -> None:
-    """Give up all artefacts, which are put back by whoever makes them; within `writing`."""
+    """Forget all artefacts; the parts of the program that made them put them back; within `writing`."""
     for name in NAMES:
         store.put_setting(name, None)
 
 
-def _path(store: Store, digest: str) -> Path | None:
+def _paths(store: Store, digest: str) -> list[Path]:
+    """Return the paths of the files with this digest in their names, whatever their suffixes."""
     folder = store.folder / ARTEFACTS
-    return next((folder / name for name in files.names_in(folder) if name.partition(".")[0] == digest), None)
+    return [folder / name for name in files.names_in(folder) if name.partition(".")[0] == digest]
+
+
+def _sound(paths: Sequence[Path], digest: str) -> Path | None:
+    """Return the first of the files that has this digest; None if none has it."""
+    return next((path for path in paths if files.sha256_of(path) == digest), None)
 
 
 def _read(store: Store, digest: str) -> bytes | None:
-    path = _path(store, digest)
-    if path is None or files.sha256_of(path) != digest:
-        return None
-    return files.read(path)
+    """Return the contents of the file with this digest; None if it is missing or damaged."""
+    path = _sound(_paths(store, digest), digest)
+    return None if path is None else files.read(path)

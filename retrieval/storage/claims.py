@@ -1,6 +1,6 @@
-"""Which root a folder belongs to: the root that holds it, a new one, or one that takes over others.
+"""Which root a folder belongs to: the root that holds it, a new root, or a root that takes over others.
 
-A library that was copied, moved or linked may have roots that are elsewhere by now; their rows are renewed first.
+A library that was copied, moved or linked may have roots that are elsewhere now. Their rows are renewed first.
 """
 
 import os
@@ -14,16 +14,18 @@ from retrieval.pictures import excludes, scan
 from retrieval.pictures.source import Folder
 from retrieval.storage import root_rows
 from retrieval.storage.commit import Store
-from retrieval.storage.roots import Root, Spot, beside, home_of, place_of, relative
+from retrieval.storage.records import Root, Spot
+from retrieval.storage.roots import beside, home_of, place_of, relative
 from retrieval.types import displayed
 
 
 def claim(store: Store, folder: bytes, more: Sequence[str] = (), less: Sequence[str] = ()) -> Spot:
-    """Return the spot of `folder`, making it a root where no root holds it; within `writing`.
+    """Return the spot of `folder`, and make the folder a root if no root holds it; within `writing`.
 
-    The patterns `more` are added to those that its root leaves out, `less` are taken from them. A folder that the scan
-    of its root passes over as hidden is a root of its own. A root takes over those below it, but for such. `BadInput`
-    for what is neither known nor a folder, and as `excludes.changed` says.
+    The patterns `more` are added to the excludes of the root, and the patterns `less` are removed from them. A hidden
+    folder, which the scan of the root around it skips, becomes a root of its own. A new root takes over the roots below
+    it, except those in hidden folders. Raises `BadInput` if `folder` is neither a folder nor known, and as
+    `excludes.changed` does.
     """
     path = os.path.realpath(folder)
     known = _settled(store)
@@ -32,86 +34,103 @@ def claim(store: Store, folder: bytes, more: Sequence[str] = (), less: Sequence[
         what = "is not a folder" if os.path.exists(path) else "does not exist"
         raise BadInput(f"{displayed(folder)} {what}", hint="give a folder that holds pictures")
     root = held or Root(0, path, beside(home_of(store.folder), path))
-    inner = {one: below for one in known if (below := _scanned(root.path, one.path))}
+    inner = _roots_inside(root.path, known)
     below = relative(root.path, path) or b""
-    claimed = _over(root, inner)
+    claimed = _with_contents_of(root, inner)
     claimed = replace(claimed, exclude=excludes.changed(claimed.exclude, more, less, below))
     if claimed != held:
         claimed = replace(claimed, id=store.edit(_take_over, claimed, inner))
     return Spot(claimed.id, claimed.path, below)
 
 
-def _settled(store: Store) -> list[Root]:
-    """Return the roots in byte order of where they are now, having renewed the rows that say something else.
+def _roots_inside(place: bytes, roots: Sequence[Root]) -> dict[Root, bytes]:
+    """Return the roots that the scan of a root at `place` reaches, with their paths from there."""
+    inside = {}
+    for root in roots:
+        below = _scanned_path(place, root.path)
+        if below:
+            inside[root] = below
+    return inside
 
-    A library that was copied, moved or linked may say so, and even have two roots that are at one place by now: one
-    takes over the other.
+
+def _settled(store: Store) -> list[Root]:
+    """Return the roots in byte order of where they are now, and renew the rows that name another place.
+
+    Several roots may be at one place now, because folders were moved or linked. Then one of them takes over the others.
     """
     home = home_of(store.folder)
     with store.rows() as rows:
         stored = rows.roots
-    known: dict[bytes, Root] = {}
+    settled: dict[bytes, Root] = {}
     doubles: dict[int, int] = {}
     for root in stored:
-        place = os.path.realpath(place_of(home, root))
-        moved = place != root.path and os.path.isdir(place)
-        here = replace(root, path=place, beside=beside(home, place)) if moved else root
-        first = known.setdefault(here.path, here)
+        here = _where_it_is(home, root)
+        first = settled.setdefault(here.path, here)
         if first is not here:
-            known[here.path] = _over(first, {here: b""})
+            settled[here.path] = _with_contents_of(first, {here: b""})
             doubles[here.id] = first.id
-    renewed = [root for root in known.values() if root not in stored]
+    renewed = [root for root in settled.values() if root not in stored]
     if renewed or doubles:
         store.edit(_renew, renewed, doubles)
-    return sorted(known.values(), key=lambda root: root.path)
+    return sorted(settled.values(), key=lambda root: root.path)
+
+
+def _where_it_is(home: bytes, root: Root) -> Root:
+    """Return `root` with the path where it is now, if there is a folder."""
+    place = os.path.realpath(place_of(home, root))
+    if place == root.path or not os.path.isdir(place):
+        return root
+    return replace(root, path=place, beside=beside(home, place))
 
 
 def _renew(connection: sql.Connection, renewed: Sequence[Root], doubles: Mapping[int, int]) -> None:
+    """Renew rows of roots, and merge roots that are at one place: id of a root -> id of the root that takes it over."""
     for root, first in doubles.items():
         root_rows.absorb_roots(connection, {root: b""}, first)
     root_rows.renew_roots(connection, renewed)
 
 
 def _is_held(store: Store, root: Root, path: bytes) -> bool:
-    """Tell whether `path` is in `root` and not hidden from its scan, and is a folder or was one."""
-    below = _scanned(root.path, path)
+    """Tell whether the scan of `root` reaches `path`, and `path` is a folder or was one."""
+    below = _scanned_path(root.path, path)
     return below is not None and (not below or os.path.isdir(path) or _is_known(store, root, below))
 
 
-def _scanned(place: bytes, path: bytes) -> bytes | None:
-    """Return `path` relative to a root at `place`, None where it is elsewhere or hidden from the scan of that root."""
+def _scanned_path(place: bytes, path: bytes) -> bytes | None:
+    """Return `path` relative to a root at `place`; None if it is elsewhere, or hidden from the scan of that root."""
     below = relative(place, path)
-    return None if below is None or _passed_over(below) else below
+    if below is None or any(scan.hidden(part) for part in below.split(b"/")):
+        return None
+    return below
 
 
-def _over(root: Root, inner: Mapping[Root, bytes]) -> Root:
-    """Return `root` with what is kept with `inner`, root -> its folder below `root`.
+def _with_contents_of(root: Root, inner: Mapping[Root, bytes]) -> Root:
+    """Return `root` with the excludes and the mount points of inner roots: root -> its path from `root`.
 
-    An inner root in which nothing is to be seen now is taken for the mount point of a drive that is away.
+    An inner root that looks empty now is taken for the mount point of a drive that is away.
     """
     excluded: list[str] = []
     mounts = set(root.mounts)
-    for one, folder in inner.items():
-        excluded += [excludes.beneath(pattern, folder) for pattern in one.exclude]
-        inner_mounts = [*one.mounts]
-        if Folder(one.path).looks_empty():
+    for inner_root, folder in inner.items():
+        excluded += [excludes.beneath(pattern, folder) for pattern in inner_root.exclude]
+        inner_mounts = [*inner_root.mounts]
+        if Folder(inner_root.path).looks_empty():
             inner_mounts.append(b"")
-        mounts |= {(folder and folder + b"/") + mount for mount in inner_mounts}
+        prefix = folder and folder + b"/"
+        mounts |= {prefix + mount for mount in inner_mounts}
     return replace(root, exclude=excludes.joined(excluded, root.exclude), mounts=tuple(sorted(mounts)))
 
 
 def _take_over(connection: sql.Connection, root: Root, inner: Mapping[Root, bytes]) -> int:
-    """Insert or renew the row of `root`, make the files of `inner` its own, and return its id."""
+    """Insert or renew the row of `root`, move the places of the `inner` roots to it, and return its id."""
     id_ = root_rows.put_root(connection, root)
     if inner:
-        root_rows.absorb_roots(connection, {one.id: folder + b"/" for one, folder in inner.items()}, id_)
+        prefixes = {inner_root.id: folder + b"/" for inner_root, folder in inner.items()}
+        root_rows.absorb_roots(connection, prefixes, id_)
     return id_
 
 
-def _passed_over(path: bytes) -> bool:
-    return any(scan.hidden(part) for part in path.split(b"/"))
-
-
 def _is_known(store: Store, root: Root, below: bytes) -> bool:
+    """Tell whether the index has a place below the folder `below` of `root`."""
     with store.rows() as rows:
         return bool(rows.files_below(root.id, below + b"/", limit=1))

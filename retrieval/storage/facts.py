@@ -1,20 +1,29 @@
-"""What an index knows about itself: how much there is, where, and what could not be read.
+"""Facts about an index: how much is in it, all its images, and all files that could not be read.
 
-Long lists are read page by page. Each page is read in a transaction of its own, so that a slow caller holds none.
+Long lists are read page by page. Each page is read in a transaction of its own, so that no transaction stays open while
+the caller works on the items.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeVar
 
 from retrieval.disk import files
-from retrieval.storage.commit import RANKING, Store
+from retrieval.storage.commit import Store
+from retrieval.storage.rows import Rows
+from retrieval.storage.settings import RANKING
 from retrieval.types import Failure, IndexedImage, Info, added_up
+
+Item = TypeVar("Item")
+Page = list[tuple[bytes, Item]]
+"""Items with their paths from the root, in byte order of these paths."""
 
 PAGE = 5000
 """Number of rows that are read in one transaction."""
 
 
 def info(store: Store, backbone: str, parity: float | None) -> Info:
-    """Return the facts that `retrieval info` prints; `backbone` and `parity` are told by the caller."""
+    """Return the facts that `retrieval info` prints. `backbone` and `parity` are facts that only the caller knows."""
     with store.rows() as rows:
         generation, encoder, coverage = rows.generation, rows.encoder(), rows.coverage()
         return Info(
@@ -35,18 +44,18 @@ def info(store: Store, backbone: str, parity: float | None) -> Info:
 
 
 def images(store: Store, folder: bytes | None) -> Iterator[IndexedImage]:
-    """Yield the places of images, of those below `folder` if that is given, in byte order of root and path."""
+    """Yield the places of images, or of the images below `folder`, in byte order of root and path.
+
+    Raises `BadInput` if the index has no image below `folder`.
+    """
     with store.rows() as rows:
         spots = rows.spots_below(folder)
     for root, below in spots:
-        after: bytes | None = None
-        while True:
-            with store.rows() as rows:
-                page = rows.images_below(root, below, after, PAGE) if root in rows.root_places else []
-            yield from (image for _, image in page)
-            if len(page) < PAGE:
-                break
-            after = page[-1][0]
+        yield from _by_pages(store, root, partial(_page_of_images, root, below))
+
+
+def _page_of_images(root: int, below: bytes, rows: Rows, after: bytes | None) -> Page[IndexedImage]:
+    return rows.images_below(root, below, after, PAGE)
 
 
 def failures(store: Store) -> Iterator[Failure]:
@@ -54,11 +63,24 @@ def failures(store: Store) -> Iterator[Failure]:
     with store.rows() as rows:
         roots = list(rows.root_places)
     for root in roots:
-        after: bytes | None = None
-        while True:
-            with store.rows() as rows:
-                page = rows.failures(root, after, PAGE) if root in rows.root_places else []
-            yield from (failure for _, failure in page)
-            if len(page) < PAGE:
-                break
-            after = page[-1][0]
+        yield from _by_pages(store, root, partial(_page_of_failures, root))
+
+
+def _page_of_failures(root: int, rows: Rows, after: bytes | None) -> Page[Failure]:
+    return rows.failures(root, after, PAGE)
+
+
+def _by_pages(store: Store, root: int, page_of: Callable[[Rows, bytes | None], Page[Item]]) -> Iterator[Item]:
+    """Yield the items of all pages of a root; `page_of` returns the page that follows a path.
+
+    The items end early if the root is forgotten meanwhile.
+    """
+    after: bytes | None = None
+    while True:
+        with store.rows() as rows:
+            page = page_of(rows, after) if root in rows.root_places else []
+        for path, item in page:
+            yield item
+            after = path
+        if len(page) < PAGE:
+            return

@@ -1,4 +1,8 @@
-"""From each format of the database to the next, in so many words: what was once written must not change any more."""
+"""The formats of the database, and the steps from each format to the next one.
+
+A step that was released must never change, because databases of that format exist. So the steps are written in SQL, and
+use nothing from `tables`.
+"""
 
 import logging
 from collections.abc import Callable
@@ -56,7 +60,7 @@ CREATE INDEX files_unreadable ON files (root, path) WHERE reason IS NOT NULL;
 CREATE INDEX files_offline ON files (image) WHERE offline = 1;
 """
 PART = 10_000
-"""Rows that are written at a time."""
+"""Number of rows that are written at a time."""
 
 
 def _execute(connection: sql.Connection, *, statements: str) -> None:
@@ -65,19 +69,19 @@ def _execute(connection: sql.Connection, *, statements: str) -> None:
 
 
 def _widen(connection: sql.Connection, *, table: str, statements: str, values: tuple[Any, ...]) -> None:
-    """Make `table` anew by `statements`, with more columns before the digest, and give its rows these `values` there.
+    """Make `table` anew by `statements`, with more columns before the digest, and put `values` into these columns.
 
-    A row that is not what was written keeps its digest, and so stays one that is not.
+    A damaged row keeps its digest, so that it is still recognised as damaged.
     """
-    made, *indexes = statements.split(";")[:-1]
+    create, *indexes = statements.split(";")[:-1]
     connection.exec_driver_sql(f"CREATE TEMP TABLE before AS SELECT * FROM {table}")  # noqa: S608 - a name of ours
     connection.exec_driver_sql(f"DROP TABLE {table}")
-    connection.exec_driver_sql(made)
-    names = [row[1] for row in connection.exec_driver_sql(f"PRAGMA table_info({table})")]
-    first = int("id" in names)  # which is under no digest
-    insert = f"INSERT INTO {table} VALUES ({', '.join('?' * len(names))})"  # noqa: S608 - likewise
-    for some in connection.exec_driver_sql("SELECT * FROM temp.before").partitions(PART):
-        connection.exec_driver_sql(insert, [_widened(tuple(row), values, first) for row in some])
+    connection.exec_driver_sql(create)
+    names = [column.name for column in connection.exec_driver_sql(f"PRAGMA table_info({table})")]
+    first = int("id" in names)  # the digest does not include the first column if that is `id`
+    insert = f"INSERT INTO {table} VALUES ({', '.join('?' * len(names))})"  # noqa: S608 - a name of ours
+    for rows in connection.exec_driver_sql("SELECT * FROM temp.before").partitions(PART):
+        connection.exec_driver_sql(insert, [_widened(tuple(row), values, first) for row in rows])
     connection.exec_driver_sql("DROP TABLE temp.before")
     for statement in indexes:
         connection.exec_driver_sql(statement)
@@ -92,9 +96,14 @@ def _widened(row: tuple[Any, ...], values: tuple[Any, ...], first: int) -> tuple
 
 
 def _storable(value: Any) -> Any:  # noqa: ANN401 - what SQLite stores
-    """Return `value`; as bytes where it is text that a flipped bit made invalid, which SQLite does not take."""
-    is_garbled = isinstance(value, str) and any(0xDC80 <= ord(character) <= 0xDCFF for character in value)  # noqa: PLR2004
-    return value.encode("utf-8", "surrogateescape") if is_garbled else value
+    """Return `value`, or its bytes if it is text that a flipped bit has made invalid: SQLite does not accept that."""
+    if isinstance(value, str) and any(_FIRST_ESCAPE <= character <= _LAST_ESCAPE for character in value):
+        return value.encode("utf-8", "surrogateescape")
+    return value
+
+
+_FIRST_ESCAPE, _LAST_ESCAPE = "\udc80", "\udcff"
+"""The characters that stand for bytes that are not UTF-8, see the error handler "surrogateescape" of Python."""
 
 
 def _to_format_4(connection: sql.Connection) -> None:
@@ -105,14 +114,14 @@ def _to_format_4(connection: sql.Connection) -> None:
 STEPS: list[Callable[[sql.Connection], None]] = [
     partial(_execute, statements=_FORMAT_1),
     partial(_execute, statements=_FORMAT_2),
-    partial(_widen, table="encoders", statements=_FORMAT_3, values=(2,)),  # what every index was made with until then
+    partial(_widen, table="encoders", statements=_FORMAT_3, values=(2,)),  # all older indexes used decode rule 2
     _to_format_4,
 ]
-"""Step i takes a database from format i to i + 1; a new index goes through all of them."""
+"""Step i brings a database from format i to format i + 1. A new index goes through all steps, from format 0."""
 
 
 def version(connection: sql.Connection) -> int:
-    """Return the format of the database, 0 for an empty one; `IndexTooNew` where this program does not know it."""
+    """Return the format of the database, 0 for an empty one; `IndexTooNew` for a format of a later version."""
     if not sql.inspect(connection).get_table_names():
         return 0
     found = connection.exec_driver_sql("SELECT version FROM format").scalar()
@@ -131,7 +140,7 @@ def migrate(connection: sql.Connection) -> None:
     found = version(connection)
     if found:
         log.warning(
-            "the index has format %d and is brought to format %d; of a million files, that takes minutes, once",
+            "the index has format %d and is converted to format %d; with a million files, that takes minutes, once",
             found,
             len(STEPS),
         )

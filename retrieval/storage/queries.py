@@ -1,57 +1,51 @@
-"""Queries over the rows of an index. Every function takes a connection that is in a transaction.
+"""Queries over the tables of an index. Every function takes a connection that is in a transaction.
 
-A function that returns rows raises `IndexDamaged` for a row that is not what was written: a bit that has flipped on the
-disk is never believed.
+A function that returns whole rows checks the digest of each row, and raises `IndexDamaged` for a damaged one.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
 import sqlalchemy as sql
 
 from retrieval.errors import IndexDamaged
-from retrieval.storage import bounds, sqlite
+from retrieval.storage import sqlite
+from retrieval.storage.records import FileRow, Generation, Place
 from retrieval.storage.roots import path_of
-from retrieval.storage.signing import REPAIR, signed, sound
-from retrieval.storage.tables import (
-    FileRow,
-    Generation,
-    ImageRow,
-    Place,
-    encoders,
-    files,
-    generations,
-    images,
-    segments,
-    settings,
-)
+from retrieval.storage.settings import value_of
+from retrieval.storage.signing import REPAIR, Row, signed, sound
+from retrieval.storage.tables import ImageRow, encoders, files, generations, images, segments, settings
 from retrieval.types import Ids, Picture
 
 PART = 10_000
-"""Number of rows or ids in one statement, at most. SQLite allows 32,766 variables."""
+"""Largest number of rows or ids in one statement. SQLite allows 32,766 variables."""
 FETCH = 100
-"""Number of rows that are fetched together: few enough to be in the processor's cache when they are checked."""
+"""Number of rows that are fetched at a time, so few that they are still in the processor's cache when checked."""
 
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-def _sound(
-    connection: sql.Connection, table: sql.Table, chosen: sql.Select[Any], **values: object
-) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows that `chosen` selects, all columns of `table`; `IndexDamaged` for a row that fails its digest."""
+def _sound(connection: sql.Connection, table: sql.Table, chosen: sql.Select[Any], **values: object) -> Iterator[Row]:
+    """Yield the rows that `chosen` selects, all columns of `table`; `IndexDamaged` for a damaged row."""
     return sound(table, chain.from_iterable(connection.execute(chosen, values).partitions(FETCH)))
 
 
-# Every search runs these statements. They are compiled once, since that takes longer than SQLite takes to answer them.
+def count_of(connection: sql.Connection, table: sql.Table) -> int:
+    """Return the number of rows of `table`."""
+    return connection.scalar(sql.select(sql.func.count()).select_from(table)) or 0
+
+
+# Every search runs these statements. They are made once, since making one takes longer than SQLite takes to answer it.
 _NEWEST = sql.select(generations).order_by(generations.c.number.desc()).limit(1)
-_SEGMENTS = sql.select(segments).where(segments.c.generation == sql.bindparam("one")).order_by(segments.c.position)
-_SHA256 = sql.select(images.c.sha256).where(images.c.id == sql.bindparam("one"))
-_SETTING = sql.select(settings).where(settings.c.name == sql.bindparam("one"))
-_PLACES = sql.select(images, files).where(files.c.image == images.c.id, sqlite.one_of(images.c.id, "some"))
-_CONTENTS = sql.select(images.c.id, images.c.sha256).where(sqlite.one_of(images.c.id, "some"))
-_IDS = sql.text("SELECT id FROM images ORDER BY id LIMIT :most")
+_SEGMENTS = sql.select(segments).where(segments.c.generation == sql.bindparam("key")).order_by(segments.c.position)
+_SHA256 = sql.select(images.c.sha256).where(images.c.id == sql.bindparam("key"))
+_SETTING = sql.select(settings).where(settings.c.name == sql.bindparam("key"))
+_PLACES = sql.select(images, files).where(files.c.image == images.c.id, sqlite.one_of(images.c.id, "ids"))
+_CONTENTS = sql.select(images.c.id, images.c.sha256).where(sqlite.one_of(images.c.id, "ids"))
+_IDS = sql.select(images.c.id).order_by(images.c.id)
 
 
 # -- generations and encoders -------------------------------------------------------------------------------------
@@ -62,22 +56,36 @@ def latest(connection: sql.Connection) -> Generation:
     row = next(_sound(connection, generations, _NEWEST), None)
     if row is None:
         raise IndexDamaged("the index has no committed state", hint=REPAIR)
-    parts = tuple((ref, count) for _, _, ref, count, _ in _sound(connection, segments, _SEGMENTS, one=row[0]))
-    found = Generation(*(*row[:-1], parts))
-    if sum(count for _, count in parts) != found.vectors:
+    number, fingerprint, image_count, file_count, vector_count, _digest = row
+    rows_of_segments = _sound(connection, segments, _SEGMENTS, key=number)
+    parts = tuple((ref, count) for _generation, _position, ref, count, _digest in rows_of_segments)
+    if sum(count for _, count in parts) != vector_count:
         raise IndexDamaged("the index does not name all its segments", hint=REPAIR)
-    return found
+    return Generation(number, fingerprint, image_count, file_count, vector_count, parts)
+
+
+def newest_number(connection: sql.Connection) -> int:
+    """Return the largest number of a generation, without a look at the digest of its row; 0 if there is none."""
+    return int(connection.scalar(sql.select(sql.func.max(generations.c.number))) or 0)
 
 
 def following(connection: sql.Connection, before: Generation, parts: tuple[tuple[str, int], ...]) -> Generation:
-    """Return the generation after `before`: with the segments `parts`, and the images and files that exist now."""
-    counts = [connection.scalar(sql.select(sql.func.count()).select_from(table)) or 0 for table in (images, files)]
-    total = sum(count for _, count in parts)
-    return Generation(before.number + 1, before.fingerprint, counts[0], counts[1], total, parts)
+    """Return the generation after `before`, with the segments `parts` and the images and files that exist now."""
+    return Generation(
+        number=before.number + 1,
+        fingerprint=before.fingerprint,
+        images=count_of(connection, images),
+        files=count_of(connection, files),
+        vectors=sum(count for _, count in parts),
+        segments=parts,
+    )
 
 
 def insert_generation(connection: sql.Connection, generation: Generation) -> None:
-    """Insert `generation` and forget all but the one before; its primary key makes two writers at once impossible."""
+    """Insert `generation`, and delete all older ones but the one before it.
+
+    The primary key of the table makes it impossible that two writers commit the same generation.
+    """
     row = {name: getattr(generation, name) for name in ("number", "fingerprint", "images", "files", "vectors")}
     connection.execute(sql.insert(generations), signed(generations, row))
     parts = [
@@ -91,33 +99,46 @@ def insert_generation(connection: sql.Connection, generation: Generation) -> Non
 
 
 def kept_refs(connection: sql.Connection) -> set[str]:
-    """Return the refs of all kept generations."""
-    return {row[2] for row in _sound(connection, segments, sql.select(segments))}
+    """Return the refs that the kept generations name."""
+    rows = _sound(connection, segments, sql.select(segments))
+    return {ref for _generation, _position, ref, _count, _digest in rows}
 
 
 def encoder(connection: sql.Connection, fingerprint: str) -> dict[str, Any]:
-    """Return the row of an encoder."""
-    found = next(_sound(connection, encoders, sql.select(encoders).where(encoders.c.fingerprint == fingerprint)), None)
-    if found is None:
-        raise IndexDamaged("the index does not say what made its vectors", hint=REPAIR)
-    return dict(zip(encoders.c.keys(), found, strict=True))
+    """Return the row of the encoder with this fingerprint, by names of columns."""
+    chosen = sql.select(encoders).where(encoders.c.fingerprint == fingerprint)
+    row = next(_sound(connection, encoders, chosen), None)
+    if row is None:
+        raise IndexDamaged("the index does not say which network made its vectors", hint=REPAIR)
+    return dict(zip(encoders.c.keys(), row, strict=True))
 
 
 _PUT_ENCODER = sqlite.upsert(encoders, key=["fingerprint"], values=encoders.c.keys())
 
 
 def put_encoder(connection: sql.Connection, row: Mapping[str, Any]) -> None:
-    """Insert an encoder, or remember new facts about it."""
+    """Insert an encoder, or renew its row."""
     connection.execute(_PUT_ENCODER, signed(encoders, row))
 
 
 def setting(connection: sql.Connection, name: str) -> Any:  # noqa: ANN401 - what JSON holds
-    """Return the setting `name`, None where nothing was set; `IndexDamaged` for what it cannot be."""
-    return next((bounds.setting(name, row[1]) for row in _sound(connection, settings, _SETTING, one=name)), None)
+    """Return the setting `name`; None if it was never set, `IndexDamaged` if it is damaged."""
+    row = next(_sound(connection, settings, _SETTING, key=name), None)
+    if row is None:
+        return None
+    _name, text, _digest = row
+    return value_of(name, text)
+
+
+def setting_if_sound(connection: sql.Connection, name: str) -> Any:  # noqa: ANN401 - what JSON holds
+    """Return the setting `name`; None if it was never set, or if it is damaged, which `verify` reports."""
+    with suppress(IndexDamaged):
+        return setting(connection, name)
+    return None
 
 
 def put_setting(connection: sql.Connection, name: str, value: Any) -> None:  # noqa: ANN401 - what JSON can hold
-    """Set `name` to `value`, or to nothing for None."""
+    """Set `name` to `value`; None deletes the setting."""
     connection.execute(sql.delete(settings).where(settings.c.name == name))
     if value is not None:
         row = {"name": name, "value": json.dumps(value, sort_keys=True)}
@@ -131,20 +152,27 @@ def _file_rows(connection: sql.Connection, chosen: sql.Select[Any], **values: ob
     return map(_file_row, _sound(connection, files, chosen, **values))
 
 
-def _file_row(row: tuple[Any, ...]) -> FileRow:
-    return FileRow._make((*row[1:-1], row[0]))
+def _file_row(row: Row) -> FileRow:
+    # Written out, since an update makes one for each file, and this is the fastest way.
+    id_, root, path, size, mtime_ns, image, offline, reason, reader, ctime_ns, _digest = row
+    return FileRow(root, path, size, mtime_ns, image, offline, reason, reader, ctime_ns, id_)
 
 
 def _below(root: int, folder: bytes) -> sql.ColumnElement[bool]:
-    """Say that a file is in `root` at `folder` or below it; `folder` is empty, a file, or ends in `/`."""
-    condition = files.c.root == root
+    """Return the condition that a place is in `root`, and is `folder` or below it.
+
+    `folder` is "" for all of the root, a folder that ends in `/`, or the path of one file.
+    """
+    in_root = files.c.root == root
+    if not folder:
+        return in_root
     if folder.endswith(b"/"):
-        return condition & (files.c.path >= folder) & (files.c.path < folder[:-1] + b"0")  # "0" follows "/" in ASCII
-    return condition & (files.c.path == folder) if folder else condition
+        return in_root & (files.c.path >= folder) & (files.c.path < folder[:-1] + b"0")  # "0" follows "/" in ASCII
+    return in_root & (files.c.path == folder)
 
 
 def files_below(connection: sql.Connection, root: int, folder: bytes, after: bytes | None, limit: int) -> list[FileRow]:
-    """Return up to `limit` files of `root` below `folder` whose paths follow `after`, in byte order."""
+    """Return up to `limit` places of `root` below `folder` whose paths follow `after`, in byte order of the paths."""
     statement = sql.select(files).where(_below(root, folder)).order_by(files.c.path).limit(limit)
     if after is not None:
         statement = statement.where(files.c.path > after)
@@ -156,7 +184,7 @@ def images_below(
 ) -> Iterator[tuple[bytes, int, Picture]]:
     """Yield path, `offline` and picture of up to `limit` places of images in `root` below `folder`.
 
-    In byte order of the paths, those that follow `after`.
+    The places are in byte order of their paths. Those up to and including the path `after` are left out.
     """
     chosen = sql.select(images, files).where(files.c.image == images.c.id, _below(root, folder))
     if after is not None:
@@ -166,9 +194,11 @@ def images_below(
 
 
 def count_below(connection: sql.Connection, root: int, folder: bytes = b"", *, offline: bool = True) -> int:
-    """Return how many places of images are known in `root` below `folder`, with those that are `offline` or without."""
+    """Return the number of places of images in `root` below `folder`, with or without those that are offline."""
     chosen = sql.select(sql.func.count()).select_from(files).where(_below(root, folder), files.c.image.is_not(None))
-    return connection.scalar(chosen if offline else chosen.where(files.c.offline == 0)) or 0
+    if not offline:
+        chosen = chosen.where(files.c.offline == 0)
+    return connection.scalar(chosen) or 0
 
 
 def any_offline(connection: sql.Connection, root: int, folder: bytes) -> bool:
@@ -178,20 +208,22 @@ def any_offline(connection: sql.Connection, root: int, folder: bytes) -> bool:
 
 
 def files_at(connection: sql.Connection, root: int, path: bytes) -> list[tuple[int, int | None]]:
-    """Return id and image of the file at `path` of `root` and of those below it; "" stands for the root."""
-    chosen = _below(root, path) | _below(root, path + b"/") if path else _below(root, path)
-    return [(row.id, row.image) for row in connection.execute(sql.select(files.c.id, files.c.image).where(chosen))]
+    """Return id and image of the place `path` of `root`, and of all places below it; "" stands for the root."""
+    condition = _below(root, path)
+    if path:
+        condition |= _below(root, path + b"/")
+    return [(row.id, row.image) for row in connection.execute(sql.select(files.c.id, files.c.image).where(condition))]
 
 
 def image_at(connection: sql.Connection, root: int, path: bytes) -> int | None:
-    """Return the image whose place that is, None for none."""
+    """Return the id of the image at the place `path` of `root`; None if there is none."""
     return connection.scalar(sql.select(files.c.image).where(files.c.root == root, files.c.path == path))
 
 
 def files_by_id(connection: sql.Connection, ids: Sequence[int]) -> Iterator[FileRow]:
-    """Yield the files with these ids."""
-    for some in chunks(ids):
-        yield from _file_rows(connection, sql.select(files).where(files.c.id.in_(some)))
+    """Yield the places with these ids."""
+    for part in chunks(ids):
+        yield from _file_rows(connection, sql.select(files).where(files.c.id.in_(part)))
 
 
 _FACTS = [name for name in FileRow._fields if name != "id"]
@@ -199,27 +231,36 @@ _PUT_FILE = sqlite.upsert(files, key=["root", "path"], values=[*_FACTS, "digest"
 
 
 def put_files(connection: sql.Connection, rows: Sequence[FileRow]) -> set[int]:
-    """Insert places or renew them; return the images that any of them had before. Of one place, the last row counts."""
+    """Insert places or renew them; return the ids of the images that were at these places before.
+
+    Where several rows are of one place, the last row counts.
+    """
     last = {(row.root, row.path): row for row in rows}
-    before: set[int | None] = {row.image for row in rows} if len(last) < len(rows) else set()
-    for some in chunks(list(last.values())):
-        for root in {row.root for row in some}:
-            here = files.c.path.in_([row.path for row in some if row.root == root])
+    before: set[int | None] = set()
+    if len(last) < len(rows):
+        before |= {row.image for row in rows}  # the image of an earlier row may be left without a place
+    for part in chunks(list(last.values())):
+        for root in {row.root for row in part}:
+            here = files.c.path.in_([row.path for row in part if row.root == root])
             before |= set(connection.scalars(sql.select(files.c.image).where(files.c.root == root, here)))
-        connection.execute(_PUT_FILE, [signed(files, {name: getattr(row, name) for name in _FACTS}) for row in some])
+        connection.execute(_PUT_FILE, [_signed_file(row) for row in part])
     return {image for image in before if image is not None}
 
 
+def _signed_file(row: FileRow) -> dict[str, Any]:
+    return signed(files, {name: getattr(row, name) for name in _FACTS})
+
+
 def delete_files(connection: sql.Connection, ids: Sequence[int]) -> set[int]:
-    """Forget places; return the images that they had."""
+    """Forget places; return the ids of the images that were there."""
     before: set[int | None] = set()
-    for some in chunks(ids):
-        before |= set(connection.scalars(sql.delete(files).where(files.c.id.in_(some)).returning(files.c.image)))
+    for part in chunks(ids):
+        before |= set(connection.scalars(sql.delete(files).where(files.c.id.in_(part)).returning(files.c.image)))
     return {image for image in before if image is not None}
 
 
 def chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Yield `items` in parts of at most `PART`, each small enough for one statement."""
+    """Yield `items` in parts of at most `PART` items, which is few enough for one statement."""
     for start in range(0, len(items), PART):
         yield items[start : start + PART]
 
@@ -228,17 +269,18 @@ def chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 
 def sha256_of_id(connection: sql.Connection, id_: int) -> bytes | None:
-    """Return the content that has this id, None where it is not in the index."""
-    return connection.scalar(_SHA256, {"one": id_})
+    """Return the SHA-256 of the image with this id; None if the index has no such image."""
+    return connection.scalar(_SHA256, {"key": id_})
 
 
 def contents_of(connection: sql.Connection, ids: Sequence[int]) -> dict[int, bytes]:
-    """Return the SHA-256 of those of the images `ids` that are in the index: id -> SHA-256."""
-    return dict(map(tuple, connection.execute(_CONTENTS, {"some": sqlite.listed(ids)})))
+    """Return the SHA-256 of each of the images `ids` that is in the index, by id."""
+    rows = connection.execute(_CONTENTS, {"ids": sqlite.listed(ids)})
+    return {row.id: row.sha256 for row in rows}
 
 
 def insert_images(connection: sql.Connection, pictures: Sequence[Picture]) -> None:
-    """Insert contents that are new."""
+    """Insert images, none of which is in the index."""
     names = [column.name for column in images.c if column.name != "digest"]
     rows = [signed(images, {name: getattr(picture, name) for name in names}) for picture in pictures]
     if rows:
@@ -246,27 +288,32 @@ def insert_images(connection: sql.Connection, pictures: Sequence[Picture]) -> No
 
 
 def delete_homeless(connection: sql.Connection, ids: Sequence[int]) -> None:
-    """Forget those of the images `ids` that have no place any more."""
+    """Forget those of the images `ids` that no longer have a place."""
     homeless = ~sql.exists().where(files.c.image == images.c.id)
-    for some in chunks(ids):
-        connection.execute(sql.delete(images).where(images.c.id.in_(some), homeless))
+    for part in chunks(ids):
+        connection.execute(sql.delete(images).where(images.c.id.in_(part), homeless))
 
 
 def image_ids(connection: sql.Connection, most: int | None = None) -> Ids:
-    """Return the ids of all images, ascending; or the first `most`, a random sample, as ids come from digests."""
+    """Return the ids of all images in ascending order, or the first `most` of them.
+
+    Ids are made of digests of contents, so that the first ids are a random sample of the images.
+    """
     import numpy as np
 
-    found = connection.execute(_IDS, {"most": -1 if most is None else most})
-    return np.fromiter((id_ for (id_,) in found), dtype=np.int64)
+    chosen = _IDS if most is None else _IDS.limit(most)
+    return np.fromiter((id_ for (id_,) in connection.execute(chosen)), dtype=np.int64)
 
 
 def places(connection: sql.Connection, ids: Sequence[int], roots_at: Mapping[int, bytes]) -> list[Place]:
-    """Return all places of the images `ids` in the roots `roots_at`, id of the root -> its place.
+    """Return all places of the images `ids` in the roots `roots_at`: id -> where the root is.
 
-    The places that can be reached come first; then the order is that of `roots_at`, and of the paths.
+    Places that can be reached come before those that are offline. Then the order is that of `roots_at` and of the
+    paths.
     """
     order = {root: number for number, root in enumerate(roots_at)}
-    found = [pair for pair in _pairs(connection, _PLACES, some=sqlite.listed(ids)) if pair[1].root in order]
+    pairs = _pairs(connection, _PLACES, ids=sqlite.listed(ids))
+    found = [(image, file) for image, file in pairs if file.root in order]
     found.sort(key=lambda pair: (pair[1].offline, order[pair[1].root], pair[1].path))
     return [
         Place(
@@ -283,11 +330,13 @@ def places(connection: sql.Connection, ids: Sequence[int], roots_at: Mapping[int
 
 
 def _pairs(connection: sql.Connection, chosen: sql.Select[Any], **values: object) -> Iterator[tuple[ImageRow, FileRow]]:
-    """Yield pairs of an image and a file, of which `chosen` selects all columns."""
-    both = connection.execute(chosen, values).all()
+    """Yield pairs of an image and a place. `chosen` selects all columns of `images`, then all of `files`."""
+    rows = connection.execute(chosen, values).all()
     split = len(images.c)
-    of_images, of_files = sound(images, (row[:split] for row in both)), sound(files, (row[split:] for row in both))
-    return ((ImageRow._make(image), _file_row(file)) for image, file in zip(of_images, of_files, strict=True))
+    image_rows = sound(images, (row[:split] for row in rows))
+    file_rows = sound(files, (row[split:] for row in rows))
+    for image, file in zip(image_rows, file_rows, strict=True):
+        yield ImageRow._make(image), _file_row(file)
 
 
 def _picture(image: ImageRow) -> Picture:
@@ -297,9 +346,9 @@ def _picture(image: ImageRow) -> Picture:
 def unreadable_files(
     connection: sql.Connection, root: int, after: bytes | None = None, limit: int | None = None
 ) -> Iterator[FileRow]:
-    """Yield the files and folders of `root` that could not be read, in byte order of path; a folder ends in `/`.
+    """Yield up to `limit` files and folders of `root` that could not be read and whose paths follow `after`.
 
-    At most `limit`, those whose paths follow `after`.
+    They are in byte order of the paths. The path of a folder ends in `/`.
     """
     chosen = sql.select(files).where(files.c.root == root, files.c.reason.is_not(None))
     if after is not None:
@@ -308,12 +357,13 @@ def unreadable_files(
 
 
 def count_unreadable(connection: sql.Connection) -> int:
-    """Return how many files and folders could not be read."""
-    return connection.scalar(sql.select(sql.func.count()).select_from(files).where(files.c.reason.is_not(None))) or 0
+    """Return the number of files and folders that could not be read."""
+    chosen = sql.select(sql.func.count()).select_from(files).where(files.c.reason.is_not(None))
+    return connection.scalar(chosen) or 0
 
 
 def count_offline(connection: sql.Connection) -> int:
-    """Return the number of images of which every place is offline."""
+    """Return the number of images that have only places that are offline."""
     away = files.alias("away")
     reachable = sql.exists().where(files.c.image == away.c.image, files.c.offline == 0)
     chosen = sql.select(sql.func.count(away.c.image.distinct())).where(away.c.offline == 1, ~reachable)

@@ -1,21 +1,30 @@
-"""What of a damaged index can be put right, and what has to be forgotten, which takes a further word."""
+"""Repair an index: correct what can be corrected, and forget the rest only if that is asked for.
+
+log          correct its words by its checksums
+rows         correct rows in which one bit has flipped; count the others as lost
+vectors      correct flipped bits; build structures anew; count images without a vector as lost
+artefacts    forget damaged ones: the next update makes them again
+tags         forget damaged ones: the next update makes them again
+state        if nothing is lost, or what is lost may be forgotten: one whole state is committed
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 import sqlalchemy as sql
 
 from retrieval.errors import IndexDamaged
 from retrieval.storage import artefacts, queries, sqlite, tag_store
-from retrieval.storage.commit import MEAN, TAGGED, Store
-from retrieval.storage.signing import is_sound, signed
-from retrieval.storage.tables import Generation, encoders, files, generations, images, roots, segments, settings
+from retrieval.storage.commit import Store
+from retrieval.storage.records import Generation
+from retrieval.storage.settings import MEAN, TAGGED
+from retrieval.storage.signing import Row, is_sound, signed
+from retrieval.storage.tables import ImageRow, encoders, files, generations, images, roots, segments, settings
 from retrieval.storage.verify import (
     SIGNED,
-    Row,
     Verification,
+    by_name,
     damaged_rows,
     structural_damage,
     verify,
@@ -24,28 +33,29 @@ from retrieval.storage.verify import (
 from retrieval.types import image_id
 from retrieval.vectors import SizedRef
 
-MENDED = 1000
-"""Rows of one table at most in which a flipped bit is looked for: some milliseconds each."""
-BELIEVED = 2**62
-"""No number of a generation reaches that but by a flipped bit."""
+CORRECTED = 1000
+"""Largest number of rows per table in which a flipped bit is looked for: that takes some milliseconds per row."""
+LARGEST_NUMBER = 2**62
+"""A generation with a larger number than this has a flipped bit in its number."""
 DERIVED = {*artefacts.NAMES, MEAN, TAGGED}
-"""Settings that are made again from what else is there."""
-AGAIN = "update their folders to read them again"
+"""Settings that are computed again from the rest of the index."""
+READ_AGAIN = "index their folders again to read them"
+NO_ENCODER = "the index does not say which network made its vectors"
 
 
 def verified(store: Store, *, repairs: bool, forget_lost: bool) -> Verification:
-    """Verify; with `repairs`, repair what is found."""
+    """Return the result of `repair` if `repairs`, else of `verify`."""
     return repair(store, forget_lost=forget_lost) if repairs else verify(store)
 
 
 def repair(store: Store, *, forget_lost: bool = False) -> Verification:
-    """Rebuild what can be rebuilt, forget what cannot if `forget_lost`, and verify again.
+    """Repair what can be repaired, forget the rest if `forget_lost`, and verify again.
 
-    Flipped bits are put right in SQLite's log, in rows and in vectors. Structures are built anew from the vectors. What
-    cannot be put right is said, as `unsaved`, and left as it is; with `forget_lost`, images and files are forgotten and
-    read again by the next update of their folder, and a root keeps its files under a name that says so. Where the
-    generations or their segments are damaged, vectors are taken from every file that is whole. `StorageError` where
-    something cannot be read: then nothing is forgotten.
+    Flipped bits are corrected in SQLite's log, in rows and in vectors. Search structures are built anew from the
+    vectors. What cannot be repaired is reported as `unsaved` and stays as it is. With `forget_lost`, the images and
+    files concerned are forgotten, and the next update of their folder reads them again; a root whose place is unknown
+    keeps its files under the path /lost/NUMBER. If the rows of generations or segments are damaged, vectors are taken
+    from all sound files. Raises `StorageError` if something cannot be read; then nothing is forgotten.
     """
     found = verify(store)
     if found.whole:
@@ -58,7 +68,7 @@ def repair(store: Store, *, forget_lost: bool = False) -> Verification:
         except IndexDamaged as error:
             return Verification((*found.damage, f"this cannot be repaired: {error}"), orphans=found.orphans)
         finally:
-            store.close()  # what it has opened may be what was damaged
+            store.close()  # the files that are open may be those that were damaged
     left = verify(store)
     if given_up and not forget_lost:
         return replace(left, unsaved=tuple(given_up))
@@ -67,196 +77,215 @@ def repair(store: Store, *, forget_lost: bool = False) -> Verification:
 
 
 def _repair_log(store: Store, *, forget: bool) -> Iterator[str]:
-    """Put SQLite's log right, and yield what that gives up, or would."""
+    """Repair SQLite's log, and yield a sentence if that gives something up, or would."""
     damage = store.losses.in_log()
     if store.losses.mend_log(accept=forget):
         store.look()
     else:
-        yield f"{damage}; what of them cannot be read"
+        yield f"changes that cannot be read: {damage}"
 
 
 def _repair_rest(store: Store, *, forget: bool) -> list[str]:
     given_up = _repair_rows(store, forget=forget)
     given_up += _repair_vectors(store, forget=forget, settled=not given_up)
     if store.losses.known:
-        given_up.append(f"{store.losses.known}: what was committed later; update all folders")
+        given_up.append(f"all later changes: {store.losses.known}; index all folders again")
     if any(artefacts.damage(store)):
-        artefacts.forget(store)  # the next update puts them back
+        artefacts.forget(store)
     if any(tag_store.damage(store)):
-        tag_store.forget(store)  # the next update makes the tags again
+        tag_store.forget(store)
     if forget or not given_up:
-        store.fold()
+        store.segments.fold()
         with store.connection() as connection:
-            misshapen = any(structural_damage(connection))
-        if misshapen:
+            is_damaged = any(structural_damage(connection))
+        if is_damaged:
             store.vacuum()
         store.losses.accept()
     return given_up
 
 
+# -- rows ---------------------------------------------------------------------------------------------------------
+
+
 def _repair_rows(store: Store, *, forget: bool) -> list[str]:
+    """Correct rows, forget derived settings that are damaged, and return what else is lost, one sentence each."""
     store.edit(sqlite.rebuild_indexes)
     with store.connection() as connection:
         damaged = {table: list(damaged_rows(connection, table)) for table in SIGNED}
-    lost = {table: store.edit(_mend, table, rows) for table, rows in damaged.items()}
-    for row in [row for row in lost[settings] if row[0] in DERIVED]:
-        store.put_setting(row[0], None)  # nothing is lost: whoever needs it makes it again
-        lost[settings].remove(row)
+    lost = {table: store.edit(_correct, table, rows) for table, rows in damaged.items()}
+    for row in list(lost[settings]):
+        name = by_name(settings, row)["name"]
+        if name in DERIVED:
+            store.put_setting(name, None)
+            lost[settings].remove(row)
     if lost[encoders]:
-        raise IndexDamaged("what made the vectors is not known any more")
-    return list(store.edit(_forgotten, lost, forget))
+        raise IndexDamaged(NO_ENCODER)
+    return list(store.edit(_forget_if_allowed, lost, forget))
 
 
-def _forgotten(connection: sql.Connection, damaged: Mapping[sql.Table, Sequence[Row]], forget: bool) -> list[str]:  # noqa: FBT001 - one of `edit`'s arguments
-    """Forget what has to be, and return what that means; undo it where nothing may be forgotten."""
-    undoing = connection.begin_nested()
-    given_up = _forget(connection, damaged)
-    if given_up and not forget:
-        undoing.rollback()
-    else:
-        undoing.commit()
-    return given_up
-
-
-def _mend(connection: sql.Connection, table: sql.Table, rows: Sequence[Row]) -> list[Row]:
-    """Put right the rows in which one bit has flipped, and return the others."""
+def _correct(connection: sql.Connection, table: sql.Table, rows: Sequence[Row]) -> list[Row]:
+    """Correct the rows in which one bit has flipped, and return the other rows."""
     sqlite.check_keys_at_the_end(connection)
-    mended = [_mended(table, row) if number < MENDED else None for number, row in enumerate(rows)]
-    right = [(old, new) for old, new in zip(rows, mended, strict=True) if new is not None]
-    keys = [(column, table.c.keys().index(column.name)) for column in table.primary_key]
-    for old, _ in right:  # all of them first: the flipped key of one may be the true key of another
-        connection.execute(sql.delete(table).where(*(column == old[place] for column, place in keys)))
-    for _, new in right:
-        connection.execute(sql.insert(table), dict(zip(table.c.keys(), new, strict=True)))
-    return [row for row, new in zip(rows, mended, strict=True) if new is None]
+    corrected: list[tuple[Row, Row]] = []
+    lost: list[Row] = []
+    for number, row in enumerate(rows):
+        right = _corrected(table, row) if number < CORRECTED else None
+        if right is None:
+            lost.append(row)
+        else:
+            corrected.append((row, right))
+    for damaged, _ in corrected:  # all deletions come first: the flipped key of one row may be the right key of another
+        values = by_name(table, damaged)
+        is_row = [column == values[column.name] for column in table.primary_key]
+        connection.execute(sql.delete(table).where(*is_row))
+    for _, right in corrected:
+        connection.execute(sql.insert(table), by_name(table, right))
+    return lost
 
 
-def _mended(table: sql.Table, row: Row) -> Row | None:
-    """Return `row` as it was before one of its bits flipped, None where that is not what happened."""
-    if table is images and is_sound(table, row):
-        return (image_id(row[1]), *row[1:])
+def _corrected(table: sql.Table, row: Row) -> Row | None:
+    """Return `row` as it was before one of its bits flipped; None if no flip of one bit explains the damage."""
+    if table is images and is_sound(table, row):  # only the id is damaged, which is no part of the digest
+        image = ImageRow._make(row)
+        return image._replace(id=image_id(image.sha256))
     for position, value in enumerate(row):
-        for candidate in _flipped(value):
-            mended = (*row[:position], candidate, *row[position + 1 :])
-            if is_sound(table, mended):
-                return mended
+        for candidate in sqlite.one_bit_away(value):
+            corrected = (*row[:position], candidate, *row[position + 1 :])
+            if is_sound(table, corrected):
+                return corrected
     return None
 
 
-def _flipped(value: Any) -> Iterator[Any]:  # noqa: ANN401 - what SQLite stores
-    """Yield what `value` may have been before one bit of what SQLite stores of it flipped."""
-    match value:
-        case bytes():
-            for bit in range(8 * len(value)):
-                byte = value[bit // 8] ^ (1 << bit % 8)
-                yield value[: bit // 8] + bytes([byte]) + value[bit // 8 + 1 :]
-        case str():
-            for raw in _flipped(value.encode("utf-8", "surrogateescape")):
-                yield raw.decode("utf-8", "surrogateescape")
-        case int():
-            yield from (value ^ (1 << bit) for bit in range(63))
-            for size in (1, 2, 3, 4, 6, 8):  # bytes that SQLite may store of it; the first bit is the sign
-                yield value + (1 if value < 0 else -1) * (1 << (8 * size - 1))
+def _forget_if_allowed(
+    connection: sql.Connection,
+    damaged: Mapping[sql.Table, Sequence[Row]],
+    forget: bool,  # noqa: FBT001 - an argument of `Store.edit`
+) -> list[str]:
+    """Forget damaged rows and what refers to missing rows, and return what is lost; undo it unless `forget`."""
+    savepoint = connection.begin_nested()
+    lost = _forget(connection, damaged)
+    if lost and not forget:
+        savepoint.rollback()
+    else:
+        savepoint.commit()
+    return lost
 
 
 def _forget(connection: sql.Connection, damaged: Mapping[sql.Table, Sequence[Row]]) -> list[str]:
-    """Forget rows that are not what was written, and what refers to rows that are not there; return what that means."""
+    """Forget damaged rows, and what refers to missing rows; return what is lost, one sentence each."""
     sqlite.check_keys_at_the_end(connection)
     lost = list(_missing_rows(connection))
     for table in (files, images, settings):
         (key,) = table.primary_key
-        for some in queries.chunks([row[table.c.keys().index(key.name)] for row in damaged[table]]):
-            connection.execute(sql.delete(table).where(key.in_(some)))
-    lost += [f"{len(damaged[table])} {table.name}; {AGAIN}" for table in (images, files) if damaged[table]]
-    lost += [f"the setting {row[0]}" for row in damaged[settings]]
-    lost += [_keep_root(connection, row[0]) for row in damaged[roots]]
-    rootless = sql.select(files.c.root).where(~sql.exists().where(roots.c.id == files.c.root)).distinct()
-    lost += [_keep_root(connection, root) for root in list(connection.scalars(rootless)) if root is not None]
+        keys = [by_name(table, row)[key.name] for row in damaged[table]]
+        for part in queries.chunks(keys):
+            connection.execute(sql.delete(table).where(key.in_(part)))
+    lost += [f"{len(damaged[table])} {table.name}; {READ_AGAIN}" for table in (images, files) if damaged[table]]
+    lost += [f"the setting {by_name(settings, row)['name']}" for row in damaged[settings]]
+    lost += [_keep_root(connection, by_name(roots, row)["id"]) for row in damaged[roots]]
+    lost += [_keep_root(connection, root) for root in _missing_roots(connection)]
     _unlink(connection, ~sql.exists().where(images.c.id == files.c.image))
     connection.execute(sql.delete(images).where(~sql.exists().where(files.c.image == images.c.id)))
     return lost
 
 
 def _missing_rows(connection: sql.Connection) -> Iterator[str]:
-    """Say what the latest commit counted and the tables do not hold."""
+    """Yield a sentence for each table that has fewer rows than the latest commit counted."""
     committed = connection.execute(sql.select(generations).order_by(generations.c.number.desc()))
     latest = next((row for row in committed if is_sound(generations, tuple(row))), None)
     if latest is None:
-        yield "how many images and files there were; update all folders"
+        yield "how many images and files there were; index all folders again"
         return
     for table, count in ((images, latest.images), (files, latest.files)):
-        missing = count - (connection.scalar(sql.select(sql.func.count()).select_from(table)) or 0)
+        missing = count - queries.count_of(connection, table)
         if missing > 0:
-            yield f"{missing} {table.name}; {AGAIN}"
+            yield f"{missing} {table.name}; {READ_AGAIN}"
+
+
+def _missing_roots(connection: sql.Connection) -> list[int]:
+    """Return the ids of roots that have places but no row."""
+    rootless = sql.select(files.c.root).where(~sql.exists().where(roots.c.id == files.c.root)).distinct()
+    return [root for root in connection.scalars(rootless) if root is not None]
 
 
 def _keep_root(connection: sql.Connection, root: int) -> str:
-    """Keep a root that nobody knows the place of, so that its images need not be embedded again."""
-    stands = f"/lost/{root}"
-    unknown = dict.fromkeys(("beside", "exclude", "mounts", "identity"))
-    row = signed(roots, {"id": root, "path": stands.encode(), **unknown})
+    """Give a root whose place is unknown the path /lost/NUMBER, so that its images need not be embedded again."""
+    path = f"/lost/{root}"
+    row = {"id": root, "path": path.encode(), "beside": None, "exclude": None, "mounts": None, "identity": None}
     connection.execute(sql.delete(roots).where(roots.c.id == root))
-    connection.execute(sql.insert(roots), row)
-    return f"the place of a folder; index it again, then say: retrieval remove {stands}"
+    connection.execute(sql.insert(roots), signed(roots, row))
+    return f"the place of a folder; index the folder again, then run: retrieval remove {path}"
 
 
 def _unlink(connection: sql.Connection, chosen: sql.ColumnElement[bool]) -> None:
-    """Forget which images the chosen files hold, so that the next update reads them again."""
+    """Forget which images are at the chosen places, so that the next update reads these files again."""
     ids = list(connection.scalars(sql.select(files.c.id).where(files.c.image.is_not(None), chosen)))
-    for some in queries.chunks(ids):
-        rows = queries.files_by_id(connection, some)
+    for part in queries.chunks(ids):
+        rows = queries.files_by_id(connection, part)
         queries.put_files(connection, [row._replace(image=None, size=-1, mtime_ns=-1) for row in rows])
 
 
-def _repair_vectors(store: Store, *, forget: bool, settled: bool) -> list[str]:
-    """Commit segments that are whole, and forget the images that have no vector in them; or say that that is needed.
+# -- vectors ------------------------------------------------------------------------------------------------------
 
-    Nothing is committed without `forget` where rows are not `settled`: that would pass for a whole state.
+
+def _repair_vectors(store: Store, *, forget: bool, settled: bool) -> list[str]:
+    """Commit sound segments without the images that have no vector in them, and return a sentence about these images.
+
+    Without `forget`, nothing is committed if an image would be lost, or unless `settled`, which says that no row is
+    lost: a new generation would make the rest look like a whole state.
     """
     with store.connection() as connection:
         live = queries.image_ids(connection)
-    parts = _whole_parts(store)
+    parts = _sound_segments(store)
     if parts is None:
-        parts = store.merged(list(store.vectors.whole_segments()), live)
+        parts = store.segments.merged(list(store.vectors.whole_segments()), live)
     missing = list(without_vector(store.vectors.snapshot([ref for ref, _ in parts]), live))
     if forget or (settled and not missing and not store.losses.known):
         store.edit(_replace_state, missing, parts)
-    return [f"the vectors of {len(missing)} images; update their folders to embed them again"] if missing else []
+    if not missing:
+        return []
+    return [f"the vectors of {len(missing)} images; index their folders again to embed them"]
 
 
-def _whole_parts(store: Store) -> Sequence[SizedRef] | None:
-    """Return the segments of the latest generation, structures built anew, if all their vectors are, or can be, whole.
+def _sound_segments(store: Store) -> Sequence[SizedRef] | None:
+    """Return the segments of the newest generation, with search structures built anew where they are damaged.
 
-    What is sound of vectors that cannot be put right is written beside them, as a segment that nobody names yet.
+    Return None if the rows of the segments are damaged, or if some vectors cannot be corrected. In the latter case, the
+    sound vectors are written as a segment of their own, which no generation names yet.
     """
     with suppress(IndexDamaged):
-        with store.connection() as connection:
-            parts = queries.latest(connection).segments
-        whole = [_is_put_right(store, store.vectors.without_structure(ref)) for ref, _ in parts]
-        if all(whole):
-            return [part for ref, count in parts for part in _with_structure(store, ref, count)]
+        parts = store.segments.generation().segments
+        # A list, not a generator: each damaged segment is corrected as far as possible, also after one that cannot be.
+        are_sound = [_is_corrected(store, store.vectors.without_structure(ref)) for ref, _ in parts]
+        if all(are_sound):
+            rebuilt: list[SizedRef] = []
+            for ref, count in parts:
+                rebuilt += _with_structure(store, ref, count)
+            return rebuilt
     return None
 
 
-def _is_put_right(store: Store, ref: str) -> bool:
+def _is_corrected(store: Store, ref: str) -> bool:
+    """Correct the vectors of a segment, and tell whether all of them are sound now."""
     return not store.vectors.damage(ref) or store.vectors.salvage(ref) == ref
 
 
 def _with_structure(store: Store, ref: str, count: int) -> Sequence[SizedRef]:
+    """Return a segment whose search structure is sound: itself, or one whose structure was built anew."""
     if not store.vectors.damaged_structures([ref], thorough=True):
         return [(ref, count)]
-    return store.merged([ref], None, store.wanted_structure(count))
+    return store.segments.merged([ref], None, store.segments.wanted_structure(count))
 
 
 def _replace_state(connection: sql.Connection, lost: Sequence[int], parts: Sequence[SizedRef]) -> None:
-    """Forget the images `lost` and commit a generation of the segments `parts`; twice, so that no older one is kept."""
-    for some in queries.chunks(lost):
-        _unlink(connection, files.c.image.in_(some))
-        connection.execute(sql.delete(images).where(images.c.id.in_(some)))
+    """Forget the images `lost`, and commit the segments `parts` in two generations, so that no older one is kept."""
+    for part in queries.chunks(lost):
+        _unlink(connection, files.c.image.in_(part))
+        connection.execute(sql.delete(images).where(images.c.id.in_(part)))
     fingerprint = connection.scalar(sql.select(encoders.c.fingerprint))
     if fingerprint is None:
-        raise IndexDamaged("what made the vectors is not known any more")
-    numbers = [number for number in connection.scalars(sql.select(generations.c.number)) if number < BELIEVED]
+        raise IndexDamaged(NO_ENCODER)
+    numbers = [number for number in connection.scalars(sql.select(generations.c.number)) if number < LARGEST_NUMBER]
     connection.execute(sql.delete(segments))
     connection.execute(sql.delete(generations))
     state = Generation(max(numbers, default=0), fingerprint, 0, 0, 0, ())

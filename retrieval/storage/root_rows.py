@@ -1,4 +1,4 @@
-"""Queries over the rows of the roots. Every function takes a connection that is in a transaction, as in `queries`."""
+"""Queries over the table of the roots. As in `queries`, every function takes a connection that is in a transaction."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -9,32 +9,38 @@ import sqlalchemy as sql
 
 from retrieval.errors import IndexDamaged
 from retrieval.storage import queries
-from retrieval.storage.roots import Root
-from retrieval.storage.signing import REPAIR, signed, sound
+from retrieval.storage.bounds import loaded
+from retrieval.storage.records import Root
+from retrieval.storage.signing import REPAIR, Row, signed, sound
 from retrieval.storage.tables import roots
 
 _ROOTS = sql.select(roots)
 
 
 def all_roots(connection: sql.Connection) -> list[Root]:
-    """Return the roots in byte order of their paths."""
-    rows = sound(roots, map(tuple, connection.execute(_ROOTS)))
-    return sorted(map(_root, rows), key=lambda root: root.path)
+    """Return the roots, in byte order of their paths."""
+    rows = sound(roots, (tuple(row) for row in connection.execute(_ROOTS)))
+    return sorted((_root(row) for row in rows), key=lambda root: root.path)
 
 
-def _root(row: tuple[Any, ...]) -> Root:
-    id_, path, beside, exclude, mounts, identity, _ = row
-    folders = () if mounts is None else tuple(mounts.split(b"\0"))
-    return Root(id_, path, beside, _patterns(exclude), folders, identity)
+def _root(row: Row) -> Root:
+    id_, path, beside, exclude, mounts, identity, _digest = row
+    return Root(
+        id=id_,
+        path=path,
+        beside=beside,
+        exclude=_patterns(exclude),
+        mounts=() if mounts is None else tuple(mounts.split(b"\0")),
+        identity=identity,
+    )
 
 
 def _patterns(text: str | None) -> tuple[str, ...]:
-    try:
-        patterns = [] if text is None else json.loads(text)
-    except (ValueError, RecursionError):
-        patterns = None
+    if text is None:
+        return ()
+    patterns = loaded(text)
     if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
-        raise IndexDamaged("the excludes of a folder are no list of patterns", hint=REPAIR)
+        raise IndexDamaged("the excludes of a folder are not a list of patterns", hint=REPAIR)
     return tuple(patterns)
 
 
@@ -59,24 +65,25 @@ def put_root(connection: sql.Connection, root: Root) -> int:
     return int(connection.execute(sql.insert(roots).returning(roots.c.id), _row(root)).scalar_one())
 
 
-def renew_roots(connection: sql.Connection, some: Iterable[Root]) -> None:
-    """Renew the rows of roots that have an id: all together, since one may be now where another was."""
-    renewed = list(some)
+def renew_roots(connection: sql.Connection, changed: Iterable[Root]) -> None:
+    """Renew the rows of several roots that have an id, also where a root is now at the path that another one had."""
+    renewed = list(changed)
     for root in renewed:
-        put_root(connection, replace(root, path=b"\0%d" % root.id))  # which is no path
+        put_root(connection, replace(root, path=b"\0%d" % root.id))  # a value that is not a path, so that none collide
     for root in renewed:
         put_root(connection, root)
 
 
 def delete_root(connection: sql.Connection, id_: int) -> None:
-    """Forget a root that has no files."""
+    """Forget a root, which must have no places."""
     connection.execute(sql.delete(roots).where(roots.c.id == id_))
 
 
 def absorb_roots(connection: sql.Connection, inner: Mapping[int, bytes], outer: int) -> None:
-    """Make the files of the roots `inner`, id -> its folder below `outer`, files of `outer`, and forget `inner`.
+    """Move the places of the roots `inner` to the root `outer`, forget the inner roots, and insert a generation.
 
-    A place that both know keeps what the inner root knew of it. That is a commit of its own.
+    `inner` gives the path of each inner root from `outer`, which is "" or ends in `/`. For a place that both roots
+    know, the row of the inner root is kept.
     """
     left: set[int] = set()
     for root, prefix in inner.items():

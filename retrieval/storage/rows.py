@@ -1,11 +1,10 @@
-"""The rows of one committed state: what an index knows, read in one transaction.
+"""The rows of one committed state of an index, read in one transaction.
 
-The verbs of `Rows` are all that other folders ask of the tables.
+Other folders read the tables only through the methods of `Rows`.
 """
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,44 +12,42 @@ from typing import Any
 import sqlalchemy as sql
 
 from retrieval.disk.locks import is_writing
-from retrieval.errors import BadInput, IndexDamaged
+from retrieval.errors import BadInput
 from retrieval.storage import queries, root_rows
-from retrieval.storage.roots import Root, Spot, home_of, path_of, places_of, relative, spots
-from retrieval.storage.tables import FileRow, Generation, Place
+from retrieval.storage.records import FileRow, Generation, Place, Root, Spot
+from retrieval.storage.roots import home_of, path_of, places_of, relative, spots
 from retrieval.types import Coverage, Failure, Ids, IndexedImage, RootInfo, displayed
 
 LOCK = "writer.lock"
-"""The file that the writer locks, in the folder of the index."""
+"""Name of the file that the writer locks, in the folder of the index."""
 
 
 class Rows:
-    """One committed state of an index, without its vectors. It is valid inside the transaction that it was made in."""
+    """One committed state of an index, without its vectors. It is valid inside the transaction in which it was made."""
 
     def __init__(self, connection: sql.Connection, folder: Path) -> None:
-        """Read through `connection`, which is in a transaction; `folder` is that of the index."""
+        """Read through `connection`, which is in a transaction, the rows of the index in `folder`."""
         self.connection = connection
-        """For the modules of this folder only."""
+        """For use within `storage` only."""
         self._folder = folder
 
     # -- the index ------------------------------------------------------------------------------------------------
 
     @cached_property
     def generation(self) -> Generation:
-        """The generation that was committed last."""
+        """The newest generation."""
         return queries.latest(self.connection)
 
     def encoder(self) -> dict[str, Any]:
-        """Return the row of the encoder that made the vectors."""
+        """Return the row of the encoder that made the vectors, by names of columns."""
         return queries.encoder(self.connection, self.generation.fingerprint)
 
     def setting(self, name: str) -> Any:  # noqa: ANN401 - what JSON holds
-        """Return a setting; None where it was never set, or where its row is damaged, which `verify` reports."""
-        with suppress(IndexDamaged):
-            return queries.setting(self.connection, name)
-        return None
+        """Return a setting; None if it was never set, or if its row is damaged, which `verify` reports."""
+        return queries.setting_if_sound(self.connection, name)
 
     def coverage(self) -> Coverage:
-        """Return how much of what was found an answer can draw on."""
+        """Return how many images an answer can draw on, and how many files and images it cannot."""
         return Coverage(
             images=self.generation.images,
             unreadable=queries.count_unreadable(self.connection),
@@ -62,16 +59,16 @@ class Rows:
 
     @cached_property
     def roots(self) -> list[Root]:
-        """The roots, in byte order of the paths that they had at their latest update."""
+        """The roots, in byte order of the paths that they had at their latest updates."""
         return root_rows.all_roots(self.connection)
 
     @cached_property
     def root_places(self) -> dict[int, bytes]:
-        """Id of each root -> where the root is now, absolute; in the order of `roots`."""
+        """Where each root is now, absolute, by id of the root; in the order of `roots`."""
         return places_of(home_of(self._folder), self.roots)
 
     def root_infos(self) -> tuple[RootInfo, ...]:
-        """Return the roots as a person knows them, in the order of `roots`."""
+        """Return the roots as users see them, in the order of `roots`."""
         return tuple(
             RootInfo(
                 path=path_of(self.root_places[root.id], b""),
@@ -83,20 +80,22 @@ class Rows:
         )
 
     def spots(self, path: bytes) -> list[Spot]:
-        """Return where `path` lies in the roots: first as it is named, then what a link there leads to."""
+        """Return where `path` lies in the roots: first the path as it is named, then the target of its links."""
         return spots(self.root_places, path)
 
     def spots_below(self, folder: bytes | None) -> list[tuple[int, bytes]]:
-        """Return (id of a root, its folder) for all that lies below `folder`; all roots for None.
+        """Return which parts of which roots lie below `folder`: pairs of the id of a root and a folder in it.
 
-        The folder of a root is relative to the root. It ends in `/`, or is empty for all of the root. `BadInput` where
-        no image is known below `folder`.
+        For None, all roots are returned. The folder in a root is relative to the root; it ends in `/`, or is "" for
+        the whole root. Raises `BadInput` if the index has no image below `folder`.
         """
         if folder is None:
             return [(root, b"") for root in self.root_places]
         path = os.path.realpath(folder)
         found = {root: b"" for root, place in self.root_places.items() if relative(path, place) is not None}
-        for spot in self.spots(path)[:1]:
+        holding = self.spots(path)
+        if holding:
+            spot = holding[0]
             found = {spot.root: spot.below and spot.below + b"/"} | found
         if not any(queries.count_below(self.connection, root, below) for root, below in found.items()):
             name = displayed(folder)
@@ -107,20 +106,20 @@ class Rows:
     # -- files ----------------------------------------------------------------------------------------------------
 
     def files_below(self, root: int, folder: bytes = b"", after: bytes | None = None, *, limit: int) -> list[FileRow]:
-        """Return the files of `root` below `folder` whose paths follow `after`, in byte order; at most `limit`.
+        """Return up to `limit` places of `root` below `folder` whose paths follow `after`, in byte order of the paths.
 
-        `folder` is empty, a file, or ends in `/`.
+        `folder` is "" for the whole root, a folder that ends in `/`, or the path of one file.
         """
         return queries.files_below(self.connection, root, folder, after, limit)
 
     def files_by_id(self, ids: Sequence[int]) -> list[FileRow]:
-        """Return the files that have these ids, in byte order of their paths."""
+        """Return the places with these ids, in byte order of their paths."""
         return sorted(queries.files_by_id(self.connection, ids), key=lambda row: row.path)
 
     def files_at(self, path: bytes) -> tuple[Spot, dict[int, int | None]]:
-        """Return where `path` lies, and the files there: id of the file -> id of its image, or None.
+        """Return where `path` lies, and the places at and below it: id of the place -> id of its image, or None.
 
-        Those are the file at `path`, or all files below it. `BadInput` where the index knows nothing there.
+        Raises `BadInput` if the index knows no place there.
         """
         for spot in self.spots(path):
             files = dict(queries.files_at(self.connection, spot.root, spot.below))
@@ -138,9 +137,9 @@ class Rows:
         return queries.any_offline(self.connection, root, folder)
 
     def failures(self, root: int, after: bytes | None, limit: int) -> list[tuple[bytes, Failure]]:
-        """Return the files and folders of `root` that could not be read, each with its path from the root.
+        """Return up to `limit` files and folders of `root` that could not be read and whose paths follow `after`.
 
-        In byte order, at most `limit`, those whose paths follow `after`.
+        Each comes with its path from the root. They are in byte order of these paths.
         """
         place = self.root_places[root]
         rows = queries.unreadable_files(self.connection, root, after, limit)
@@ -149,23 +148,26 @@ class Rows:
     # -- images ---------------------------------------------------------------------------------------------------
 
     def sha256_of(self, image: int) -> bytes | None:
-        """Return the SHA-256 of the content of an image; None where the index has no image of that id."""
+        """Return the SHA-256 of the content of an image; None if the index has no image with this id."""
         return queries.sha256_of_id(self.connection, image)
 
     def contents_of(self, images: Sequence[int]) -> dict[int, bytes]:
-        """Return the SHA-256 of those of `images` that the index has: id -> SHA-256."""
+        """Return the SHA-256 of each of `images` that is in the index, by id of the image."""
         return queries.contents_of(self.connection, images)
 
     def image_at(self, spot: Spot) -> int | None:
-        """Return the id of the image whose place is `spot`, None where none is there."""
+        """Return the id of the image whose place is `spot`; None if the index has no image there."""
         return queries.image_at(self.connection, spot.root, spot.below)
 
     def image_ids(self, most: int | None = None) -> Ids:
-        """Return the ids of all images, ascending; or the first `most`, a random sample, as ids come from digests."""
+        """Return the ids of all images in ascending order, or the first `most` of them, which are a random sample."""
         return queries.image_ids(self.connection, most)
 
     def places(self, images: Sequence[int]) -> dict[int, list[Place]]:
-        """Return the places of images: id of the image -> its places, those that can be reached first, then by path."""
+        """Return the places of each image, by id of the image. An image without a place in a known root is left out.
+
+        Places that can be reached come before those that are offline. Then the order is that of the roots and paths.
+        """
         found: dict[int, list[Place]] = {}
         for place in queries.places(self.connection, images, self.root_places):
             found.setdefault(place.image, []).append(place)
@@ -174,9 +176,9 @@ class Rows:
     def images_below(
         self, root: int, folder: bytes, after: bytes | None, limit: int
     ) -> list[tuple[bytes, IndexedImage]]:
-        """Return the places of images in `root` below `folder`, each with its path from the root.
+        """Return up to `limit` places of images in `root` below `folder` whose paths follow `after`.
 
-        In byte order, at most `limit`, those whose paths follow `after`.
+        Each comes with its path from the root. They are in byte order of these paths.
         """
         place = self.root_places[root]
         return [

@@ -1,7 +1,7 @@
-"""Rows that carry a digest: a row whose bits have flipped on the disk is never believed.
+"""Rows that carry a digest, so that a row in which a bit has flipped on the disk is never used.
 
-SQLite has no checksums of its pages, so each row of a signed table ends with a digest of its other columns. Whoever
-reads rows checks the digest, the types and the bounds of each, and raises `IndexDamaged` for a row that fails.
+SQLite has no checksums of its pages. So each row of a signed table ends with a digest of its other columns. Code that
+reads rows checks the digest, the types and the bounds of each row, and raises `IndexDamaged` for a row that fails.
 """
 
 import itertools
@@ -15,45 +15,55 @@ from retrieval.errors import IndexDamaged
 from retrieval.storage import bounds
 
 REPAIR = "see what can be saved with: retrieval verify --repair"
-"""The hint of an error about damage."""
+"""Hint of errors about damage."""
 BYTES = sql.LargeBinary
-INTEGER = sql.BigInteger().with_variant(sql.Integer, "sqlite")
-"""64 bits. SQLite generates row ids for columns of type INTEGER only, and these have 64 bits as well."""
+
+Row = tuple[Any, ...]
+"""All columns of a table, in order."""
 
 
 def signed_table(schema: sql.MetaData, name: str, *columns: Any) -> sql.Table:  # noqa: ANN401 - columns, constraints
-    """Return a table whose rows carry a digest of their columns, since SQLite has no checksums of its pages.
+    """Return a table whose rows end with a digest of their other columns.
 
-    A column `id` is not under it: it may be SQLite's to choose. What SQLite's own check says about it has to do.
+    The digest leaves a column `id` out, since the database may choose its value. For `id`, the database's own check
+    has to suffice.
     """
     table = sql.Table(name, schema, *columns, sql.Column("digest", BYTES, nullable=False))
     table.info["signed"] = tuple(column.name for column in table.c if column.name not in {"id", "digest"})
-    kinds = [(column.type.python_type, *([type(None)] * bool(column.nullable))) for column in table.c]
-    table.info["kinds"] = frozenset(itertools.product(*kinds))
+    table.info["types"] = frozenset(itertools.product(*(_types(column) for column in table.c)))
     table.info["check"] = bounds.row_check(name, table.c.keys())
     return table
 
 
+def _types(column: sql.Column[Any]) -> list[type]:
+    """Return the types that a value of `column` can have."""
+    types = [column.type.python_type]
+    if column.nullable:
+        types.append(type(None))
+    return types
+
+
 def signed(table: sql.Table, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `row`, which names every column but a fresh `id`, with its digest."""
+    """Return `row` with its digest. `row` has a value for every column, except for an `id` that is yet to be chosen."""
     return {**row, "digest": digest_of(tuple(row[name] for name in table.info["signed"]))}
 
 
-def is_sound(table: sql.Table, row: tuple[Any, ...]) -> bool:
-    """Tell whether `row`, all columns of `table` in order, is what was written, and can be what this program wrote."""
-    same = row[-1] == digest_of(row[-1 - len(table.info["signed"]) : -1])
-    return bool(same and tuple(map(type, row)) in table.info["kinds"] and table.info["check"](row))
+def is_sound(table: sql.Table, row: Row) -> bool:
+    """Tell whether `row` matches its digest, and has types and values that this program can have written."""
+    expected = digest_of(row[-1 - len(table.info["signed"]) : -1])
+    return bool(row[-1] == expected and tuple(map(type, row)) in table.info["types"] and table.info["check"](row))
 
 
-def sound(table: sql.Table, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    """Yield `rows`, all columns of `table` in order; `IndexDamaged` at one that is not what was written."""
-    first, kinds, check = -1 - len(table.info["signed"]), table.info["kinds"], table.info["check"]
+def sound(table: sql.Table, rows: Iterable[Row]) -> Iterator[Row]:
+    """Yield `rows`, each with all columns of `table` in order; `IndexDamaged` at the first row that is not sound."""
+    # The checks of `is_sound`, written out: an update reads millions of rows through this loop.
+    first, types, check = -1 - len(table.info["signed"]), table.info["types"], table.info["check"]
     for row in rows:
-        if row[-1] != digest_of(row[first:-1]) or tuple(map(type, row)) not in kinds or not check(row):
-            raise IndexDamaged(f"a row of the table {table.name} is not what was written", hint=REPAIR)
+        if row[-1] != digest_of(row[first:-1]) or tuple(map(type, row)) not in types or not check(row):
+            raise IndexDamaged(f"a row of the table {table.name} is damaged", hint=REPAIR)
         yield row
 
 
 def digest_of(values: tuple[Any, ...]) -> bytes:
-    """Return the digest of the columns of a row, those that `signed_table` puts under one."""
+    """Return the digest of the signed columns of a row, 8 bytes."""
     return blake2b(ascii(values).encode(), digest_size=8).digest()

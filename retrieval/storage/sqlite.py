@@ -1,4 +1,12 @@
-"""SQLite as this package wants it: durable, explicit about transactions, rows with digests, errors in our words."""
+"""SEAM: the dialect of the database. All that is particular to SQLite is here, in `migrations`, and in `wal`.
+
+It is used so that commits are durable, transactions begin explicitly, and errors are those of this package
+(`sqlite_errors`).
+
+    Database     the file: connections, transactions, its log, forks, folders that are read-only
+    statements   upsert, "one of these ids", a hint to use an index, partial indexes, tables without row ids
+    checks       SQLite's own check, definitions of the tables, indexes, what a flipped bit may have been
+"""
 
 import json
 import os
@@ -18,42 +26,54 @@ from retrieval.disk import files
 from retrieval.disk.locks import is_open
 from retrieval.errors import IndexBusy, IndexDamaged, RetrievalError, StorageError
 from retrieval.process import forks
-from retrieval.storage import wal
+from retrieval.storage import sqlite_errors, wal
 from retrieval.storage.signing import REPAIR
-from retrieval.types import displayed
 
 WAIT = 30
-"""Seconds that a statement waits for another connection's short commit."""
+"""Seconds that a statement waits for another connection to finish its commit, which is short."""
+INTEGER = sql.BigInteger().with_variant(sql.Integer, "sqlite")
+"""64 bits. SQLite chooses ids only for columns of type INTEGER, which has 64 bits as well."""
+WITHOUT_ROWID: dict[str, Any] = {"sqlite_with_rowid": False}
+"""Options of a table that is stored in the order of its primary key alone."""
 
 
 # -- transactions -------------------------------------------------------------------------------------------------
 
 
 class Database:
-    """The file of an index: any number of threads and processes read, and one writes.
+    """The database file of an index. Any number of threads and processes read; one writes.
 
-    They meet in two files beside it, `-wal` and `-shm`. Where those cannot be made (the folder is read-only, the disk
-    is full), the file is read without locks, and a read during which it changed ends in `IndexBusy`, not in a mixture.
+    Readers and the writer meet in two files beside the database, `-wal` (the log) and `-shm`. Where these files cannot
+    be made, because the folder is read-only or the disk is full, the database is read without locks. If it changes
+    during such a read, the read ends with `IndexBusy`, and not with a mixture of two states.
     """
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
-        """Prepare to use the file at `path`, which with `create` is made where it is missing."""
+        """Prepare to use the file at `path`; with `create`, the file is made if it is missing."""
         self.path = path
         self.log = path.with_name(path.name + "-wal")
         self._log_damage: str | None = None
         self.writable = create or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
-        mode = "rwc" if create else "rw" if self.writable else "ro"
-        self._make = partial(_engine, path, f"mode={mode}", _DURABLY if self.writable else (), self._demand_files)
-        self._engine = self._make()
+        mode = "ro"
+        if create:
+            mode = "rwc"
+        elif self.writable:
+            mode = "rw"
+        pragmas = _DURABLY if self.writable else ()
+        self._new_engine = partial(_engine, path, f"mode={mode}", pragmas, self._demand_files)
+        self._engine = self._new_engine()
         self._mutex = threading.Lock()
         self._lockless: tuple[_Stamp | None, sql.Engine] | None = None
         forks.before(self._before_fork)
         forks.in_child(self._after_fork)
 
     def _before_fork(self) -> None:
-        """Close what nobody uses: SQLite keeps its locks by process, so a child must inherit no open database."""
+        """Close the connections that nobody uses.
+
+        SQLite keeps its locks per process, so a child must inherit no open database.
+        """
         pool: Any = self._engine.pool
-        if not pool.checkedout():  # else the child is told
+        if not pool.checkedout():  # if some are in use, the child is told by an error
             self._engine.dispose()
 
     def _after_fork(self) -> None:
@@ -61,10 +81,11 @@ class Database:
         if pool.checkedin() or pool.checkedout():
             _in_use_at_fork.add(self.path)
         forks.leave(self._engine, self._lockless)
-        self._engine, self._mutex, self._lockless, self._log_damage = self._make(), threading.Lock(), None, None
+        self._engine, self._mutex = self._new_engine(), threading.Lock()
+        self._lockless, self._log_damage = None, None
 
     def close(self) -> None:
-        """Let go of the file; the last to do so folds SQLite's log into it. It is opened again when it is needed."""
+        """Close the file. The last process to close it folds SQLite's log into it. The next use opens it again."""
         self._engine.dispose()
         self._log_damage = None
         with self._mutex:
@@ -74,40 +95,45 @@ class Database:
 
     def _demand_files(self) -> None:
         """Refuse files that are links, and a log that SQLite would read in part only and then overwrite."""
-        for end in ("", "-wal", "-shm", "-journal"):
-            files.demand_own(self.path.with_name(self.path.name + end))
-        if self.log_damage():
-            raise IndexDamaged(self.log_damage(), hint=REPAIR)
+        for suffix in _SUFFIXES:
+            files.demand_own(self.path.with_name(self.path.name + suffix))
+        damage = self.log_damage()
+        if damage:
+            raise IndexDamaged(damage, hint=REPAIR)
 
     def log_damage(self, *, again: bool = False) -> str:
-        """Say what is wrong with SQLite's log, "" for nothing: once, since it is read once, or `again`."""
+        """Return a sentence that says how SQLite's log is damaged; "" for a sound log.
+
+        The log is checked once per opening; with `again`, it is checked now.
+        """
         if self._log_damage is None or again:
             self._log_damage = wal.damage(self.log) if _size(self.log) else ""
         return self._log_damage
 
     def mend_log(self) -> bool:
-        """Put right what is wrong in the log, as far as that can be told, and tell whether that was all."""
+        """Correct the damaged words of the log as far as its checksums allow, and tell whether it is sound then."""
         self.close()
         return wal.mend(self.log)
 
     def log_is_readable(self) -> bool:
-        """Tell whether all pages of a damaged log are there, but for single words."""
+        """Tell whether all pages of a damaged log are there, although words in them may be wrong."""
         return wal.has_all_pages(self.log)
 
     def accept_log(self) -> None:
-        """Take the pages in the log as they are, whatever is wrong in them; `IndexBusy` while somebody uses the log.
+        """Accept the pages in the log as they are, with the wrong words in them; `IndexBusy` while the log is in use.
 
-        He has its length and its checksum in memory, so that nothing could be added behind what is written anew.
+        A program that uses the log has its length and its checksum in memory. It could add nothing to a log that is
+        written anew.
         """
         self.close()
         if is_open(self.path.with_name(self.path.name + "-shm")):
-            sentence = "another program has the index open, so that its log cannot be put right"
+            sentence = "another program has the index open, so that its log cannot be repaired"
             raise IndexBusy(sentence, hint="end that program, then repair again")
         wal.accept(self.log)
 
     @contextmanager
     def reading(self) -> Iterator[sql.Connection]:
-        """Give a read transaction: all of it sees one state."""
+        """Give a read transaction. All statements in it see one state."""
         with ExitStack() as stack:
             connection, stamp = self._with_locks(stack), None
             if connection is None:
@@ -117,39 +143,42 @@ class Database:
             try:
                 yield connection
             except IndexDamaged:
-                self._demand_unchanged(stamp)
+                self._demand_unchanged(stamp)  # what looks like damage may be a mixture of two states
                 raise
             self._demand_unchanged(stamp)
 
     @contextmanager
     def writing(self, *, linked: bool = True) -> Iterator[sql.Connection]:
-        """Give a write transaction, committed at the end; unless `linked`, rows may refer to rows that are not there.
+        """Give a write transaction, which is committed at the end.
 
-        It begins as one (the driver would begin it at the first change, and let two writers meet in the middle).
+        Unless `linked`, foreign keys are not checked: rows may refer to rows that do not exist. The transaction takes
+        the write lock when it begins. By default the driver would take it at the first change, and two writers could
+        both begin.
         """
         with self._engine.connect().execution_options(begin="IMMEDIATE") as connection:
             if not linked:
                 driver: Any = connection.connection.driver_connection
-                connection.detach()  # nobody else gets it
-                driver.execute("PRAGMA foreign_keys=OFF").close()  # which does nothing within a transaction
+                connection.detach()  # no later transaction gets this connection
+                driver.execute("PRAGMA foreign_keys=OFF").close()  # has an effect outside of transactions only
             with connection.begin():
                 yield connection
 
     def vacuum(self) -> None:
-        """Write the file anew without the space of rows that are gone, and fold SQLite's log into it."""
+        """Write the file anew, without the space of deleted rows, and fold SQLite's log into it."""
         with self._engine.connect().execution_options(begin="") as connection:
             connection.exec_driver_sql("VACUUM").close()
         self.fold()
 
     def fold(self) -> None:
-        """Fold SQLite's log into the file; while somebody reads an earlier state, as much of it as he does not need."""
-        if _size(self.log):
-            folding = ("busy_timeout=0", "wal_checkpoint(TRUNCATE)", f"busy_timeout={WAIT * 1000}")
-            with self._engine.connect().execution_options(begin="") as connection:
-                for pragma in folding:
-                    connection.exec_driver_sql(f"PRAGMA {pragma}").close()
+        """Fold SQLite's log into the file, except for the part that somebody who reads an earlier state still needs."""
+        if not _size(self.log):
+            return
+        with self._engine.connect().execution_options(begin="") as connection:
+            for pragma in ("busy_timeout=0", "wal_checkpoint(TRUNCATE)", f"busy_timeout={WAIT * 1000}"):
+                connection.exec_driver_sql(f"PRAGMA {pragma}").close()
 
     def _with_locks(self, stack: ExitStack) -> sql.Connection | None:
+        """Begin a read transaction in the usual way; None if that is impossible and there is no log to be read."""
         try:
             connection = stack.enter_context(self._engine.connect())
             stack.enter_context(connection.begin())
@@ -167,7 +196,7 @@ class Database:
         return connection
 
     def _without_locks(self) -> "tuple[_Stamp | None, sql.Engine]":
-        """Return the stamp of the file, and an engine that takes it for one that does not change."""
+        """Return the stamp of the file, and an engine that assumes that the file does not change."""
         stamp = _stamp(self.path)
         with self._mutex:
             if self._lockless is None or self._lockless[0] != stamp:
@@ -181,11 +210,19 @@ class Database:
             raise IndexBusy("the index was written to while it was read", hint="ask again")
 
 
+_SUFFIXES = ("", "-wal", "-shm", "-journal")
+"""Suffixes of the database file and of the files that SQLite may keep beside it."""
 _in_use_at_fork: set[Path] = set()
-"""Files of which this process, a forked one, has inherited open connections with the parent's locks."""
+"""In a forked process: the files of which it has inherited open connections, with the locks of the parent."""
 _DURABLY = ("journal_mode=WAL", "synchronous=FULL")
 _Stamp = tuple[int, int, int]
-"""What changes whenever a file is written to."""
+"""Inode, size and time of a file: at least one of them changes whenever the file is written to."""
+
+
+def delete(path: Path) -> None:
+    """Delete the database at `path` and the files that SQLite keeps beside it, where they exist."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _stamp(path: Path) -> _Stamp | None:
@@ -202,6 +239,7 @@ def _size(path: Path) -> int:
 
 
 def _engine(path: Path, parameters: str, pragmas: tuple[str, ...], check: Callable[[], None]) -> sql.Engine:
+    """Return an engine for the file at `path`; `check` is called before each new connection."""
     uri = f"file:{quote_from_bytes(os.fsencode(path.absolute()))}?{parameters}"
 
     def connect() -> sqlite3.Connection:
@@ -217,18 +255,18 @@ def _engine(path: Path, parameters: str, pragmas: tuple[str, ...], check: Callab
         except BaseException as error:
             connection.close()
             if isinstance(error, UnicodeDecodeError):
-                raise _damaged(_GARBLED) from error
+                raise sqlite_errors.garbled() from error
             raise
         return connection
 
     engine = sql.create_engine("sqlite://", creator=connect, poolclass=sql.QueuePool, max_overflow=-1)
     sql.event.listen(engine, "begin", _begin)
-    sql.event.listen(engine, "handle_error", _translate)
+    sql.event.listen(engine, "handle_error", sqlite_errors.translate)
     return engine
 
 
 def _text(raw: bytes) -> str:
-    """Read text that a flipped bit made invalid too, so that its row can be told from what was written."""
+    """Read text even if a flipped bit made it invalid UTF-8, so that its row is recognised as damaged."""
     return raw.decode("utf-8", "surrogateescape")
 
 
@@ -240,7 +278,7 @@ def _begin(connection: sql.Connection) -> None:
 
 @contextmanager
 def in_memory() -> Iterator[sql.Connection]:
-    """Give an empty database that is nowhere."""
+    """Give an empty database in memory."""
     engine = sql.create_engine("sqlite://")
     try:
         with engine.connect() as connection, connection.begin():
@@ -253,24 +291,29 @@ def in_memory() -> Iterator[sql.Connection]:
 
 
 def upsert(table: sql.Table, *, key: Sequence[str], values: Sequence[str]) -> sql.Insert:
-    """Return a statement that inserts a row, or renews the columns `values` of the row with the same `key`."""
+    """Return a statement that inserts a row, or renews the columns `values` of the row that has the same `key`."""
     statement = insert(table)
     return statement.on_conflict_do_update(index_elements=key, set_={name: statement.excluded[name] for name in values})
 
 
 def one_of(column: sql.ColumnElement[int], parameter: str) -> sql.ColumnElement[bool]:
-    """Return the condition that `column` is one of the ids that `listed` gives as the value of `parameter`."""
+    """Return the condition that `column` is one of the ids in the parameter named `parameter`; see `listed`."""
     return column.in_(sql.text(f"SELECT value FROM json_each(:{parameter})"))  # noqa: S608 - a name of ours
 
 
 def listed(ids: Iterable[int]) -> str:
-    """Return ids as the value of a parameter of `one_of`: any number of them, in one variable."""
+    """Return any number of ids as the value of one parameter of `one_of`."""
     return json.dumps(list(ids))
 
 
 def by_index(statement: sql.Select[Any], table: sql.FromClause, index: str) -> sql.Select[Any]:
-    """Return `statement`, made to look rows of `table` up in `index`, where SQLite would choose a slower index."""
+    """Return `statement`, which is to find the rows of `table` by `index`, where SQLite would choose a slower index."""
     return statement.with_hint(table, f"INDEXED BY {index}", "sqlite")
+
+
+def partial_index(name: str, *columns: sql.Column[Any], where: sql.ColumnElement[bool]) -> sql.Index:
+    """Add an index over the rows that meet the condition `where` to the table of `columns`."""
+    return sql.Index(name, *columns, sqlite_where=where)
 
 
 # -- checks and repairs -------------------------------------------------------------------------------------------
@@ -281,22 +324,22 @@ Definition = tuple[str, ...]
 
 
 def complaints(connection: sql.Connection) -> Iterator[str]:
-    """Yield what SQLite's own check complains about, one line each."""
+    """Yield the complaints of SQLite's own check, one line each."""
     for (complaint,) in connection.exec_driver_sql("PRAGMA integrity_check(20)"):
         if complaint != "ok":
             yield " ".join(str(complaint).split())
 
 
 def structural_damage(connection: sql.Connection, definitions: set[Definition]) -> Iterator[str]:
-    """Yield what SQLite's own check and its foreign keys complain about, and whether the tables are not `definitions`.
+    """Yield a sentence for each complaint of SQLite, for each broken reference, and for tables that are changed.
 
-    One sentence each.
+    `definitions` are the right definitions of the tables.
     """
     yield from complaints(connection)
-    for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
-        yield f"a row of {row[0]} refers to none of {row[2]}"
+    for table, _row, referred, _key in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+        yield f"a row of the table {table} refers to a missing row of the table {referred}"
     if definitions_of(connection) != definitions:
-        yield "the definition of the tables is not the one of this format"
+        yield "the definitions of the tables are not those of this format"
 
 
 def definitions_of(connection: sql.Connection) -> set[Definition]:
@@ -311,58 +354,23 @@ def rebuild_indexes(connection: sql.Connection) -> None:
 
 
 def check_keys_at_the_end(connection: sql.Connection) -> None:
-    """Have foreign keys checked when the transaction ends, and not at each statement."""
+    """Let foreign keys be checked at the end of the transaction instead of at each statement."""
     connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
 
 
-# -- errors -------------------------------------------------------------------------------------------------------
-
-_GARBLED = "names in it are no text"
-"""Said for the UnicodeDecodeError that the driver raises where SQLite's own complaint quotes a damaged definition."""
-_DEAD = {sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC}
-"""After a failed flush, nothing that a file descriptor says can be believed: the connection is given up."""
-_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_STORAGE = {
-    sqlite3.SQLITE_AUTH,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_NOLFS,
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_PROTOCOL,
-    sqlite3.SQLITE_READONLY,
-}
-
-
-def _translate(context: Any) -> None:  # noqa: ANN401 - sqlalchemy.engine.ExceptionContext
-    error = context.original_exception
-    if isinstance(error, UnicodeDecodeError):
-        raise _damaged(_GARBLED) from error
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is None:
-        return  # no error of SQLite's own
-    if code in _DEAD:
-        context.is_disconnect = True
-    raise _in_our_words(code & 0xFF, str(error)) from error
-
-
-def _in_our_words(code: int, text: str) -> RetrievalError:
-    """Return the error for a primary result code of SQLite's: https://sqlite.org/rescode.html."""
-    if code in _BUSY:
-        return IndexBusy("another program holds the database of the index", hint="try again when it has finished")
-    if "generations.number" in text:
-        return IndexBusy("another process has written to the index meanwhile; nothing was changed", hint="try again")
-    if code in _STORAGE:
-        return StorageError(
-            f"the database of the index cannot be used: {text}",
-            hint="what was committed before is whole; free some space or check the folder's permissions",
-        )
-    return _damaged(f"its rows contradict one another ({text})" if code == sqlite3.SQLITE_CONSTRAINT else text)
-
-
-def _damaged(text: str) -> IndexDamaged:
-    return IndexDamaged(
-        f"the database of the index is damaged: {displayed(text)}",
-        hint="see what can be saved with: retrieval verify --repair; or index the pictures into a new folder",
-    )
+def one_bit_away(value: Any) -> Iterator[Any]:  # noqa: ANN401 - a value that SQLite stores
+    """Yield each value from which `value` can have come by the flip of one bit in what SQLite stores."""
+    match value:
+        case bytes():
+            for bit in range(8 * len(value)):
+                byte = value[bit // 8] ^ (1 << bit % 8)
+                yield value[: bit // 8] + bytes([byte]) + value[bit // 8 + 1 :]
+        case str():
+            for raw in one_bit_away(value.encode("utf-8", "surrogateescape")):
+                yield raw.decode("utf-8", "surrogateescape")
+        case int():
+            for bit in range(63):
+                yield value ^ (1 << bit)
+            for size in (1, 2, 3, 4, 6, 8):  # bytes in which SQLite may store an integer; the first bit is the sign
+                sign = 1 << (8 * size - 1)
+                yield value + sign if value < 0 else value - sign

@@ -1,8 +1,11 @@
-"""The tags of images: kept beside the index in a database of their own, which can be made again.
+"""The tags of images, in a database beside the index that can always be made again.
 
-Where that database is deleted or damaged, the next update makes it again. What it says of images that the index no
-longer has is passed over. Each tag has a number; the sum of these numbers is kept with each class and with each image.
-So tags that are wrong or missing are noticed from either side, and are not shown.
+    update(store, tagger)    images without tags -> their vectors -> tagger -> tags, with sums
+    of_images, images_of     tags -> sums compared -> the tags of images, the images of classes
+
+If the database is deleted or damaged, the next update makes it again. Tags of images that have left the index are
+ignored. Each tag has a number, which is a digest of it. The sum of these numbers is kept with each class and with each
+image. So wrong and missing tags are noticed whether one looks up a class or an image, and are never shown.
 """
 
 import logging
@@ -18,36 +21,57 @@ import sqlalchemy as sql
 
 from retrieval.errors import BadInput, IndexBusy, IndexDamaged, RetrievalError, StorageError
 from retrieval.storage import queries, sqlite
-from retrieval.storage.commit import TAGGED, Store
+from retrieval.storage.commit import Store
+from retrieval.storage.settings import TAGGED
 from retrieval.storage.signing import REPAIR
-from retrieval.storage.sqlite import Database
+from retrieval.storage.sqlite import INTEGER, WITHOUT_ROWID, Database
 from retrieval.storage.view import View
 from retrieval.types import Ids, Tag, Vectors
 
 DATABASE = "tags.db"
 PART = 4096
-"""Number of images that are tagged together."""
+"""Number of images that are tagged in one transaction."""
 VERSION = 2
-"""Version of the tables; tables of another version are made again. The first version kept no sums."""
-_TABLES = (
-    "CREATE TABLE IF NOT EXISTS classes (id INTEGER PRIMARY KEY, name TEXT NOT NULL, digest INTEGER, sum INTEGER)",
-    "CREATE TABLE IF NOT EXISTS pictures (image INTEGER PRIMARY KEY, sum INTEGER)",
-    """CREATE TABLE IF NOT EXISTS tags (class INTEGER NOT NULL, image INTEGER NOT NULL, score REAL NOT NULL,
-    PRIMARY KEY (class, image)) WITHOUT ROWID""",
-    "CREATE INDEX IF NOT EXISTS tags_image ON tags (image)",
+"""Version of the tables. Tables of another version are made again. The tables of version 1 had no sums."""
+
+schema = sql.MetaData()
+classes = sql.Table(
+    "classes",
+    schema,
+    sql.Column("id", INTEGER, primary_key=True),
+    sql.Column("name", sql.Text, nullable=False),
+    sql.Column("digest", INTEGER),  # number of (id, name), see `_number`
+    sql.Column("sum", INTEGER),  # sum of the numbers of the tags with this class
 )
-_MODULUS = 2**62
-"""Sums are taken modulo this number, so that the sum of two of them fits into SQLite's 64 bits."""
-_ADD = sql.text(f"UPDATE classes SET sum = (sum + :number) % {_MODULUS} WHERE id = :class")  # noqa: S608 - a constant
-_OF_CLASS = sql.text("SELECT class, image, score FROM tags WHERE class = :class")
-_OF_IMAGES = sql.text(
-    f"SELECT class, image, score FROM tags WHERE {sqlite.one_of(sql.column('image'), 'images')} "  # noqa: S608 - constants
-    "ORDER BY image, score DESC"
+pictures = sql.Table(  # one row per tagged image
+    "pictures",
+    schema,
+    sql.Column("image", INTEGER, primary_key=True),
+    sql.Column("sum", INTEGER),  # sum of the numbers of the tags of this image
 )
-_SUMS_OF_IMAGES = sql.text(f"SELECT image, sum FROM pictures WHERE {sqlite.one_of(sql.column('image'), 'images')}")  # noqa: S608
+tags = sql.Table(
+    "tags",
+    schema,
+    sql.Column("class", INTEGER, primary_key=True),
+    sql.Column("image", INTEGER, primary_key=True),
+    sql.Column("score", sql.REAL, nullable=False),
+    **WITHOUT_ROWID,
+)
+sql.Index("tags_image", tags.c.image)
+
+MODULUS = 2**62
+"""Sums are taken modulo this number, so that the sum of two of them fits into the 64 bits of SQLite's integers."""
+_OF_CLASS = sql.select(tags).where(tags.c["class"] == sql.bindparam("key"))
+_OF_IMAGES = sql.select(tags).where(sqlite.one_of(tags.c.image, "ids")).order_by(tags.c.image, tags.c.score.desc())
+_SUMS_OF_IMAGES = sql.select(pictures).where(sqlite.one_of(pictures.c.image, "ids"))
+_ADD = (
+    sql.update(classes)
+    .where(classes.c.id == sql.bindparam("key"))
+    .values(sum=(classes.c.sum + sql.bindparam("number")) % MODULUS)
+)
 
 Row = tuple[int, int, float]
-"""Class, image, score."""
+"""Class, image and score of a tag: the columns of the table `tags`."""
 log = logging.getLogger("retrieval")
 
 
@@ -56,22 +80,22 @@ class Tagger:
     """What finds the tags of vectors."""
 
     names: Sequence[str]
-    """The names of the classes, by number."""
+    """Names of the classes. The number of a class is its position."""
     nearest: Callable[[Vectors], Iterator[list[tuple[int, float]]]]
-    """(n, dim) -> for each vector, some classes with their scores, best first."""
+    """Takes vectors, (n, dim), and yields for each the number and the score of some classes, best first."""
 
 
 # -- whether there are tags ---------------------------------------------------------------------------------------
 
 
 def exist(store: Store) -> bool:
-    """Tell whether images of the index were ever tagged."""
+    """Tell whether images of the index have been tagged."""
     state = _state(store)
     return bool(state.get("made")) and state.get("version") == VERSION and _path(store).is_file()
 
 
 def behind(store: Store) -> bool:
-    """Tell whether images may have come or gone since the latest `update`, or whether the tags are missing."""
+    """Tell whether the index has changed since the latest `update`, or whether the tags are missing."""
     with store.rows() as rows:
         state = rows.setting(TAGGED) or {}
         if state.get("generation") != rows.generation.number:
@@ -94,26 +118,26 @@ def _path(store: Store) -> Path:
 def update(store: Store, tagger: Callable[[], Tagger | None]) -> None:
     """Tag the images that have no tags yet, and forget the tags of images that are gone; within `writing`.
 
-    `tagger` is called when images have to be tagged; it returns None where nothing can tag them. A process that is
-    killed leaves images without tags, which the next call gives them. `BadInput` where a file with the name of the
-    database is not the index's own.
+    `tagger` is called if images have to be tagged. It returns None if nothing can tag them. If the process is killed,
+    the next call tags the images that are left. Raises `BadInput` if a file with the name of the database does not
+    belong to the index.
     """
     state = _state(store)
     if not state.get("made") and _path(store).exists():
         raise BadInput(f"{DATABASE} in the folder of the index is not a file of the index")
     if state.get("version") != VERSION:
-        _delete(store)
+        sqlite.delete(_path(store))
     try:
         _update(store, tagger)
     except IndexDamaged:
         if not exist(store):
             raise
-        _delete(store)
+        sqlite.delete(_path(store))
         _update(store, tagger)
 
 
 def catch_up(store: Store, tagger: Callable[[], Tagger | None]) -> None:
-    """Run `update` where that is needed, and log it where it fails: nothing else depends on tags; within `writing`."""
+    """Run `update` if it is needed; within `writing`. An error is logged only, since nothing else depends on tags."""
     try:
         if behind(store):
             update(store, tagger)
@@ -122,26 +146,21 @@ def catch_up(store: Store, tagger: Callable[[], Tagger | None]) -> None:
 
 
 def forget(store: Store) -> None:
-    """Give up the tags, which the next update makes again; within `writing`."""
+    """Delete the tags, which the next update makes again; within `writing`."""
     if _state(store).get("made"):
-        _delete(store)
+        sqlite.delete(_path(store))
         store.put_setting(TAGGED, None)
-
-
-def _delete(store: Store) -> None:
-    for end in ("", "-wal", "-shm"):
-        Path(f"{_path(store)}{end}").unlink(missing_ok=True)
 
 
 def _update(store: Store, tagger: Callable[[], Tagger | None]) -> None:
     with store.reading() as view:
-        ready = None if exist(store) else tagger()
-        if ready is not None:  # the setting comes before the file, so that the file is known to be the index's own
+        first = None if exist(store) else tagger()
+        if first is not None:  # the setting is written before the file, so that the file is known to be the index's own
             store.put_setting(TAGGED, {"generation": 0, "made": True, "version": VERSION})
-        if ready is not None or exist(store):
+        if first is not None or exist(store):
             database = Database(_path(store), create=True)
             try:
-                _bring_up_to_date(database, view, ready, tagger)
+                _bring_up_to_date(database, view, first, tagger)
             finally:
                 database.close()
         state = {"generation": view.rows.generation.number, "made": exist(store), "version": VERSION}
@@ -151,6 +170,7 @@ def _update(store: Store, tagger: Callable[[], Tagger | None]) -> None:
 def _bring_up_to_date(
     database: Database, view: View, ready: Tagger | None, tagger: Callable[[], Tagger | None]
 ) -> None:
+    """Forget and add tags; `tagger` is called if there is no tagger `ready` and one is needed."""
     import numpy as np
 
     ids = view.rows.image_ids()
@@ -162,7 +182,7 @@ def _bring_up_to_date(
     if len(fresh) and ready is None:
         ready = tagger()
         if ready is None:
-            log.warning("new pictures have no tags: the classifier or its table of classes is not to be found")
+            log.warning("new pictures have no tags: the classifier or its table of classes cannot be found")
     if ready is None:
         return
     for start in range(0, len(fresh), PART):
@@ -174,67 +194,63 @@ def _bring_up_to_date(
 def _with_classes(
     connection: sql.Connection, ready: Tagger | None, tagger: Callable[[], Tagger | None]
 ) -> Tagger | None:
-    """Make the tables, with the classes of a tagger; return it where it had to be asked."""
-    for statement in _TABLES:
-        connection.exec_driver_sql(statement)
-    if connection.execute(sql.text("SELECT 1 FROM classes")).first() is None:
+    """Make missing tables, and fill in the classes of the tagger; return the tagger if it was called."""
+    schema.create_all(connection)
+    if connection.execute(sql.select(classes.c.id).limit(1)).first() is None:
         ready = ready or tagger()
         if ready is not None:
-            insert = sql.text("INSERT INTO classes VALUES (:id, :name, :digest, 0)")
-            rows = [(number, name, _number((number, name))) for number, name in enumerate(ready.names)]
-            connection.execute(insert, [dict(zip(("id", "name", "digest"), row, strict=True)) for row in rows])
+            rows = [
+                {"id": number, "name": name, "digest": _number((number, name)), "sum": 0}
+                for number, name in enumerate(ready.names)
+            ]
+            connection.execute(sql.insert(classes), rows)
     return ready
 
 
 def _tagged_images(connection: sql.Connection) -> Ids:
     import numpy as np
 
-    found = connection.execute(sql.text("SELECT image FROM pictures ORDER BY image"))
-    return np.fromiter((image for (image,) in found), dtype=np.int64)
+    return np.fromiter(connection.scalars(sql.select(pictures.c.image).order_by(pictures.c.image)), dtype=np.int64)
 
 
-def _rows_of(ids: Ids, classes: Iterable[list[tuple[int, float]]]) -> Iterator[Row]:
-    for image, nearest in zip(ids.tolist(), classes, strict=True):
+def _rows_of(ids: Ids, classes_of_images: Iterable[list[tuple[int, float]]]) -> Iterator[Row]:
+    for image, nearest in zip(ids.tolist(), classes_of_images, strict=True):
         for number, score in nearest:
             yield number, image, score
 
 
 def _put(connection: sql.Connection, rows: Sequence[Row]) -> None:
-    """Insert tags, all of each image."""
+    """Insert all tags of some images."""
     of_classes, of_images = _sums(rows)
-    connection.execute(
-        sql.text("INSERT INTO tags VALUES (:class, :image, :score)"),
-        [{"class": number, "image": image, "score": score} for number, image, score in rows],
-    )
-    connection.execute(
-        sql.text("INSERT INTO pictures VALUES (:image, :sum)"),
-        [{"image": image, "sum": total} for image, total in of_images.items()],
-    )
-    _add(connection, of_classes)
-
-
-def _add(connection: sql.Connection, of_classes: Mapping[int, int]) -> None:
-    if of_classes:
-        connection.execute(_ADD, [{"class": number, "number": total} for number, total in of_classes.items()])
+    names = tags.c.keys()
+    connection.execute(sql.insert(tags), [dict(zip(names, row, strict=True)) for row in rows])
+    connection.execute(sql.insert(pictures), [{"image": image, "sum": total} for image, total in of_images.items()])
+    _add_to_classes(connection, of_classes)
 
 
 def _forget_tags(connection: sql.Connection, gone: Sequence[int]) -> None:
-    for some in queries.chunks(gone):
-        images = {"images": sqlite.listed(some)}
+    """Delete all tags of the images `gone`."""
+    for part in queries.chunks(gone):
+        images = {"ids": sqlite.listed(part)}
         of_classes, _ = _sums(connection.execute(_OF_IMAGES, images))
-        for table in ("tags", "pictures"):
-            condition = sqlite.one_of(sql.column("image"), "images")
-            connection.execute(sql.delete(sql.table(table, sql.column("image"))).where(condition), images)
-        _add(connection, {number: _MODULUS - total for number, total in of_classes.items()})
+        for table in (tags, pictures):
+            connection.execute(sql.delete(table).where(sqlite.one_of(table.c.image, "ids")), images)
+        _add_to_classes(connection, {number: MODULUS - total for number, total in of_classes.items()})
+
+
+def _add_to_classes(connection: sql.Connection, of_classes: Mapping[int, int]) -> None:
+    """Add to the sums of classes."""
+    if of_classes:
+        connection.execute(_ADD, [{"key": number, "number": total} for number, total in of_classes.items()])
 
 
 # -- reading ------------------------------------------------------------------------------------------------------
 
 
 def of_images(store: Store, ids: Iterable[int]) -> dict[int, tuple[Tag, ...]]:
-    """Return the tags of images, best first: id -> tags. An image without tags is left out.
+    """Return the tags of each image, best first, by id of the image. Images without tags are left out.
 
-    Tags that cannot be read are logged, and left out as well.
+    If the tags cannot be read, that is logged, and no tags are returned.
     """
     if not exist(store):
         return {}
@@ -246,50 +262,54 @@ def of_images(store: Store, ids: Iterable[int]) -> dict[int, tuple[Tag, ...]]:
 
 
 def _of_images(store: Store, ids: Iterable[int]) -> dict[int, tuple[Tag, ...]]:
-    images = {"images": sqlite.listed(ids)}
+    images = {"ids": sqlite.listed(ids)}
     with _reading(store) as connection:
-        classes, rows = _classes(connection), connection.execute(_OF_IMAGES, images).all()
-        sums = dict(map(tuple, connection.execute(_SUMS_OF_IMAGES, images)))
-        _demand(dict(_sums(rows)[1]) == sums and all(number in classes for number, _, _ in rows))
+        known = _classes(connection)
+        rows = connection.execute(_OF_IMAGES, images).all()
+        sums = {row.image: row.sum for row in connection.execute(_SUMS_OF_IMAGES, images)}
+        _, of_images = _sums(rows)
+        _demand_sound(dict(of_images) == sums and all(number in known for number, _, _ in rows))
     found: dict[int, list[Tag]] = {}
     for number, image, score in rows:
-        found.setdefault(image, []).append(Tag(classes[number].name, score))
-    return {image: tuple(tags) for image, tags in found.items()}
+        found.setdefault(image, []).append(Tag(known[number].name, score))
+    return {image: tuple(tags_of_image) for image, tags_of_image in found.items()}
 
 
 def images_of(store: Store, choose: Callable[[Mapping[int, str]], Iterable[int]]) -> dict[int, float]:
-    """Return the images that are tagged with one of some classes: id -> its best score.
+    """Return the images that have a tag of some classes, each with its best score: id -> score.
 
-    `choose` is given the names of all classes, by number, and returns the numbers of the wanted ones. Some of the
-    images may have left the index. `BadInput` where there are no tags; raises what `choose` raises.
+    `choose` is given the names of all classes by number, and returns the numbers of the wanted classes. Some of the
+    images may have left the index. Raises `BadInput` if there are no tags, and what `choose` raises.
     """
     best: dict[int, float] = {}
     with _reading(store) as connection:
-        classes = _classes(connection)
-        for number in choose({number: known.name for number, known in classes.items()}):
-            rows = connection.execute(_OF_CLASS, {"class": number}).all()
-            _demand(_sums(rows)[0][number] == classes[number].sum)
+        known = _classes(connection)
+        for number in choose({number: each.name for number, each in known.items()}):
+            rows = connection.execute(_OF_CLASS, {"key": number}).all()
+            of_classes, _ = _sums(rows)
+            _demand_sound(of_classes[number] == known[number].sum)
             for _, image, score in rows:
                 best[image] = max(score, best.get(image, -1))
     return best
 
 
 def damage(store: Store) -> Iterator[str]:
-    """Yield what is wrong with the tags, one sentence each."""
+    """Yield a sentence for each damage of the tags."""
     if not exist(store):
         return
     with _reading(store) as connection:
         yield from sqlite.complaints(connection)
-        of_classes = {number: known.sum for number, known in _classes(connection).items() if known.sum}
-        sums = _sums(connection.execute(sql.text("SELECT class, image, score FROM tags")))
-        of_images = dict(map(tuple, connection.execute(sql.text("SELECT image, sum FROM pictures"))))
-        if tuple(map(dict, sums)) != (of_classes, of_images):
-            yield "they are not what was written"
+        known = _classes(connection)
+        of_classes, of_images = _sums(connection.execute(sql.select(tags)))
+        right_of_classes = {number: each.sum for number, each in known.items() if each.sum}
+        right_of_images = {row.image: row.sum for row in connection.execute(sql.select(pictures))}
+        if dict(of_classes) != right_of_classes or dict(of_images) != right_of_images:
+            yield "some tags are wrong or missing"
 
 
 @contextmanager
 def _reading(store: Store) -> Iterator[sql.Connection]:
-    """Give a read transaction over the tags; `BadInput` where there are none."""
+    """Give a read transaction over the tags; `BadInput` if there are none."""
     if not exist(store):
         raise BadInput("the pictures have no tags: the network's weights have no classifier on top")
     database = Database(_path(store))
@@ -297,7 +317,7 @@ def _reading(store: Store) -> Iterator[sql.Connection]:
         with database.reading() as connection:
             yield connection
     except IndexDamaged as error:
-        hint = "give them up with: retrieval verify --repair; the next retrieval index makes them again"
+        hint = "delete them with: retrieval verify --repair; the next retrieval index makes them again"
         raise IndexDamaged("the tags of the index are damaged", hint=hint) from error
     finally:
         database.close()
@@ -307,32 +327,34 @@ def _reading(store: Store) -> Iterator[sql.Connection]:
 class _Class:
     name: str
     sum: int
-    """Sum of the numbers of its tags."""
+    """Sum of the numbers of the tags with this class."""
 
 
 def _classes(connection: sql.Connection) -> dict[int, _Class]:
-    rows = connection.execute(sql.text("SELECT id, name, digest, sum FROM classes")).all()
-    _demand(bool(rows) and all(digest == _number((number, name)) for number, name, digest, _ in rows))
-    return {number: _Class(name, total) for number, name, _, total in rows}
+    """Return the classes by number; `IndexDamaged` if one is damaged or all are missing."""
+    rows = connection.execute(sql.select(classes)).all()
+    _demand_sound(bool(rows) and all(row.digest == _number((row.id, row.name)) for row in rows))
+    return {row.id: _Class(row.name, row.sum) for row in rows}
 
 
-def _demand(sound: bool) -> None:  # noqa: FBT001 - what is demanded
+def _demand_sound(sound: bool) -> None:  # noqa: FBT001 - the condition
     if not sound:
-        raise IndexDamaged("a tag is not what was written", hint=REPAIR)
+        raise IndexDamaged("some tags are wrong or missing", hint=REPAIR)
 
 
 # -- sums ---------------------------------------------------------------------------------------------------------
 
 
 def _sums(rows: Iterable[Any]) -> tuple[Counter[int], Counter[int]]:
-    """Return the sums of the numbers of tags, rows of (class, image, score): by class, and by image."""
+    """Return the sums of the numbers of tags, by class and by image."""
     of_classes, of_images = Counter[int](), Counter[int]()
     for class_, image, score in rows:
         number = _number((class_, image, score))
-        of_classes[class_] = (of_classes[class_] + number) % _MODULUS
-        of_images[image] = (of_images[image] + number) % _MODULUS
+        of_classes[class_] = (of_classes[class_] + number) % MODULUS
+        of_images[image] = (of_images[image] + number) % MODULUS
     return of_classes, of_images
 
 
 def _number(row: tuple[Any, ...]) -> int:
-    return int.from_bytes(blake2b(ascii(row).encode(), digest_size=8).digest(), "big") % _MODULUS
+    """Return the number of a tag or a class: a digest of its values, below `MODULUS`."""
+    return int.from_bytes(blake2b(ascii(row).encode(), digest_size=8).digest(), "big") % MODULUS

@@ -1,29 +1,30 @@
-"""The write-ahead log of SQLite: whether all of it is what was written, and putting right what is not.
+"""Find and repair damage in SQLite's write-ahead log.
 
-SQLite itself reads a log up to the first frame that is not sound, says nothing, and overwrites the rest. That is right
-for what a power cut leaves behind, the torn end of a transaction that was never committed. It is wrong for a flipped
-bit: committed transactions behind it are lost. The two are told apart by what follows the frame that is not sound:
+SQLite reads a log up to the first frame that is not sound, ignores the rest without a word, and overwrites it later.
+That is right after a power cut, which leaves the torn end of a transaction that was never committed. It is wrong after
+a flipped bit: the committed transactions behind it are lost. What follows the first bad frame tells the two apart:
 
     nothing, or no commit     a torn end, or pages of a transaction that was rolled back: no damage
-    one commit                damage if changing one word of four bytes makes the frame sound; else a torn end, since
-                              the pages of the last transaction reach the disk in any order
-    several commits in a row  damage: a transaction begins when the one before it is on the disk
+    one commit                damage if the change of one word of four bytes makes the frame sound; else a torn end,
+                              since the pages of the last transaction reach the disk in any order
+    several commits in a row  damage: a transaction begins only when the one before it is on the disk
 """
 
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from retrieval.disk import files
 from retrieval.storage.wal_format import (
-    ALL,
     FRAME,
     HEADER,
     MAGIC,
+    MODULUS,
     PAGES,
     VERSION,
+    WORD,
     Frames,
     Header,
     State,
@@ -31,6 +32,7 @@ from retrieval.storage.wal_format import (
     after,
     links,
     pair,
+    pairs_of_frame,
     power,
     read_frames,
     solved,
@@ -42,99 +44,122 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MENDED = 64
-"""Words that are put right at most."""
+    Flags = NDArray[np.bool_]
+    """One value per frame."""
+
+MOST_CORRECTIONS = 64
+"""Largest number of words that are corrected in one log."""
+SUMMED = 2
+"""Number of words of a frame header that are under its checksum: page number and number of pages."""
+SEQUENCE = 3
+"""Position of the sequence number among the words of the header of a log."""
+
+Patch = tuple[int, bytes]
+"""A position in the file, and the bytes to write there."""
 
 
 @dataclass(frozen=True)
 class Break:
-    """Where the sound part of a log ends."""
+    """The place where the sound part of a damaged log ends."""
 
     frame: int
-    """Number of the first frame that is not sound; -1 for the header of the log."""
-    patches: tuple[tuple[int, bytes], ...]
-    """Places in the file, with the bytes there, of which each makes it sound; none where more than one word is wrong.
+    """Number of the first frame that is not sound, from 0; -1 for the header of the log."""
+    patches: tuple[Patch, ...]
+    """Patches each of which makes the frame sound; empty if more than one word is wrong.
 
-    Of a flip in the last bits of a word there may be many: a checksum does not tell in which word it was."""
+    There may be many for a flip in the last bits of a word: a checksum does not tell which word was hit."""
 
 
 def damage(path: Path) -> str:
-    """Say what is wrong with the log at `path`, as one sentence; "" where nothing is, or where there is no log."""
+    """Return a sentence about the damage of the log at `path`; "" for a sound log, and where there is no log."""
     found = _broken(path)
     if found is None:
         return ""
-    where = "its header" if found.frame < 0 else f"frame {found.frame + 1}"
-    return f"the log {path.name} is not what was written: changes that were committed are behind {where}"
+    where = "in its header" if found.frame < 0 else f"at frame {found.frame + 1}"
+    return f"the log {path.name} is damaged {where}, and committed changes follow"
 
 
 def mend(path: Path) -> bool:
-    """Put right the words that are wrong, and tell whether the log is sound then; within the writers' lock."""
-    for _ in range(MENDED):
+    """Correct wrong words as long as it is certain which ones, and tell whether the log is sound then.
+
+    The caller holds the lock of the writer.
+    """
+    for _ in range(MOST_CORRECTIONS):
         found = _broken(path)
-        if found is None or len(found.patches) != 1:
-            return found is None
-        ((place, data),) = found.patches
-        _write(path, place, data)
+        if found is None:
+            return True
+        if len(found.patches) != 1:
+            return False
+        ((position, data),) = found.patches
+        _write(path, position, data)
     return False
 
 
 def has_all_pages(path: Path) -> bool:
-    """Tell whether the first frame that is not sound has one word that is wrong, whichever it is."""
+    """Tell whether at most one word is wrong in the first bad frame of the log, though it may be unclear which one."""
     found = _broken(path)
     return found is None or (found.frame >= 0 and bool(found.patches))
 
 
 def accept(path: Path) -> None:
-    """Make a log sound with its pages as they are, so that what is wrong in them can be put right row by row.
+    """Write checksums that fit the pages of a log as they are, so that damaged rows in them can be repaired later.
 
-    Frames of no page, and those behind the last commit that is known to have been one, are given up.
+    Frames without a possible page are dropped, and so are those behind the last frame that is known to be a commit.
     """
     found = _broken(path)
-    if found is not None:
+    if found is None:
+        return
+    data = b""
+    if found.frame >= 0:
         with files.opened(path) as file:
             header = Header.of(file.read(HEADER))
-            data = b"" if found.frame < 0 else b"".join(_rewritten(header, found.frame, file))
-        _write(path, 0, data)
-        os.truncate(path, len(data))
+            data = b"".join(_rewritten(header, found.frame, file))
+    _write(path, 0, data)
+    os.truncate(path, len(data))
 
 
-def _write(path: Path, place: int, data: bytes) -> None:
+def _write(path: Path, position: int, data: bytes) -> None:
     with open(path, "r+b") as file:
-        file.seek(place)
+        file.seek(position)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
-# -- looking ------------------------------------------------------------------------------------------------------
+# -- finding damage -----------------------------------------------------------------------------------------------
 
 
 def _broken(path: Path) -> Break | None:
-    """Return where a damaged log breaks; None for one that is sound, or torn, or was begun anew while it was read.
+    """Return where a damaged log breaks; None for a log that is sound, torn, or begun anew while it was read.
 
-    Two looks have to agree: a writer may be seen with a frame half written before frames that it wrote later.
+    Two readings in a row must agree. While another process writes, a reading may see a half-written frame before
+    frames that were written later.
     """
-    found = _broken_at_a_look(path)
-    while found is not None and found != (again := _broken_at_a_look(path)):
+    found = _broken_in_one_reading(path)
+    while found is not None:
+        again = _broken_in_one_reading(path)
+        if again == found:
+            return found
         found = again
-    return found
+    return None
 
 
-def _broken_at_a_look(path: Path) -> Break | None:
+def _broken_in_one_reading(path: Path) -> Break | None:
     try:
         with files.opened(path) as file:
             data = file.read(HEADER)
             if len(data) < HEADER or not any(data):
                 return None
             header = Header.of(data)
-            found = _break(header, file) if header.sound else _break_of_header(header, file)
+            found = _break_in_frames(header, file) if header.sound else _break_in_header(header, file)
             file.seek(0)
-            return found if file.read(HEADER) == data else None
+            is_same_log = file.read(HEADER) == data
+            return found if is_same_log else None
     except FileNotFoundError:
         return None
 
 
-def _break(header: Header, file: BinaryIO) -> Break | None:
+def _break_in_frames(header: Header, file: BinaryIO) -> Break | None:
     import numpy as np
 
     frames = read_frames(header, file)
@@ -146,164 +171,180 @@ def _break(header: Header, file: BinaryIO) -> Break | None:
     patches = tuple(_patches(header, frames, linked, first, file))
     if patches and _reaches_commit(header, frames, linked, first):
         return Break(first, patches)
-    return Break(first, ()) if _follows(frames, linked, first, 2) else None
+    return Break(first, ()) if _are_commits_behind(frames, linked, first, 2) else None
 
 
-def _follows(frames: Frames, linked: "NDArray[np.bool_]", first: int, least: int) -> bool:
-    """Tell whether frames that follow one another, behind the frame `first`, have at least so many commits."""
+def _are_commits_behind(frames: Frames, linked: "Flags", first: int, least: int) -> bool:
+    """Tell whether a row of sound frames behind the frame `first` has at least `least` commits."""
     count = 0
     for frame in range(first + 1, len(linked)):
-        count = count + bool(frames.sizes[frame]) if linked[frame] and frames.salted[frame] else 0
+        if not (linked[frame] and frames.salted[frame]):
+            count = 0
+        elif frames.sizes[frame]:
+            count += 1
         if count >= least:
             return True
     return False
 
 
-def _reaches_commit(header: Header, frames: Frames, linked: "NDArray[np.bool_]", first: int) -> bool:
-    """Tell whether a transaction ends in the frame `first`, or in those that follow from it."""
-    size, target = header.size, _after(header, frames, first)
-    for frame in range(first, len(linked)):
-        if frame > first + 1 and not (linked[frame] and frames.salted[frame]):
-            return False
-        if frame == first + 1 and not (frames.salted[frame] and (linked[frame] or _link(target, frames, frame, size))):
+def _reaches_commit(header: Header, frames: Frames, linked: "Flags", first: int) -> bool:
+    """Tell whether a transaction ends in the frame `first`, or in the frames that follow from it."""
+    if frames.sizes[first]:
+        return True
+    for frame in range(first + 1, len(linked)):
+        follows = bool(linked[frame])
+        if frame == first + 1 and not follows:  # it follows from the right checksum of `first`, if not from the written
+            follows = _follows(_checksum_after(header, frames, first), frames, frame, header.size)
+        if not (frames.salted[frame] and follows):
             return False
         if frames.sizes[frame]:
             return True
     return False
 
 
+def _follows(before: State, frames: Frames, frame: int, size: int) -> bool:
+    """Tell whether the written checksum of a frame follows from the running checksum `before` it."""
+    return after(power(pairs_of_frame(size)), before, frames.sums[frame]) == pair(frames.stored[frame])
+
+
+def _checksum_after(header: Header, frames: Frames, frame: int) -> State:
+    """Return the running checksum after a frame, computed from its bytes and from the checksum before it."""
+    before = header.checksum if frame == 0 else pair(frames.stored[frame - 1])
+    return after(power(pairs_of_frame(header.size)), before, frames.sums[frame])
+
+
+# -- repairing frames ---------------------------------------------------------------------------------------------
+
+
 def _rewritten(header: Header, first: int, file: BinaryIO) -> Iterator[bytes]:
-    """Yield a log with running checksums that fit, of all frames that may belong to it."""
+    """Yield the parts of a log with fitting checksums, made of all frames that may belong to the log."""
     frames = read_frames(header, file)
     linked = links(header.checksum, frames, header.size)
-    last = max((at for at in range(len(linked)) if frames.sizes[at] and (at == first or linked[at])), default=-1)
+    commits = [frame for frame in range(len(linked)) if frames.sizes[frame] and (frame == first or linked[frame])]
+    last = max(commits, default=-1)
     most = frames.largest(linked)
     file.seek(0)
     yield file.read(HEADER)
-    state, steps = header.checksum, power(header.size // 8 + 1)
-    for at in range(last + 1):
+    checksum, steps = header.checksum, power(pairs_of_frame(header.size))
+    for frame in range(last + 1):
         data = file.read(FRAME + header.size)
-        if at < first or (frames.salted[at] and 0 < frames.pages[at] <= most):
-            state = after(steps, state, frames.sums[at])
-            yield data[:8] + header.written()[16:24] + b"".join(word.to_bytes(4, "big") for word in state) + data[24:]
+        if frame < first or (frames.salted[frame] and 0 < frames.pages[frame] <= most):
+            checksum = after(steps, checksum, frames.sums[frame])
+            yield data[:8] + header.salts + _bytes_of(checksum) + data[FRAME:]
 
 
-def _link(before: State, frames: Frames, frame: int, size: int) -> bool:
-    return after(power(size // 8 + 1), before, frames.sums[frame]) == pair(frames.stored[frame])
+def _bytes_of(checksum: State) -> bytes:
+    return b"".join(word.to_bytes(WORD, "big") for word in checksum)
 
 
-def _after(header: Header, frames: Frames, frame: int) -> State:
-    """Return the running checksum after a frame whose bytes are right, computed from the one before it."""
-    before = header.checksum if frame == 0 else pair(frames.stored[frame - 1])
-    return after(power(header.size // 8 + 1), before, frames.sums[frame])
-
-
-# -- mending ------------------------------------------------------------------------------------------------------
-
-
-def _patches(
-    header: Header,
-    frames: Frames,
-    linked: "NDArray[np.bool_]",
-    first: int,
-    file: BinaryIO,
-) -> list[tuple[int, bytes]]:
-    """Return the places and the bytes of a word, or of the salts, of which each makes the frame `first` sound."""
+def _patches(header: Header, frames: Frames, linked: "Flags", first: int, file: BinaryIO) -> list[Patch]:
+    """Return the patches of one word, or of the two salts, each of which makes the frame `first` sound."""
     start = HEADER + first * (FRAME + header.size)
-    if linked[first]:  # all but the salts is right
-        return [(start + 8, header.written()[16:24])]
+    if linked[first]:  # everything but the salts is right
+        return [(start + 8, header.salts)]
     if not frames.salted[first]:
         return []
-    computed, stored = _after(header, frames, first), pair(frames.stored[first])
-    checksum = [(start + 16, b"".join(word.to_bytes(4, "big") for word in computed))]
-    behind = first + 1 < len(linked) and frames.salted[first + 1]
-    if behind and _link(computed, frames, first + 1, header.size):
-        return checksum
-    wrong = [(one - other) % ALL for one, other in zip(stored, computed, strict=True)]
+    computed, stored = _checksum_after(header, frames, first), pair(frames.stored[first])
+    patch_of_checksum = (start + 16, _bytes_of(computed))
+    has_next = first + 1 < len(linked) and bool(frames.salted[first + 1])
+    if has_next and _follows(computed, frames, first + 1, header.size):
+        return [patch_of_checksum]  # the next frame follows from the bytes of this one: only its checksum is wrong
+    wrong = [(one - other) % MODULUS for one, other in zip(stored, computed, strict=True)]
     file.seek(start)
-    found = _corrected(header, frames, linked, first, file.read(FRAME + header.size), wrong)
-    return found if behind or all(wrong) else checksum + found
+    patches = _patches_of_words(header, frames, linked, first, file.read(FRAME + header.size), wrong)
+    if has_next or all(wrong):
+        return patches
+    return [patch_of_checksum, *patches]
 
 
-def _corrected(
-    header: Header,
-    frames: Frames,
-    linked: "NDArray[np.bool_]",
-    first: int,
-    data: bytes,
-    wrong: Sequence[int],
-) -> list[tuple[int, bytes]]:
-    """Return for each word of the frame `first` that may be wrong its place in the file, and what it should be.
+def _patches_of_words(
+    header: Header, frames: Frames, linked: "Flags", first: int, data: bytes, wrong: Sequence[int]
+) -> list[Patch]:
+    """Return a patch for each word of the frame `first` that alone can make its checksum off by `wrong`.
 
-    Those of the fewest bits. Where the frame is of a page, or ends with a number of pages, that cannot be, that word.
+    `data` is the frame. Only the likeliest patches are returned. If the page number or the number of pages is
+    impossible, these are patches of the impossible word, else of the page. Among them, those that change the fewest
+    bits are the likeliest.
     """
-    order: Any = "big" if header.order == ">" else "little"
-    odd = [word for word, wrong_word in enumerate(frames.odd(linked, first)) if wrong_word]
-    found = []
-    for word, difference in solved(weights(header.size // 4 + 2), wrong):
-        at = 4 * word if word < 2 else FRAME + 4 * (word - 2)  # noqa: PLR2004 - of the header of a frame, two words
-        there = int.from_bytes(data[at : at + 4], order)
-        right = (there + difference) % ALL
-        unlikely = word not in odd if odd else word < 2  # noqa: PLR2004 - likewise
-        place = HEADER + first * (FRAME + header.size) + at
-        found.append(((unlikely, (there ^ right).bit_count()), place, right.to_bytes(4, order)))
-    likeliest = min((rank for rank, _, _ in found), default=None)
-    return [(place, data) for rank, place, data in found if rank == likeliest]
+    order: Literal["big", "little"] = "big" if header.order == ">" else "little"
+    impossible = frames.odd(linked, first)
+    ranked: list[tuple[tuple[bool, int], Patch]] = []
+    for word, change in solved(weights(header.size // WORD + SUMMED), wrong):
+        is_in_head = word < SUMMED
+        at = WORD * word if is_in_head else FRAME + WORD * (word - SUMMED)
+        written = int.from_bytes(data[at : at + WORD], order)
+        right = (written + change) % MODULUS
+        is_unlikely = is_in_head
+        if any(impossible):
+            is_unlikely = not (is_in_head and impossible[word])
+        rank = (is_unlikely, (written ^ right).bit_count())
+        position = HEADER + first * (FRAME + header.size) + at
+        ranked.append((rank, (position, right.to_bytes(WORD, order))))
+    best = min((rank for rank, _ in ranked), default=None)
+    return [patch for rank, patch in ranked if rank == best]
 
 
-def _break_of_header(header: Header, file: BinaryIO) -> Break | None:
-    """Return how the header of a log can be put right; None where no commit follows it."""
-    unknown = False
-    for tried in _headers(header, file):
-        frames = read_frames(tried, file)
+# -- repairing the header -----------------------------------------------------------------------------------------
+
+
+def _break_in_header(header: Header, file: BinaryIO) -> Break | None:
+    """Return the break at a damaged header, with the right header as its patch if one is found.
+
+    Return None if no commit follows the header.
+    """
+    are_commits_known = False
+    for candidate in _candidates(header, file):
+        frames = read_frames(candidate, file)
         if not len(frames.pages):
             continue
-        linked = links(tried.checksum, frames, tried.size)
-        if linked[0] and frames.salted[0] and (frames.sizes[0] or _follows(frames, linked, 0, 1)):
-            return Break(-1, ((0, tried.written()),))
-        unknown = unknown or _follows(frames, linked, 0, 2)
-    return Break(-1, ()) if unknown else None
+        linked = links(candidate.checksum, frames, candidate.size)
+        if linked[0] and frames.salted[0] and (frames.sizes[0] or _are_commits_behind(frames, linked, 0, 1)):
+            return Break(-1, ((0, candidate.written()),))
+        are_commits_known = are_commits_known or _are_commits_behind(frames, linked, 0, 2)
+    return Break(-1, ()) if are_commits_known else None
 
 
-def _headers(header: Header, file: BinaryIO) -> Iterator[Header]:
-    """Yield headers that may have been there: with one bit changed, then those that the first frame speaks for."""
+def _candidates(header: Header, file: BinaryIO) -> Iterator[Header]:
+    """Yield possible right headers: those with one bit changed, then those computed from the first frame."""
     data = header.written()
     for bit in range(8 * HEADER):
         changed = bytearray(data)
         changed[bit // 8] ^= 1 << bit % 8
-        found = Header.of(bytes(changed))
-        if found.sound:
-            yield found
+        candidate = Header.of(bytes(changed))
+        if candidate.sound:
+            yield candidate
     file.seek(HEADER)
     first = file.read(FRAME)
-    for size in PAGES if len(first) == FRAME else ():
-        salts = int.from_bytes(first[8:12], "big"), int.from_bytes(first[12:16], "big")
-        yield from _fitting(Header((MAGIC, VERSION, size, header.words[3], *salts), (0, 0)), file)
+    if len(first) < FRAME:
+        return
+    salts = int.from_bytes(first[8:12], "big"), int.from_bytes(first[12:16], "big")
+    for size in PAGES:
+        yield from _with_checksum(Header((MAGIC, VERSION, size, header.words[SEQUENCE], *salts), (0, 0)), file)
 
 
-def _fitting(header: Header, file: BinaryIO) -> Iterator[Header]:
-    """Yield the header with the checksum that its first frame follows from, in both byte orders."""
+def _with_checksum(header: Header, file: BinaryIO) -> Iterator[Header]:
+    """Yield the header with the checksum from which its first frame follows, in both byte orders."""
     for magic in (MAGIC, MAGIC + 1):
-        tried = Header((magic, *header.words[1:]), (0, 0))
-        frames = read_frames(tried, file)
+        candidate = Header((magic, *header.words[1:]), (0, 0))
+        frames = read_frames(candidate, file)
         if not len(frames.pages):
             return
-        steps = power(tried.size // 8 + 1)
-        (a, b), (c, d) = ((int(value) for value in row) for row in steps)
-        difference = [(int(x) - int(y)) % ALL for x, y in zip(frames.stored[0], frames.sums[0], strict=True)]
-        # The determinant of every power of the step is 1, so this is its inverse.
-        begin = ((d * difference[0] - b * difference[1]) % ALL, (a * difference[1] - c * difference[0]) % ALL)
-        yield from _numbered(Header(tried.words, begin))
+        (a, b), (c, d) = power(pairs_of_frame(candidate.size)).tolist()
+        stored, alone = pair(frames.stored[0]), pair(frames.sums[0])
+        one, other = ((x - y) % MODULUS for x, y in zip(stored, alone, strict=True))
+        # The determinant of every power of the step is 1, so that this is the product with the inverse matrix.
+        checksum = ((d * one - b * other) % MODULUS, (a * other - c * one) % MODULUS)
+        yield from _with_sequence_number(Header(candidate.words, checksum))
 
 
-def _numbered(header: Header) -> Iterator[Header]:
-    """Yield the header with the sequence number that its checksum needs."""
+def _with_sequence_number(header: Header) -> Iterator[Header]:
+    """Yield the header, with the sequence number that its checksum needs."""
     computed = added((0, 0), swapped(header.words, header.order))
     if computed == header.checksum:
         yield header
-    wrong = [(one - other) % ALL for one, other in zip(header.checksum, computed, strict=True)]
-    for word, difference in solved(weights(6), wrong):
-        if word == 3:  # noqa: PLR2004 - the sequence number
-            (number,) = swapped(header.words[3:4], header.order)
-            (number,) = swapped(((number + difference) % ALL,), header.order)
-            yield Header((*header.words[:3], number, *header.words[4:]), header.checksum)
+    wrong = [(one - other) % MODULUS for one, other in zip(header.checksum, computed, strict=True)]
+    for word, change in solved(weights(len(header.words)), wrong):
+        if word == SEQUENCE:
+            (number,) = swapped([header.words[SEQUENCE]], header.order)
+            (number,) = swapped([(number + change) % MODULUS], header.order)
+            yield Header((*header.words[:SEQUENCE], number, *header.words[SEQUENCE + 1 :]), header.checksum)

@@ -1,8 +1,9 @@
 """The number of the latest generation that was committed, in a file beside the database.
 
-It decides nothing: the database says what exists. But where the database knows of an earlier generation only, what was
-committed after that is lost, with the log of SQLite or a part of it, and that can be told. The file is written after
-each commit and not flushed: after a power cut it may name an earlier generation, never one that was not committed.
+The file decides nothing: the database says what exists. But if the newest generation in the database is older than the
+one in this file, then later commits are lost, together with SQLite's log or a part of it; and the loss is noticed. The
+file is written after each commit and not flushed. So after a power cut it may name an earlier generation, but it never
+names one that was not committed.
 """
 
 import os
@@ -11,18 +12,18 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
-import sqlalchemy as sql
-
 from retrieval.disk import files
 from retrieval.errors import IndexDamaged
+from retrieval.storage import queries
 from retrieval.storage.signing import REPAIR
 from retrieval.storage.sqlite import Database
 
 NAME = "committed"
+"""Name of the file, in the folder of the index."""
 
 
 def tell(folder: Path, number: int) -> None:
-    """Note that a generation was committed to the index in `folder`; where that cannot be written, nothing is noted."""
+    """Write the number of a committed generation to the file; do nothing if the file cannot be written."""
     digits = b"%019d" % number
     with suppress(OSError):
         flags = os.O_WRONLY | os.O_CREAT | files.NOFOLLOW
@@ -34,7 +35,7 @@ def tell(folder: Path, number: int) -> None:
 
 
 def told(folder: Path) -> int:
-    """Return the number that was noted; 0 where there is none, or where the file is not what was written."""
+    """Return the number in the file; 0 if the file is missing or damaged."""
     try:
         found = re.fullmatch(rb"(\d{19}) ([0-9a-f]{8})\n", files.read(folder / NAME))
     except FileNotFoundError:
@@ -43,31 +44,37 @@ def told(folder: Path) -> int:
 
 
 class Losses:
-    """What was committed to an index and is known not to be there."""
+    """Committed changes of an index that are known to be lost."""
 
     def __init__(self, folder: Path, database: Database) -> None:
         self._folder, self._database = folder, database
         self.known = database.log_damage()
-        """One sentence; "" for nothing."""
+        """A sentence that says what is lost; "" for nothing."""
 
     def look(self) -> None:
-        """See whether the database is as late as the latest commit."""
-        noted = told(self._folder)  # before the database, to which another process may write meanwhile
+        """Compare the newest generation in the database with the one that was committed last."""
+        committed = told(self._folder)  # read before the database, to which another process may write meanwhile
         with self._database.reading() as connection:
-            known = _newest(connection)
-        self.known = f"generation {noted} was committed, and there is none after {known}" if noted > known else ""
+            newest = queries.newest_number(connection)
+        self.known = ""
+        if committed > newest:
+            self.known = f"generation {committed} was committed, but the newest in the database is {newest}"
 
     def demand_none(self) -> None:
-        """Raise `IndexDamaged` where committed changes are lost, until a repair has seen to it."""
+        """Raise `IndexDamaged` if committed changes are lost and no repair has dealt with that yet."""
         if self.known:
             raise IndexDamaged(self.known, hint=REPAIR)
 
     def in_log(self) -> str:
-        """Say what is wrong with SQLite's log by now; "" for nothing."""
+        """Check SQLite's log again, and return a sentence about its damage; "" for a sound log."""
         return self._database.log_damage(again=True)
 
     def mend_log(self, *, accept: bool) -> bool:
-        """Put SQLite's log right, or take it as it is if `accept`, and tell whether it can be used."""
+        """Repair SQLite's log, and tell whether it can be used now.
+
+        If some of its words cannot be corrected, all its pages are accepted as they are, and repaired row by row later.
+        If pages are missing, the log is accepted only with `accept`.
+        """
         if self.in_log() and not self._database.mend_log():
             if not accept and not self._database.log_is_readable():
                 return False
@@ -76,11 +83,7 @@ class Losses:
         return True
 
     def accept(self) -> None:
-        """Take what is there for all that was committed."""
+        """Regard the newest generation in the database as the one that was committed last."""
         with self._database.reading() as connection:
-            tell(self._folder, _newest(connection))
+            tell(self._folder, queries.newest_number(connection))
         self.known = ""
-
-
-def _newest(connection: sql.Connection) -> int:
-    return int(connection.exec_driver_sql("SELECT max(number) FROM generations").scalar() or 0)

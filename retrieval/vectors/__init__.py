@@ -74,7 +74,7 @@ class VectorSnapshot(Protocol):
         """Return the stored vectors of `ids`, in their order, (len(ids), dim).
 
         For an id in several segments, the vector of the first of these. `KeyError` for an id in none of them,
-        `IndexDamaged` where one of the vectors is not what was written.
+        `IndexDamaged` where one of the vectors is damaged.
         """
         ...
 
@@ -84,7 +84,7 @@ class VectorStore(Protocol):
 
     An implementation passes `tests/contracts/vectors.py`. Its constructor takes the place, a text, and `float16`; it
     neither reads nor writes. Errors: `OSError` where the disk fails or is full, `StorageError` where the system gives
-    no access, `IndexDamaged` where something is missing or is not what was written. Damage is noticed where it is read.
+    no access, `IndexDamaged` where something is missing or damaged. Damage is noticed where it is read.
 
     Methods take options as they were stored: entries that are unknown or impossible are ignored.
     """
@@ -113,7 +113,7 @@ class VectorStore(Protocol):
         segment that is kept whole are not written again.
 
         `BadInput` for options that cannot be used for these vectors; unless `strict`, another structure is taken in
-        that case, with a warning in the log. `IndexDamaged` where a segment is not what was written.
+        that case, with a warning in the log. `IndexDamaged` where a segment is damaged.
         """
         ...
 
@@ -183,7 +183,7 @@ class VectorStore(Protocol):
     # -- damage ---------------------------------------------------------------------------------------------------
 
     def damage(self, ref: str) -> Sequence[str]:
-        """Read every byte of a segment and return a sentence for each part that is missing or not what was written."""
+        """Read every byte of a segment and return a sentence for each part that is missing or damaged."""
         ...
 
     def damaged_structures(self, refs: Sequence[str], *, thorough: bool) -> Sequence[str]:

@@ -65,7 +65,7 @@ def search(
     """Return the `k` nearest rows of each query, (queries, k); with `allowed`, among those rows.
 
     `least` is a score for each query, (queries,). A row with a lower score may be left out: the caller knows k others
-    that are nearer. `IndexDamaged` where the segment is not what was written.
+    that are nearer. `IndexDamaged` where the segment is damaged.
     """
     if least is None:
         least = np.full(len(queries), -np.inf, dtype=np.float32)

@@ -156,7 +156,7 @@ class SegmentFolder:
         """
         path = self.folder / vectors_file(ref)
         if files.sha256_of(path) != path.stem:
-            raise IndexDamaged(f"the file of vectors {path.name} is missing or not what was written", hint=HINT)
+            raise IndexDamaged(f"the file of vectors {path.name} is missing or damaged", hint=HINT)
 
     def salvage(self, ref: str) -> str:
         """Write what is sound of a segment and return its digest; "" where nothing is sound.
@@ -204,7 +204,7 @@ def file_damage(folder: Path, names: Iterable[str]) -> list[str]:
         if not digest:
             damage.append(f"{kind}: the file {name[:16]}… is missing")
         elif digest != name.partition(".")[0]:
-            damage.append(f"{kind}: the file {name} is not what was written")
+            damage.append(f"{kind}: the file {name} is damaged")
     return damage
 
 
@@ -232,7 +232,7 @@ def open_segment(path: Path) -> Segment:
 
 
 def _damaged(path: Path) -> IndexDamaged:
-    return IndexDamaged(f"the file of vectors {path.name} is not what was written", hint=HINT)
+    return IndexDamaged(f"the file of vectors {path.name} is damaged", hint=HINT)
 
 
 def _segment(data: checksums.Bytes, path: Path) -> Segment:

@@ -17,7 +17,7 @@ from retrieval.networks.execution import cores
 from retrieval.searching import answer
 from retrieval.searching import query as asking
 from retrieval.searching.options import SearchOptions
-from retrieval.storage.tables import Generation
+from retrieval.storage.records import Generation
 from retrieval.storage.view import View
 from retrieval.types import Ids, Vectors
 from scripts.benchmarks import corpora

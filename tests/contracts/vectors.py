@@ -465,7 +465,7 @@ class SegmentFilesTests(VectorStoreTests):
     ) -> None:
         ref, path = vectors_file
         path.write_bytes(path.read_bytes()[:length])
-        with pytest.raises(IndexDamaged, match="not what was written"):
+        with pytest.raises(IndexDamaged, match="damaged"):
             store.snapshot([ref])
 
     def test_vectors_with_something_behind_them_are_damage(
@@ -480,7 +480,7 @@ class SegmentFilesTests(VectorStoreTests):
         ref, path = vectors_file
         data = path.read_bytes()
         path.write_bytes(data[:-1] + b"?")
-        assert store.damage(ref) == [f"vectors: the file {path.name} is not what was written"]
+        assert store.damage(ref) == [f"vectors: the file {path.name} is damaged"]
         assert [*store.whole_segments()] == []
         path.unlink()
         assert store.damage(ref) == [f"vectors: the file {path.name[:16]}… is missing"]
@@ -557,9 +557,9 @@ class SegmentFilesTests(VectorStoreTests):
         path.write_bytes(data)
         snapshot = store.snapshot([ref])
         np.testing.assert_array_equal(snapshot.get(ids[:90]), vectors[:90])
-        with pytest.raises(IndexDamaged, match="not what was written"):
+        with pytest.raises(IndexDamaged, match="damaged"):
             snapshot.get(ids[800:801])
-        with pytest.raises(IndexDamaged, match="not what was written"):
+        with pytest.raises(IndexDamaged, match="damaged"):
             snapshot.search(vectors[:1], 1)
 
     # -- what is sound of what is damaged ------------------------------------------------------------------------------

@@ -505,7 +505,7 @@ def test_a_damaged_copy_is_reported_not_used_and_replaced(gallery: Path, tmp_pat
         path.write_bytes(data[:100] + bytes([data[100] ^ 4]) + data[101:])
     with Index.open(tmp_path / "index") as index:
         assert index.search(tmp_path / "query.png") == answer
-        wrong = f"{path.stem[:16]}… is missing" if damage == "missing" else f"{path.name} is not what was written"
+        wrong = f"{path.stem[:16]}… is missing" if damage == "missing" else f"{path.name} is damaged"
         assert index.verify().damage == (f"compiled network: the file {wrong}",)
         assert index.verify(repair=True).whole
         shutil.copy(tmp_path / "query.png", gallery)

@@ -70,7 +70,8 @@ def test_a_child_is_refused_while_its_parent_writes(index: Index, photos: Path) 
 
 def test_locks_that_other_threads_held_are_no_locks_of_the_child(index: Index, photos: Path) -> None:
     index.add(photos)
-    held = [index._store._mutex, index._store._database._mutex, index._model._loading]
+    store = index._store
+    held = [store._mutex, store.segments._mutex, store._database._mutex, index._model._loading]
     for lock in held:
         lock.acquire()
     try:

@@ -38,10 +38,9 @@ from retrieval import (
 from retrieval.disk import mounts
 from retrieval.searching.options import SearchOptions
 from retrieval.storage import commit as store
-from retrieval.storage import migrations, queries, root_rows, sqlite, verify
+from retrieval.storage import migrations, queries, root_rows, segments, sqlite, verify
 from retrieval.storage.commit import Store
-from retrieval.storage.roots import Root
-from retrieval.storage.tables import FileRow, Generation
+from retrieval.storage.records import FileRow, Generation, Root
 from retrieval.storage.view import Change
 from retrieval.types import EXACT, Picture
 from retrieval.vectors.options import StructureOptions
@@ -214,6 +213,26 @@ def test_a_commit_is_whole_or_not_at_all(batches: Batches) -> None:
     assert batches.answers_are_right()
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"size": 2**63}, {"mtime_ns": -(2**63) - 1}, {"path": "not bytes\udcff"}, {"reason": 5j}]
+)
+def test_a_value_that_the_database_cannot_store_is_refused_and_nothing_is_committed(
+    batches: Batches, wrong: dict[str, Any]
+) -> None:
+    batches.commit(5)
+    change = batches.change(2)
+    unstorable = Change([*change.files[:1], change.files[1]._replace(**wrong)], change.pictures, change.vectors)
+    with batches.store.writing(), pytest.raises(store.UnstorableError):
+        batches.store.commit(unstorable)
+    with batches.store.reading() as view:
+        assert (view.rows.generation.number, view.rows.generation.images) == (2, 5)
+    with batches.store.writing():
+        batches.store.commit(change)
+    with batches.store.reading() as view:
+        assert (view.rows.generation.number, view.rows.generation.images) == (3, 7)
+    assert batches.answers_are_right()
+
+
 def test_generations_count_commits_and_two_are_kept(index: Index, photos: Path, tmp_path: Path) -> None:
     assert index.info().generation == 1
     index.add(photos)
@@ -259,7 +278,7 @@ def test_many_small_commits_leave_few_segments_and_right_answers(batches: Batche
         batches.commit(size)
         with batches.store.connection() as connection:
             generation = queries.latest(connection)
-        assert len(generation.segments) <= store.MOST_SEGMENTS
+        assert len(generation.segments) <= segments.MOST_SEGMENTS
         assert generation.images == generation.vectors == len(batches.made)
     assert len(batches.made) == sum(sizes)
     assert batches.answers_are_right()
@@ -311,12 +330,12 @@ def test_what_a_query_can_look_at_gets_no_structure(batches: Batches) -> None:
     batches.store.choose(flat=100 * 4 * 13)
     batches.commit(100)
     with batches.store.writing():
-        batches.store.fold()
+        batches.store.segments.fold()
     assert forms(batches.store) == [(EXACT, 100)]
     batches.commit(1)
     assert forms(batches.store) == [(EXACT, 101)]
     with batches.store.writing():
-        batches.store.fold()
+        batches.store.segments.fold()
     assert forms(batches.store) == [("HNSW32,SQ8", 101)]
     assert batches.answers_are_right()
 
@@ -325,14 +344,14 @@ def test_adding_to_a_large_index_rebuilds_it_only_when_it_has_grown(batches: Bat
     batches.store.choose(flat=20 * 4 * 13)
     batches.commit(300)
     with batches.store.writing():
-        batches.store.fold()
-        (large,) = batches.store._generation().refs
+        batches.store.segments.fold()
+        (large,) = batches.store.segments.generation().refs
     seen = []
     for _ in range(12):
         batches.commit(15)
         with batches.store.writing():
-            batches.store.fold()
-        seen.append(large in batches.store._generation().refs)
+            batches.store.segments.fold()
+        seen.append(large in batches.store.segments.generation().refs)
         assert batches.answers_are_right()
     assert seen == [True] * 9 + [False] * 3
     batches.store.compact()
@@ -406,18 +425,18 @@ def test_a_merge_leaves_damaged_vectors_as_they_are(batches: Batches, caplog: py
     """Neither written again under a name that fits, nor swept; and what is added is added."""
     for _ in range(16):
         batches.commit(20)
-    ref = batches.store._generation().refs[3]
+    ref = batches.store.segments.generation().refs[3]
     path = batches.store.folder / "vectors" / f"{ref}.vectors"
     data = path.read_bytes()
     path.write_bytes(data[:-2] + bytes([data[-2] ^ 0x10]) + data[-1:])
     for _ in range(2):
         batches.commit(20)
-    said = f"the file of vectors {path.name} is missing or not what was written; until it is repaired nothing is merged"
-    assert [message.startswith(said) for message in caplog.messages] == [True]
-    assert ref in batches.store._generation().refs
-    with pytest.raises(IndexDamaged, match="not what was written"):
+    said = f"the file of vectors {path.name} is missing or damaged"
+    assert caplog.messages == [f"{said}; no segments are merged until this is repaired"]
+    assert ref in batches.store.segments.generation().refs
+    with pytest.raises(IndexDamaged, match="damaged"):
         batches.store.compact()
-    assert verify.verify(batches.store).damage == (f"vectors: the file {path.name} is not what was written",)
+    assert verify.verify(batches.store).damage == (f"vectors: the file {path.name} is damaged",)
 
 
 def test_a_structure_that_finds_too_little_is_said_and_not_built_again(
@@ -426,12 +445,12 @@ def test_a_structure_that_finds_too_little_is_said_and_not_built_again(
     batches.store.choose(flat=0, factory="IVF1,PQ1x1", recall=1.0)
     batches.commit(1000)
     assert [message.endswith("1000 vectors are searched one by one") for message in caplog.messages] == [True]
-    refs = batches.store._generation().refs
+    refs = batches.store.segments.generation().refs
     for _ in range(2):
         batches.store.compact()
-    assert batches.store._generation().refs == refs
+    assert batches.store.segments.generation().refs == refs
     assert forms(batches.store) == [(EXACT, 1000)]
-    (form,) = batches.store.vectors.forms(batches.store._generation().segments)
+    (form,) = batches.store.vectors.forms(batches.store.segments.generation().segments)
     assert (form.form, form.target) == ("IVF1,PQ1x1", 1.0)
     assert form.recall < 1
     (batches.store.folder / "vectors" / files_of(refs[0])[2]).write_bytes(b"never looked at")
@@ -442,7 +461,7 @@ def test_a_recall_of_one_gets_a_structure(batches: Batches) -> None:
     batches.commit(300)
     batches.store.choose(flat=0, recall=1.0)
     batches.store.compact()
-    assert structured(batches.store._generation().refs[0])
+    assert structured(batches.store.segments.generation().refs[0])
 
 
 def test_what_needs_many_vectors_may_be_chosen_while_there_are_few(batches: Batches) -> None:
@@ -957,7 +976,7 @@ def test_an_older_format_is_migrated_also_where_a_row_refers_to_none(
     monkeypatch.setattr(migrations, "_widened", lambda row, *_: row)
     monkeypatch.setattr(migrations, "STEPS", [*migrations.STEPS, step])
     with Index.open(tmp_path / "index", encoder=ColourEncoder()) as opened:
-        assert "a row of files refers to none of roots" in "".join(opened.verify().damage)
+        assert "a row of the table files refers to a missing row of the table roots" in "".join(opened.verify().damage)
         assert opened.verify(repair=True).whole
         assert opened.add(photos).unchanged == 12
 

@@ -20,10 +20,12 @@ from retrieval import Index, IndexNotFound, StorageError
 from retrieval.disk import files
 from retrieval.indexing import update
 from retrieval.searching.options import SearchOptions
-from retrieval.storage import commit, migrations, queries
+from retrieval.storage import commit, migrations, queries, segments
 from retrieval.storage import repair as repairing
 from retrieval.storage import verify as verification
 from retrieval.storage.commit import Store
+from retrieval.storage.segments import Segments
+from retrieval.storage.sqlite import Database
 from retrieval.vectors.indexed import StructuredVectors
 from tests.fakes import ColourEncoder, colour, picture, put
 from tests.storage.test_commit import (
@@ -86,33 +88,33 @@ ADDING: dict[str, Callable[[], None]] = {
     "in the transaction, after the places": lambda: die_around(queries, "put_files", call=2),
     "in the transaction, after the generation": lambda: die_around(queries, "insert_generation"),
     "in the second transaction": lambda: die_around(queries, "insert_generation", call=2),
-    "after COMMIT": lambda: die_around(Store, "_tidy", before=True),
-    "after the second COMMIT": lambda: die_around(Store, "_tidy", call=2, before=True),
+    "after COMMIT": lambda: die_around(Segments, "tidy", before=True),
+    "after the second COMMIT": lambda: die_around(Segments, "tidy", call=2, before=True),
     "before the merge": lambda: die_around(StructuredVectors, "merge", before=True),
     "after the merge": lambda: die_around(StructuredVectors, "merge"),
     "in the merge's transaction": lambda: die_around(queries, "insert_generation", call=3),
-    "after the merge's COMMIT": lambda: die_around(Store, "_merge"),
-    "before the sweep": lambda: die_around(Store, "sweep", before=True),
+    "after the merge's COMMIT": lambda: die_around(Segments, "merge"),
+    "before the sweep": lambda: die_around(Segments, "sweep", before=True),
     "in the sweep": lambda: die_around(Path, "unlink"),
     "later in the sweep": lambda: die_around(Path, "unlink", call=3),
-    "after the sweep": lambda: die_around(Store, "sweep"),
+    "after the sweep": lambda: die_around(Segments, "sweep"),
 }
 
 
 FOLDING: dict[str, Callable[[], None]] = {
-    "before the folding": lambda: die_around(Store, "fold", call=4, before=True),
+    "before the folding": lambda: die_around(Segments, "fold", call=4, before=True),
     "before the merge": lambda: die_around(StructuredVectors, "merge", before=True),
     "vectors without structure": lambda: die_around(files, "write_durably", call=4),
     "structure without facts": lambda: die_around(files, "write_durably", call=5),
     "structure and facts": lambda: die_around(files, "write_durably", call=6),
     "after the merge": lambda: die_around(StructuredVectors, "merge"),
     "in the transaction": lambda: die_around(queries, "insert_generation", call=4),
-    "after COMMIT": lambda: die_around(Store, "_merge"),
+    "after COMMIT": lambda: die_around(Segments, "merge"),
 }
 
 
 def _fold_and_die(folder: Path, step: str) -> None:
-    update.COMMIT_ROWS, commit.PATIENT, commit.GRACE = ROWS, 1_000_000, timedelta(0)
+    update.COMMIT_ROWS, segments.PATIENCE, segments.GRACE = ROWS, 1_000_000, timedelta(0)
     index = Index.open(folder / "index", encoder=ColourEncoder())
     index._store.choose(flat=4 * ColourEncoder.dim)
     pipeline_batch(ROWS)
@@ -121,7 +123,7 @@ def _fold_and_die(folder: Path, step: str) -> None:
 
 
 def _add_and_die(folder: Path, step: str) -> None:
-    update.COMMIT_ROWS, commit.MOST_SEGMENTS, commit.GRACE = ROWS, 2, timedelta(0)
+    update.COMMIT_ROWS, segments.MOST_SEGMENTS, segments.GRACE = ROWS, 2, timedelta(0)
     index = Index.open(folder / "index", encoder=ColourEncoder())
     pipeline_batch(ROWS)
     ADDING[step]()
@@ -191,11 +193,11 @@ COMPACTING: dict[str, Callable[[], None]] = {
     "facts flushed, not renamed": lambda: die_around(Path, "replace", call=3, before=True),
     "after the merge": lambda: die_around(StructuredVectors, "merge"),
     "in the transaction": lambda: die_around(queries, "insert_generation"),
-    "after COMMIT": lambda: die_around(Store, "_merge"),
-    "after the second COMMIT": lambda: die_around(Store, "sweep", before=True),
+    "after COMMIT": lambda: die_around(Segments, "merge"),
+    "after the second COMMIT": lambda: die_around(Segments, "sweep", before=True),
     "in the sweep": lambda: die_around(Path, "unlink"),
-    "after the sweep": lambda: die_around(Store, "vacuum", before=True),
-    "at the end": lambda: die_around(Store, "vacuum"),
+    "after the sweep": lambda: die_around(Database, "vacuum", before=True),
+    "at the end": lambda: die_around(Database, "vacuum"),
 }
 
 
@@ -305,7 +307,7 @@ def test_a_kill_at_each_step_of_a_repair_leaves_what_can_be_repaired(indexed: Pa
 
 def _work_for_ever(connection: Connection, folder: Path, seed: int) -> None:
     """Add pictures, five at a time, and say how many are done; compact now and then, remove and add again."""
-    update.COMMIT_ROWS, commit.MOST_SEGMENTS, commit.GRACE = 2, 3, timedelta(0)
+    update.COMMIT_ROWS, segments.MOST_SEGMENTS, segments.GRACE = 2, 3, timedelta(0)
     pipeline_batch(2)
     chance = random.Random(seed)
     index = Index.open(folder / "index", encoder=ColourEncoder())
@@ -560,7 +562,7 @@ def test_a_flush_that_fails_in_a_folding_leaves_what_was_committed(
 
 
 def test_a_disk_that_fails_in_a_merge_keeps_what_was_committed(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commit, "MOST_SEGMENTS", 1)
+    monkeypatch.setattr(segments, "MOST_SEGMENTS", 1)
     with Index.open(indexed / "index", encoder=ColourEncoder()) as index:
         real, calls = files.write_durably, 0
 

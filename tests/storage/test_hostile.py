@@ -186,7 +186,7 @@ def test_no_value_of_a_setting_ends_in_anything_but_our_errors(home: Path, sampl
 def test_what_cannot_be_is_damage_that_verify_names(home: Path) -> None:
     resign(home / "index", "files", "path", b"../../etc/passwd")
     with opened(home) as index:
-        assert any("of files is not what was written" in sentence for sentence in index.verify().damage)
+        assert any("of the table files is damaged" in sentence for sentence in index.verify().damage)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_a_repair_gives_damaged_tags_up_until_the_next_update(home: Path) -> Non
         connection.execute(rows_of_tags)
         connection.commit()
     with opened(home) as index:
-        assert index.verify().damage == ("tags: they are not what was written",)
+        assert index.verify().damage == ("tags: some tags are wrong or missing",)
         assert index.verify(repair=True).whole
         assert tag_store.behind(index._store)
         assert not (home / "index" / tag_store.DATABASE).exists()

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from retrieval.errors import IndexDamaged
 from retrieval.networks.loading import OWN_ENCODER
 from retrieval.storage import bounds, migrations, queries, root_rows, signing, sqlite, tables, verify
-from retrieval.storage.roots import Root
+from retrieval.storage.records import FileRow, Generation, Root
 from retrieval.storage.sqlite import Database
-from retrieval.storage.tables import FileRow, Generation
 from retrieval.types import Picture, image_id
 
 ENCODER = {
@@ -262,7 +261,7 @@ def test_an_encoder_is_remembered_with_new_facts(connection: sql.Connection) -> 
     assert {name: found[name] for name in ENCODER} == {**ENCODER, "weights": b"/other\xff"}
     queries.put_encoder(connection, found)  # a row that was read can be written
     assert queries.encoder(connection, "f") == found
-    with pytest.raises(IndexDamaged, match="does not say what made its vectors"):
+    with pytest.raises(IndexDamaged, match="does not say which network made its vectors"):
         queries.encoder(connection, "g")
 
 
@@ -278,7 +277,7 @@ def test_a_row_that_is_not_what_was_written_is_not_believed(connection: sql.Conn
         "roots": lambda: root_rows.all_roots(connection),
         "encoders": lambda: queries.encoder(connection, "f"),
     }
-    with pytest.raises(IndexDamaged, match=f"a row of the table {table} is not what was written"):
+    with pytest.raises(IndexDamaged, match=f"a row of the table {table} is damaged"):
         readers[table]()
 
 
@@ -318,7 +317,7 @@ def test_rows_of_all_kinds_are_sound_until_a_value_is_another(
     if ascii(damaged) != ascii(written):
         rows = signing.sound(tables.files, [written, damaged])
         assert next(rows) == written
-        with pytest.raises(IndexDamaged, match="a row of the table files is not what was written"):
+        with pytest.raises(IndexDamaged, match="a row of the table files is damaged"):
             next(rows)
 
 

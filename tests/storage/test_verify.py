@@ -60,8 +60,8 @@ def give_structures(index: Index) -> None:
     """Give each segment a structure that is used, small as it is, and so to all that come."""
     index._store.choose(flat=0, recall=0)
     with index._store.writing():
-        refs = index._store._generation().refs
-        index._store._merge([[ref] for ref in refs], index._store.search_options, every=True)
+        refs = index._store.segments.generation().refs
+        index._store.segments.merge([[ref] for ref in refs], index._store.search_options, every=True)
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_damage_in_a_file_of_the_previous_generation_is_found_too(home: Path) ->
         put(home / "more" / "a.png", picture(colour(90)))
         index.add(home / "more")
         index.remove(home / "more")
-        index._store._merge([metadata_refs(home)])
+        index._store.segments.merge([metadata_refs(home)])
         for path in files_of(home, ".vectors")[1:]:
             flip(path, 8)
         assert not index.verify().whole
@@ -162,9 +162,9 @@ def test_a_missing_and_a_truncated_file_are_found(home: Path) -> None:
             assert verify(opened_store).damage == (f"{what}: the file {path.stem[:16]}… is missing",)
             for length in (0, 1, len(data) // 2, len(data) - 1):
                 path.write_bytes(data[:length])
-                assert verify(opened_store).damage == (f"{what}: the file {path.name} is not what was written",)
+                assert verify(opened_store).damage == (f"{what}: the file {path.name} is damaged",)
             path.write_bytes(data + b"x")
-            assert verify(opened_store).damage == (f"{what}: the file {path.name} is not what was written",)
+            assert verify(opened_store).damage == (f"{what}: the file {path.name} is damaged",)
             path.write_bytes(data)
         assert verify(opened_store).whole
 
@@ -215,23 +215,23 @@ def test_many_flipped_bits_in_the_database_are_found_or_change_nothing(home: Pat
 @pytest.mark.parametrize(
     ("statement", "sentence"),
     [
-        ("UPDATE files SET size = size + 1", "database: the row 1 of files is not what was written"),
-        ("UPDATE images SET width = 999", "of images is not what was written"),
-        ("UPDATE images SET taken = ''", "of images is not what was written"),
-        ("UPDATE roots SET path = x'2F'  WHERE id = 1", "database: the row 1 of roots is not what was written"),
-        ("UPDATE generations SET images = 5", "of generations is not what was written"),
-        ("UPDATE segments SET ref = 'x'", "of segments is not what was written"),
-        ("UPDATE encoders SET dim = 14", "database: the row colours of encoders is not what was written"),
-        ("UPDATE files SET digest = x'00'", "of files is not what was written"),
+        ("UPDATE files SET size = size + 1", "database: the row 1 of the table files is damaged"),
+        ("UPDATE images SET width = 999", "of the table images is damaged"),
+        ("UPDATE images SET taken = ''", "of the table images is damaged"),
+        ("UPDATE roots SET path = x'2F'  WHERE id = 1", "database: the row 1 of the table roots is damaged"),
+        ("UPDATE generations SET images = 5", "of the table generations is damaged"),
+        ("UPDATE segments SET ref = 'x'", "of the table segments is damaged"),
+        ("UPDATE encoders SET dim = 14", "database: the row colours of the table encoders is damaged"),
+        ("UPDATE files SET digest = x'00'", "of the table files is damaged"),
         ("DELETE FROM files WHERE reason IS NOT NULL", "files were committed"),
         ("DELETE FROM files WHERE path = CAST('05.png' AS BLOB)", "has no place"),
-        ("PRAGMA foreign_keys=OFF; DELETE FROM images", "refers to none of images"),
-        ("PRAGMA foreign_keys=OFF; DELETE FROM roots", "refers to none of roots"),
-        ("PRAGMA foreign_keys=OFF; DELETE FROM encoders", "refers to none of encoders"),
+        ("PRAGMA foreign_keys=OFF; DELETE FROM images", "refers to a missing row of the table images"),
+        ("PRAGMA foreign_keys=OFF; DELETE FROM roots", "refers to a missing row of the table roots"),
+        ("PRAGMA foreign_keys=OFF; DELETE FROM encoders", "refers to a missing row of the table encoders"),
         ("DELETE FROM segments", "does not name all its segments"),
         ("DELETE FROM segments; DELETE FROM generations", "has no committed state"),
-        ("DROP INDEX files_image", "the definition of the tables"),
-        ("ALTER TABLE files ADD COLUMN x", "the definition of the tables"),
+        ("DROP INDEX files_image", "the definitions of the tables"),
+        ("ALTER TABLE files ADD COLUMN x", "the definitions of the tables"),
     ],
 )
 def test_rows_that_are_not_what_was_written_are_found(home: Path, statement: str, sentence: str) -> None:
@@ -247,7 +247,7 @@ def test_of_very_much_damage_the_first_is_said_and_the_number(home: Path) -> Non
     with opened(home) as index:
         damage = index.verify().damage
         assert len(damage) == 21
-        assert damage[-1] == "database: the row … (13 more) of files is not what was written"
+        assert damage[-1] == "database: the row … (13 more) of the table files is damaged"
 
 
 def test_verify_beside_a_writer_reports_no_damage(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,8 +286,8 @@ def test_a_query_answers_without_a_broken_structure_and_says_so_once(
         assert not index.verify().whole
         assert answers(index) == before
         assert answers(index) == before
-        what = "the search structure of 2 of the index's segments is missing or damaged"
-        assert caplog.messages == [f"{what}; all vectors are looked at, until: retrieval compact"]
+        what = "the search structure of 2 segments of the index is missing or damaged"
+        assert caplog.messages == [f"{what}; all vectors are compared, until: retrieval compact"]
         assert index.info().generation == generation  # who asks writes nothing
         index.compact()
         assert index.verify() == Verification(())
@@ -382,7 +382,7 @@ def test_lost_vectors_are_counted_and_exactly_those_embedded_again(home: Path, s
         os.truncate(largest, largest.stat().st_size // 2)
     result = repaired(home)
     assert result.whole
-    assert result.lost == (f"the vectors of {lost} images; update their folders to embed them again",)
+    assert result.lost == (f"the vectors of {lost} images; index their folders again to embed them",)
     with opened(home) as index:
         assert index.info().images == index.info().vectors == PICTURES + 1 - lost
         assert len(answers(index)) == PICTURES + 1 - lost
@@ -403,7 +403,7 @@ def test_a_flipped_bit_in_vectors_is_put_right_with_nothing_lost(home: Path, sam
 def test_all_vectors_lost_are_all_embedded_again(home: Path, sample: Path) -> None:
     shutil.rmtree(home / "index" / commit.VECTORS)
     (home / "index" / commit.VECTORS).mkdir()
-    assert repaired(home).lost == (f"the vectors of {PICTURES + 1} images; update their folders to embed them again",)
+    assert repaired(home).lost == (f"the vectors of {PICTURES + 1} images; index their folders again to embed them",)
     assert completed(home, sample) == PICTURES + 1
 
 
@@ -453,15 +453,27 @@ def test_a_row_in_which_one_bit_flipped_is_put_right_with_nothing_lost(home: Pat
 @pytest.mark.parametrize(
     ("statement", "lost", "embedded"),
     [
-        ("UPDATE files SET size = 3, path = randomblob(9) WHERE id % 5 = 0", ("6 files; update", None), 6),
-        ("UPDATE files SET path = 'text', size = 'text' WHERE id = 2", ("1 files; update", None), 1),
-        ("UPDATE images SET width = 9, height = 9 WHERE id % 4 = 0", ("images; update", None), None),
-        ("UPDATE images SET sha256 = randomblob(32) WHERE id % 4 = 0", ("images; update", None), None),
-        ("UPDATE roots SET path = x'0000FF' WHERE id = 2", ("the place of a folder; index it again", None), 0),
-        ("UPDATE roots SET path = 'text', beside = 5 WHERE id = 2", ("the place of a folder; index it again", None), 0),
-        ("DELETE FROM roots WHERE id = 2", ("the place of a folder; index it again", None), 0),
-        ("DELETE FROM images WHERE id % 3 = 0", ("images; update", None), None),
-        ("DELETE FROM files WHERE id % 3 = 0", ("files; update", None), None),
+        (
+            "UPDATE files SET size = 3, path = randomblob(9) WHERE id % 5 = 0",
+            ("6 files; index their folders again", None),
+            6,
+        ),
+        ("UPDATE files SET path = 'text', size = 'text' WHERE id = 2", ("1 files; index their folders again", None), 1),
+        ("UPDATE images SET width = 9, height = 9 WHERE id % 4 = 0", ("images; index their folders again", None), None),
+        (
+            "UPDATE images SET sha256 = randomblob(32) WHERE id % 4 = 0",
+            ("images; index their folders again", None),
+            None,
+        ),
+        ("UPDATE roots SET path = x'0000FF' WHERE id = 2", ("the place of a folder; index the folder again", None), 0),
+        (
+            "UPDATE roots SET path = 'text', beside = 5 WHERE id = 2",
+            ("the place of a folder; index the folder again", None),
+            0,
+        ),
+        ("DELETE FROM roots WHERE id = 2", ("the place of a folder; index the folder again", None), 0),
+        ("DELETE FROM images WHERE id % 3 = 0", ("images; index their folders again", None), None),
+        ("DELETE FROM files WHERE id % 3 = 0", ("files; index their folders again", None), None),
         (
             "UPDATE generations SET images = 1, files = 1, vectors = 1",
             ("how many images and files there were", None),
@@ -491,7 +503,7 @@ def test_what_can_be_saved_of_rows_is_saved_and_the_rest_is_said(
 def test_a_lost_root_keeps_its_pictures_until_it_is_removed(home: Path, sample: Path) -> None:
     rows(home / "index", "UPDATE roots SET path = x'0000FF' WHERE id = 2")
     (said,) = repaired(home).lost
-    assert said == "the place of a folder; index it again, then say: retrieval remove /lost/2"
+    assert said == "the place of a folder; index the folder again, then run: retrieval remove /lost/2"
     encoder = ColourEncoder()
     with Index.open(home / "index", encoder=encoder) as index:
         assert len(answers(index)) == PICTURES + 1
@@ -506,7 +518,7 @@ def test_what_made_the_vectors_cannot_be_guessed(home: Path) -> None:
     rows(home / "index", "UPDATE encoders SET backbone = 'another', dim = 5")
     result = repaired(home)
     assert not result.whole
-    assert result.damage[-1] == "this cannot be repaired: what made the vectors is not known any more"
+    assert result.damage[-1] == "this cannot be repaired: the index does not say which network made its vectors"
 
 
 def test_a_repair_that_the_disk_does_not_take_can_be_done_later(

@@ -85,7 +85,7 @@ def test_a_flip_anywhere_is_found_and_put_right(folder: Path) -> None:
     for bit in bits:
         log(folder).write_bytes(data)
         flip(log(folder), bit)
-        assert "is not what was written" in wal.damage(log(folder)), bit
+        assert "is damaged" in wal.damage(log(folder)), bit
         if wal.mend(log(folder)):
             assert log(folder).read_bytes() == data, bit
             mended += 1
@@ -103,7 +103,7 @@ def test_nothing_is_answered_swept_or_folded_while_the_log_is_damaged(folder: Pa
     data = log(folder).read_bytes()
     for _ in range(2):
         with opened(folder) as index:
-            assert "changes that were committed are behind frame 4" in index.verify().damage[0]
+            assert "is damaged at frame 4, and committed changes follow" in index.verify().damage[0]
             for work in (
                 lambda: index.search(picture((1, 2, 3))),
                 lambda: index.add(folder.parent),
@@ -111,7 +111,7 @@ def test_nothing_is_answered_swept_or_folded_while_the_log_is_damaged(folder: Pa
                 index.info,
                 lambda: index.remove(folder),
             ):
-                with pytest.raises(IndexDamaged, match=r"the log index\.db-wal is not what was written") as error:
+                with pytest.raises(IndexDamaged, match=r"the log index\.db-wal is damaged") as error:
                     work()
                 assert "verify --repair" in error.value.hint
     assert log(folder).read_bytes() == data
@@ -145,7 +145,7 @@ def test_what_cannot_be_put_right_is_said_before_it_is_given_up(folder: Path, sa
     with opened(folder) as index:
         result = index.verify(repair=True)
         assert (result.whole, result.lost) == (False, ())
-        assert "what of them cannot be read" in result.unsaved[0]
+        assert "changes that cannot be read: the log" in result.unsaved[0]
         assert log(folder).read_bytes() == bytes(data)
     with opened(folder) as index:
         assert index.verify(repair=True, forget_lost=True).whole  # later pages than those two may say it all
@@ -206,10 +206,10 @@ def test_a_lost_end_of_the_log_is_noticed_by_the_witness(folder: Path, left: int
     if left < HEADER + LENGTH and not witness.told(folder):
         pytest.skip("nothing was noted")
     with suppress(IndexDamaged), opened(folder) as index:
-        assert "there is none after" in "".join(index.verify().damage)
-        with pytest.raises(IndexDamaged, match="was committed, and there is none after"):
+        assert "but the newest in the database is" in "".join(index.verify().damage)
+        with pytest.raises(IndexDamaged, match="was committed, but the newest in the database is"):
             index.search(picture((1, 2, 3)))
-        with pytest.raises(IndexDamaged, match="was committed, and there is none after"):
+        with pytest.raises(IndexDamaged, match="was committed, but the newest in the database is"):
             index.add(folder)
 
 
