@@ -1,11 +1,11 @@
-"""What an index keeps: rows in SQLite and vectors in segments, which change together, and only by a commit.
+"""What an index keeps: rows in SQLite and vectors in segments, which change together, by commits alone.
 
-    Change -> commit.Store.commit -> a segment, then rows and refs in one transaction -> COMMIT
-    commit.Store.reading -> view.View (one committed state: its rows and vectors) -> whoever asks
+    view.Change -> commit.Store.commit: a segment, then rows and refs in one transaction -> COMMIT -> sweep
+    commit.Store.reading -> view.View: the rows and vectors of one committed state -> whoever asks
 
-`records` are the rows as objects. `claims` decides which root a folder belongs to. `facts`, `artefacts`, `settings` and
-`tag_store` keep what is derived. `verify` finds damage and `repair` mends it. The wall: no other folder runs SQL, and
-none knows the names of files or what a ref looks like. `sqlite` is the SEAM of the dialect.
+`records` are rows as objects. `claims` decides which root a folder belongs to. `facts`, `artefacts`, `settings` and
+`tag_store` have what is derived or chosen. `verify` finds damage, `repair` corrects it. No other folder runs SQL or
+parses a ref; `sqlite` is the SEAM of the database's dialect.
 """
 
 __all__ = [
