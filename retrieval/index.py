@@ -1,18 +1,21 @@
-"""The facade: an index of images, as a person thinks of it."""
+"""The front door: an index of images, and everything that can be done with it.
 
-import logging
+Each method of `Index` joins the folders of the package that do the work: `indexing` with `storage` and `networks` to
+change the index, `searching` with the same to ask it. Modules that need numpy or Pillow are imported by the methods
+that use them, so that an update without news does not wait for them.
+"""
+
 import os
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from retrieval.arguments import call, flag, integer, iterable, path_of, strings, text_path, word
+from retrieval.arguments import call, flag, integer, iterable, path_of, several, strings, text_path, word
 from retrieval.errors import BadInput, IndexDamaged, RetrievalError
 from retrieval.indexing.update import Settings, Update
 from retrieval.networks import loading
@@ -26,7 +29,7 @@ from retrieval.storage import artefacts, claims, facts
 from retrieval.storage.artefacts import Artefact
 from retrieval.storage.commit import Store
 from retrieval.storage.settings import SEARCH
-from retrieval.storage.view import Change, View
+from retrieval.storage.view import Change
 from retrieval.types import (
     Answers,
     Coverage,
@@ -34,6 +37,7 @@ from retrieval.types import (
     IndexedImage,
     Info,
     Match,
+    Measured,
     Progress,
     Report,
     RootInfo,
@@ -45,20 +49,32 @@ from retrieval.vectors.options import structure_options
 
 if TYPE_CHECKING:
     from retrieval.networks.compiled import Graph
-    from retrieval.searching.answer import Neighbours
+    from retrieval.searching.answer import Searcher
+    from retrieval.searching.neighbours import Neighbours
     from retrieval.searching.query import Query, Unusable
     from retrieval.storage.verify import Verification
 
-log = logging.getLogger("retrieval")
 DEFAULT_PATH = "index_data"
 PLAIN = SearchOptions()
+"""The options of a search if the caller gives none."""
 
 
 class Index:
-    """An index on disk: made with `create`, opened with `open`, kept up to date with `add`, asked with `search`.
+    """An index of images on disk.
 
-    Any number of threads and processes may search while one adds. A network is loaded when a picture that is not in the
-    index has to be embedded, and not before.
+    `create` makes one, `open` opens one, `add` brings it up to date with a folder, and `search` asks it:
+
+        with Index.open("index_data") as index:
+            index.add("photos")
+            for match in index.search("img.jpg", k=5):
+                print(match.score, match.path)
+
+    Any number of threads and processes may search while one of them changes the index. The network is loaded when the
+    first picture has to be embedded; an indexed picture has a stored vector, so a query about it needs no network.
+
+    A method that writes raises `IndexBusy` if another process is writing, and `StorageError` if the disk is full,
+    read-only or failing; what was committed before stays whole. Any method raises `IndexDamaged` if the bytes that it
+    needs are missing or are not what was written.
     """
 
     def __init__(
@@ -75,18 +91,21 @@ class Index:
         self._encoder, self._loaded, self._weights = encoder, loaded, weights
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Be pickled by the place: whoever loads it opens the index there, with what was given to this one."""
+        """Pickle the folder and the options, not the data: unpickling opens the index in the same folder.
+
+        Raises `BadInput` if the index was given an encoder that cannot be pickled.
+        """
         given = {"encoder": self._encoder, "weights": self._weights}
         try:
             pickle.dumps(given)
-        except Exception as error:  # what an encoder's own `__reduce__` raises
-            sentence = "an index can be pickled with an encoder of one's own only if that can be"
+        except Exception as error:  # the encoder's own `__reduce__` may raise anything
+            sentence = "the index cannot be pickled, because its encoder cannot be pickled"
             raise BadInput(sentence, hint="open it where it is needed: Index.open(..., encoder=...)") from error
         return _opened, (type(self), self._store.folder, self._execution, given)
 
     @cached_property
     def _model(self) -> Model:
-        """What made the vectors; read when it is needed, so that an index which does not say it can be repaired."""
+        """The model that made the vectors. It is read at first use, so that an index can be repaired without it."""
         with self._store.rows() as rows:
             row = rows.encoder()
         return Model(
@@ -109,14 +128,19 @@ class Index:
         float16: bool = False,
         **network: Unpack[NetworkOptions],
     ) -> Self:
-        """Make an empty index in the folder `path`, for vectors of a network.
+        """Make an empty index in the folder `path`, and return it open.
 
-        `network` takes the options of `NetworkOptions`: `backbone` is a name of `retrieval backbones`, or the path of a
-        `.keras` file that takes RGB 0-255 and gives a vector or a map of features. "auto", the default, is the best
-        backbone whose weights are on this machine, else mini, and nothing is downloaded for it; where `weights` are
-        given, it is mobilenet_v2. An `encoder` of one's own takes the place of all of them. `float16` keeps vectors in
-        half the bytes; `faiss` and `recall` are those of `configure`. Raises `IndexExists`, `UnknownBackbone`,
-        `BadInput`, `WeightsNotFound`, `BadWeights`, and as `add` does.
+        `network` takes the options of `NetworkOptions`. `backbone` is a name that `retrieval backbones` lists, or the
+        path of a `.keras` file whose network takes RGB pixels from 0 to 255 and returns a vector or a map of features.
+        The default, "auto", is the best backbone whose weights are on this machine, or else mini; nothing is downloaded
+        for it. If `weights` are given without a backbone, the backbone is mobilenet_v2.
+
+        `encoder` is an encoder of your own; the backbone and its options are then ignored. `float16` stores vectors in
+        half the bytes, with a small loss of precision. `faiss` and `recall` choose the search structures, as
+        `configure` does.
+
+        Raises `IndexExists` if there is an index already, `UnknownBackbone`, `WeightsNotFound`, `BadWeights`,
+        `BadInput` and `StorageError`.
         """
         requested = RequestedNetwork.of(network)
         folder = Path(text_path(path, "the path of the index"))
@@ -139,11 +163,16 @@ class Index:
         encoder: Encoder | None = None,
         **network: Unpack[NetworkOptions],
     ) -> Self:
-        """Open the index in the folder `path`. That changes nothing, but for an index of an older format.
+        """Open the index in the folder `path`.
 
-        What is given of `network` (see `NetworkOptions`) must be what made the index, else `ModelMismatch`. Weights
-        that are given are checked before the first use. Raises `IndexNotFound`, `IndexTooNew`, `IndexDamaged`,
-        `UnknownBackbone`, `BadInput`.
+        Opening changes nothing in the folder. The one exception is an index of an older format, which is converted.
+
+        No option is needed: the index knows its network. Options of `NetworkOptions` that are given must name the
+        network that made the index, else `ModelMismatch` is raised; `runtime`, `precision` and `threads` say how it is
+        run. `weights` are checked when they are loaded. An index that was made with an encoder of your own needs the
+        same `encoder` to embed pictures; without it, queries about indexed images still work.
+
+        Raises `IndexNotFound`, `IndexTooNew`, `IndexDamaged`, `ModelMismatch`, `UnknownBackbone` and `BadInput`.
         """
         requested = RequestedNetwork.of(network)
         if encoder is not None:
@@ -151,7 +180,7 @@ class Index:
         store = Store(Path(text_path(path, "the path of the index")))
         index = cls(store, requested.execution, encoder=encoder, weights=requested.weights)
         try:
-            with suppress(IndexDamaged):  # raised again by whatever needs the model; `verify` does not
+            with suppress(IndexDamaged):  # methods that need the model raise it again; `verify` works without a model
                 index._model.demand(requested.backbone, requested.options)
         except BaseException:
             index.close()
@@ -159,7 +188,7 @@ class Index:
         return index
 
     def close(self) -> None:
-        """Let go of the files. The index is whole with or without."""
+        """Close the files of the index. Everything is committed already, so nothing is lost without `close`."""
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -171,13 +200,13 @@ class Index:
         self.close()
 
     def __repr__(self) -> str:
-        """Name the folder, and what is in it as far as that can be read."""
+        """Return the folder, the number of images and the network; only the folder if the index cannot be read."""
         try:
             with self._store.rows() as rows:
-                held = f", {rows.generation.images} images, {self._model}"
+                content = f", {rows.generation.images} images, {self._model}"
         except RetrievalError:
-            held = ""
-        return f"<Index {self._store.folder}{held}>"
+            content = ""
+        return f"<Index {self._store.folder}{content}>"
 
     # -- changing it ----------------------------------------------------------------------------------------------
 
@@ -192,23 +221,27 @@ class Index:
         rehash: bool = False,
         progress: Callable[[Progress], None] | None = None,
     ) -> Report:
-        """Bring the index up to date with all pictures below `folder`, and say what that meant.
+        """Bring the index up to date with all pictures below `folder`, and return a report of what was done.
 
-        Unchanged files are recognised by size and times and not opened; others by their SHA-256. A folder below one
-        that is indexed already is updated alone. `exclude` has patterns in the syntax of .gitignore, from `folder`
-        downwards: pictures that they name are forgotten and stay so at later runs, until `no_exclude` takes the pattern
-        back. `prune` forgets what vanished even if it is most of a root or the root itself; `retry_failed` reads
-        unreadable files again though they have not changed, `rehash` reads every file again. Work is committed every
-        few seconds, and on an interruption too. Raises `BadInput`, `IndexBusy`, `StorageError`, and what loading the
-        network raises.
+        A file with the same size and times as before is not opened. A file with new times is recognised by its SHA-256.
+        Only new content is embedded. If `folder` lies in a folder that is indexed already, that part is updated.
+
+        `exclude` has patterns in the syntax of .gitignore, relative to `folder`. Pictures that match are forgotten, and
+        are left out of later updates too, until `no_exclude` takes the pattern back. `prune` forgets pictures that have
+        vanished, even if that is most of a root or the root itself. `retry_failed` reads unreadable files again even if
+        they have not changed. `rehash` reads every file again. `progress` is called after every batch.
+
+        Work is committed every few seconds, and when the update is interrupted. Raises `BadInput` if `folder` is not a
+        folder, `IndexBusy`, `StorageError`, and what loading the network raises: `WeightsNotFound`, `BadWeights`,
+        `ModelMismatch`.
         """
         place = path_of(folder, "the folder")
-        more, less = strings(exclude, "exclude"), strings(no_exclude, "no_exclude")
+        excluded, no_longer_excluded = strings(exclude, "exclude"), strings(no_exclude, "no_exclude")
         settings = Settings(flag(prune, "prune"), flag(retry_failed, "retry_failed"), flag(rehash, "rehash"))
         call(progress, "progress")
         self._model.ready()
         with self._store.writing():
-            spot = claims.claim(self._store, place, more, less)
+            spot = claims.claim(self._store, place, excluded, no_longer_excluded)
             try:
                 report = Update(
                     self._store,
@@ -221,7 +254,7 @@ class Index:
                     progress=progress,
                 ).run()
             except BaseException:
-                with suppress(RetrievalError):  # what went wrong first is what is told
+                with suppress(RetrievalError):  # the caller gets the first error, not one that follows from it
                     _remember(self._store, self._model)
                 raise
             _remember(self._store, self._model)
@@ -232,21 +265,22 @@ class Index:
         return report
 
     def remove(self, path: str | os.PathLike[str]) -> Report:
-        """Forget the file, folder or root at `path`, which need not exist; the files themselves are left alone.
+        """Forget the file at `path`, or all files below the folder at `path`. The files themselves are left alone.
 
-        A later `add` of its folder finds it again, unless it is excluded. Raises `BadInput` where the index knows
-        nothing there, `IndexBusy`, `StorageError`.
+        `path` need not exist any more. `Report.removed` is the number of files with images that were forgotten. A later
+        `add` of the folder finds the files again, unless they are excluded. Raises `BadInput` if the index knows
+        nothing at `path`, `IndexBusy` and `StorageError`.
         """
         place = path_of(path)
         with self._store.writing():
             with self._store.rows() as rows:
-                spot, forget = rows.files_at(place)
-            self._store.commit(Change(forget=[*forget]))
-            self._store.settle()  # most may be gone, and with them the structure that they were in
+                spot, files = rows.files_at(place)
+            self._store.commit(Change(forget=[*files]))
+            self._store.settle()  # if most images are gone, their segments are merged and get new search structures
             if not spot.below:
                 self._store.delete_root(spot.root)
             self._tag_new()
-        return Report(removed=sum(image is not None for image in forget.values()))
+        return Report(removed=sum(image is not None for image in files.values()))
 
     def _tag_new(self) -> None:
         from retrieval.searching import tags
@@ -254,24 +288,28 @@ class Index:
         tags.catch_up(self._store, self._model.row)
 
     def configure(self, *, faiss: str | None = None, recall: float | None = None, float16: bool = False) -> None:
-        """Choose the search structures that are built from now on; the choice is kept in the index.
+        """Choose the search structures that the index builds from now on. The choice is kept in the index.
 
-        `faiss` is a factory string of FAISS, "auto" for one that is chosen by measuring, or "flat" for none. `recall`
-        is the share of the ten nearest images that a structure has to find, over 0 and at most 1. None leaves each as
-        it is. `float16` is refused where the index was made without. Raises `BadInput`, `IndexBusy`, `StorageError`.
+        `faiss` is a factory string of FAISS such as "HNSW32,SQ8", "auto" for a structure chosen by measuring, or "flat"
+        for no structure. `recall`, over 0 and at most 1, is the share of the ten nearest images that a structure has to
+        find. None leaves a choice as it is. Existing structures stay until `compact`. `float16` can only be chosen when
+        the index is created: True is refused for an index without it.
+
+        Raises `BadInput`, `IndexBusy` and `StorageError`.
         """
         if flag(float16, "float16") and not self._store.float16:
             raise BadInput("the index keeps vectors of float32", hint="make a new index with: --float16")
         self._store.choose(**structure_options(faiss, recall))
 
     def compact(self) -> None:
-        """Give back the space of removed pictures and of superseded states. Raises `IndexBusy`, `StorageError`."""
+        """Free the space of removed images and of earlier states. Raises `IndexBusy` and `StorageError`."""
         self._store.compact()
 
     def verify(self, *, repair: bool = False, forget_lost: bool = False) -> "Verification":
-        """Check every checksum of the index and report what is damaged; with `repair`, repair what can be repaired.
+        """Check every checksum of the index, and return what is damaged.
 
-        Images and files that cannot be repaired are reported as `unsaved`. They are forgotten with `forget_lost` only.
+        `repair` mends what can be mended without losing an image. What cannot be mended is reported as `unsaved`; only
+        `forget_lost`, which includes `repair`, forgets it. A repair raises `IndexBusy` and `StorageError`.
         """
         from retrieval.storage.repair import verified
 
@@ -281,10 +319,13 @@ class Index:
             forget_lost=forget_lost,
         )
 
-    def tune(self, ranking: str, **measured: Any) -> None:  # noqa: ANN401 - what JSON holds
-        """Make `ranking`, "none" or "expansion", what searches use from now on, and keep what was `measured` for it.
+    def tune(self, ranking: str, **measured: Unpack[Measured]) -> None:
+        """Choose the ranking that searches use by default, "none" or "expansion". The choice is kept in the index.
 
-        Raises `BadInput` for an empty index, `IndexBusy`, `StorageError`.
+        `measured` says what was measured for this choice; `Index.info` shows it. The function
+        `retrieval.measuring.tuning.tune` measures which ranking is better, and then calls this method.
+
+        Raises `BadInput` for another ranking and for expansion in an empty index, `IndexBusy` and `StorageError`.
         """
         from retrieval.searching import statistics
 
@@ -296,16 +337,23 @@ class Index:
     def search(
         self, query: "Query", k: int = 10, options: SearchOptions = PLAIN, *, timing: Timing | None = None
     ) -> list[Match]:
-        """Return the pictures most similar to `query`, nearest first: `k` of them where there are that many.
+        """Return the `k` images most similar to `query`, best first; fewer if the index has fewer.
 
-        Equal scores stand in ascending order of id. `options` say what is left out, how matches are ranked, and what
-        is told of them. `timing` is told the seconds spent on `read` (and decode), `load` (the network), `encode`,
-        `search` and `look up` (paths). Raises `BadInput`, `UnreadableImage`, and what loading the network raises.
+        A query is a path, the bytes of a file, a PIL image, an array, the id of an indexed image, a `Match`, or
+        `Tagged(words)`. An array is (height, width), (height, width, 3) or (height, width, 4), of uint8, uint16, bool,
+        or floats from 0 to 1. The score is the cosine of two vectors, -1 to 1. Equal scores stand in ascending order
+        of id. The file that a path names is not a match of itself, but its copies are; see `SearchOptions`.
+
+        `options` say which matches are left out, how matches are ordered, and which facts they get. `timing` gets the
+        seconds spent on `read` (with decoding), `load` (the network), `encode`, `search` and `look up` (paths).
+
+        Raises `UnreadableImage` if the picture cannot be read, `BadInput` for any other value that cannot be used, and
+        what loading the network raises.
         """
-        (found,) = self.search_many([query], k, options, timing=timing)
-        if isinstance(found, RetrievalError):
-            raise found
-        return found
+        (answer,) = self.search_many([query], k, options, timing=timing)
+        if isinstance(answer, RetrievalError):
+            raise answer
+        return answer
 
     def search_many(
         self,
@@ -315,12 +363,15 @@ class Index:
         *,
         timing: Timing | None = None,
     ) -> "list[list[Match] | Unusable]":
-        """Return what `search` returns for each query, in order, from one state of the index, embedding in batches.
+        """Return the answers to several queries, in their order. All come from one state of the index.
 
-        In place of the answer to a query that cannot be used stands its `UnreadableImage` or `BadInput`.
+        An answer is the list that `search` returns, or the `UnreadableImage` or `BadInput` that it would raise: a query
+        that cannot be used costs no other query its answer. Pictures are embedded in batches, which is faster than one
+        by one.
         """
-        with self._store.reading() as view:
-            return self._results(view, queries, k, options, timing)
+        k, each = integer(k, "k", 1), iterable(queries, "queries", "queries")
+        with self._searcher(options, timing) as searcher:
+            return searcher.matches(each, k)
 
     def answers(
         self,
@@ -330,96 +381,95 @@ class Index:
         *,
         timing: Timing | None = None,
     ) -> Answers:
-        """Return what `search_many` returns, and how much it could draw on: both from one state of the index."""
-        several = list(iterable(queries, "queries", "queries"))
-        with self._store.reading() as view:
-            results = self._results(view, several, k, options, timing)
-            coverage = view.rows.coverage()
-            if not options.exact or view.is_exact:
-                return Answers(results, coverage)
-            plain = SearchOptions(offset=options.offset, min_score=options.min_score, include_self=options.include_self)
-            exactly = self._results(view, several, k, replace(plain, exact=True), None)
-            return Answers(results, coverage, _overlap(exactly, self._results(view, several, k, plain, None)))
+        """Return what `search_many` returns, with facts about the index. All come from one state of the index.
 
-    def _results(
-        self, view: View, queries: "Iterable[Query]", k: int, options: SearchOptions, timing: Timing | None
-    ) -> "list[list[Match] | Unusable]":
-        from retrieval.searching import (
-            answer,
-            tags,
-        )  # with numpy and Pillow, which an update without news can do without
-
-        if not isinstance(options, SearchOptions):
-            raise BadInput("the options of a search must be SearchOptions(...)")
-        if timing is not None and not isinstance(timing, Timing):
-            raise BadInput("timing must be a Timing of retrieval.types")
-        k, several = integer(k, "k", 1), iterable(queries, "queries", "queries")
-        self._model.ready()
-        tagged = partial(tags.search, self._store)
-        results = answer.results(view, self._model, tagged, several, k, options, Timing() if timing is None else timing)
-        if not options.tags:
-            return results
-        return [found if isinstance(found, RetrievalError) else tags.told(self._store, found) for found in results]
+        The facts are the `coverage`, and after an exact search how many of the matches the search structures find too.
+        """
+        k, all_queries = integer(k, "k", 1), several(queries, "queries", "queries")
+        with self._searcher(options, timing) as searcher:
+            return searcher.answers(all_queries, k)
 
     def tagged(self, words: str, k: int = 10, *, offset: int = 0) -> list[Match]:
-        """Return the pictures tagged with a class that has all the `words` in its name, best first, with their tags.
+        """Return the `k` images with a tag that has all the `words` in its name, best first, with all their tags.
 
-        It is `search` for `Tagged(words)`. `score` is that of the tag. A word may have another ending. Raises
-        `BadInput` where there is no such class, or no tag at all: tags come from weights that have their classifier on
-        top (see `tags`).
+        `score` is that of the tag; equal scores stand in ascending order of id. A word may have another ending: "dogs"
+        finds "dog". The first `offset` images are left out. It is `search` for `Tagged(words)`.
+
+        Raises `BadInput` if no class has such a name, or if the index has no tags: they need weights with a classifier.
         """
         return self.search(Tagged(words), k, SearchOptions(offset=offset, tags=True))
 
     def neighbours(
         self, queries: "Iterable[Query]", k: int = 10, options: SearchOptions = PLAIN
     ) -> "Iterator[Neighbours]":
-        """Yield for each query what `search` finds, as ids and scores, the best first: for `k` in the thousands.
+        """Yield the ids and scores of the `k` images most similar to each query, best first, in the order of `queries`.
 
-        A copy of the query is no neighbour. Queries are asked some at a time, each time of one state of the index.
-        Raises what `search` raises.
+        This is for a `k` in the thousands, as no paths are looked up. Unlike `search`, it leaves out all copies of the
+        query. The options `offset`, `include_self`, `views` and `tags` have no effect. Each batch of queries is
+        answered from one state of the index, and no transaction is open while the caller works.
+
+        Raises what `search` raises, for the first query that cannot be used.
         """
-        from retrieval.networks.embedding import BATCH
-        from retrieval.searching import answer
-
-        k, source = integer(k, "k", 1), iterable(queries, "queries", "queries")
-        self._model.ready()
-        while some := list(islice(source, BATCH)):
-            with self._store.reading() as view:
-                found = list(answer.nearest(view, self._model, some, k, options))
+        k, remaining = integer(k, "k", 1), iterable(queries, "queries", "queries")
+        for batch in _batches(remaining):
+            with self._searcher(options) as searcher:
+                found = list(searcher.neighbours(batch, k))
             yield from found
 
-    def matches(self, near: "Neighbours") -> list[Match]:
-        """Return what `neighbours` found with the places of the pictures, the best first."""
+    def matches(self, neighbours: "Neighbours") -> list[Match]:
+        """Return the neighbours of a query as matches, with their paths, in the same order.
+
+        Raises `IndexDamaged` for an image that the index does not have, which may also have been removed meanwhile.
+        """
         from retrieval.searching import answer, query
 
         with self._store.reading() as view:
-            return answer.matches(view, [(query.Asked(), near)], 0)[0]
+            return answer.matches_of(view, [answer.Found(query.PreparedQuery(), neighbours)])[0]
 
     def embed(self, pictures: "Iterable[Query]") -> Vectors:
-        """Return the vectors of pictures, (n, dim) float32, each of length 1, in the order of `pictures`.
+        """Return the vectors of pictures, (n, dim) float32, each row of length 1, in the order of `pictures`.
 
-        A picture is anything that `search` takes; of one that the index has, that is its stored vector. Raises
-        `UnreadableImage` or `BadInput` for the first picture that has no vector, and what loading the network raises.
+        A picture is any query of `search` except `Tagged`. For a picture that the index has, the vector is the stored
+        one. Without pictures, the shape is (0, dim).
+
+        Raises `UnreadableImage` or `BadInput` for the first picture that has no vector, and what loading the network
+        raises.
         """
-        from retrieval.searching import answer
-
-        several = iterable(pictures, "pictures", "pictures")
-        self._model.ready()
-        with self._store.reading() as view:
-            return answer.embedded_vectors(view, self._model, several)
-
-    def vectors(self, ids: Iterable[int]) -> Vectors:
-        """Return the stored vectors of images, (n, dim) float32; `BadInput` for an unknown id."""
         import numpy as np
 
+        remaining = iterable(pictures, "pictures", "pictures")
+        parts = [np.zeros((0, self._model.row["dim"]), dtype=np.float32)]
+        for batch in _batches(remaining):
+            with self._searcher() as searcher:
+                parts.append(searcher.embed(batch))
+        return np.concatenate(parts)
+
+    def vectors(self, ids: Iterable[int]) -> Vectors:
+        """Return the stored vectors of images, (n, dim) float32, each row of length 1, in the order of `ids`.
+
+        An id is a whole number of Python or numpy. Without ids, the shape is (0, dim). Raises `BadInput` for an id that
+        no image of the index has.
+        """
+        from retrieval.searching import query
+
+        wanted = [integer(id_, "an id", 0) for id_ in iterable(ids, "ids", "ids")]
         with self._store.reading() as view:
-            wanted = [integer(id_, "an id", 0) for id_ in iterable(ids, "ids", "ids")]
-            for id_ in wanted:
-                if view.rows.sha256_of(id_) is None:
-                    raise BadInput(f"no image of the index has the id {id_}")
-            if not wanted:
-                return np.zeros((0, self._model.row["dim"]), dtype=np.float32)
-            return view.vectors(np.array(wanted, dtype=np.int64))
+            return query.stored_vectors(view, wanted)
+
+    @contextmanager
+    def _searcher(self, options: SearchOptions = PLAIN, timing: Timing | None = None) -> "Iterator[Searcher]":
+        """Give a searcher of the latest state; `BadInput` for options or a timing of another type."""
+        from retrieval.searching.answer import Searcher
+
+        if not isinstance(options, SearchOptions):
+            raise BadInput("the options of a search must be SearchOptions(...)")
+        if timing is None:
+            timing = Timing()
+        elif not isinstance(timing, Timing):
+            raise BadInput("timing must be a retrieval.Timing()")
+        self._model.ready()
+        with self._store.reading() as view:
+            yield Searcher(self._store, view, self._model, options, timing)
 
     # -- facts ----------------------------------------------------------------------------------------------------
 
@@ -429,15 +479,15 @@ class Index:
             return rows.generation.images
 
     def __bool__(self) -> bool:
-        """Be true, also for an empty index: whether there is one is what `if index` asks."""
+        """Return True, also for an empty index: `if index` asks whether there is an index at all."""
         return True
 
     def __contains__(self, path: object) -> bool:
-        """Tell whether the index has the picture at `path`, as `id_of` does."""
+        """Tell whether the index has the image at `path`, a string or a path; see `id_of`."""
         return isinstance(path, str | os.PathLike) and self.id_of(path) is not None
 
     def coverage(self) -> Coverage:
-        """Return how much of what was found an answer can draw on."""
+        """Return how much of the indexed folders answers draw on: numbers of images, and of what is missing."""
         with self._store.rows() as rows:
             return rows.coverage()
 
@@ -447,68 +497,69 @@ class Index:
         return facts.info(self._store, str(self._model), graph.get("parity"))
 
     def folders(self) -> tuple[RootInfo, ...]:
-        """Return the folders that were indexed."""
+        """Return the indexed folders, in byte order of their paths."""
         with self._store.rows() as rows:
             return rows.root_infos()
 
     def images(self, folder: str | os.PathLike[str] | None = None) -> Iterator[IndexedImage]:
-        """Yield every place of an image, in byte order; of those below `folder` if given.
+        """Yield the files with images, in byte order of root and path; only those below `folder` if it is given.
 
-        An image with copies is yielded once for each of its places. Places are read some thousands at a time. Raises
-        `BadInput` where the index knows nothing below `folder`.
+        An image with copies is yielded once for each of its files. Files are read in pages of some thousands, each in a
+        transaction of its own. Raises `BadInput` if the index knows no image below `folder`.
         """
         return facts.images(self._store, None if folder is None else path_of(folder, "the folder"))
 
     def id_of(self, path: str | os.PathLike[str]) -> int | None:
-        """Return the id of the picture at `path`, by its bytes or, where they cannot be read, by its place.
+        """Return the id of the image at `path`, or None if the index does not have it.
 
-        None where the index does not have it.
+        The image is recognised by the bytes of the file, so a copy that was never indexed has an id too. If the file
+        cannot be opened, the image is the one that the index has at this path.
         """
         from retrieval.searching import query
 
         with self._store.rows() as rows:
-            return query.known(rows, path_of(path))
+            return query.id_of(rows, path_of(path))
 
     def failures(self) -> Iterator[Failure]:
-        """Yield the files and folders that could not be looked at, read or decoded, in byte order of their paths."""
+        """Yield the files and folders that could not be looked at, read or decoded, in byte order of root and path."""
         return facts.failures(self._store)
 
 
+def _batches(queries: "Iterator[Query]") -> "Iterator[list[Query]]":
+    """Yield queries in lists that the network can embed together."""
+    from retrieval.networks.embedding import BATCH
+
+    while batch := list(islice(queries, BATCH)):
+        yield batch
+
+
 def _opened(kind: type[Index], folder: Path, execution: Execution, given: dict[str, Any]) -> Index:
+    """Return a pickled index, opened again."""
     return kind(Store(folder), execution, **given)
 
 
 def _stored_graph(store: Store) -> "Graph | None":
-    """Return the index's own copy of its compiled network; None where it has none that is whole."""
+    """Return the compiled network that the index keeps; None if it keeps none, or one that is damaged."""
     from retrieval.networks.compiled import Graph
 
-    kept = artefacts.read(store, GRAPH)
-    return None if kept is None else Graph.checked(kept.files, kept.facts)
+    artefact = artefacts.read(store, GRAPH)
+    return None if artefact is None else Graph.checked(artefact.files, artefact.facts)
 
 
 def _remember(store: Store, model: Model) -> None:
-    """Keep what is new about the network of an index: where its weights are, how it was compiled; within `writing`."""
+    """Keep in the index where the weights of its network are, and the compiled network, if they are new.
+
+    Within `writing`.
+    """
     with store.rows() as rows:
-        known = rows.encoder()
-    if model.row["weights"] != known["weights"]:
+        kept_row = rows.encoder()
+    if model.row["weights"] != kept_row["weights"]:
         store.put_encoder(model.row)
     graph = model.graph
     if graph is None:
         return
     from retrieval.networks.compiled import SUFFIXES
 
-    kept = artefacts.read(store, GRAPH)
-    if kept is None or kept.facts != graph.facts:
+    artefact = artefacts.read(store, GRAPH)
+    if artefact is None or artefact.facts != graph.facts:
         artefacts.put(store, GRAPH, Artefact(graph.facts, graph.files), SUFFIXES)
-
-
-def _overlap(
-    exactly: "Sequence[list[Match] | Unusable]", plainly: "Sequence[list[Match] | Unusable]"
-) -> tuple[int, int]:
-    """Return how many of the matches that an exact search found the plain search found too, and how many there are."""
-    found = total = 0
-    for exact, plain in zip(exactly, plainly, strict=True):
-        if not isinstance(exact, RetrievalError) and not isinstance(plain, RetrievalError):
-            found += len({match.id for match in exact} & {match.id for match in plain})
-            total += len(exact)
-    return found, total

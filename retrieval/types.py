@@ -1,6 +1,6 @@
-"""Array aliases and the frozen records that cross floors.
+"""Array aliases, and the frozen records that several folders of the package use.
 
-Paths below a root are bytes, as the file system gives them, so that any name is a path.
+A path below a root is bytes, as the file system gives it, because a file name need not be valid UTF-8.
 """
 
 import os
@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
-if TYPE_CHECKING:  # whoever looks into no picture does not wait for numpy
+if TYPE_CHECKING:  # commands that decode no picture do not wait for numpy
     import numpy as np
     from numpy.typing import NDArray
 
@@ -29,11 +29,14 @@ else:
 
 
 DECODE_RULE = 3
-"""Version of what `decode.decode` does to pixels. An index is read with the rule that it was made with, from 2 on."""
+"""Version of what `decode.decode` does to pixels. An index keeps the rule that it was made with, from version 2 on."""
 
 
 def image_id(sha256: bytes) -> int:
-    """Return the id of the content with that SHA-256: its first 63 bits, so that machines agree without asking."""
+    """Return the id of the content with this SHA-256: its first 63 bits.
+
+    Machines that index the same content so give it the same id, without asking one another.
+    """
     return int.from_bytes(sha256[:8], "big") >> 1
 
 
@@ -51,258 +54,276 @@ def _escaped(character: str) -> str:
     return rf"\x{raw - 0xDC00:02x}" if 0xDC80 <= raw <= 0xDCFF else repr(character)[1:-1]  # noqa: PLR2004 - PEP 383
 
 
-class Found(NamedTuple):  # of which a scan makes one for each file: no other class is made as fast
+class Found(NamedTuple):  # a scan makes one for each file, and no other kind of class is made as fast
     """A regular file that a scan saw."""
 
     path: bytes
-    """Relative to the root, `/` between folders."""
+    """Path from the root, with `/` between folders."""
     size: int
+    """Size in bytes."""
     mtime_ns: int
-    """Since 1970."""
+    """Time of the last change of the content, in nanoseconds since 1970."""
     ctime_ns: int
-    """When the system last noted a change of the file, since 1970. On Windows, when the file was made."""
+    """Time of the last change of the content or of its facts, in nanoseconds since 1970; on Windows, of creation."""
 
     def storable(self) -> "Found":
-        """Return it with times that a database can keep: the nearest, where its own are before 1677 or after 2262."""
+        """Return the file with times that a database can keep: times before 1677 or after 2262 are moved there."""
         mtime_ns, ctime_ns = (max(-LATEST, min(time_ns, LATEST)) for time_ns in (self.mtime_ns, self.ctime_ns))
         return self._replace(mtime_ns=mtime_ns, ctime_ns=ctime_ns)
 
 
 LATEST = 2**63 - 1
-"""Nanoseconds since 1970 that a database can keep, in 64 bits: until the year 2262."""
+"""Latest time that a database can keep, in nanoseconds since 1970: 64 bits reach to the year 2262."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unlisted:
-    """A folder (its path ends in `/`, the root's is empty) or a file of which a scan could learn nothing."""
+    """A folder or a file that a scan could not look at."""
 
     path: bytes
+    """Path from the root. That of a folder ends in `/`, and that of the root is empty."""
     reason: str
+    """Why, as a clause for a person."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What is kept of a content: one row of the table `images`."""
+    """The facts about one content: one row of the table `images`."""
 
     sha256: bytes
     width: int
-    """Pixels, upright."""
+    """Width of the upright picture, in pixels."""
     height: int
+    """Height of the upright picture, in pixels."""
     format: str
-    """JPEG, PNG, … as its bytes say."""
+    """Format that the bytes of the file have, whatever its name: JPEG, PNG, …"""
     taken: str | None
-    """When, as the camera noted it: `2026-11-24T06:35:37`, local time without zone."""
+    """Time that the camera noted, as in `2026-11-24T06:35:37`, local time without zone; None if it noted none."""
 
     @property
     def id(self) -> int:
-        """The content's 63-bit id."""
+        """The 63-bit id of the content."""
         return image_id(self.sha256)
 
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """Proposed neighbours of each query, nearest first; where there are fewer than asked, id -1 and score -inf."""
+    """The nearest vectors of each query, nearest first. A row with fewer than k of them ends in id -1, score -inf."""
 
     ids: "NDArray[np.int64]"
     """(queries, k)."""
     scores: "NDArray[np.float32]"
-    """(queries, k), cosine in [-1, 1]; equal scores stand in ascending order of id."""
+    """(queries, k), cosines in [-1, 1]. Equal scores stand in ascending order of id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A class that a picture was found to be of, by its network."""
+    """A class that the network of the index finds in an image."""
 
     name: str
-    """As ImageNet calls it: `golden retriever`."""
+    """Name of the class in ImageNet, as in `golden retriever`."""
     score: float
-    """Cosine of the picture's vector and the direction of the class, -1 to 1."""
+    """Cosine between the vector of the image and the direction of the class, -1 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A label and how much speaks for it."""
+    """A label with its score."""
 
     label: str
     score: float
-    """Share of the votes, or the probability that a network gives: 0 to 1."""
+    """Share of the votes, or the probability that a network gives, 0 to 1."""
 
 
 LIKELY = 0.5
-"""Probability from which a match is a likely one. Below, it cannot be told whether it is related: see `likelihood`."""
+"""Least probability of a likely match. Below it, nothing can be said of a match: see `searching.likelihood`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One similar picture."""
+    """One image of the index that is similar to a query."""
 
     rank: int
-    """From 1; with an offset, from offset + 1."""
+    """Position in the whole answer, from 1. With an offset, the first rank is offset + 1."""
     score: float
-    """Cosine in [-1, 1], higher is nearer."""
+    """Cosine between the vectors of the query and of the image, -1 to 1; higher is nearer."""
     path: Path
-    """Absolute; the first of its places in byte order, those that can be reached before those that cannot."""
+    """Absolute path of the first file with this content. Reachable files come first, then the byte order of paths."""
     id: int
+    """Id of the image, the same in every index."""
     width: int
+    """Width of the upright picture, in pixels."""
     height: int
+    """Height of the upright picture, in pixels."""
     copies: tuple[Path, ...]
-    """The same bytes at other places, in byte order."""
+    """Absolute paths of the other files with the same content, in the same order."""
     offline: bool = False
-    """Whether none of these places could be looked at by the latest update."""
+    """Whether the latest update could look at none of these files."""
     relevance: float | None = None
-    """What the rank follows, -1 to 1, where that is not the score: see `expansion.relevance`. None where not ranked."""
+    """What the rank follows in place of the score, -1 to 1 (see `searching.expansion`); None if it follows the score,
+    and for matches behind those that were ranked again."""
     false_matches: float | None = None
-    """Number of unrelated pictures of the index that are to be expected as near; None as for `probability`."""
+    """Expected number of unrelated images of the index that come as near by chance; None where `probability` is."""
     probability: float | None = None
-    """How likely the match at this rank is related, 0.5 to 1; 1 for a copy. None where that was not asked for or cannot
-    be told: the index has too few pictures, or the match does not stand out from the others (see `likelihood`)."""
+    """Probability that the match at this rank is related to the query, 0.5 to 1; 1 for a copy. None if the search did
+    not ask for it, if the index has too few images, or if the match does not stand out (see `searching.likelihood`)."""
     tags: tuple[Tag, ...] = ()
-    """What it was found to be, best first; where that was asked for, and the network tells classes."""
+    """Classes of the image, best first; empty if the search did not ask for them, or the index has none."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the match as JSON knows it: paths as text, with surrogate escapes where a name is not UTF-8."""
+        """Return the match as JSON can hold it. A path is text, with surrogate escapes for what is not UTF-8.
+
+        `relevance`, `false_matches`, `probability` and `tags` are left out if they are unknown.
+        """
         row = {item.name: getattr(self, item.name) for item in fields(self)}
         row |= {"path": str(self.path), "copies": [str(path) for path in self.copies]}
         row["tags"] = [asdict(tag) for tag in self.tags] or None
-        told = {"relevance", "false_matches", "probability", "tags"}
-        return {name: value for name, value in row.items() if name not in told or value is not None}
+        optional = {"relevance", "false_matches", "probability", "tags"}
+        return {name: value for name, value in row.items() if name not in optional or value is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedImage:
-    """An image of the index at one of its places."""
+    """An image of the index, with one of its files."""
 
     id: int
     path: Path
-    """Absolute."""
+    """Absolute path of the file."""
     width: int
-    """Of the picture, upright, in pixels."""
+    """Width of the upright picture, in pixels."""
     height: int
+    """Height of the upright picture, in pixels."""
     format: str
-    """JPEG, PNG, … as the bytes of the file say."""
+    """Format that the bytes of the file have, whatever its name: JPEG, PNG, …"""
     taken: str | None
-    """Time that the camera noted: `2026-11-24T06:35:37`, local time without zone; None where it noted none."""
+    """Time that the camera noted, as in `2026-11-24T06:35:37`, local time without zone; None if it noted none."""
     offline: bool = False
-    """Whether the latest update could not look at this place."""
+    """Whether the latest update could not look at this file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A file or folder that could not be looked at, read or decoded, and why."""
+    """A file or folder that could not be looked at, read or decoded."""
 
     path: Path
+    """Absolute path."""
     reason: str
+    """Why, as a clause for a person."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an `add` is; handed to its callback after every batch."""
+    """How far an `add` is. Its callback gets one after every batch."""
 
     done: int
-    """Files looked at so far."""
+    """Number of files that were looked at so far."""
     total: int
-    """Files to look at, counted beforehand."""
+    """Number of files to look at, counted beforehand."""
     embedded: int
-    """Pictures that went through the network."""
+    """Number of pictures that went through the network so far."""
     unreadable: int
+    """Number of files and folders that could not be read so far."""
     latest_failure: str = ""
+    """Path and reason of the latest of these; empty if there is none."""
 
 
 class Timing(dict[str, float]):
-    """Seconds by what they were spent on. Threads that do the same at once count each for itself."""
+    """Seconds spent on each step, by the name of the step. Threads that do a step at the same time are added up."""
 
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let it be pickled and copied, but for its lock."""
+        """Allow pickling and copying, without the lock."""
         return Timing, (), None, None, iter(self.items())
 
     @contextmanager
-    def of(self, what: str) -> Iterator[None]:
-        """Count what is done inside under `what`."""
+    def of(self, step: str) -> Iterator[None]:
+        """Add the time that the `with` block takes to `step`."""
         start = time.perf_counter()
         try:
             yield
         finally:
-            self.add(what, time.perf_counter() - start)
+            self.add(step, time.perf_counter() - start)
 
-    def add(self, what: str, seconds: float) -> None:
-        """Count `seconds` under `what`."""
+    def add(self, step: str, seconds: float) -> None:
+        """Add `seconds` to `step`."""
         with self._lock:
-            self[what] = self.get(what, 0.0) + seconds
+            self[step] = self.get(step, 0.0) + seconds
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a run did, counted in places of pictures; other files count nowhere, but for what is `unreadable`."""
+    """What an update did. The counts are numbers of files with pictures; other files are not counted at all."""
 
     added: int = 0
-    """New content."""
+    """Files with new content."""
     changed: int = 0
-    """Known places whose content is another now."""
+    """Known files whose content has changed."""
     unchanged: int = 0
+    """Known files with the same content."""
     moved: int = 0
-    """Known content at a new place, its old place being gone."""
+    """Files with known content at a new path, whose old path is gone."""
     copied: int = 0
-    """Known content at one place more."""
+    """New files with known content, which stays at its old path too."""
     gone: int = 0
-    """Places that no longer exist; forgotten."""
+    """Files that no longer exist. They are forgotten."""
     offline: int = 0
-    """Places that cannot be looked at now, or that vanished with more than half of their root; kept and marked. They
-    stay so until they are seen again or forgotten on request."""
+    """Files that cannot be looked at now, or that vanished together with more than half of their root. They are kept
+    and marked, until they are seen again or are forgotten on request."""
     unreadable: int = 0
-    """Files and folders that could not be looked at, read or decoded, now or at an earlier run without having changed
-    since."""
+    """Files and folders that could not be looked at, read or decoded. Those that failed at an earlier update and have
+    not changed since are counted without being tried again."""
     removed: int = 0
-    """Places forgotten on request: `remove`, or excluded."""
+    """Files forgotten on request: by `remove`, or because they are excluded now."""
     reasons: dict[str, int] = field(default_factory=dict)
-    """Of what was unreadable and that this run tried, other things failed before: reason -> files and folders."""
+    """Reason -> number of files and folders that this update tried and could not read."""
     notes: dict[str, int] = field(default_factory=dict)
-    """Of what this run read for the first time, and used though it is not whole: what is to be known -> pictures."""
+    """Note -> number of pictures that this update read for the first time and uses although they are not whole."""
     timing: dict[str, float] = field(default_factory=dict, compare=False)
-    """Seconds: `total`, and of these `load` (the network), `encode` (compiling and comparing it included), `commit` and
-    `wait` (for pictures that are being read); meanwhile `read` (and decode) by all threads together."""
+    """Step -> seconds. `total` contains `load` (the network), `encode` (with compiling the network and comparing it),
+    `commit` and `wait` (for pictures that are still being read). `read` (with decoding) adds up all threads."""
 
     def __str__(self) -> str:
-        """One line: what is not zero, in the order of the fields; always at least `unchanged`."""
+        """Return the counts that are not zero in one line, in the order of the fields; "0 unchanged" if all are."""
         counts = [(getattr(self, item.name), item.name) for item in fields(self) if item.type is int]
         return ", ".join(f"{count} {name}" for count, name in counts if count) or "0 unchanged"
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of what was found an answer can draw on."""
+    """How much of the indexed folders the answers of an index draw on."""
 
     images: int
+    """Number of images in the index."""
     unreadable: int
-    """Files and folders that could not be looked at, read or decoded."""
+    """Number of files and folders that could not be looked at, read or decoded."""
     offline: int
-    """Images, among all, of which no place could be looked at by the latest update."""
+    """Number of those `images` of which the latest update could look at no file."""
     updating: bool = False
-    """Whether somebody is writing to the index now, so that there may soon be more; never seen but on Linux."""
+    """Whether a process is writing to the index now, so that there may soon be more images. Known on Linux only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What was found for some queries, all in one state of the index."""
+    """The answers to several queries, with facts about the index. All are of one committed state of the index."""
 
     results: "list[list[Match] | BadInput | UnreadableImage]"
-    """One for each query, in their order: matches, the best first, or the error that says why this query has none."""
+    """One item per query, in their order: its matches, best first, or the error that says why it has no answer."""
     coverage: Coverage
-    """What the same state holds."""
+    """How much this state of the index holds."""
     structures: tuple[int, int] | None = None
-    """How well the search structures do, told after an exact search of an index that has some: the number of the exact
-    matches that they find too, and the number of exact matches, of all queries together and by score."""
+    """(number found, number of all): how many of the matches of an exact search the search structures find as well, by
+    score and for all queries together. None if the search was not exact, or the index has no search structures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """A query for the images that are tagged with a class."""
+    """A query for the images that have a tag."""
 
     words: str
-    """Words of the name of the class: `golden retriever`."""
+    """Words of the name of the tag, as in `golden retriever`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,17 +331,18 @@ class RootInfo:
     """An indexed folder."""
 
     path: Path
+    """Absolute path of the folder."""
     images: int
-    """Places of images below it."""
+    """Number of files with images below the folder; copies are counted too."""
     reachable: bool
     """Whether the folder is there now."""
     exclude: tuple[str, ...] = ()
-    """Patterns of what is left out, in the syntax of .gitignore and from the folder downwards; the last that fits
-    decides."""
+    """Patterns of files that are left out, in the syntax of .gitignore, relative to the folder. The last one that
+    matches a file decides."""
 
 
 EXACT = "exact"
-"""The form of search that looks at every vector."""
+"""Name of the form of search that looks at every vector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,52 +350,82 @@ class SearchForm:
     """How some of the vectors are searched."""
 
     form: str
-    """`EXACT`, or a factory string of FAISS, as in `HNSW32,SQ8`."""
+    """`EXACT`, or the factory string of a search structure of FAISS, as in `HNSW32,SQ8`."""
     vectors: int
+    """Number of vectors that are searched in this way."""
     recall: float = 1.0
-    """Share of the nearest that it found, of the first ten or of the second ten, whichever is less, measured on vectors
-    held out when it was made. Pictures unlike those of the index may find fewer; `exact` finds all."""
+    """Share of the nearest vectors that the structure finds: of the first ten or of the second ten, whichever is less.
+    It was measured on held-out vectors when the structure was built. Pictures unlike those of the index may find fewer;
+    an exact search finds all."""
     target: float = 1.0
-    """The recall that was asked for. A structure that found less is not used: all of its vectors are looked at."""
+    """Recall that was asked for. A structure with a lower recall is not used: a search looks at all of its vectors."""
 
 
 def added_up(forms: Sequence[SearchForm]) -> tuple[SearchForm, ...]:
-    """Return `forms`, largest first; what has no structure is one of them."""
-    rest = sum(form.vectors for form in forms if form.form == EXACT)
-    parts = [form for form in forms if form.form != EXACT] + [SearchForm(EXACT, rest)] * bool(rest)
-    return tuple(sorted(parts, key=lambda form: -form.vectors))
+    """Return `forms` with all exact ones added up to one, the form with most vectors first."""
+    added = [form for form in forms if form.form != EXACT]
+    exact = sum(form.vectors for form in forms if form.form == EXACT)
+    if exact:
+        added.append(SearchForm(EXACT, exact))
+    return tuple(sorted(added, key=lambda form: -form.vectors))
+
+
+class Measured(TypedDict, total=False):
+    """What `retrieval tune` measured for a ranking. Nothing is there for a ranking that was chosen by hand."""
+
+    by: str
+    """What was known of the pictures: "labels", or "changes" if changed pictures had to find their originals."""
+    queries: int
+    """Number of queries."""
+    plain: float
+    """Mean average precision of the ranking by score."""
+    ranked: float
+    """Mean average precision of the ranking by expansion."""
+    reason: str
+    """What was compared, and why this ranking was chosen: a sentence."""
+
+
+class RankingInForce(Measured):
+    """The ranking that searches of an index use by default, with what was measured for it."""
+
+    name: str
+    """"none" for by score, or "expansion"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """The facts of an index."""
+    """The facts about an index."""
 
     images: int
+    """Number of images."""
     vectors: int
-    """Stored; more than `images` where removed pictures have not been compacted away."""
+    """Number of stored vectors. It is more than `images` until the vectors of removed images are compacted away."""
     generation: int
     """Number of the latest commit."""
     backbone: str
+    """The network that made the vectors, in words."""
     dim: int
+    """Length of a vector: its number of values."""
     roots: tuple[RootInfo, ...]
+    """The indexed folders, in byte order of their paths."""
     offline: int
-    """Images of which no place could be looked at by the latest update."""
+    """Number of images of which the latest update could look at no file."""
     failures: int
-    """Files and folders that could not be looked at, read or decoded."""
+    """Number of files and folders that could not be looked at, read or decoded."""
     bytes: int
-    """On disk, everything included."""
+    """Size of all files of the index, in bytes."""
     search: tuple[SearchForm, ...] = ()
-    """How the vectors are searched, as the files say, largest part first."""
+    """How the vectors are searched, the form with most vectors first."""
     parity: float | None = None
-    """Least cosine between the vectors of the compiled network and Keras', of the pictures that it was held against;
-    None where the index has no compiled network."""
+    """Least cosine between a vector of the compiled network and that of Keras, over the pictures on which they were
+    compared; None if the index has no compiled network."""
     rule: int = DECODE_RULE
-    """The decode rule: how the pictures of the index, and its queries, are turned into pixels."""
-    ranking: dict[str, Any] | None = None
-    """How neighbours are ranked, `name`, and what `retrieval tune` measured for that; None where it was never run."""
+    """Version of the decode rule, by which pictures of the index and queries become pixels."""
+    ranking: RankingInForce | None = None
+    """The ranking that `Index.tune` has set; None if it was never called."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the facts as JSON knows them."""
+        """Return the facts as JSON can hold them."""
         roots = [asdict(root) | {"path": str(root.path), "exclude": list(root.exclude)} for root in self.roots]
         search = [asdict(form) for form in self.search]
         return {item.name: getattr(self, item.name) for item in fields(self)} | {"roots": roots, "search": search}

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from retrieval import BadInput, Index, RetrievalError, UnreadableImage
-from retrieval.measuring import evaluate, labels
+from retrieval.measuring import evaluate, labels, voting
 from retrieval.networks.catalogue import Backbone
 from retrieval.networks.execution import Execution
 from retrieval.networks.imagenet import Classifier
@@ -149,10 +149,10 @@ def asked(index: Index, folder: Path) -> dict[str, Callable[[Any], object]]:
         "labels": lambda value: labels.read(index, value),
         "labels folders": lambda value: labels.by_folders(index, value),
         "labels table": lambda value: labels.by_table(index, value),
-        "classify": lambda value: labels.classify(index, known, value),
-        "classify k": lambda value: labels.classify(index, known, right, value),
-        "examine k": lambda value: labels.examine(index, known, value),
-        "examine progress": lambda value: labels.examine(index, known, progress=value),
+        "classify": lambda value: voting.classify(index, known, value),
+        "classify k": lambda value: voting.classify(index, known, right, value),
+        "examine k": lambda value: voting.examine(index, known, value),
+        "examine progress": lambda value: voting.examine(index, known, progress=value),
         "evaluate folders": lambda value: evaluate.by_folders(index, value),
         "evaluate holidays": lambda value: evaluate.by_holidays(index, value),
         "evaluate table": lambda value: evaluate.by_table(index, value),

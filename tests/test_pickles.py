@@ -62,7 +62,7 @@ def test_an_encoder_that_cannot_be_pickled_is_named_as_the_reason(tmp_path: Path
             self.lock = threading.Lock()
 
     with Index.create(tmp_path / "index", encoder=Locked()) as index:
-        with pytest.raises(BadInput, match="with an encoder of one's own") as error:
+        with pytest.raises(BadInput, match="because its encoder cannot be pickled") as error:
             pickle.dumps(index)
         assert "Index.open(..., encoder=...)" in error.value.hint
 

@@ -30,7 +30,7 @@ from retrieval.errors import UnreadableImage
 from retrieval.types import Scored, displayed
 
 if TYPE_CHECKING:
-    from retrieval.measuring.labels import Verdict
+    from retrieval.measuring.voting import Verdict
     from retrieval.networks.options import NetworkOptions
 
 
@@ -88,13 +88,14 @@ def classify(
         unread = _classify_each(images, lambda image: _Shown(classifier.classify(image, k)), json_lines=json_lines)
     else:
         from retrieval.measuring import labels as labelling
+        from retrieval.measuring import voting
 
         with open_index(index, **network) as opened:
             known = labelling.read(opened, labels)
             note_each(known.left_out)
 
             def vote(image: str | bytes) -> _Shown:
-                verdict = labelling.classify(opened, known, image, neighbours)
+                verdict = voting.classify(opened, known, image, neighbours)
                 return _Shown(verdict.classes[:k], verdict)
 
             unread = _classify_each(images, vote, json_lines=json_lines)

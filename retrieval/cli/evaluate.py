@@ -129,10 +129,11 @@ def demand_one(folder: Path | None, ground_truth: str | None, compare: str | Non
 
 def truth_of(folder: Path | None, ground_truth: str | None, queries: int, opened: "Index", *, itself: bool) -> "Truth":
     """Return the queries and their right answers, and write notes on those that had to be left out."""
+    from retrieval.measuring import changes
     from retrieval.measuring import evaluate as quality
 
     if itself:
-        found = quality.of_itself(opened, folder, max(1, queries // len(quality.CHANGES)))
+        found = quality.of_itself(opened, folder, max(1, queries // len(changes.CHANGES)))
     elif ground_truth == HOLIDAYS:
         found = quality.by_holidays(opened, folder or "").sampled(queries)
     elif ground_truth is not None:
@@ -155,15 +156,15 @@ def _compare(
     """Index `folder` in each way, and write what each is worth; a failure still shows the ways that are done."""
     from retrieval.measuring import compare
 
-    variants = compare.parsed(ways)
+    variants = compare.parse_variants(ways)
     outcomes: list[Outcome] = []
     try:
-        for outcome in compare.compared(folder, variants, truth, search=search, watching=_note_next, **network):
+        for outcome in compare.compare(folder, variants, truth, search=search, watching=_note_next, **network):
             outcomes.append(outcome)
             if outcome.variant.faiss and all(part.form == EXACT for part in outcome.search):
                 note(f"{outcome.variant.name}: too few vectors for a search structure; they are compared one by one")
     finally:
-        done = compare.marked(outcomes) if outcomes else []
+        done = compare.mark_unbeaten(outcomes) if outcomes else []
         if json_lines:
             for outcome in done:
                 put(json.dumps(outcome.as_dict()))

@@ -13,7 +13,7 @@ from retrieval.cli.progress import counting
 from retrieval.types import displayed
 
 if TYPE_CHECKING:
-    from retrieval.measuring.labels import Examined
+    from retrieval.measuring.voting import Examined
 
 MOST_CONFUSED = 10
 """Largest number of confused pairs of labels that are shown."""
@@ -49,11 +49,12 @@ def labels(
     """
     with open_index(index) as opened:
         from retrieval.measuring import labels as labelling
+        from retrieval.measuring import voting
 
         known = labelling.read(opened, source)
         note_each(known.left_out)
         with counting("looking", len(known.of)) as progress:
-            found = labelling.examine(opened, known, neighbours, progress)
+            found = voting.examine(opened, known, neighbours, progress)
     if json_lines:
         put(json.dumps(found.as_dict()))
     else:

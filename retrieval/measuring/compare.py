@@ -1,4 +1,4 @@
-"""Ways to index the same pictures held against one another: how good, how fast, how large."""
+"""Several ways to index the same pictures, compared: how good the answers are, how fast it is, how large."""
 
 import re
 import statistics
@@ -15,8 +15,8 @@ import numpy as np
 
 from retrieval.errors import BadInput, UnknownBackbone
 from retrieval.index import PLAIN, Index
-from retrieval.measuring import evaluate
-from retrieval.measuring.evaluate import Evaluation, Truth
+from retrieval.measuring.changes import picture_in
+from retrieval.measuring.evaluate import Evaluation, Truth, evaluate
 from retrieval.networks import catalogue
 from retrieval.networks.options import NetworkOptions
 from retrieval.pictures import reading
@@ -27,51 +27,68 @@ from retrieval.types import SearchForm, displayed
 FORM = re.compile(
     r"(?P<backbone>.*\.keras|[^@+:/]+)(@(?P<size>\d+))?(\+(?P<pooling>[\w.]+))?(:(?P<ranking>\w+))?(/(?P<faiss>.+))?"
 )
+"""The form of a variant as a person writes it: BACKBONE[@PIXELS][+POOLING][:RANKING][/FAISS]."""
 TIMED = 30
-"""Queries of which the median time is told."""
+"""Number of queries whose median time is taken."""
+
+
+# -- ways to index ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A way to index and to rank: a backbone, the side of its input, its pooling, a ranking, a form of structures."""
+    """A way to index and to rank. None stands for the default."""
 
     name: str
-    """As it was asked for."""
+    """The variant as it was written."""
     backbone: str
+    """Name of a backbone, or the path of a `.keras` file."""
     input_size: int | None = None
+    """Side of the input of the network, in pixels."""
     faiss: str | None = None
+    """Factory string of the search structures."""
     pooling: str | None = None
     ranking: str | None = None
-    """None for that of the whole comparison."""
+    """Ranking of the answers; None for the ranking of the whole comparison."""
 
     @classmethod
-    def parsed(cls, text: str) -> "Variant":
-        """Understand `BACKBONE[@PIXELS][+POOLING][:RANKING][/FAISS]`, as in `mobilenet_v2@160+gem`; `BadInput`."""
-        found = FORM.fullmatch(text.strip())
-        if found is None:
+    def parse(cls, text: str) -> "Variant":
+        """Return the variant in a text such as `mobilenet_v2@160+gem:expansion/HNSW32,SQ8`; `BadInput`."""
+        parts = FORM.fullmatch(text.strip())
+        if parts is None:
             raise BadInput(
-                f"{text.strip() or 'nothing'} is no way to index",
-                hint="as in mobilenet_v2@160+gem:expansion/HNSW32,SQ8",
+                f"{text.strip() or 'an empty text'} is not a way to index",
+                hint="write it as in mobilenet_v2@160+gem:expansion/HNSW32,SQ8",
             )
-        given = found.groupdict()
-        size = None if given["size"] is None else int(given["size"])
-        if given["ranking"] is not None:
-            check(given["ranking"])
-        return cls(text.strip(), given["backbone"], size, given["faiss"], given["pooling"], given["ranking"])
+        if parts["ranking"] is not None:
+            check(parts["ranking"])
+        return cls(
+            name=text.strip(),
+            backbone=parts["backbone"],
+            input_size=None if parts["size"] is None else int(parts["size"]),
+            faiss=parts["faiss"],
+            pooling=parts["pooling"],
+            ranking=parts["ranking"],
+        )
 
 
-def parsed(text: str) -> list[Variant]:
-    """Understand several variants with commas between; what is no backbone goes on with a form of FAISS."""
+def parse_variants(text: str) -> list[Variant]:
+    """Return the variants in a text with commas between them; `BadInput`.
+
+    A factory string of FAISS may contain commas too. So a part that does not begin with a backbone continues the
+    factory string before it.
+    """
     parts: list[str] = []
     for part in text.split(","):
         if parts and "/" in parts[-1] and not _names_backbone(part):
             parts[-1] += f",{part}"
         else:
             parts.append(part)
-    return [Variant.parsed(part) for part in parts]
+    return [Variant.parse(part) for part in parts]
 
 
 def _names_backbone(text: str) -> bool:
+    """Tell whether a text begins with the name of a backbone or the path of a `.keras` file."""
     name = re.split("[@+:/]", text.strip())[0]
     try:
         catalogue.architecture(name)
@@ -80,42 +97,60 @@ def _names_backbone(text: str) -> bool:
     return True
 
 
+# -- what they are worth ------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a variant is worth on some pictures, and what it costs on this machine."""
+    """The quality of a variant on some pictures, and its costs on this machine."""
 
     variant: Variant
     quality: Evaluation
     pictures_per_second: float
-    """Of indexing, from the first pictures that are embedded on; those that no file cache holds yet take longer."""
+    """Rate of indexing, from the first pictures that were embedded on. Pictures that are not yet in the file cache of
+    the system take longer."""
     bytes_per_vector: float
-    """On disk: the vectors, and what they are searched with."""
+    """Size on disk of the vectors and their search structures, in bytes per vector."""
     query_ms: float
-    """From a picture in memory to the answer: median."""
+    """Median time from a picture in memory to the answer, in milliseconds."""
     search: tuple[SearchForm, ...]
-    """How the vectors are searched: few of them by looking at all, whatever form of FAISS was asked for."""
+    """How the vectors are searched. A few vectors have no search structure, whatever `Variant.faiss` is."""
     unbeaten: bool = True
-    """Whether no other is at least as good in all of mAP, speed, bytes and time of a query, and better in one."""
+    """Whether no other outcome is at least as good in mAP, pictures per second, bytes per vector and time of a query
+    together, and better in one of them."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the outcome as JSON knows it."""
-        costs = {name: getattr(self, name) for name in ("pictures_per_second", "bytes_per_vector", "query_ms")}
-        return {"variant": self.variant.name, "unbeaten": self.unbeaten} | costs | self.quality.as_dict()
+        """Return the outcome as JSON can hold it."""
+        return {
+            "variant": self.variant.name,
+            "unbeaten": self.unbeaten,
+            "pictures_per_second": self.pictures_per_second,
+            "bytes_per_vector": self.bytes_per_vector,
+            "query_ms": self.query_ms,
+            **self.quality.as_dict(),
+        }
 
 
-def marked(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Return outcomes that know whether one of the others beats them, best quality first."""
-    merits = np.array([_merits(one) for one in outcomes])
-    beaten = [bool(((merits >= own).all(axis=1) & (merits > own).any(axis=1)).any()) for own in merits]
-    known = [replace(one, unbeaten=not worse) for one, worse in zip(outcomes, beaten, strict=True)]
-    return sorted(known, key=lambda one: -one.quality.measures["map"].value)
+def mark_unbeaten(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return the outcomes with `unbeaten` set, highest mean average precision first."""
+    merits = np.array([_merits(outcome) for outcome in outcomes])
+    marked = []
+    for outcome, own in zip(outcomes, merits, strict=True):
+        beats_it = (merits >= own).all(axis=1) & (merits > own).any(axis=1)
+        marked.append(replace(outcome, unbeaten=not beats_it.any()))
+    return sorted(marked, key=lambda outcome: -outcome.quality.measures["map"].value)
 
 
-def _merits(one: Outcome) -> list[float]:
-    return [one.quality.measures["map"].value, one.pictures_per_second, -one.bytes_per_vector, -one.query_ms]
+def _merits(outcome: Outcome) -> list[float]:
+    """Return the figures that are compared; a higher one is better."""
+    mean = outcome.quality.measures["map"].value
+    return [mean, outcome.pictures_per_second, -outcome.bytes_per_vector, -outcome.query_ms]
 
 
-def compared(
+# -- measuring ----------------------------------------------------------------------------------------------------
+
+
+def compare(
     folder: Path,
     variants: Sequence[Variant],
     truth: Callable[[Index], Truth],
@@ -124,51 +159,76 @@ def compared(
     watching: Callable[[str], None] = lambda _: None,
     **network: Unpack[NetworkOptions],
 ) -> Iterator[Outcome]:
-    """Index `folder` in each way, in a temporary place, and measure; `truth` says what is asked of an index.
+    """Index `folder` in each way, in a temporary folder, and yield what each is worth, in the order of `variants`.
 
-    All are made before the first is measured, so that what cannot be had is known before the long work. `watching` is
-    told which variant comes next; `search` are the options of each search, `network` those of `Index.create`.
-    Raises what these, `Index.add` and `truth` raise.
+    `truth` returns the questions to ask of an index. `search` are the options of every search, and `network` those of
+    every `Index.create`. `watching` is called with the name of a variant before it is indexed. All indexes are created
+    before the first is filled, so that a backbone without weights is an error before the long work.
+
+    Raises what `Index.create`, `Index.add` and `truth` raise, and `BadInput` if `folder` holds no pictures.
     """
     with ExitStack() as stack:
-        made = []
+        created = []
         for variant in variants:
-            place = stack.enter_context(TemporaryDirectory(prefix="retrieval-"))
-            chosen: NetworkOptions = {
-                **network,
-                "backbone": variant.backbone,
-                "input_size": variant.input_size,
-                "pooling": variant.pooling,
-            }
-            index = Index.create(place, faiss=variant.faiss, **chosen)
-            made.append((variant, Path(place), stack.enter_context(index)))
-        for variant, home, index in made:
+            home = Path(stack.enter_context(TemporaryDirectory(prefix="retrieval-")))
+            index = stack.enter_context(_created(home, variant, network))
+            created.append((variant, home, index))
+        for variant, home, index in created:
             watching(variant.name)
-            rate = _indexed(index, folder)
-            index.compact()  # superseded files are no cost of the variant
-            size = sum(path.stat().st_size for path in (home / "vectors").iterdir()) / index.info().vectors
-            how = replace(search, ranking=variant.ranking or search.ranking)
-            found = evaluate.evaluate(index, truth(index), how)
-            yield Outcome(variant, found, rate, size, _query_ms(index, how), index.info().search)
+            yield _measured(variant, home, index, folder, truth, search)
 
 
-def _indexed(index: Index, folder: Path) -> float:
-    """Index `folder`, and return the pictures a second once the network runs."""
-    start = time.perf_counter()
-    marks = [(start, 0)]
+def _created(home: Path, variant: Variant, network: NetworkOptions) -> Index:
+    chosen: NetworkOptions = {
+        **network,
+        "backbone": variant.backbone,
+        "input_size": variant.input_size,
+        "pooling": variant.pooling,
+    }
+    return Index.create(home, faiss=variant.faiss, **chosen)
+
+
+def _measured(
+    variant: Variant, home: Path, index: Index, folder: Path, truth: Callable[[Index], Truth], search: SearchOptions
+) -> Outcome:
+    """Index `folder` in an empty index in the folder `home`, and measure it."""
+    rate = _pictures_per_second(index, folder)
+    index.compact()  # the files of earlier states are not a cost of the variant
+    size = sum(path.stat().st_size for path in (home / "vectors").iterdir())
+    options = replace(search, ranking=variant.ranking or search.ranking)
+    facts = index.info()
+    return Outcome(
+        variant=variant,
+        quality=evaluate(index, truth(index), options),
+        pictures_per_second=rate,
+        bytes_per_vector=size / facts.vectors,
+        query_ms=_query_ms(index, options),
+        search=facts.search,
+    )
+
+
+def _pictures_per_second(index: Index, folder: Path) -> float:
+    """Index `folder`, and return the number of pictures per second.
+
+    The first batch is left out, because the network is loaded and compiled during it, unless there is only one batch.
+    """
+    marks = [(time.perf_counter(), 0)]
     index.add(folder, progress=lambda at: marks.append((time.perf_counter(), at.embedded)))
     if not index.coverage().images:
         raise BadInput(f"no pictures were found below {displayed(folder)}", hint="give a folder that holds pictures")
-    begun = next((mark for mark in marks if mark[1]), marks[0])
-    first, last = begun if begun[1] < marks[-1][1] else marks[0], marks[-1]
-    return (last[1] - first[1]) / (last[0] - first[0])
+    start, end = marks[0], marks[-1]
+    first_batch = next((mark for mark in marks if mark[1]), start)
+    began = first_batch if first_batch[1] < end[1] else start
+    return (end[1] - began[1]) / (end[0] - began[0])
 
 
 def _query_ms(index: Index, options: SearchOptions) -> float:
-    def timed(path: Path) -> float:
-        picture = evaluate.picture(reading.read_regular(path))
+    """Return the median time of a query with a picture in memory, in milliseconds."""
+
+    def seconds_of_query(path: Path) -> float:
+        picture = picture_in(reading.read_regular(path))
         start = time.perf_counter()
         index.search(picture, options=options)
         return time.perf_counter() - start
 
-    return 1000 * statistics.median(timed(image.path) for image in islice(index.images(), TIMED))
+    return 1000 * statistics.median(seconds_of_query(image.path) for image in islice(index.images(), TIMED))

@@ -1,31 +1,39 @@
-"""A query that is understood -> its answer: the nearest, their order, how likely they are, and their places."""
+"""Queries -> their answers in one state of an index: prepared, embedded, searched, and shown with their files and tags.
 
-import itertools
+`Searcher` holds what all queries of a search share. It takes queries in batches, so that the network embeds several
+pictures at once.
+"""
+
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from itertools import islice
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.errors import BadInput, IndexDamaged, UnreadableImage
+from retrieval.errors import BadInput, IndexDamaged, RetrievalError, UnreadableImage
 from retrieval.networks.embedding import BATCH
 from retrieval.networks.encoder import Encoder
-from retrieval.searching import expansion, likelihood, statistics
-from retrieval.searching.likelihood import Background
+from retrieval.searching import statistics, tags
+from retrieval.searching.neighbours import Neighbours, NeighbourSearch
 from retrieval.searching.options import SearchOptions
-from retrieval.searching.query import Asked, Own, Query, Reader, Unusable, embedded
+from retrieval.searching.query import Excluded, PreparedQuery, Query, QueryReader, Unusable, embed
+from retrieval.searching.ranking import NONE
+from retrieval.storage.commit import Store
 from retrieval.storage.records import Place
 from retrieval.storage.view import View
-from retrieval.types import LIKELY, Ids, Match, Timing, Vectors
+from retrieval.types import Answers, Match, Timing, Vectors
 
 
 class Network(Protocol):
-    """What embeds the queries that the index has no vector of."""
+    """The network that embeds the queries of which the index has no vector."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the pixels that the encoder wants."""
+        """Height and width of the input of the network."""
         ...
 
     @property
@@ -34,259 +42,193 @@ class Network(Protocol):
         ...
 
     def encoder(self) -> Encoder:
-        """Return the encoder, loading it at the first call."""
+        """Return the encoder, which is loaded at the first call."""
         ...
 
 
-class Neighbours(NamedTuple):
-    """What was found for a query, the best first."""
+@dataclass(frozen=True)
+class Found:
+    """A query with its neighbours."""
 
-    ids: Ids
-    scores: NDArray[np.float32]
-    relevance: NDArray[np.float32] | None = None
-    """What they are ordered by, if it is not the score; NaN behind those that were ranked."""
-    false: NDArray[np.float64] | None = None
-    """The false matches to expect, where that was asked for; NaN where it cannot be told: see `likelihood`."""
-    probability: NDArray[np.float64] | None = None
-    """How likely the match at each rank is related, `LIKELY` or more; NaN where it cannot be told."""
-
-    @classmethod
-    def of(cls, found: Sequence[tuple[int, float]]) -> "Neighbours":
-        """Return those with these ids and scores."""
-        ids, scores = ([pair[column] for pair in found] for column in (0, 1))
-        return cls(np.array(ids, dtype=np.int64), np.array(scores, dtype=np.float32))
-
-    def at(self, places: NDArray[np.int64] | slice) -> "Neighbours":
-        """Return those at some places, in that order."""
-        rest = [None if column is None else column[places] for column in (self.relevance, self.false, self.probability)]
-        return Neighbours(self.ids[places], self.scores[places], *rest)  # type: ignore[arg-type]  # which is which
+    query: PreparedQuery
+    neighbours: Neighbours
 
 
-Answer = tuple[Asked, Neighbours]
-"""A query with what was found for it."""
+@dataclass(frozen=True)
+class Searcher:
+    """Answers queries in one state of an index."""
+
+    store: Store
+    view: View
+    """The state that is searched. Tags are not part of it: they are those of the moment."""
+    network: Network
+    options: SearchOptions = field(default_factory=SearchOptions)
+    timing: Timing = field(default_factory=Timing)
+    """Gets the seconds spent on `read`, `load`, `encode`, `search` and `look up`."""
+
+    def answers(self, queries: Sequence[Query], k: int) -> Answers:
+        """Return the answers to `queries`, with the coverage of the same state.
+
+        After an exact search of an index with search structures, the answers also say how many of the `k` best matches
+        by score the structures find as well.
+        """
+        results, coverage = self.matches(queries, k), self.view.rows.coverage()
+        if not self.options.exact or self.view.is_exact:
+            return Answers(results, coverage)
+        by_score = replace(self.options, ranking=NONE, likelihood=False, likely=False, tags=False)
+        exact = replace(self, options=by_score, timing=Timing())
+        by_structure = replace(exact, options=replace(by_score, exact=False))
+        return Answers(results, coverage, _overlap(exact.matches(queries, k), by_structure.matches(queries, k)))
+
+    def matches(self, queries: Iterable[Query], k: int) -> list[list[Match] | Unusable]:
+        """Return the matches of each query, or the error for which it has none, in the order of `queries`."""
+        view, network, options = self.view, self.network, self.options
+        excluded: Excluded = "nothing" if options.include_self else "file"
+        find_tagged = partial(tags.search, self.store)
+        reader = QueryReader(view, network.size, network.rule, options.views, excluded, find_tagged)
+        answers: list[list[Match] | Unusable] = []
+        for batch in self._found(reader, queries, options.offset + k):
+            with self.timing.of("look up"):
+                shown = iter(matches_of(view, [item for item in batch if isinstance(item, Found)], options.offset))
+                answers += [next(shown) if isinstance(item, Found) else item for item in batch]
+        if not options.tags:
+            return answers
+        return [tags.with_tags(self.store, answer) if isinstance(answer, list) else answer for answer in answers]
+
+    def neighbours(self, queries: Iterable[Query], k: int) -> Iterator[Neighbours]:
+        """Yield the best `k` neighbours of each query, without its copies; raise the error of a query that has none.
+
+        A query by tag is refused.
+        """
+        reader = QueryReader(self.view, self.network.size, self.network.rule, excluded="content")
+        for batch in self._found(reader, queries, k):
+            for item in batch:
+                if not isinstance(item, Found):
+                    raise item
+                yield item.neighbours
+
+    def embed(self, pictures: Iterable[Query]) -> Vectors:
+        """Return the vectors of pictures, (n, dim); raise the error of the first picture that has none.
+
+        A query by tag is refused.
+        """
+        reader = QueryReader(self.view, self.network.size, self.network.rule)
+        vectors: list[NDArray[np.float32]] = []
+        for batch in _batches(pictures):
+            for query in embed([reader.prepare(picture) for picture in batch], self.network.encoder, self.timing):
+                if isinstance(query, BadInput | UnreadableImage):
+                    raise query
+                assert query.vector is not None  # noqa: S101 - `embed` gives a vector to every picture
+                vectors.append(query.vector)
+        if not vectors:
+            return np.zeros((0, self.view.rows.encoder()["dim"]), dtype=np.float32)
+        return np.stack(vectors)
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _search(self) -> NeighbourSearch:
+        view, options = self.view, self.options
+        background = statistics.background_for(view) if options.needs_likelihood else None
+        return NeighbourSearch(view, options, statistics.mean_for(view, options.ranking), background)
+
+    def _found(self, reader: QueryReader, queries: Iterable[Query], k: int) -> Iterator[list[Found | Unusable]]:
+        """Yield the best `k` neighbours of the queries of each batch; an error stands in place of its query."""
+        for batch in _batches(queries):
+            with self.timing.of("read"):
+                prepared = [reader.prepare(query) for query in batch]
+            prepared = embed(prepared, self.network.encoder, self.timing)
+            with self.timing.of("search"):
+                by_vector = [item for item in prepared if isinstance(item, PreparedQuery) and item.vector is not None]
+                neighbours = iter(self._search.nearest(by_vector, k))
+                found: list[Found | Unusable] = []
+                for item in prepared:
+                    if not isinstance(item, PreparedQuery):
+                        found.append(item)
+                    elif item.tag_matches is not None:
+                        found.append(Found(item, Neighbours.of(item.tag_matches[:k])))
+                    else:
+                        found.append(Found(item, next(neighbours)))
+            yield found
 
 
-def answers(
-    reader: Reader, queries: Iterable[Query], k: int, network: Network, options: SearchOptions, timing: Timing
-) -> Iterator[list[Answer | Unusable]]:
-    """Yield the `k` best of each query, some queries at a time; in place of an answer, what is wrong with a query."""
-    view, source = reader.view, iter(queries)
-    mean = statistics.mean_for(view, options.ranking)
-    while some := list(itertools.islice(source, BATCH)):
-        with timing.of("read"):
-            asked = [reader.tried(one) for one in some]
-        asked = embedded(asked, network.encoder, timing)
-        with timing.of("search"):
-            background = statistics.background_for(view) if options.judged else None
-            usable = [one for one in asked if isinstance(one, Asked) and one.vector is not None]
-            found = iter(neighbours(view, usable, k, options, mean, background))
-        yield [
-            (one, next(found) if one.listed is None else Neighbours.of(one.listed[:k]))
-            if isinstance(one, Asked)
-            else one
-            for one in asked
-        ]
+def _batches(queries: Iterable[Query]) -> Iterator[list[Query]]:
+    """Yield the queries in lists of `BATCH` or fewer."""
+    remaining = iter(queries)
+    while batch := list(islice(remaining, BATCH)):
+        yield batch
 
 
-def results(
-    view: View,
-    network: Network,
-    tagged: Callable[[str], Sequence[tuple[int, float]]],
-    queries: Iterable[Query],
-    k: int,
-    options: SearchOptions,
-    timing: Timing,
-) -> list[list[Match] | Unusable]:
-    """Return the matches of each query, or the error that says why a query has none."""
-    own: Own = "nothing" if options.include_self else "file"
-    reader = Reader(view, network.size, network.rule, options.views, own, tagged)
-    found: list[list[Match] | Unusable] = []
-    for some in answers(reader, queries, options.offset + k, network, options, timing):
-        with timing.of("look up"):
-            found += with_matches(view, some, options.offset)
-    return found
+def _overlap(
+    exact_answers: Sequence[list[Match] | Unusable], answers: Sequence[list[Match] | Unusable]
+) -> tuple[int, int]:
+    """Return how many of the matches in `exact_answers` are in `answers` too, and how many there are."""
+    in_both = total = 0
+    for exact, plain in zip(exact_answers, answers, strict=True):
+        if not isinstance(exact, RetrievalError) and not isinstance(plain, RetrievalError):
+            in_both += len({match.id for match in exact} & {match.id for match in plain})
+            total += len(exact)
+    return in_both, total
 
 
-def nearest(
-    view: View, network: Network, queries: Iterable[Query], k: int, options: SearchOptions
-) -> Iterator[Neighbours]:
-    """Yield the `k` best of each query, of which no copy is a neighbour; raise the error of a query that has none."""
-    reader = Reader(view, network.size, network.rule, own="content")
-    for some in answers(reader, queries, k, network, options, Timing()):
-        for one in some:
-            if isinstance(one, BadInput | UnreadableImage):
-                raise one
-            yield one[1]
+# -- matches ------------------------------------------------------------------------------------------------------
 
 
-def embedded_vectors(view: View, network: Network, pictures: Iterable[Query]) -> Vectors:
-    """Return the vectors of pictures, (n, dim); raise the error of the first that has none."""
-    reader, source = Reader(view, network.size, network.rule), iter(pictures)
-    vectors: list[NDArray[np.float32]] = []
-    while some := list(itertools.islice(source, BATCH)):
-        for one in embedded([reader.tried(picture) for picture in some], network.encoder, Timing()):
-            if isinstance(one, BadInput | UnreadableImage):
-                raise one
-            assert one.vector is not None  # noqa: S101 - `Reader` gives each picture a vector or pixels
-            vectors.append(one.vector)
-    return np.stack(vectors) if vectors else np.zeros((0, view.rows.encoder()["dim"]), dtype=np.float32)
+def matches_of(view: View, found: Sequence[Found], offset: int = 0) -> list[list[Match]]:
+    """Return the neighbours of each query as matches with their files, without the first `offset` of them.
 
-
-def neighbours(
-    view: View,
-    asked: Sequence[Asked],
-    k: int,
-    options: SearchOptions,
-    mean: NDArray[np.float32] | None,
-    background: Background | None,
-) -> list[Neighbours]:
-    """Return the `k` best of each query that are good enough, without the images that it leaves out.
-
-    They are ranked by expansion, about the `mean` of the corpus, where there is one, and judged by the `background` if
-    that is asked for.
-    """
-    if not asked:
-        return []
-    exact = options.exact or view.is_exact
-    count = 0 if mean is None else expansion.SHORTLIST if exact else expansion.SHORT
-    vectors = np.stack([one.vector for one in asked if one.vector is not None])
-    further = max(1, *(len(one.left_out) for one in asked))
-    hits = view.search(vectors, max(k, count, 0 if background is None else likelihood.DEPTH) + further, exact=exact)
-    found = []
-    for one, vector, ids, scores in zip(asked, vectors, hits.ids, hits.scores, strict=True):
-        kept = (ids >= 0) & ~np.isin(ids, [*one.left_out])
-        near = _rounded(ids[kept], scores[kept], one)
-        if mean is not None and len(near.ids):
-            near = _ranked(view, vector, near, count, mean)
-        if options.judged:
-            near = _judged(view, vector, near, near.ids != one.id, background)
-        found.append(near.at(_good(near, options)[:k]))
-    return found
-
-
-def _rounded(ids: Ids, scores: NDArray[np.float32], one: Asked) -> Neighbours:
-    """Return neighbours with scores of 1 at most, and of 1 for the content that was asked about, despite rounding.
-
-    So `min_score=1` finds every copy. A query of several views is another vector than the stored one: its score stays.
-    """
-    exact = np.minimum(scores, np.float32(1))
-    if one.id is not None and one.pixels is None:
-        exact[ids == one.id] = 1
-    order = np.lexsort((ids, -exact))
-    return Neighbours(ids[order], exact[order])
-
-
-def _good(near: Neighbours, options: SearchOptions) -> NDArray[np.int64]:
-    """Return the places of what scores enough, and with `likely` of what is likely."""
-    good = np.ones(len(near.ids), dtype=bool)
-    if options.min_score is not None:
-        good &= near.scores >= options.min_score
-    if options.likely and near.probability is not None:
-        good &= ~np.isnan(near.probability)
-    return np.flatnonzero(good)
-
-
-def _judged(
-    view: View, vector: NDArray[np.float32], near: Neighbours, others: NDArray[np.bool_], background: Background | None
-) -> Neighbours:
-    """Return neighbours with what can be told of them, NaN where nothing can; not `others` is the query itself.
-
-    What shows the same picture is certain, also where there is no background. Of a better order than by score, the
-    probability is that of the rank: as many are right among the first, or more.
-    """
-    false, probability = np.zeros(len(near.ids)), np.ones(len(near.ids))
-    copies = ~others | (near.scores >= expansion.COPY)
-    if background is None:
-        probability[~copies] = 0
-    else:
-        false[others] = background.false_matches(vector, view.vectors(near.ids[others]))
-        false[copies] = 0
-        probability[others] = likelihood.probabilities(false[others])
-        probability[copies] = 1
-    untold = probability < LIKELY
-    false[untold] = probability[untold] = np.nan
-    return near._replace(false=np.minimum(false, view.images), probability=probability)
-
-
-def _ranked(
-    view: View, vector: NDArray[np.float32], near: Neighbours, count: int, mean: NDArray[np.float32]
-) -> Neighbours:
-    """Return neighbours with the first `count` of them in the order of their relevance.
-
-    Copies of the query are no company of it: their relevance is their score.
-    """
-    relevant = np.full(len(near.ids), np.nan, dtype=np.float32)
-    relevant[:count] = near.scores[:count]
-    others = np.flatnonzero(near.scores[:count] < expansion.COPY)
-    if len(others):
-        relevant[others] = expansion.relevance(vector, view.vectors(near.ids[others]), mean)
-    order = np.arange(len(near.ids))
-    order[:count] = expansion.ranked(near.ids[:count], near.scores[:count], relevant[:count])
-    return Neighbours(near.ids[order], near.scores[order], relevant[order])
-
-
-def with_matches(view: View, found: Sequence[Answer | Unusable], offset: int) -> list[list[Match] | Unusable]:
-    """Return the matches of each answer; the error of a query stays at its place."""
-    matched = iter(matches(view, [one for one in found if isinstance(one, tuple)], offset))
-    return [next(matched) if isinstance(one, tuple) else one for one in found]
-
-
-def matches(view: View, found: Sequence[Answer], offset: int) -> list[list[Match]]:
-    """Return the neighbours of each answer with their places, without the first `offset` of them.
-
-    Neighbours all of whose places are hidden are left out. `IndexDamaged` for an image that has no place at all: in one
+    A neighbour is left out if the query excludes all of its files. `IndexDamaged` for an image without any file: in a
     committed state, every image has one.
     """
-    rows = [_listed(near.at(slice(offset, None))) for _, near in found]
-    wanted = {id_ for row in rows for id_, _ in row}
-    places = view.rows.places(sorted(wanted))
-    if missing := wanted - places.keys():
+    shown = [item.neighbours.at(slice(offset, None)) for item in found]
+    ids = {id_ for neighbours in shown for id_ in neighbours.ids.tolist()}
+    places = view.rows.places(sorted(ids))
+    if missing := ids - places.keys():
         hint = "see what is damaged with: retrieval verify"
         raise IndexDamaged(f"image {min(missing)} of the index has no place", hint=hint)
-    return [_matches(row, places, one.hidden, offset) for (one, _), row in zip(found, rows, strict=True)]
+    return [
+        _matches(neighbours, places, item.query.excluded_files, offset)
+        for item, neighbours in zip(found, shown, strict=True)
+    ]
 
 
 def _matches(
-    row: "Sequence[tuple[int, Facts]]",
+    neighbours: Neighbours,
     places: Mapping[int, Sequence[Place]],
-    hidden: frozenset[tuple[int, bytes]],
+    excluded_files: frozenset[tuple[int, bytes]],
     offset: int,
 ) -> list[Match]:
-    found: list[Match] = []
-    for id_, facts in row:
-        shown = [place for place in places[id_] if (place.root, place.below) not in hidden]
-        if shown:
-            found.append(_match(offset + len(found) + 1, shown, facts))
-    return found
+    """Return neighbours as matches, with ranks from `offset` + 1."""
+    scores = neighbours.scores.tolist()
+    relevance = _known(neighbours.relevance, len(scores))
+    false_matches = _known(neighbours.false_matches, len(scores))
+    probability = _known(neighbours.probability, len(scores))
+    matches: list[Match] = []
+    for at, id_ in enumerate(neighbours.ids.tolist()):
+        files = [place for place in places[id_] if (place.root, place.below) not in excluded_files]
+        if not files:
+            continue
+        first, *copies = files
+        matches.append(
+            Match(
+                rank=offset + len(matches) + 1,
+                score=scores[at],
+                path=first.path,
+                id=id_,
+                width=first.width,
+                height=first.height,
+                copies=tuple(place.path for place in copies),
+                offline=first.offline,
+                relevance=relevance[at],
+                false_matches=false_matches[at],
+                probability=probability[at],
+            )
+        )
+    return matches
 
 
-Facts = dict[str, Any]
-"""The fields of a match that are numbers."""
-_NUMBERS = ("score", "relevance", "false_matches", "probability")
-
-
-def _listed(near: Neighbours) -> list[tuple[int, Facts]]:
-    """Return the id of each neighbour with the fields of its match that are numbers."""
-    columns = (near.scores, near.relevance, near.false, near.probability)
-    lists = [[None] * len(near.ids) if column is None else column.tolist() for column in columns]
-    rows = zip(*lists, strict=True)
-    return [(id_, _facts(row)) for id_, row in zip(near.ids.tolist(), rows, strict=True)]
-
-
-def _facts(numbers: Sequence[float | None]) -> Facts:
-    told = [None if number is None or math.isnan(number) else number for number in numbers]
-    return dict(zip(_NUMBERS, told, strict=True))
-
-
-def _match(rank: int, places: Sequence[Place], facts: Facts) -> Match:
-    first, *others = places
-    return Match(
-        rank,
-        path=first.path,
-        id=first.image,
-        width=first.width,
-        height=first.height,
-        copies=tuple(place.path for place in others),
-        offline=first.offline,
-        **facts,
-    )
+def _known(column: NDArray[np.floating] | None, count: int) -> list[float | None]:
+    """Return a column of `Neighbours` as a list of `count` values, None where it is absent or NaN."""
+    if column is None:
+        return [None] * count
+    return [None if math.isnan(value) else value for value in column.tolist()]

@@ -1,4 +1,4 @@
-"""What a search can be told."""
+"""The options of a search."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,56 +10,57 @@ from retrieval.searching.ranking import AUTO, check
 from retrieval.types import displayed
 
 VIEWS = ("mirror", "multiscale")
-"""Ways to look at a picture besides as it is: mirrored, and its middle, which has half of its area."""
+"""Names of the views of a picture besides the picture itself: its mirror image; its middle, half of its area."""
 HIGHEST = 1.001
-"""A cosine is 1 at most, but for rounding."""
+"""Largest `min_score`: a cosine is at most 1, but for rounding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchOptions:
-    """How a query is answered. All who search take these options: the Python API, the command line and evaluation.
+    """How a query is answered. The Python API, the command line and evaluation all take these options.
 
     Raises `BadInput` for a value that cannot be used.
     """
 
     offset: int = 0
-    """Number of the best matches that are left out."""
+    """Number of the best matches to leave out, 0 or more."""
     min_score: float | None = None
-    """Least score of a match, -1 to 1; None for no such limit."""
+    """Least score of a match, -1 to 1; None for no limit."""
     include_self: bool = False
-    """Whether the query itself can be a match. Otherwise the file at a path is none (its copies are, with score 1), nor
-    is the image of an id or a match."""
+    """Whether the query itself can be a match. If not, a query by path leaves out the file at that path (its copies
+    stay, with score 1), and a query by id or by match leaves out that image."""
     exact: bool = False
-    """Whether every vector is looked at. Otherwise the search structures of the index find nearly all of the nearest:
-    `Index.info` tells their recall."""
+    """Whether the search looks at every vector. If not, it uses the search structures of the index, which find nearly
+    all of the nearest images: `Index.info` tells their recall."""
     ranking: str = AUTO
-    """Order of the matches: "none" for by score, "expansion" for by `Match.relevance` (see `expansion`), "auto" for
-    what `Index.tune` has set, which is "none" at first."""
+    """Order of the matches: "none" for by score, "expansion" for by `Match.relevance` (see `searching.expansion`), or
+    "auto" for the ranking that `Index.tune` has set; at first, that is "none"."""
     likelihood: bool = False
-    """Whether matches are told their `Match.probability`: how likely they are related to the query (see `likelihood`).
-    """
+    """Whether matches get their `probability` and `false_matches` (see `searching.likelihood`)."""
     likely: bool = False
-    """Whether only likely matches are returned: none where the index cannot tell. Includes `likelihood`."""
+    """Whether to return only matches with a probability. There are none if the index cannot tell. Includes
+    `likelihood`."""
     views: Sequence[str] = ()
-    """Names of `VIEWS`. The vector of a picture whose bytes are at hand is the mean of its own vector and of theirs."""
+    """Names of `VIEWS`. The vector of the query is then the mean of the vectors of the picture and of these views. A
+    query by id or by match keeps its stored vector."""
     tags: bool = False
-    """Whether matches are told their `Match.tags`, where the index has tags."""
+    """Whether matches get their `tags`, if the index has tags."""
 
     def __post_init__(self) -> None:
-        """Take what a caller gave as the types that are used; `BadInput` for what cannot be used."""
-        take = partial(object.__setattr__, self)
-        take("offset", integer(self.offset, "offset", 0))
+        """Convert each value to the type that is used; `BadInput` for a value that cannot be used."""
+        replace = partial(object.__setattr__, self)  # the dataclass is frozen
+        replace("offset", integer(self.offset, "offset", 0))
         if self.min_score is not None:
-            take("min_score", number(self.min_score, "min_score", -HIGHEST, HIGHEST))
+            replace("min_score", number(self.min_score, "min_score", -HIGHEST, HIGHEST))
         for name in ("include_self", "exact", "likelihood", "likely", "tags"):
-            take(name, flag(getattr(self, name), name))
+            replace(name, flag(getattr(self, name), name))
         check(word(self.ranking, "ranking"))
-        take("views", strings(self.views, "views"))
+        replace("views", strings(self.views, "views"))
         for view in self.views:
             if view not in VIEWS:
-                raise BadInput(f"there is no view {displayed(view)}", hint=f"there are: {', '.join(VIEWS)}")
+                raise BadInput(f"there is no view {displayed(view)}", hint=f"choose from: {', '.join(VIEWS)}")
 
     @property
-    def judged(self) -> bool:
-        """Whether the search has to tell which matches are likely."""
+    def needs_likelihood(self) -> bool:
+        """Whether the search has to compute how likely the matches are."""
         return self.likelihood or self.likely

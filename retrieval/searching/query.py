@@ -1,14 +1,24 @@
-"""What is asked: a query of any kind -> a vector, stored or to be computed, and what of it is no answer to itself."""
+"""A query of any kind -> its vector, and what of the query must not be among its own matches.
+
+    path ──> bytes ─┬─ known content ──> id ──┐
+    id, Match ──────┼─────────────────────────┴─ stored vector ─┐
+    bytes ──────────┴─ new content ──> pixels ─┐                ├─> PreparedQuery
+    PIL image, array ────────────────> pixels ─┴─ network ──────┤
+    Tagged ───────── its matches themselves ────────────────────┘
+
+`QueryReader.prepare` does all that needs no network, one query at a time; `embed` then embeds the pixels of several
+queries together.
+"""
 
 import hashlib
-import itertools
 import logging
 import math
 import operator
 import os
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +32,7 @@ from retrieval.networks.encoder import Encoder
 from retrieval.pictures import given, reading
 from retrieval.storage.rows import Rows
 from retrieval.storage.view import View
-from retrieval.types import Match, Pixels, Tagged, Timing, displayed, image_id
+from retrieval.types import Match, Pixels, Tagged, Timing, Vectors, displayed, image_id
 
 log = logging.getLogger("retrieval")
 
@@ -30,114 +40,133 @@ Query = str | bytes | os.PathLike[str] | Image.Image | NDArray[Any] | int | Matc
 """A path; the bytes of a picture file; a PIL image; an array as `given.from_array` says; the id of an indexed image, or
 a match; or `Tagged`, for the images that have a tag."""
 Unusable = BadInput | UnreadableImage
-"""What stands in place of an answer to a query that has none."""
-Own = Literal["file", "content", "nothing"]
-"""What of a query is no answer to itself: of a path, that file alone, and of an id, that image; the content, wherever
-it is; or nothing."""
+"""The error of a query that cannot be used. It stands in place of the answer."""
+Excluded = Literal["file", "content", "nothing"]
+"""What of a query is excluded from its matches: the file that was asked about (of an id or a match, the image), the
+content wherever it lies, or nothing."""
+FindTagged = Callable[[str], Sequence[tuple[int, float]]]
+"""Words of a tag -> (id, score) of the images that have it, best first."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A query on its way to a vector: it has one, or pixels."""
+class PreparedQuery:
+    """A query that was read. It has a vector, or the pixels from which `embed` makes the vector, or `tag_matches`."""
 
     id: int | None = None
-    """The content that it is; None for a PIL image or an array, which have no bytes."""
+    """Id of the content of the query; None for a PIL image or an array, which have no bytes."""
     vector: NDArray[np.float32] | None = None
+    """(dim,), of length 1."""
     pixels: Pixels | None = None
-    """The views of a picture, (n, height, width, 3); their mean becomes its vector."""
-    left_out: frozenset[int] = frozenset()
-    """The images that are no answer."""
-    hidden: frozenset[tuple[int, bytes]] = frozenset()
-    """The places, root and path, at which no answer is: those of the file that was asked about."""
-    listed: Sequence[tuple[int, float]] | None = None
-    """The answer, ids and scores, the best first; of a query that is no picture."""
+    """The picture and its views, (n, height, width, 3). The vector is the mean of their vectors."""
+    excluded_ids: frozenset[int] = frozenset()
+    """Images that must not be matches."""
+    excluded_files: frozenset[tuple[int, bytes]] = frozenset()
+    """Files that must not be shown as places of a match, as (id of the root, path from the root)."""
+    tag_matches: Sequence[tuple[int, float]] | None = None
+    """(id, score) of the matches of a query by tag, best first; None for a query by picture."""
 
-    def without_itself(self) -> "Asked":
-        """Return it as one whose own content is no answer."""
-        return self if self.id is None else replace(self, left_out=frozenset({self.id}))
+    def without_itself(self) -> "PreparedQuery":
+        """Return the query with its own content excluded from the matches."""
+        return self if self.id is None else replace(self, excluded_ids=frozenset({self.id}))
 
 
 @dataclass(frozen=True)
-class Reader:
-    """What queries are understood by."""
+class QueryReader:
+    """Reads queries about one state of an index."""
 
     view: View
     size: tuple[int, int]
-    """Height and width that the network wants."""
+    """Height and width of the input of the network."""
     rule: int
-    """The decode rule of the index."""
+    """Decode rule of the index."""
     views: Sequence[str] = ()
-    own: Own = "nothing"
-    tagged: Callable[[str], Sequence[tuple[int, float]]] | None = None
-    """What finds (image, score) by the words of a tag, the best first."""
+    """Names of `options.VIEWS`."""
+    excluded: Excluded = "nothing"
+    find_tagged: FindTagged | None = None
+    """None where a query by tag is refused."""
 
-    def tried(self, query: Query) -> Asked | Unusable:
-        """Return what `understood` returns, or what it raises of this query; without the bytes that it was made of."""
+    def prepare(self, query: Query) -> PreparedQuery | Unusable:
+        """Return `query` with its stored vector or with pixels, or the error for which it cannot be used.
+
+        The stored vector is used if the index has the content and no views are asked for. The traceback of the error
+        is cleared, so that an answer with many errors does not keep the bytes of all these queries.
+        """
         try:
-            return self.understood(query)
+            return self._prepared(query)
         except (BadInput, UnreadableImage) as error:
-            met: BaseException | None = error
-            while met is not None:
-                traceback.clear_frames(met.__traceback__)
-                met = met.__cause__ or met.__context__
+            cause: BaseException | None = error
+            while cause is not None:
+                traceback.clear_frames(cause.__traceback__)
+                cause = cause.__cause__ or cause.__context__
             return error
 
-    def understood(self, query: Query) -> Asked:
-        """Return `query` with its stored vector if the index has it and no views are asked for, else with pixels."""
+    def _prepared(self, query: Query) -> PreparedQuery:
         match query:
             case str() | os.PathLike():
-                return self._file(path_of(query, "the path of a query"))
+                return self._of_file(path_of(query, "the path of a query"))
             case bytes():
-                found = self._content(query)
+                prepared = self._of_content(query)
             case np.ndarray() | Image.Image():
-                return Asked(pixels=self._viewed(given.in_memory(query)))
+                return PreparedQuery(pixels=self._with_views(given.in_memory(query)))
             case Tagged():
-                return self._tagged(word(query.words, "words"))
+                return self._of_tag(word(query.words, "words"))
             case Match():
-                found = self._image(query.id)
+                prepared = self._of_image(query.id)
             case _:
-                found = self._image(query)
-        asked_about = self.own == "content" or (self.own == "file" and not isinstance(query, bytes))
-        return found.without_itself() if asked_about else found
+                prepared = self._of_image(query)
+        names_an_image = not isinstance(query, bytes)
+        if self.excluded == "content" or (self.excluded == "file" and names_an_image):
+            return prepared.without_itself()
+        return prepared
 
-    def _tagged(self, words: str) -> Asked:
-        if self.tagged is None:
-            raise BadInput("a tag is no picture: it has no vector")
-        found = self.tagged(words)
-        return Asked(listed=[one for one in found if self.view.rows.sha256_of(one[0]) is not None])
+    # -- kinds of queries -----------------------------------------------------------------------------------------
 
-    def _file(self, path: bytes) -> Asked:
-        spots = {(spot.root, spot.below): self.view.rows.image_at(spot) for spot in self.view.rows.spots(path)}
-        there = [image for image in spots.values() if image is not None]
-        found = self._read(path, there)
-        if self.own == "content":
-            return found.without_itself()
-        if self.own == "nothing" or not there:
-            return found
-        elsewhere = {
+    def _of_tag(self, words: str) -> PreparedQuery:
+        """Return a query with the images that have a tag, without those that have left the index."""
+        if self.find_tagged is None:
+            raise BadInput("a tag is not a picture: it has no vector")
+        matches = [(image, score) for image, score in self.find_tagged(words) if self._is_indexed(image)]
+        return PreparedQuery(tag_matches=matches)
+
+    def _of_file(self, path: bytes) -> PreparedQuery:
+        """Return the picture at `path`.
+
+        With "file", the file is excluded where `path` leads to it; the image as well, if it has no other file.
+        """
+        image_at = {(spot.root, spot.below): self.view.rows.image_at(spot) for spot in self.view.rows.spots(path)}
+        images = [image for image in image_at.values() if image is not None]
+        prepared = self._read(path, images)
+        if self.excluded == "content":
+            return prepared.without_itself()
+        if self.excluded == "nothing" or not images:
+            return prepared
+        with_other_files = {
             image
-            for image, places in self.view.rows.places(there).items()
-            if any((place.root, place.below) not in spots for place in places)
+            for image, places in self.view.rows.places(images).items()
+            if any((place.root, place.below) not in image_at for place in places)
         }
-        return replace(found, left_out=frozenset(there) - elsewhere, hidden=frozenset(spots))
+        return replace(prepared, excluded_ids=frozenset(images) - with_other_files, excluded_files=frozenset(image_at))
 
-    def _read(self, path: bytes, there: Sequence[int]) -> Asked:
-        """Return what the file at `path` is, or, where it cannot be read, what the index knows to be `there`."""
+    def _read(self, path: bytes, images: Sequence[int]) -> PreparedQuery:
+        """Return the picture in the file at `path`.
+
+        If the file cannot be opened, return the first of `images`: those that the index has at this path.
+        """
         try:
             data = reading.read_regular(path)
         except UnreadableImage as error:
             raise UnreadableImage(f"{displayed(path)} cannot be read: {error}", hint=error.hint) from error
         except OSError as error:
-            if not there:
+            if not images:
                 raise UnreadableImage(f"{displayed(path)} cannot be read: {reason_of(error)}") from error
-            return self._image(there[0])
+            return self._of_image(images[0])
         try:
-            return self._content(data, path)
+            return self._of_content(data, path)
         except UnreadableImage as error:
             raise UnreadableImage(f"{displayed(path)} cannot be used: {error}") from error
 
-    def _image(self, query: Any) -> Asked:  # noqa: ANN401 - whatever was handed in as a query
-        """Return the image of the index with an id, a whole number of Python's or numpy's."""
+    def _of_image(self, query: Any) -> PreparedQuery:  # noqa: ANN401 - whatever a caller gave as a query
+        """Return the image of the index with an id, which is a whole number of Python or numpy."""
         try:
             id_ = None if isinstance(query, bool) else operator.index(query)
         except TypeError:
@@ -145,84 +174,120 @@ class Reader:
         if id_ is None:
             kinds = "a path, bytes, a PIL image, an array, an id or a Match"
             raise BadInput(f"a query is {kinds}, not a value of type {type(query).__name__}")
-        if not 0 <= id_ <= MOST or self.view.rows.sha256_of(id_) is None:
+        if not 0 <= id_ <= MOST or not self._is_indexed(id_):
             raise BadInput(f"no image of the index has the id {id_}")
-        return Asked(id_, self.view.vectors(np.array([id_]))[0])
+        return PreparedQuery(id_, self.view.vectors(np.array([id_]))[0])
 
-    def _content(self, data: bytes, path: bytes | None = None) -> Asked:
+    def _of_content(self, data: bytes, path: bytes | None = None) -> PreparedQuery:
+        """Return the picture in the bytes of a file, which lies at `path` if that is known."""
         sha256 = hashlib.sha256(data).digest()
         id_ = image_id(sha256)
         if not self.views and self.view.rows.sha256_of(id_) == sha256:
-            return self._image(id_)
-        from retrieval.pictures import (
-            decode,
-        )  # with all that decodes pictures, for which nobody waits whose picture is known
+            return self._of_image(id_)
+        from retrieval.pictures import decode  # loads all decoders; a query with a stored vector does not wait for them
 
         decoded = decode.decode(data, self.size, self.rule, path=path)
         if decoded.note:
             log.warning("%s: %s", "the query" if path is None else displayed(path), decoded.note)
-        pixels = decoded.pixels[None]
-        if self.views:
-            larger = decode.decode(data, self._larger(), self.rule, path=path)
-            pixels = self._viewed(Image.fromarray(larger.pixels), pixels)
-        return Asked(id_, pixels=pixels)
+        if not self.views:
+            return PreparedQuery(id_, pixels=decoded.pixels[None])
+        larger = decode.decode(data, self._larger_size(), self.rule, path=path)
+        return PreparedQuery(id_, pixels=self._with_views(Image.fromarray(larger.pixels), decoded.pixels))
 
-    def _viewed(self, picture: Image.Image, whole: Pixels | None = None) -> Pixels:
-        """Return the views of a picture, itself first, which may be there as `whole`."""
-        found = [given.fitted(picture, self.size, self.rule) if whole is None else whole[0]]
+    def _is_indexed(self, image: int) -> bool:
+        return self.view.rows.sha256_of(image) is not None
+
+    # -- views ----------------------------------------------------------------------------------------------------
+
+    def _with_views(self, picture: Image.Image, whole: NDArray[np.uint8] | None = None) -> Pixels:
+        """Return the pixels of a picture and of its views, the picture first.
+
+        `whole` are the pixels of the picture at the size of the network, if they were decoded already.
+        """
+        if whole is None:
+            whole = given.fitted(picture, self.size, self.rule)
+        pixels = [whole]
         if "mirror" in self.views:
-            found.append(found[0][:, ::-1])
+            pixels.append(whole[:, ::-1])
         if "multiscale" in self.views:
-            found.append(given.fitted(picture.crop(_middle(*picture.size)), self.size, self.rule))
-        return np.stack(found)
+            pixels.append(given.fitted(picture.crop(_middle(*picture.size)), self.size, self.rule))
+        return np.stack(pixels)
 
-    def _larger(self) -> tuple[int, int]:
-        """Return the size of which the middle is as large as the network wants it."""
+    def _larger_size(self) -> tuple[int, int]:
+        """Return the height and width of a picture whose middle is as large as the input of the network."""
         return math.ceil(self.size[0] * math.sqrt(2)), math.ceil(self.size[1] * math.sqrt(2))
 
 
 def _middle(width: int, height: int) -> tuple[int, int, int, int]:
-    """Return the box of half the area in the middle of a picture: left, upper, right, lower."""
+    """Return the middle of a picture, half of its area, as a box: left, upper, right, lower."""
     left, upper = (round(side * (1 - math.sqrt(0.5)) / 2) for side in (width, height))
     return left, upper, max(left + 1, width - left), max(upper + 1, height - upper)
 
 
-def embedded(
-    asked: Sequence[Asked | Unusable], encoder: Callable[[], Encoder], timing: Timing
-) -> list[Asked | Unusable]:
-    """Return `asked` with a vector each, embedding those together that have none; in place of one, what is wrong."""
-    fresh = [one.pixels for one in asked if isinstance(one, Asked) and one.pixels is not None]
-    if not fresh:
-        return list(asked)
+# -- embedding ----------------------------------------------------------------------------------------------------
+
+
+def embed(
+    queries: Sequence[PreparedQuery | Unusable], encoder: Callable[[], Encoder], timing: Timing
+) -> list[PreparedQuery | Unusable]:
+    """Return `queries` with their vectors. All pixels are embedded together; errors stay where they are.
+
+    A query whose picture has no vector becomes an `UnreadableImage`. `encoder` is called only if there are pixels.
+    """
+    pixels = [query.pixels for query in queries if isinstance(query, PreparedQuery) and query.pixels is not None]
+    if not pixels:
+        return list(queries)
     with timing.of("load"):
-        ready = encoder()
+        network = encoder()
     with timing.of("encode"):
-        found = iter(embedding.vectors_of(ready, np.concatenate(fresh)))
-    return [
-        one
-        if not isinstance(one, Asked) or one.pixels is None
-        else _with_mean(one, itertools.islice(found, len(one.pixels)))
-        for one in asked
-    ]
+        vectors = iter(embedding.vectors_of(network, np.concatenate(pixels)))
+    embedded: list[PreparedQuery | Unusable] = []
+    for query in queries:
+        if isinstance(query, PreparedQuery) and query.pixels is not None:
+            embedded.append(_with_mean(query, islice(vectors, len(query.pixels))))
+        else:
+            embedded.append(query)
+    return embedded
 
 
-def _with_mean(one: Asked, found: "itertools.islice[NDArray[np.float32] | None]") -> Asked | UnreadableImage:
-    """Return a query with the mean of the vectors of its views."""
-    vectors = [vector for vector in found if vector is not None]
+def _with_mean(
+    query: PreparedQuery, vectors_of_views: Iterator[NDArray[np.float32] | None]
+) -> PreparedQuery | UnreadableImage:
+    """Return a query whose vector is the mean of the vectors of its views, scaled to length 1."""
+    vectors = [vector for vector in vectors_of_views if vector is not None]
     if not vectors:
         return UnreadableImage(f"the query cannot be used: {embedding.NO_VECTOR}")
+    if len(vectors) == 1:
+        return replace(query, vector=vectors[0])
     mean = np.mean(vectors, axis=0)
-    return replace(one, vector=vectors[0] if len(vectors) == 1 else mean / np.linalg.norm(mean))
+    return replace(query, vector=mean / np.linalg.norm(mean))
 
 
-def known(rows: Rows, path: bytes) -> int | None:
-    """Return the id of the image that the file at `path` holds, or held where it cannot be read; None for neither."""
+# -- looking up ---------------------------------------------------------------------------------------------------
+
+
+def id_of(rows: Rows, path: bytes) -> int | None:
+    """Return the id of the indexed image in the file at `path`; None if the index does not have it.
+
+    The image is recognised by the bytes of the file. If the file cannot be opened, it is the image that the index has
+    at this path.
+    """
     try:
         sha256 = hashlib.sha256(reading.read_regular(path)).digest()
     except UnreadableImage:
         return None
     except OSError:
-        there = (rows.image_at(spot) for spot in rows.spots(path))
-        return next((image for image in there if image is not None), None)
+        images = (rows.image_at(spot) for spot in rows.spots(path))
+        return next((image for image in images if image is not None), None)
     id_ = image_id(sha256)
     return id_ if rows.sha256_of(id_) == sha256 else None
+
+
+def stored_vectors(view: View, ids: Sequence[int]) -> Vectors:
+    """Return the stored vectors of images, (n, dim), in the order of `ids`; `BadInput` for an unknown id."""
+    for id_ in ids:
+        if view.rows.sha256_of(id_) is None:
+            raise BadInput(f"no image of the index has the id {id_}")
+    if not ids:
+        return np.zeros((0, view.rows.encoder()["dim"]), dtype=np.float32)
+    return view.vectors(np.array(ids, dtype=np.int64))

@@ -1,6 +1,8 @@
-"""What is computed from the stored vectors of an index, and the settings that keep it. Nothing is embedded for it."""
+"""What ranking and judging need to know about a whole index, computed from a sample of its stored vectors.
 
-from typing import Any
+The mean is kept with the index when it is tuned. Everything else is computed from the state that is searched, once per
+state. Nothing is embedded for it.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,22 +13,24 @@ from retrieval.searching.ranking import AUTO, EXPANSION, NONE, check
 from retrieval.storage.commit import Store
 from retrieval.storage.settings import MEAN, RANKING
 from retrieval.storage.view import View
+from retrieval.types import Measured
 
 BACKGROUND = "background"
-"""Name of the statistic of a view that is its background."""
+"""Name of the background among the statistics of a view."""
 SAMPLE = 10_000
-"""Number of vectors, at most, of which the mean is taken."""
+"""Largest number of vectors from which the mean is computed."""
 
 
-def mean_for(view: View, name: str) -> NDArray[np.float32] | None:
-    """Return the mean that the ranking `name` subtracts, (dim,); None where matches are ranked by score; `BadInput`.
+def mean_for(view: View, ranking: str) -> NDArray[np.float32] | None:
+    """Return the mean, (dim,), that `ranking` subtracts; None if it is by score, or if the index is empty.
 
-    It is the mean of the time when the index was tuned last.
+    It is the mean that was kept when the index was tuned last, else that of the state. `BadInput` for an unknown
+    ranking.
     """
-    check(name)
-    if name == AUTO:
-        name = (view.rows.setting(RANKING) or {}).get("name", NONE)
-    if name != EXPANSION or not view.images:
+    check(ranking)
+    if ranking == AUTO:
+        ranking = (view.rows.setting(RANKING) or {}).get("name", NONE)
+    if ranking != EXPANSION or not view.images:
         return None
     kept = view.rows.setting(MEAN)
     if kept is not None and len(kept) == view.snapshot.dim:
@@ -35,7 +39,7 @@ def mean_for(view: View, name: str) -> NDArray[np.float32] | None:
 
 
 def background_for(view: View) -> likelihood.Background | None:
-    """Return the background that scores are held against, None where the index has too few pictures for one."""
+    """Return the background with which scores are compared; None if the index has fewer than `FEWEST` images."""
     if view.images < likelihood.FEWEST:
         return None
     return view.statistic(BACKGROUND, lambda: likelihood.Background(view.sample(likelihood.SAMPLE), view.images))
@@ -45,13 +49,16 @@ def _mean(view: View) -> NDArray[np.float32]:
     return np.asarray(view.sample(SAMPLE).mean(axis=0))
 
 
-def keep(store: Store, name: str, facts: dict[str, Any]) -> None:
-    """Keep which ranking is in force, with `facts` about it, and the mean of the vectors; within `writing`."""
-    if name not in {NONE, EXPANSION}:
-        raise BadInput(f"there is no ranking {name}", hint=f"one of {NONE}, {EXPANSION}")
+def keep(store: Store, ranking: str, measured: Measured) -> None:
+    """Keep the ranking in force, with what was `measured` for it, and the mean of the vectors; within `writing`.
+
+    `BadInput` for an unknown ranking, and for expansion in an empty index.
+    """
+    if ranking not in {NONE, EXPANSION}:
+        raise BadInput(f"there is no ranking {ranking}", hint=f"choose one of: {NONE}, {EXPANSION}")
     with store.reading() as view:
-        mean = [round(number, 7) for number in _mean(view).tolist()] if view.images else None
-    if mean is None and name == EXPANSION:
+        mean = [round(value, 7) for value in _mean(view).tolist()] if view.images else None
+    if mean is None and ranking == EXPANSION:
         raise BadInput("the index is empty", hint="put pictures there with: retrieval index FOLDER")
-    store.put_setting(RANKING, {"name": name, **facts})
+    store.put_setting(RANKING, {"name": ranking, **measured})
     store.put_setting(MEAN, mean)

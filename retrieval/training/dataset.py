@@ -22,8 +22,7 @@ from PIL import Image
 
 from retrieval.disk.files import PARTIAL, replacing
 from retrieval.errors import BadInput, UnreadableImage, reason_of
-from retrieval.measuring.labels import TABLE
-from retrieval.measuring.labels import rows as rows_of
+from retrieval.measuring.labels import TABLE, read_table
 from retrieval.networks.embedding import BATCH
 from retrieval.pictures import decode, reading
 from retrieval.pictures.source import Folder, Source, contents
@@ -163,7 +162,7 @@ def _labelled_by_table(
     Adds to `left_out` a sentence for each file with two labels, and for each path of the table that is not a file here.
     """
     labels_of_path: defaultdict[str, set[str]] = defaultdict(set)
-    for path, label in rows_of(table, ("path", "label"), TABLE):
+    for path, label in read_table(table, ("path", "label"), TABLE):
         labels_of_path[os.path.realpath(table.absolute().parent / path)].add(label)
     labelled: list[tuple[Found, str | None]] = []
     for file in files:

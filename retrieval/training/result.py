@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from retrieval.measuring.evaluate import CHANGES, SIDE, Estimate, Judged, among, average_precision, measured
+from retrieval.measuring.changes import CHANGES, SIDE
+from retrieval.measuring.metrics import Estimate, JudgedAnswer, average_precision, estimate, leave_one_out
 from retrieval.pictures import decode
 from retrieval.training.dataset import Dataset
 from retrieval.training.recipe import CLASSES
@@ -93,7 +94,7 @@ def dependent_groups(dataset: Dataset, split: str, rows: Ids) -> Ids:
     return dataset.labels[rows] if split == CLASSES else rows
 
 
-def answers_among(embed: Embed, dataset: Dataset, rows: Ids, size: tuple[int, int]) -> list[Judged]:
+def answers_among(embed: Embed, dataset: Dataset, rows: Ids, size: tuple[int, int]) -> list[JudgedAnswer]:
     """Search for each of the pictures `rows` among the others, with a network of the input size `size`.
 
     Pictures of the same class are right answers. Without labels there are two queries per picture: the picture, whose
@@ -101,9 +102,9 @@ def answers_among(embed: Embed, dataset: Dataset, rows: Ids, size: tuple[int, in
     """
     vectors = embed(dataset.decoded(rows, size))
     if dataset.labelled:
-        return among(vectors, dataset.labels[rows])
+        return leave_one_out(vectors, dataset.labels[rows])
     with_copies = np.concatenate([vectors, embed(_changed(dataset, rows, size))])
-    return among(with_copies, np.tile(np.arange(len(rows)), 2))
+    return leave_one_out(with_copies, np.tile(np.arange(len(rows)), 2))
 
 
 def _changed(dataset: Dataset, rows: Ids, size: tuple[int, int]) -> Iterator[Pixels]:
@@ -119,10 +120,10 @@ def quality_of(
 ) -> NetworkQuality:
     """Return how well a network of the input size `size` answers queries among the pictures `rows`."""
     answers = answers_among(embed, dataset, rows, size)
-    groups: defaultdict[int, list[Judged]] = defaultdict(list)
+    groups: defaultdict[int, list[JudgedAnswer]] = defaultdict(list)
     for answer, group in zip(answers, dependent_groups(dataset, split, rows).tolist(), strict=True):
         groups[group].append(answer)
-    return NetworkQuality(name, measured(list(groups.values())), [average_precision(answer) for answer in answers])
+    return NetworkQuality(name, estimate(list(groups.values())), [average_precision(answer) for answer in answers])
 
 
 def plot(log: Sequence[Mapping[str, float]], path: Path) -> None:

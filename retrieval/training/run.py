@@ -23,7 +23,7 @@ import numpy as np
 from retrieval import __version__, plugins
 from retrieval.arguments import call, flag, text_path
 from retrieval.errors import BadWeights, RetrievalError, StorageError, reason_of
-from retrieval.measuring.evaluate import MEASURES, average_precision, gained
+from retrieval.measuring.metrics import MEASURES, average_precision, gain
 from retrieval.networks import loading, weights
 from retrieval.networks.catalogue import RANDOM, Backbone
 from retrieval.networks.encoder import PARITY
@@ -329,7 +329,7 @@ class _Training:
         if self.recipe.fresh or epoch == 0:
             return True
         groups = dependent_groups(dataset, self.recipe.split, split.validation)
-        return gained(self.checkpoint.first_precisions, precisions, groups).low > 0
+        return gain(self.checkpoint.first_precisions, precisions, groups).low > 0
 
     # -- the end --------------------------------------------------------------------------------------------------
 
@@ -367,7 +367,7 @@ class _Training:
             epochs=self.checkpoint.epoch,
             before=before,
             after=after,
-            gain=gained(before[-1].precisions, after.precisions, groups),
+            gain=gain(before[-1].precisions, after.precisions, groups),
             left_out=dataset.left_out,
         )
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from retrieval import vectors
 from retrieval.networks.execution import cores
-from retrieval.searching import answer
-from retrieval.searching import query as asking
+from retrieval.searching.neighbours import NeighbourSearch
 from retrieval.searching.options import SearchOptions
+from retrieval.searching.query import PreparedQuery
 from retrieval.storage.records import Generation
 from retrieval.storage.view import View
 from retrieval.types import Ids, Vectors
@@ -202,7 +202,7 @@ def ranked(folder: str, parts: Sequence[str], asked: str) -> list[float]:
     mean = vectors_[0].mean(axis=0)
 
     def ask(vector: Vectors, about: Vectors | None) -> None:
-        answer.neighbours(view, [asking.Asked(vector=vector)], K, SearchOptions(), about, None)
+        NeighbourSearch(view, SearchOptions(), about).nearest([PreparedQuery(vector=vector)], K)
 
     return [
         1000 * statistics.median(seconds_of(partial(ask, vector, about)) for vector in queries)

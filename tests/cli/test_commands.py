@@ -597,7 +597,7 @@ class TestEvaluate:
             (["--ground-truth", "x.csv"], "x.csv cannot be read: no such file or directory"),
             (["/nowhere"], "no picture below /nowhere is in the index"),
             (["photos", "--compare", "mini,nothing"], "there is no backbone"),
-            (["photos", "--compare", "mini@"], "mini@ is no way to index"),
+            (["photos", "--compare", "mini@"], "mini@ is not a way to index"),
         ],
     )
     def test_what_cannot_be_is_one_sentence(
@@ -664,7 +664,7 @@ class TestTags:
     def test_without_tags_it_is_one_sentence(self, home: Path) -> None:
         result = run("query", "--tag", "dog", "-i", home / "index")
         assert (result.returncode, result.stdout) == (2, b"")
-        assert lines(result.stderr)[0].startswith("error: the pictures have no tags")
+        assert lines(result.stderr)[0].startswith("error: the images have no tags")
         assert len(lines(result.stderr)) == 2
 
     @pytest.mark.parametrize("arguments", [(), ("x.png", "--tag", "dog")])
@@ -680,7 +680,7 @@ class TestTags:
 
     def test_views_that_are_none_are_refused(self, home: Path) -> None:
         result = run("query", home / "photos" / "03.png", "--views", "mirror, upside", "-i", home / "index")
-        assert lines(result.stderr) == ["error: there is no view upside", "hint: there are: mirror, multiscale"]
+        assert lines(result.stderr) == ["error: there is no view upside", "hint: choose from: mirror, multiscale"]
 
 
 @pytest.fixture(scope="module")

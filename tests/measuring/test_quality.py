@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from retrieval import Index
-from retrieval.measuring import labels
+from retrieval.measuring import labels, voting
 from retrieval.measuring.evaluate import by_folders, evaluate
 from retrieval.pictures import decode
 from retrieval.searching.likelihood import SAMPLE, Background
@@ -62,7 +62,7 @@ def test_corel_1k_leave_one_out(index: Index, shared: Callable[[str], Path]) -> 
     found = evaluate(index, by_folders(index, folder)).measures
     assert (found["p@1"].value, found["map"].value) == (pytest.approx(precision), pytest.approx(average))
     assert found["map"].low < average < found["map"].high < found["map"].low + 0.04
-    assert labels.examine(index, labels.read(index, folder)).accuracy >= 0.97  # 0.983
+    assert voting.examine(index, labels.read(index, folder)).accuracy >= 0.97  # 0.983
     _wrong_labels_come_first(index, folder)
     _likely_matches_are_right(index, folder)
     index.remove(folder)
@@ -86,7 +86,7 @@ def _wrong_labels_come_first(index: Index, folder: Path) -> None:
     known, chance = labels.read(index, folder).of, np.random.default_rng(0)
     names, wrong = sorted(set(known.values())), set(chance.choice(sorted(known), 50, replace=False).tolist())
     other = {image: names[names.index(known[image]) - chance.integers(1, len(names))] for image in sorted(wrong)}
-    found = labels.examine(index, labels.Labels({**known, **other})).suspicious[: len(wrong)]
+    found = voting.examine(index, labels.Labels({**known, **other})).suspicious[: len(wrong)]
     assert len(wrong & {index.id_of(one.path) for one in found}) >= 0.9 * len(wrong)  # 0.956, of five draws
 
 

@@ -13,7 +13,8 @@ from PIL import Image
 
 from retrieval import BadInput, Index
 from retrieval.measuring import tuning
-from retrieval.measuring.evaluate import Judged, Question, Truth, by_folders, evaluate, of_itself
+from retrieval.measuring.evaluate import Question, Truth, by_folders, evaluate, of_itself
+from retrieval.measuring.metrics import JudgedAnswer
 from retrieval.measuring.tuning import tune
 from retrieval.searching.expansion import COMPANY, ranked, relevance
 from retrieval.searching.options import SearchOptions
@@ -203,9 +204,9 @@ class TestIndex:
         assert index.info().ranking == {"name": "none"}
 
 
-def answered(*ranks: int) -> list[Judged]:
+def answered(*ranks: int) -> list[JudgedAnswer]:
     """Where the one right answer to each query stands, 0 for nowhere."""
-    return [Judged(np.array([rank] * bool(rank), dtype=np.int64), 1) for rank in ranks]
+    return [JudgedAnswer(np.array([rank] * bool(rank), dtype=np.int64), 1) for rank in ranks]
 
 
 def questions(count: int, changes: int = 1) -> Truth:
@@ -221,13 +222,13 @@ class TestTelling:
         """However many changes of them are asked about: those of one picture stand or fall together."""
         for changes in (1, 7):
             same = answered(*[1] * count * changes)
-            better, _ = tuning._by_changes(tuning.rise(questions(count, changes), same, same))
+            better, _ = tuning._by_changes(tuning.differences(questions(count, changes), same, same))
             assert better is (True if decided else None)
 
     @pytest.mark.parametrize(("lost", "better"), [(0, True), (3, True), (30, False)])
     def test_what_is_lost_decides(self, lost: int, better: bool) -> None:
         after = answered(*[2] * lost, *[1] * (1000 - lost))
-        told, reason = tuning._by_changes(tuning.rise(questions(1000), answered(*[1] * 1000), after))
+        told, reason = tuning._by_changes(tuning.differences(questions(1000), answered(*[1] * 1000), after))
         assert told is better
         assert f"P@1 by {-lost / 1000:+.4f} (" in reason
         assert ("a loss of up to 0.02 is accepted" in reason) is better
@@ -245,7 +246,7 @@ class TestTelling:
     def test_labels_tell_where_the_interval_leaves_out_0(
         self, before: list[int], after: list[int], better: bool | None, why: str
     ) -> None:
-        rose = tuning.rise(questions(len(before)), answered(*before), answered(*after))
+        rose = tuning.differences(questions(len(before)), answered(*before), answered(*after))
         told, reason = tuning._by_labels(rose)
         assert told is better
         assert why in reason
@@ -259,7 +260,7 @@ class TestTelling:
         held = 0.0
         for worse in range(101):
             after = [2] * worse + [1] * (100 - worse)
-            rose = tuning.rise(questions(100), answered(*[1] * 100), answered(*after)).of["p@1"]
+            rose = tuning.differences(questions(100), answered(*[1] * 100), answered(*after)).of["p@1"]
             if rose.low <= -share <= rose.high:
                 held += math.comb(100, worse) * share**worse * (1 - share) ** (100 - worse)
         assert held >= 0.93

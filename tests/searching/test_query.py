@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from retrieval import Index
-from retrieval.measuring import labels
+from retrieval.measuring import labels, voting
 from retrieval.searching.options import SearchOptions
 from retrieval.types import Match
 from tests.fakes import colour, picture, put
@@ -99,7 +99,7 @@ def test_a_vote_and_a_measure_count_no_copy(filled: Index, asked: Path) -> None:
         assert own not in near.ids
         assert len(near.ids) == 11
     known = labels.Labels({own: "the same", **dict.fromkeys(near.ids.tolist(), "others")})  # type: ignore[dict-item]
-    assert [one.label for one in labels.classify(filled, known, asked.read_bytes()).classes] == ["others"]
+    assert [one.label for one in voting.classify(filled, known, asked.read_bytes()).classes] == ["others"]
 
 
 def test_ranks_and_chances_of_copies(filled: Index, asked: Path, photos: Path) -> None:

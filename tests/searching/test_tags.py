@@ -83,7 +83,7 @@ def test_words_are_words_of_a_name_in_any_form_and_order(index: Index) -> None:
 
 
 def test_an_index_without_tags_says_so(index: Index) -> None:
-    with pytest.raises(BadInput, match="the pictures have no tags"):
+    with pytest.raises(BadInput, match="the images have no tags"):
         index.tagged("red")
     assert index.search(picture((250, 0, 0)), 1, SearchOptions(tags=True))[0].tags == ()
 

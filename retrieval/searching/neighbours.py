@@ -1,0 +1,165 @@
+"""The vectors of queries -> the ids and scores of the nearest images, in the order of the answer.
+
+vectors -> search -> without excluded images -> by score -> ranked by expansion -> judged -> filtered -> the first k
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.searching import expansion, likelihood
+from retrieval.searching.likelihood import Background
+from retrieval.searching.options import SearchOptions
+from retrieval.searching.query import PreparedQuery
+from retrieval.storage.view import View
+from retrieval.types import LIKELY, Ids
+
+Positions = NDArray[np.int64] | slice
+
+
+class Neighbours(NamedTuple):
+    """The images found for one query, best first. All columns have the same length."""
+
+    ids: Ids
+    scores: NDArray[np.float32]
+    """Cosines, -1 to 1."""
+    relevance: NDArray[np.float32] | None = None
+    """What the order follows, NaN for images behind those that were ranked again; None if it follows the score."""
+    false_matches: NDArray[np.float64] | None = None
+    """As `Match.false_matches`, NaN where it cannot be told; None if the search did not ask for it."""
+    probability: NDArray[np.float64] | None = None
+    """As `Match.probability`, NaN where it cannot be told; None if the search did not ask for it."""
+
+    @classmethod
+    def of(cls, matches: Sequence[tuple[int, float]]) -> "Neighbours":
+        """Return neighbours with these ids and scores."""
+        ids = np.array([id_ for id_, _ in matches], dtype=np.int64)
+        return cls(ids, np.array([score for _, score in matches], dtype=np.float32))
+
+    def at(self, positions: Positions) -> "Neighbours":
+        """Return the neighbours at some positions, in that order."""
+        return Neighbours(
+            ids=self.ids[positions],
+            scores=self.scores[positions],
+            relevance=None if self.relevance is None else self.relevance[positions],
+            false_matches=None if self.false_matches is None else self.false_matches[positions],
+            probability=None if self.probability is None else self.probability[positions],
+        )
+
+
+@dataclass(frozen=True)
+class NeighbourSearch:
+    """A search for the neighbours of vectors in one state of an index."""
+
+    view: View
+    options: SearchOptions
+    mean: NDArray[np.float32] | None = None
+    """The mean of all vectors, (dim,), that expansion subtracts; None to rank by score."""
+    background: Background | None = None
+    """Against what matches are judged; None if the index has too few images, or if likelihood is not asked for."""
+
+    def nearest(self, queries: Sequence[PreparedQuery], k: int) -> list[Neighbours]:
+        """Return the best `k` neighbours of each query that pass the options, without the images that it excludes.
+
+        All queries have a vector.
+        """
+        if not queries:
+            return []
+        vectors = np.stack([query.vector for query in queries if query.vector is not None])
+        most_excluded = max(1, *(len(query.excluded_ids) for query in queries))
+        hits = self.view.search(vectors, self._depth(k) + most_excluded, exact=self.is_exact)
+        return [
+            self._answer(query, vector, ids, scores).at(slice(k))
+            for query, vector, ids, scores in zip(queries, vectors, hits.ids, hits.scores, strict=True)
+        ]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the search looks at every vector."""
+        return self.options.exact or self.view.is_exact
+
+    @property
+    def _shortlist(self) -> int:
+        """Number of neighbours that expansion ranks."""
+        if self.mean is None:
+            return 0
+        return expansion.SHORTLIST if self.is_exact else expansion.SHORTLIST_OF_STRUCTURE
+
+    def _depth(self, k: int) -> int:
+        """Return the number of neighbours that ranking, judging and the caller need."""
+        return max(k, self._shortlist, 0 if self.background is None else likelihood.DEPTH)
+
+    def _answer(
+        self, query: PreparedQuery, vector: NDArray[np.float32], ids: Ids, scores: NDArray[np.float32]
+    ) -> Neighbours:
+        """Return all neighbours of one query that pass the options, best first."""
+        allowed = (ids >= 0) & ~np.isin(ids, [*query.excluded_ids])
+        neighbours = _by_score(ids[allowed], scores[allowed], query)
+        if self.mean is not None and len(neighbours.ids):
+            neighbours = self._ranked(vector, neighbours, self.mean)
+        if self.options.needs_likelihood:
+            neighbours = self._judged(vector, neighbours, neighbours.ids == query.id)
+        return neighbours.at(self._passing(neighbours))
+
+    def _ranked(self, vector: NDArray[np.float32], neighbours: Neighbours, mean: NDArray[np.float32]) -> Neighbours:
+        """Return neighbours with the shortlist in the order of their relevance.
+
+        The relevance of a copy of the query is its score: a copy must not count as a neighbour in the expansion.
+        """
+        shortlist = slice(self._shortlist)
+        scores = neighbours.scores[shortlist]
+        relevance = np.full(len(neighbours.ids), np.nan, dtype=np.float32)
+        relevance[shortlist] = scores
+        others = np.flatnonzero(scores < expansion.COPY)
+        if len(others):
+            relevance[others] = expansion.relevance(vector, self.view.vectors(neighbours.ids[others]), mean)
+        order = np.arange(len(neighbours.ids))
+        order[shortlist] = expansion.ranked(neighbours.ids[shortlist], scores, relevance[shortlist])
+        return neighbours._replace(relevance=relevance).at(order)
+
+    def _judged(self, vector: NDArray[np.float32], neighbours: Neighbours, is_query: NDArray[np.bool_]) -> Neighbours:
+        """Return neighbours with the numbers of false matches and the probabilities, NaN where they cannot be told.
+
+        A copy of the query is certain, even without a background. The probability belongs to the rank, not to the
+        image: where expansion has ordered the neighbours, at least as many of the first ones are right as by score.
+        """
+        count = len(neighbours.ids)
+        false_matches, probability = np.zeros(count), np.ones(count)
+        copies = is_query | (neighbours.scores >= expansion.COPY)
+        if self.background is None:
+            probability[~copies] = 0
+        else:
+            others = ~is_query
+            near = self.view.vectors(neighbours.ids[others])
+            false_matches[others] = self.background.false_matches(vector, near)
+            false_matches[copies] = 0
+            probability[others] = likelihood.probabilities(false_matches[others])
+            probability[copies] = 1
+        unknown = probability < LIKELY
+        false_matches[unknown] = probability[unknown] = np.nan
+        return neighbours._replace(false_matches=np.minimum(false_matches, self.view.images), probability=probability)
+
+    def _passing(self, neighbours: Neighbours) -> NDArray[np.int64]:
+        """Return the positions of the neighbours that score enough and, with `likely`, have a probability."""
+        passing = np.ones(len(neighbours.ids), dtype=bool)
+        if self.options.min_score is not None:
+            passing &= neighbours.scores >= self.options.min_score
+        if self.options.likely and neighbours.probability is not None:
+            passing &= ~np.isnan(neighbours.probability)
+        return np.flatnonzero(passing)
+
+
+def _by_score(ids: Ids, scores: NDArray[np.float32], query: PreparedQuery) -> Neighbours:
+    """Return neighbours in the order of their scores, equal scores in ascending order of id.
+
+    Rounding is corrected: no score is over 1, and the content of the query has the score 1, so that `min_score=1` finds
+    every copy. A query with views has another vector than the stored one: there, the score of its content stays.
+    """
+    scores = np.minimum(scores, np.float32(1))
+    if query.id is not None and query.pixels is None:
+        scores[ids == query.id] = 1
+    order = np.lexsort((ids, -scores))
+    return Neighbours(ids[order], scores[order])
