@@ -6,7 +6,8 @@
     for match in index.search("img.jpg", k=5):
         print(match.score, match.path)
 
-Importing this package imports nothing heavy; names are resolved at their first use.
+`Index` does everything. The other names are the records that its methods take and return, and the errors that they
+raise. Importing this package imports nothing heavy: a name is loaded when it is first used.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from retrieval.errors import (
     IndexTooNew,
     ModelMismatch,
     RetrievalError,
+    ShortMemory,
     StorageError,
     UnknownBackbone,
     UnreadableImage,
@@ -30,31 +32,72 @@ from retrieval.errors import (
 
 if TYPE_CHECKING:
     from retrieval.index import Index
-    from retrieval.types import Match, Report
+    from retrieval.networks.encoder import Encoder
+    from retrieval.networks.options import NetworkOptions
+    from retrieval.searching.neighbours import Neighbours
+    from retrieval.searching.options import SearchOptions
+    from retrieval.storage.verify import Verification
+    from retrieval.types import (
+        Answers,
+        Coverage,
+        Failure,
+        IndexedImage,
+        Info,
+        Match,
+        Measured,
+        Progress,
+        RankingInForce,
+        Report,
+        RootInfo,
+        SearchForm,
+        Tag,
+        Tagged,
+        Timing,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answers",
     "BadInput",
     "BadWeights",
+    "Coverage",
+    "Encoder",
+    "Failure",
     "Index",
     "IndexBusy",
     "IndexDamaged",
     "IndexExists",
     "IndexNotFound",
     "IndexTooNew",
+    "IndexedImage",
+    "Info",
     "Match",
+    "Measured",
     "ModelMismatch",
+    "Neighbours",
+    "NetworkOptions",
+    "Progress",
+    "RankingInForce",
     "Report",
     "RetrievalError",
+    "RootInfo",
+    "SearchForm",
+    "SearchOptions",
+    "ShortMemory",
     "StorageError",
+    "Tag",
+    "Tagged",
+    "Timing",
     "UnknownBackbone",
     "UnreadableImage",
+    "Verification",
     "WeightsNotFound",
 ]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    """Load a name of `__all__` at its first use."""
     if f"api:{name}" not in plugins.PLUGINS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return plugins.load(f"api:{name}")
