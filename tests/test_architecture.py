@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import typing
 from functools import cache
 from pathlib import Path
 
@@ -154,6 +155,56 @@ def test_all_names_what_can_be_imported() -> None:
         assert getattr(retrieval, name).__name__ == name
     with pytest.raises(AttributeError):
         retrieval.nonsense  # noqa: B018 - the look-up is what is tested
+
+
+def _ours(hint: object) -> set[type]:
+    """The classes of this package in a type, with those in their fields."""
+    found: set[type] = set()
+    if isinstance(hint, type) and hint.__module__.split(".")[0] == "retrieval":
+        found = {hint}
+        for field in getattr(hint, "__annotations__", {}) if hint.__module__ != "retrieval.errors" else {}:
+            found |= _ours(typing.get_type_hints(hint, localns=_names())[field])
+    for part in typing.get_args(hint):
+        found |= _ours(part)
+    return found
+
+
+def _names() -> dict[str, object]:
+    """What modules import for type checkers alone."""
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from retrieval.searching.query import Query, Unusable
+
+    exported = {name: getattr(retrieval, name) for name in retrieval.__all__}
+    return exported | {"np": np, "NDArray": NDArray, "Query": Query, "Unusable": Unusable}
+
+
+def test_every_record_that_the_index_takes_or_returns_is_exported() -> None:
+    methods = [
+        method
+        for name, method in vars(retrieval.Index).items()
+        if not name.startswith("_") and callable(getattr(retrieval.Index, name))
+    ]
+    records = set()
+    for method in methods:
+        function = getattr(method, "__func__", method)
+        for hint in typing.get_type_hints(function, localns=_names()).values():
+            records |= _ours(hint)
+    assert {"SearchOptions", "NetworkOptions", "Match", "Tag", "SearchForm", "Verification"} <= {
+        record.__name__ for record in records
+    }
+    for record in records:
+        assert getattr(retrieval, record.__name__, None) is record
+
+
+def test_every_error_is_exported() -> None:
+    from retrieval import errors
+
+    for name, value in vars(errors).items():
+        if isinstance(value, type) and issubclass(value, Exception):
+            assert getattr(retrieval, name) is value
+            assert name in retrieval.__all__
 
 
 def test_every_error_has_a_docstring_and_an_exit_code() -> None:

@@ -3,7 +3,6 @@
 import os
 import shutil
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from retrieval import BadInput, Index, IndexExists, IndexNotFound, ModelMismatch, UnreadableImage
-from retrieval.pictures import decode
-from retrieval.searching.options import SearchOptions
-from retrieval.types import EXACT, Match
+from retrieval import (
+    BadInput,
+    Index,
+    IndexBusy,
+    IndexDamaged,
+    IndexedImage,
+    IndexExists,
+    IndexNotFound,
+    Match,
+    ModelMismatch,
+    SearchOptions,
+    Tagged,
+    UnreadableImage,
+)
+from retrieval.storage import facts
+from retrieval.types import EXACT
 from tests.fakes import ColourEncoder, colour, picture, put
 
 
@@ -301,52 +312,244 @@ def test_removing_most_leaves_a_structure_where_one_is_needed(filled: Index, pho
     assert EXACT not in {part.form for part in facts.search}
 
 
-class TestViews:
-    """A picture looked at in more ways than one."""
+class TestEmbed:
+    """Vectors of pictures."""
 
-    @pytest.fixture
-    def index(self, tmp_path: Path) -> Iterator[Index]:
-        for number in range(6):
-            put(tmp_path / f"photos/{number}.png", picture(colour(number)))
-        with Index.create(tmp_path / "index", encoder=ColourEncoder()) as index:
-            index.add(tmp_path / "photos")
-            yield index
+    def test_every_kind_of_picture_has_a_vector_in_the_order_given(self, filled: Index, photos: Path) -> None:
+        path = photos / "05.png"
+        image = Image.open(path)
+        image.load()
+        id_ = filled.id_of(path)
+        assert id_ is not None
+        (match,) = filled.search(path, 1, SearchOptions(include_self=True))
+        kinds = [str(path), path, path.read_bytes(), image, np.asarray(image), id_, np.int64(id_), match]
+        vectors = filled.embed(kinds)
+        assert (vectors.shape, vectors.dtype) == ((len(kinds), 13), np.float32)
+        assert vectors == pytest.approx(np.tile(filled.vectors([id_]), (len(kinds), 1)), abs=1e-6)
+        order = [photos / f"{number:02}.png" for number in (7, 2, 9)]
+        assert filled.embed(order).tolist() == filled.vectors([filled.id_of(path) for path in order]).tolist()
 
-    @pytest.fixture
-    def halves(self) -> np.ndarray:
-        """Red on the left, green on the right, and blue all around."""
-        pixels = np.zeros((80, 80, 3), np.uint8)
-        pixels[..., 2] = 255
-        pixels[20:60, 20:40], pixels[20:60, 40:60] = (255, 0, 0), (0, 255, 0)
-        return pixels
+    def test_rows_have_length_one_and_their_products_are_the_scores(self, filled: Index) -> None:
+        outside = picture((1, 200, 3))
+        matches = filled.search(outside, 12)
+        (vector,) = filled.embed([outside])
+        assert np.linalg.norm(vector) == pytest.approx(1)
+        products = filled.vectors([match.id for match in matches]) @ vector
+        assert products.tolist() == pytest.approx([match.score for match in matches], abs=1e-6)
 
-    def test_their_mean_is_the_vector(self, index: Index, halves: np.ndarray) -> None:
-        encoder, size = ColourEncoder(), ColourEncoder.size
+    def test_indexed_pictures_need_no_network(self, filled: Index, photos: Path, encoder: ColourEncoder) -> None:
+        before = encoder.calls
+        filled.embed([photos / "05.png", (photos / "06.png").read_bytes(), filled.id_of(photos / "07.png")])
+        assert encoder.calls == before
 
-        def vector(pixels: np.ndarray) -> np.ndarray:
-            return encoder.images(decode.fit(Image.fromarray(np.ascontiguousarray(pixels)), size)[None])[0]
+    def test_many_pictures_are_embedded_in_batches(self, filled: Index, encoder: ColourEncoder) -> None:
+        pictures = [picture((number, 5, 9)) for number in range(70)]
+        before = encoder.calls
+        vectors = filled.embed(iter(pictures))
+        assert encoder.calls - before == 3
+        assert vectors[69].tolist() == pytest.approx(filled.embed(pictures[69:])[0].tolist())
 
-        parts = {
-            "mirror": vector(halves)[[3, 4, 5, 0, 1, 2, 9, 10, 11, 6, 7, 8, 12]],
-            "multiscale": vector(halves[12:68, 12:68]),
+    def test_a_picture_without_a_vector_is_an_error(self, filled: Index, photos: Path) -> None:
+        with pytest.raises(UnreadableImage, match=r"nowhere\.png cannot be read: no such file"):
+            filled.embed([photos / "05.png", photos / "nowhere.png", b"words"])
+        with pytest.raises(UnreadableImage, match="not a picture in a known format"):
+            filled.embed([b"words", photos / "nowhere.png"])
+        with pytest.raises(BadInput, match="no image of the index has the id 12345"):
+            filled.embed([12345])
+        with pytest.raises(BadInput, match="a tag is not a picture"):
+            filled.embed([Tagged("dog")])
+        with pytest.raises(BadInput, match="pictures must be a list"):
+            filled.embed(str(photos / "05.png"))
+
+    def test_no_pictures_give_no_rows(self, filled: Index, tmp_path: Path, encoder: ColourEncoder) -> None:
+        assert filled.embed([]).shape == filled.vectors([]).shape == (0, 13)
+        with Index.create(tmp_path / "empty", encoder=encoder) as empty:
+            assert empty.embed([]).shape == empty.vectors([]).shape == (0, 13)
+            assert empty.embed([]).dtype == empty.vectors([]).dtype == np.float32
+
+
+class TestVectors:
+    """Stored vectors."""
+
+    def test_they_are_given_by_id_in_the_order_given(self, filled: Index, photos: Path) -> None:
+        ids = [filled.id_of(photos / f"{number:02}.png") for number in (8, 1, 1)]
+        vectors = filled.vectors(ids)
+        expected = np.array([[*colour(number)] * 4 + [64] for number in (8, 1, 1)], dtype=float)
+        assert vectors == pytest.approx(expected / np.linalg.norm(expected, axis=1, keepdims=True), abs=1e-6)
+        assert filled.vectors(np.array(ids)).tolist() == vectors.tolist()
+        assert filled.vectors(iter(ids)).tolist() == vectors.tolist()
+
+    def test_an_unknown_id_is_an_error(self, filled: Index, photos: Path) -> None:
+        known = filled.id_of(photos / "05.png")
+        with pytest.raises(BadInput, match="no image of the index has the id 7"):
+            filled.vectors([known, 7])
+        with pytest.raises(BadInput, match="an id must be at least 0"):
+            filled.vectors([-1])
+        with pytest.raises(BadInput, match="an id must be a whole number"):
+            filled.vectors(["5"])  # type: ignore[list-item]
+        filled.remove(photos / "05.png")
+        with pytest.raises(BadInput, match="no image of the index has the id"):
+            filled.vectors([known])
+
+
+class TestContainer:
+    """An index as a collection of images."""
+
+    def test_len_counts_images_and_not_files(self, index: Index, photos: Path) -> None:
+        assert len(index) == 0
+        assert index, "an empty index is an index"
+        index.add(photos)
+        shutil.copy(photos / "05.png", photos / "copy.png")
+        index.add(photos)
+        assert len(index) == 12
+        index.remove(photos / "00.png")
+        assert len(index) == 11
+
+    def test_in_tells_by_the_bytes_and_else_by_the_place(self, filled: Index, photos: Path, tmp_path: Path) -> None:
+        assert photos / "05.png" in filled
+        assert str(photos / "05.png") in filled
+        shutil.copy(photos / "05.png", tmp_path / "copy elsewhere.png")
+        assert tmp_path / "copy elsewhere.png" in filled
+        put(tmp_path / "other.png", picture((1, 2, 3)))
+        assert tmp_path / "other.png" not in filled
+        assert photos / "nowhere.png" not in filled
+        (photos / "05.png").unlink()
+        assert photos / "05.png" in filled
+        put(photos / "06.png", picture((1, 2, 3)))
+        assert photos / "06.png" not in filled, "the file holds another picture now"
+        for other in (5, None, b"bytes", filled.id_of(photos / "07.png")):
+            assert other not in filled
+
+    def test_repr_names_the_folder_and_what_is_in_it(self, filled: Index, tmp_path: Path) -> None:
+        folder = tmp_path / "index"
+        whole = f"<Index {folder}, 12 images, an encoder of the user's own>"
+        assert repr(filled) == whole
+        filled.close()
+        assert repr(filled) == whole, "a closed index opens its files again"
+        filled.close()
+        database = folder / "index.db"
+        database.write_bytes(database.read_bytes()[:100] + bytes(4000))
+        assert repr(filled) == f"<Index {folder}>"
+        filled.close()
+
+    def test_images_are_records_in_byte_order_with_copies(self, filled: Index, photos: Path) -> None:
+        shutil.copy(photos / "05.png", photos / "sub" / "a copy.png")
+        put(photos / "Z.jpg", picture((8, 9, 10), (40, 10), format="JPEG"))
+        filled.add(photos)
+        images = list(filled.images())
+        names = [f"{number:02}.png" for number in range(10)] + ["Z.jpg", "sub/10.png", "sub/11.png", "sub/a copy.png"]
+        assert [image.path for image in images] == [photos / name for name in names]
+        assert images[5].id == images[13].id == filled.id_of(photos / "05.png")
+        assert images[10] == IndexedImage(images[10].id, photos / "Z.jpg", 40, 10, "JPEG", taken=None)
+        assert [image.path for image in filled.images(photos / "sub")] == [photos / name for name in names[11:]]
+        with pytest.raises(BadInput, match="no picture below"):
+            list(filled.images(photos / "nowhere"))
+
+    def test_images_are_read_in_pages(self, filled: Index, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        whole = list(filled.images())
+        monkeypatch.setattr(facts, "PAGE", 5)
+        assert list(filled.images()) == whole
+        slow = filled.images()
+        first = next(slow)
+        put(photos / "new.png", picture((1, 2, 3)))
+        assert filled.add(photos).added == 1, "a slow reader does not hold a transaction"
+        filled.compact()
+        assert [first, *slow][:10] == whole[:10]
+
+
+def test_neighbours_are_the_matches_without_paths(filled: Index, photos: Path, encoder: ColourEncoder) -> None:
+    queries = [photos / "05.png", picture((1, 2, 3)), filled.id_of(photos / "07.png")]
+    found = list(filled.neighbours(queries, 5))
+    for query, neighbours in zip(queries, found, strict=True):
+        matches = filled.search(query, 5)
+        assert neighbours.ids.tolist() == [match.id for match in matches]
+        assert neighbours.scores.tolist() == [match.score for match in matches]
+        assert filled.matches(neighbours) == matches
+    calls = encoder.calls
+    many = list(filled.neighbours((picture((number, 5, 9)) for number in range(70)), 3))
+    assert (len(many), encoder.calls - calls) == (70, 3)
+    with pytest.raises(UnreadableImage):
+        list(filled.neighbours([photos / "05.png", b"words"], 3))
+
+
+def test_no_transaction_is_open_between_neighbours(filled: Index, photos: Path) -> None:
+    slow = filled.neighbours([picture((number, 5, 9)) for number in range(40)], 20)
+    first = next(slow)
+    put(photos / "new.png", picture((1, 2, 3)))
+    filled.add(photos)
+    filled.compact()
+    rest = list(slow)
+    assert [len(first.ids), len(rest[0].ids), len(rest[-1].ids)] == [12, 12, 13], "a batch is of one state"
+
+
+class TestReadingChangesNothing:
+    """Opening an index, searching and looking leave every file of it alone."""
+
+    @staticmethod
+    def files(folder: Path) -> dict[str, tuple[bytes, int]]:
+        """The bytes and the time of change of each file; the memory that SQLite shares among readers is no content."""
+        return {
+            str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and not path.name.endswith("-shm")
         }
-        for views in (("mirror",), ("multiscale",), ("mirror", "multiscale")):
-            mean = vector(halves) + sum(parts[name] for name in views)
-            found = index.search(halves, 6, options=SearchOptions(views=views))
-            stored = {match.id: vector(np.asarray(Image.open(match.path).convert("RGB"))) for match in found}
-            expected = [float(stored[match.id] @ mean / np.linalg.norm(mean)) for match in found]
-            assert [match.score for match in found] == pytest.approx(expected, abs=0.01)
 
-    def test_a_file_is_looked_at_though_it_is_indexed(self, index: Index, halves: np.ndarray, tmp_path: Path) -> None:
-        Image.fromarray(halves).save(tmp_path / "photos/halves.png")
-        index.add(tmp_path / "photos")
-        plain = index.search(tmp_path / "photos/halves.png", 6)
-        mirrored = index.search(tmp_path / "photos/halves.png", 6, options=SearchOptions(views=["mirror"]))
-        assert "halves.png" not in [match.path.name for match in mirrored]
-        assert {match.id for match in plain} == {match.id for match in mirrored}
-        assert [match.score for match in plain] != [match.score for match in mirrored]
+    @staticmethod
+    def look(folder: Path, photos: Path) -> None:
+        with Index.open(folder, encoder=ColourEncoder()) as index:
+            options = SearchOptions(exact=True, ranking="expansion", likelihood=True, tags=True)
+            assert len(index.search(photos / "05.png", 5, options)) == 5
+            assert len(index.answers([picture((1, 2, 3))], 5).results) == 1
+            assert len(list(index.neighbours([picture((1, 2, 3))], 3))) == 1
+            assert index.embed([picture((1, 2, 3))]).shape == (1, 13)
+            assert len(index) == index.info().images == len(list(index.images())) == 12
+            assert photos / "05.png" in index
+            assert index.coverage().images == 12
+            assert index.folders()
+            assert not list(index.failures())
+            assert index.verify().whole
+            assert "12 images" in repr(index)
 
-    def test_what_is_no_view_is_refused(self, index: Index) -> None:
-        with pytest.raises(BadInput, match="there is no view upside") as error:
-            index.search(picture((1, 2, 3)), options=SearchOptions(views=["upside"]))
-        assert "mirror, multiscale" in error.value.hint
+    def test_no_byte_and_no_time_is_changed(self, filled: Index, photos: Path) -> None:
+        folder = filled._store.folder
+        filled.close()
+        before = self.files(folder)
+        self.look(folder, photos)
+        assert self.files(folder) == before
+
+    def test_nor_is_it_while_another_writes(self, filled: Index, photos: Path) -> None:
+        folder = filled._store.folder
+        with filled._store.writing():
+            before = self.files(folder)
+            self.look(folder, photos)
+            assert self.files(folder) == before
+            with Index.open(folder) as other, pytest.raises(IndexBusy):
+                other.configure(faiss="flat")
+            assert self.files(folder) == before
+
+    def test_a_damaged_index_is_opened_too(self, filled: Index) -> None:
+        folder = filled._store.folder
+        filled.close()
+        for path in (folder / "vectors").iterdir():
+            path.write_bytes(path.read_bytes()[:-5])
+        before = self.files(folder)
+        with Index.open(folder) as index:
+            assert len(index) == 12
+            with pytest.raises(IndexDamaged):
+                index.search(next(iter(index.images())).id)
+            assert not index.verify().whole
+        assert self.files(folder) == before
+
+
+def test_configure_is_kept_and_changes_only_what_is_said(filled: Index) -> None:
+    folder = filled._store.folder
+    filled.configure(faiss="HNSW8,SQ8", recall=0.95)
+    filled.close()
+    with Index.open(folder) as opened:
+        opened.configure(recall=0.9)
+        opened._store.choose(flat=0)
+        opened.compact()
+        assert [(part.form, part.target) for part in opened.info().search] == [("HNSW8,SQ8", 0.9)]
+        with pytest.raises(BadInput, match="keeps vectors of float32"):
+            opened.configure(float16=True)
+        opened.configure(float16=False)

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import BadInput, Index, IndexBusy, UnreadableImage
+from retrieval import BadInput, Index, IndexBusy, SearchOptions, UnreadableImage
 from retrieval.disk.locks import is_writing
-from retrieval.searching.options import SearchOptions
 from retrieval.types import Answers, Coverage, Match
 from tests.fakes import ColourEncoder, colour, picture, put
 
@@ -77,6 +76,32 @@ def test_answers_and_their_coverage_are_of_one_state(tmp_path: Path) -> None:
         assert [len(found) for found in answers.results if isinstance(found, list)] == [1]
         assert answers.coverage.images == 1
         assert index.coverage().images == 2
+
+
+def test_after_an_exact_search_the_structures_are_compared_by_score(tmp_path: Path, photos: Path) -> None:
+    """With the views of the query, and whatever ranking is in force."""
+    seen: list[int] = []
+
+    class Watching(ColourEncoder):
+        def images(self, batch):
+            seen.append(len(batch))
+            return super().images(batch)
+
+    with Index.create(tmp_path / "index", encoder=Watching(), faiss="HNSW8,SQ8") as index:
+        index._store.choose(flat=0)
+        index.add(photos)
+        index.tune("expansion")
+        seen.clear()
+        options = SearchOptions(exact=True, views=["mirror"], offset=1, likely=True, tags=True)
+        answers = index.answers([picture((1, 2, 3))], 5, options)
+        assert seen == [2, 2, 2]
+        assert answers.structures is not None
+        found, total = answers.structures
+        assert 0 < found <= total == 5
+        assert index.answers([picture((1, 2, 3))], 5).structures is None
+    with Index.create(tmp_path / "plain", encoder=ColourEncoder()) as index:
+        index.add(photos)
+        assert index.answers([picture((1, 2, 3))], 5, SearchOptions(exact=True)).structures is None
 
 
 class TestUpdating:

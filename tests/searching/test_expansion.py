@@ -11,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from retrieval import BadInput, Index
+from retrieval import BadInput, Index, SearchOptions
 from retrieval.measuring import tuning
 from retrieval.measuring.evaluate import Question, Truth, by_folders, evaluate, of_itself
 from retrieval.measuring.metrics import JudgedAnswer
 from retrieval.measuring.tuning import tune
 from retrieval.searching.expansion import COMPANY, ranked, relevance
-from retrieval.searching.options import SearchOptions
 from tests.contracts.vectors import normalised
 from tests.fakes import ColourEncoder, picture, put
 

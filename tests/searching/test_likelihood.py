@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval import Index
+from retrieval import Index, SearchOptions
 from retrieval.searching.likelihood import FEWEST, Background, probabilities
-from retrieval.searching.options import SearchOptions
 from retrieval.types import LIKELY
 from tests.contracts.vectors import normalised
 from tests.fakes import ColourEncoder, picture, put

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from retrieval import Index
+from retrieval import Index, SearchOptions
 from retrieval.measuring import labels, voting
-from retrieval.searching.options import SearchOptions
 from retrieval.types import Match
 from tests.fakes import colour, picture, put
 

@@ -10,12 +10,10 @@ import h5py
 import numpy as np
 import pytest
 
-from retrieval import BadInput, Index, IndexDamaged
+from retrieval import BadInput, Index, IndexDamaged, SearchOptions, Tag, Tagged
 from retrieval.networks.directions import Directions, directions_in
 from retrieval.searching import tags
-from retrieval.searching.options import SearchOptions
 from retrieval.storage import tag_store
-from retrieval.types import Tag
 from tests.contracts.vectors import normalised
 from tests.fakes import ColourEncoder, picture, put
 
@@ -86,6 +84,23 @@ def test_an_index_without_tags_says_so(index: Index) -> None:
     with pytest.raises(BadInput, match="the images have no tags"):
         index.tagged("red")
     assert index.search(picture((250, 0, 0)), 1, SearchOptions(tags=True))[0].tags == ()
+
+
+def test_a_tag_is_a_query_like_others(index: Index) -> None:
+    tag(index)
+    queries = [Tagged("red"), picture((250, 0, 0)), Tagged("gren"), Tagged("green")]
+    answers = index.answers(queries, 3, SearchOptions(tags=True, offset=1))
+    assert answers.coverage == index.coverage()
+    red, near, wrong, green = answers.results
+    assert red == index.tagged("red", 3, offset=1)
+    assert green == index.search(Tagged("green"), 3, SearchOptions(tags=True, offset=1))
+    assert isinstance(wrong, BadInput)
+    assert [match.tags[0].name for match in near] == ["red"] * 3
+    assert [match.rank for match in red] == [2, 3, 4]
+    assert [match.tags for match in index.search(Tagged("red"), 2)] == [(), ()]
+    for ask in (lambda query: list(index.neighbours([query])), lambda query: index.embed([query])):
+        with pytest.raises(BadInput, match="a tag is not a picture"):
+            ask(Tagged("red"))
 
 
 def test_they_follow_what_is_added_and_removed(index: Index, tmp_path: Path) -> None:
