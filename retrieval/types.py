@@ -81,7 +81,7 @@ class Unlisted:
     """A folder or a file that a scan could not look at."""
 
     path: bytes
-    """Path from the root. That of a folder ends in `/`, and that of the root is empty."""
+    """Path from the root. The path of a folder ends in `/`; the path of the root itself is empty."""
     reason: str
     """Why, as a clause for a person."""
 
@@ -389,7 +389,7 @@ class RankingInForce(Measured):
     """The ranking that searches of an index use by default, with what was measured for it."""
 
     name: str
-    """"none" for by score, or "expansion"."""
+    """The ranking: "none" (by score) or "expansion"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,7 +417,7 @@ class Info:
     search: tuple[SearchForm, ...] = ()
     """How the vectors are searched, the form with most vectors first."""
     parity: float | None = None
-    """Least cosine between a vector of the compiled network and that of Keras, over the pictures on which they were
+    """Least cosine between the vectors of the compiled network and of Keras, over the pictures on which both were
     compared; None if the index has no compiled network."""
     rule: int = DECODE_RULE
     """Version of the decode rule, by which pictures of the index and queries become pixels."""

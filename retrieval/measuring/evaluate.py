@@ -32,7 +32,7 @@ right answer further down counts as not found. Each would add less to the averag
 precision there."""
 CANDIDATES = 4
 """Number of pictures that may be opened for each picture that is needed, because some cannot be read any more."""
-_TABLE = "its first line is query,relevant, and then comes a pair of paths a line"
+_TABLE = "the first line must be query,relevant; each further line is a pair of paths"
 
 
 # -- which answers are right --------------------------------------------------------------------------------------
@@ -85,8 +85,8 @@ def by_folders(index: Index, folder: str | os.PathLike[str]) -> Truth:
     """
     classes = labels.classes_of(index, folder)
     if max(map(len, classes.values()), default=0) <= 1:
-        sentence = f"no subfolder of {displayed(os.fsencode(folder))} has two pictures"
-        raise BadInput(sentence, hint="a class is a subfolder; see also: --ground-truth, --self")
+        sentence = f"no subfolder of {displayed(os.fsencode(folder))} has two indexed pictures"
+        raise BadInput(sentence, hint="each subfolder is a class; without classes, give --ground-truth or --self")
     return _of_groups(classes.values())
 
 
@@ -106,8 +106,8 @@ def by_holidays(index: Index, folder: str | os.PathLike[str]) -> Truth:
                 queries.add(image.id)
     truth = _of_groups(scenes.values(), queries)
     if not truth.questions:
-        sentence = f"no files of {displayed(os.fsencode(folder))} are named as Holidays' are"
-        raise BadInput(sentence, hint="as in 100000.jpg, which is asked about, and 100001.jpg, which is right")
+        sentence = f"no two files in {displayed(os.fsencode(folder))} have names as in INRIA Holidays"
+        raise BadInput(sentence, hint="for example, 100000.jpg is a query, and 100001.jpg is a right answer to it")
     return truth
 
 
@@ -145,7 +145,7 @@ def by_table(index: Index, table: str | os.PathLike[str]) -> Truth:
             del relevant[path]
     if not relevant:
         why = f": {left_out[0]}" if left_out else ""
-        raise BadInput(f"nothing of {displayed(os.fsencode(table))} can be asked{why}", hint=_TABLE)
+        raise BadInput(f"no row of {displayed(os.fsencode(table))} can be used{why}", hint=_TABLE)
     return Truth([Question(query, frozenset(right)) for query, right in relevant.items()], tuple(left_out))
 
 
@@ -186,7 +186,9 @@ def of_itself(index: Index, folder: str | os.PathLike[str] | None = None, count:
             relevant = frozenset({image})
             questions += [Question(partial(change, picture), relevant, kind) for kind, change in CHANGES.items()]
     if not questions:
-        raise BadInput("no picture of the index can be read", hint="bring it up to date with: retrieval index")
+        raise BadInput(
+            "no picture of the index can be read", hint="bring the index up to date with: retrieval index FOLDER"
+        )
     return Truth(questions, tuple(left_out))
 
 

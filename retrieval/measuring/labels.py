@@ -14,9 +14,9 @@ from retrieval.index import Index
 from retrieval.pictures import reading
 from retrieval.types import displayed
 
-TABLE = "its first line is path,label, and then comes a picture a line, with its path from the table's own folder"
+TABLE = "the first line must be path,label; each further line is a path, from the folder of the CSV, and a label"
 """The hint of an error about a CSV of labels."""
-_FOLDER = "a label is a subfolder; or give a CSV with path,label"
+_FOLDER = "give a folder whose subfolders are the labels, or a CSV with the columns path,label"
 
 
 @dataclass(frozen=True, slots=True)

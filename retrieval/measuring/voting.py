@@ -165,7 +165,7 @@ def examine(
     k = integer(k, "k", 1, MOST)
     call(progress, "progress")
     if len(set(labels.of.values())) <= 1:
-        raise BadInput("all labelled pictures have one label", hint="give at least two labels")
+        raise BadInput("all labelled pictures have the same label", hint="give pictures of at least two labels")
     images = sorted(labels.of)
     paths = first_paths(index, images)
     confusion: dict[str, dict[str, int]] = {label: defaultdict(int) for label in sorted(set(labels.of.values()))}

@@ -1,4 +1,4 @@
-"""Which matches are likely related to the query. This is told from the index alone, without labels.
+"""Which matches are likely related to the query. The index alone tells, without labels.
 
 The same score means different things for different networks and indexes. So a score is compared with a background:
 images drawn at random from the index, most pairs of which are unrelated.
@@ -15,8 +15,8 @@ images drawn at random from the index, most pairs of which are unrelated.
 5. The number of matches that are as near, divided by itself plus the number of false matches, is the probability (as in
    Benjamini & Hochberg 1995, Controlling the false discovery rate).
 
-Only likely matches are told. A match below may be related or not: for pictures of one theme and for pictures of no
-theme, the scores look the same, because neither has a gap among its scores. So the answer there is "cannot tell".
+Only likely matches get a probability. Another match may be related or not: in an index of one theme and in an index of
+no theme, the scores look the same, because there is no gap among them. So the answer there is "cannot tell".
 """
 
 from dataclasses import dataclass
@@ -46,8 +46,8 @@ up to u = KNEE, and from there on exp(BEYOND) times fewer for each unit. Of the 
 and STEEP are within 0.02 of the least mean log-loss on Corel-1k, Caltech-101 and both mixed (50 to 1,000 pictures, four
 networks), and call fewer matches likely of classes that the index does not hold. With this STEEP, the best WEIGHT is 20
 on one set and 40 on the other. The greater is taken, because a match that is wrongly called likely does more harm than
-one that is not told. With KNEE and BEYOND, a picture with a twentieth cut off each side stays likely among a million
-images; they cost 0.01."""
+one that gets no probability. With KNEE and BEYOND, a picture with a twentieth cut off each side stays likely among a
+million images; they cost 0.01."""
 SPREAD = 1.4826
 """The standard deviation of a normal distribution is this times the median distance from the median (Hampel 1974, The
 influence curve)."""

@@ -33,12 +33,12 @@ class SearchOptions:
     """Whether the search looks at every vector. If not, it uses the search structures of the index, which find nearly
     all of the nearest images: `Index.info` tells their recall."""
     ranking: str = AUTO
-    """Order of the matches: "none" for by score, "expansion" for by `Match.relevance` (see `searching.expansion`), or
-    "auto" for the ranking that `Index.tune` has set; at first, that is "none"."""
+    """Order of the matches. "none" is by score, "expansion" is by `Match.relevance` (see `searching.expansion`), and
+    "auto" is the ranking that `Index.tune` has set, at first "none"."""
     likelihood: bool = False
     """Whether matches get their `probability` and `false_matches` (see `searching.likelihood`)."""
     likely: bool = False
-    """Whether to return only matches with a probability. There are none if the index cannot tell. Includes
+    """Whether to return only matches that get a `probability`. There are none if the index cannot tell. Implies
     `likelihood`."""
     views: Sequence[str] = ()
     """Names of `VIEWS`. The vector of the query is then the mean of the vectors of the picture and of these views. A

@@ -1,10 +1,8 @@
 """A query of any kind -> its vector, and what of the query must not be among its own matches.
 
-    path ──> bytes ─┬─ known content ──> id ──┐
-    id, Match ──────┼─────────────────────────┴─ stored vector ─┐
-    bytes ──────────┴─ new content ──> pixels ─┐                ├─> PreparedQuery
-    PIL image, array ────────────────> pixels ─┴─ network ──────┤
-    Tagged ───────── its matches themselves ────────────────────┘
+    id, Match, and the path or bytes of known content ─────────> stored vector ──┐
+    PIL image, array, and the path or bytes of new content ──> pixels ─ network ─┴─> PreparedQuery with a vector
+    Tagged ────────────────────────────────────────────────────────────────────────> PreparedQuery with its matches
 
 `QueryReader.prepare` does all that needs no network, one query at a time; `embed` then embeds the pixels of several
 queries together.
@@ -42,8 +40,8 @@ a match; or `Tagged`, for the images that have a tag."""
 Unusable = BadInput | UnreadableImage
 """The error of a query that cannot be used. It stands in place of the answer."""
 Excluded = Literal["file", "content", "nothing"]
-"""What of a query is excluded from its matches: the file that was asked about (of an id or a match, the image), the
-content wherever it lies, or nothing."""
+"""What is excluded from the matches of a query: "file" is the file at the path that was asked about, or the image with
+the id; "content" is the image in any form of the query, with all its copies."""
 FindTagged = Callable[[str], Sequence[tuple[int, float]]]
 """Words of a tag -> (id, score) of the images that have it, best first."""
 

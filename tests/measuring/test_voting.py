@@ -81,7 +81,7 @@ class TestExamined:
         assert found.suspicious[0].score > found.suspicious[1].score
 
     def test_one_label_tells_nothing(self, index: Index, folder: Path) -> None:
-        with pytest.raises(BadInput, match="have one label"):
+        with pytest.raises(BadInput, match="have the same label"):
             voting.examine(index, Labels({index.id_of(folder / "red" / "1.png"): "red"}))
 
     def test_labelled_ones_are_found_behind_many_others(self, index: Index, folder: Path) -> None:
