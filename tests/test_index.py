@@ -1,4 +1,4 @@
-"""The Python API: making, opening, asking."""
+"""The Python API: making an index, opening it, and asking it."""
 
 import os
 import shutil
@@ -41,13 +41,13 @@ def filled(index: Index, photos: Path) -> Index:
 
 
 def expected(number: int, among: range = range(12)) -> list[str]:
-    """The pictures `among` by their cosine with picture `number`, computed with numpy alone."""
+    """The pictures `among`, in the order of their cosines with picture `number`, computed with numpy alone."""
     vectors = {n: np.array([*colour(n)] * 4 + [64.0]) for n in (*among, number)}
     unit = {n: vector / np.linalg.norm(vector) for n, vector in vectors.items()}
     return [f"{n:02}" for n in sorted(among, key=lambda n: -(unit[n] @ unit[number]))]
 
 
-def test_matches_are_what_one_computes_by_hand(filled: Index, photos: Path) -> None:
+def test_scores_are_the_cosines_computed_by_hand(filled: Index, photos: Path) -> None:
     red = filled.search(picture((255, 0, 0)), k=1)[0]
     vector, other = np.array([255, 0, 0] * 4 + [64]), np.array([*colour(int(red.path.stem))] * 4 + [64])
     cosine = vector @ other / np.linalg.norm(vector) / np.linalg.norm(other)
@@ -56,7 +56,7 @@ def test_matches_are_what_one_computes_by_hand(filled: Index, photos: Path) -> N
     assert numbers(filled.search(photos / "03.png", k=12)) == expected(3)[1:]
 
 
-def test_a_match_says_what_it_is(filled: Index, photos: Path) -> None:
+def test_the_fields_of_a_match(filled: Index, photos: Path) -> None:
     put(photos / "wide.png", picture((250, 250, 0), (40, 10)))
     filled.add(photos)
     match = filled.search(picture((251, 250, 0)), k=1)[0]
@@ -96,7 +96,7 @@ def test_an_indexed_picture_needs_no_network(filled: Index, photos: Path, encode
     assert encoder.calls == before
 
 
-def test_an_index_opened_anew_answers_about_its_pictures_without_an_encoder(filled: Index, photos: Path) -> None:
+def test_an_opened_index_answers_about_its_images_without_an_encoder(filled: Index, photos: Path) -> None:
     filled.close()
     with Index.open(filled._store.folder) as opened:
         assert numbers(opened.search(photos / "05.png", k=12)) == expected(5)[1:]
@@ -104,7 +104,7 @@ def test_an_index_opened_anew_answers_about_its_pictures_without_an_encoder(fill
             opened.search(picture((1, 2, 3)))
 
 
-def test_the_own_picture_is_left_out_of_results(filled: Index, photos: Path) -> None:
+def test_the_query_itself_is_left_out_of_its_matches(filled: Index, photos: Path) -> None:
     shutil.copy(photos / "05.png", photos.parent / "same bytes.png")
     (own,) = filled.search(photos / "05.png", k=1, options=SearchOptions(include_self=True))
     for query in (photos / "05.png", own.id, own):
@@ -156,7 +156,7 @@ def test_an_empty_index_has_no_answers(index: Index) -> None:
     assert index.search_many([]) == []
 
 
-def test_a_query_that_is_no_picture_is_refused_in_a_sentence(filled: Index, photos: Path) -> None:
+def test_a_query_that_is_not_a_picture_is_refused(filled: Index, photos: Path) -> None:
     put(photos / "text.jpg", b"words")
     cases = {
         photos / "text.jpg": "text.jpg cannot be used: not a picture in a known format",
@@ -174,7 +174,7 @@ def test_a_query_that_is_no_picture_is_refused_in_a_sentence(filled: Index, phot
             filled.search(query)  # type: ignore[arg-type]
 
 
-def test_an_array_of_any_kind_is_the_picture_that_it_shows(filled: Index) -> None:
+def test_arrays_of_all_types_are_pictures(filled: Index) -> None:
     grey = np.full((8, 8), 51, np.uint8)
     expected = filled.search(picture((51, 51, 51)), k=12)
     for array in (grey, grey.astype(np.uint16) * 257, grey / 255, np.dstack([grey] * 3 + [np.full_like(grey, 255)])):
@@ -194,7 +194,7 @@ def test_a_pil_image_is_taken_upright_and_over_white(filled: Index, photos: Path
     assert numbers(filled.search(clear, k=12)) == numbers(filled.search(picture((255, 255, 255)), k=12))
 
 
-def test_a_picture_the_network_finds_nothing_in_is_a_failure_not_a_vector(tmp_path: Path, photos: Path) -> None:
+def test_a_picture_without_features_is_a_failure(tmp_path: Path, photos: Path) -> None:
     class Blind(ColourEncoder):
         def images(self, batch):
             vectors = super().images(batch)
@@ -221,7 +221,7 @@ def test_making_and_opening(tmp_path: Path, encoder: ColourEncoder) -> None:
         assert index.info().images == 0
 
 
-def test_another_model_is_refused_with_a_sentence_that_says_both(filled: Index, photos: Path) -> None:
+def test_another_model_is_refused_and_both_are_named(filled: Index, photos: Path) -> None:
     folder = filled._store.folder
     with pytest.raises(ModelMismatch, match=r"fingerprint colours; .* fingerprint shapes"):
         Index.open(folder, encoder=ColourEncoder("shapes"))
@@ -230,7 +230,7 @@ def test_another_model_is_refused_with_a_sentence_that_says_both(filled: Index, 
     assert filled.add(photos).unchanged == 12
 
 
-def test_info_counts(filled: Index, photos: Path) -> None:
+def test_the_facts_of_info(filled: Index, photos: Path) -> None:
     put(photos / "bad.png", b"\x89PNG\r\n\x1a\n")
     filled.add(photos)
     facts = filled.info().as_dict()
@@ -275,7 +275,7 @@ def test_random_failures_never_shift_results(tmp_path_factory: pytest.TempPathFa
     assert os.path.isdir(folder)
 
 
-def test_the_form_of_search_is_chosen_and_kept(tmp_path: Path, photos: Path, encoder: ColourEncoder) -> None:
+def test_the_search_structure_is_chosen_and_kept(tmp_path: Path, photos: Path, encoder: ColourEncoder) -> None:
     options = {"faiss": "HNSW8,SQ8", "recall": 0.95, "float16": True}
     with Index.create(tmp_path / "index", encoder=encoder, **options) as index:
         index._store.choose(flat=0)
@@ -301,8 +301,8 @@ def test_the_form_of_search_is_chosen_and_kept(tmp_path: Path, photos: Path, enc
     assert not (tmp_path / "other").exists()
 
 
-def test_removing_most_leaves_a_structure_where_one_is_needed(filled: Index, photos: Path) -> None:
-    """The dead are merged away, and with them the structure they were in; the living get one at once."""
+def test_after_most_images_are_removed_the_rest_has_a_structure(filled: Index, photos: Path) -> None:
+    """The vectors of removed images are merged away with their structure; the rest gets a new one at once."""
     filled._store.choose(flat=4 * 13)
     filled.compact()
     for path in sorted(photos.glob("*.png"))[:8]:
@@ -405,7 +405,7 @@ class TestContainer:
         index.remove(photos / "00.png")
         assert len(index) == 11
 
-    def test_in_tells_by_the_bytes_and_else_by_the_place(self, filled: Index, photos: Path, tmp_path: Path) -> None:
+    def test_in_looks_for_the_bytes_and_else_for_the_path(self, filled: Index, photos: Path, tmp_path: Path) -> None:
         assert photos / "05.png" in filled
         assert str(photos / "05.png") in filled
         shutil.copy(photos / "05.png", tmp_path / "copy elsewhere.png")
@@ -483,11 +483,11 @@ def test_no_transaction_is_open_between_neighbours(filled: Index, photos: Path) 
 
 
 class TestReadingChangesNothing:
-    """Opening an index, searching and looking leave every file of it alone."""
+    """Opening an index, searching and looking change no file of it."""
 
     @staticmethod
     def files(folder: Path) -> dict[str, tuple[bytes, int]]:
-        """The bytes and the time of change of each file; the memory that SQLite shares among readers is no content."""
+        """The bytes and the modification time of each file, but for the memory that SQLite shares among processes."""
         return {
             str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
             for path in sorted(folder.rglob("*"))
@@ -517,7 +517,7 @@ class TestReadingChangesNothing:
         self.look(folder, photos)
         assert self.files(folder) == before
 
-    def test_nor_is_it_while_another_writes(self, filled: Index, photos: Path) -> None:
+    def test_nothing_is_changed_while_another_process_writes(self, filled: Index, photos: Path) -> None:
         folder = filled._store.folder
         with filled._store.writing():
             before = self.files(folder)
@@ -527,7 +527,7 @@ class TestReadingChangesNothing:
                 other.configure(faiss="flat")
             assert self.files(folder) == before
 
-    def test_a_damaged_index_is_opened_too(self, filled: Index) -> None:
+    def test_a_damaged_index_can_be_opened_and_is_not_changed(self, filled: Index) -> None:
         folder = filled._store.folder
         filled.close()
         for path in (folder / "vectors").iterdir():
@@ -541,7 +541,7 @@ class TestReadingChangesNothing:
         assert self.files(folder) == before
 
 
-def test_configure_is_kept_and_changes_only_what_is_said(filled: Index) -> None:
+def test_configure_keeps_what_is_not_given(filled: Index) -> None:
     folder = filled._store.folder
     filled.configure(faiss="HNSW8,SQ8", recall=0.95)
     filled.close()

@@ -1,4 +1,4 @@
-"""Odd values at every public method: each is taken, or refused in a sentence of ours; nothing else is ever raised."""
+"""Odd values for every public method: a value is accepted, or refused with an error of this package."""
 
 import dataclasses
 import io
@@ -26,7 +26,7 @@ from tests.fakes import ColourEncoder, colour, picture, put
 
 
 class Strange:
-    """An object that refuses what is usually asked of one."""
+    """An object whose usual methods raise."""
 
     def __repr__(self) -> str:
         raise RuntimeError
@@ -38,7 +38,7 @@ class Strange:
 
 
 def cut() -> Image.Image:
-    """A picture of which half is missing."""
+    """A PIL image of a truncated file."""
     data = io.BytesIO()
     Image.effect_noise((300, 300), 50).save(data, "PNG")
     return Image.open(io.BytesIO(data.getvalue()[:9000]))
@@ -63,13 +63,13 @@ ODD: list[Any] = [
 
 
 def values() -> Iterator[Any]:
-    """Every odd value, made anew where it can be used once."""
+    """Every odd value; those that can be used only once are made anew."""
     for one in ODD:
         yield one() if one is cut or one is closed else one
 
 
 def asked(index: Index, folder: Path) -> dict[str, Callable[[Any], object]]:
-    """Each parameter of each public method, by its name."""
+    """A function for each parameter of each public method, by its name."""
     right = picture((1, 2, 3))
     network = Backbone.choose("mobilenet")
     truth = evaluate.by_folders(index, folder)
@@ -169,7 +169,7 @@ def asked(index: Index, folder: Path) -> dict[str, Callable[[Any], object]]:
     }
 
 
-def test_nothing_but_our_errors_is_raised(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_errors_of_this_package_are_raised(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "photos"
     for number in range(4):
@@ -205,12 +205,12 @@ def test_nothing_but_our_errors_is_raised(index: Index, tmp_path: Path, monkeypa
         (lambda: "", BadInput, "the path of a query is empty"),
     ],
 )
-def test_a_wrong_query_is_told_in_a_sentence(index: Index, query: Any, kind: type[Exception], sentence: str) -> None:
+def test_the_sentence_of_a_wrong_query(index: Index, query: Any, kind: type[Exception], sentence: str) -> None:
     with pytest.raises(kind, match=sentence):
         index.search(query())
 
 
-def test_numbers_of_numpy_are_numbers(index: Index, photos: Path) -> None:
+def test_numbers_of_numpy_are_accepted(index: Index, photos: Path) -> None:
     index.add(photos)
     (first, second) = index.search(picture(colour(3)), np.int64(2))
     assert index.search(np.int64(first.id), np.uint8(1), options=SearchOptions(offset=np.int32(0))) == index.search(
@@ -222,7 +222,7 @@ def test_numbers_of_numpy_are_numbers(index: Index, photos: Path) -> None:
     ]
 
 
-def test_one_string_is_no_list(index: Index, photos: Path) -> None:
+def test_a_string_in_place_of_a_list_is_refused(index: Index, photos: Path) -> None:
     index.add(photos)
     for call in (
         lambda: index.search_many("a.jpg"),
@@ -238,14 +238,16 @@ def test_one_string_is_no_list(index: Index, photos: Path) -> None:
 
 
 class TestEncoders:
-    """Encoders of the caller's own that are not what they should be."""
+    """Encoders of the caller that break the protocol."""
 
     @pytest.mark.parametrize(
         ("name", "value"),
         [("size", 64), ("size", (64,)), ("size", (64, 0)), ("size", (8.0, 8)), ("dim", 0), ("dim", "13"), ("dim", 13.0),
          ("fingerprint", ""), ("fingerprint", None), ("images", None)],
     )  # fmt: skip
-    def test_wrong_facts_are_refused_before_there_is_an_index(self, tmp_path: Path, name: str, value: object) -> None:
+    def test_wrong_attributes_are_refused_before_an_index_is_made(
+        self, tmp_path: Path, name: str, value: object
+    ) -> None:
         encoder: Any = ColourEncoder()
         setattr(encoder, name, value)
         with pytest.raises(BadInput, match="encoder"):
@@ -263,7 +265,7 @@ class TestEncoders:
             (lambda rows: rows * 7, "gives vectors of length 7, not 1"),
         ],
     )
-    def test_wrong_vectors_end_the_run_in_a_sentence(
+    def test_wrong_vectors_end_the_update_with_a_sentence(
         self, tmp_path: Path, photos: Path, change: Callable[[Any], Any], sentence: str
     ) -> None:
         class Odd(ColourEncoder):

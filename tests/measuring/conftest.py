@@ -11,7 +11,7 @@ from tests.fakes import ColourEncoder, picture, put
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Red, green and blue pictures, five of each; a blue one lies among the red."""
+    """A folder of red, green and blue pictures, five of each in a subfolder; a blue one lies among the red."""
     for number in range(5):
         for at, name in enumerate(("red", "green", "blue")):
             colour = [10 * number] * 3

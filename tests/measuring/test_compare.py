@@ -48,17 +48,17 @@ from tests.fakes import colour, picture, put
         ),
     ],
 )
-def test_what_is_asked_for_is_understood(text: str, variants: list[Variant]) -> None:
+def test_variants_are_parsed(text: str, variants: list[Variant]) -> None:
     assert parse_variants(text) == variants
 
 
 @pytest.mark.parametrize("text", ["", "mini@", "mini@big", "mini,,mini", "@96", "mini/"])
-def test_what_is_none_is_refused(text: str) -> None:
+def test_a_text_that_is_no_variant_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="is not a way to index"):
         parse_variants(text)
 
 
-def test_what_another_beats_is_mark_unbeaten() -> None:
+def test_variants_that_another_one_beats_are_marked() -> None:
     def outcome(name: str, mean: float, *costs: float) -> Outcome:
         found = Evaluation(1, 1, {"map": Estimate(mean, mean, mean)}, {})
         return Outcome(Variant(name, name), found, *costs, ())

@@ -49,21 +49,21 @@ class TestTruth:
         assert found.measures["p@10"].value == pytest.approx((3 * 2 + 2) / 5 / 10)
         assert (found.measures["recall@1"].value, found.measures["recall@10"].value) == (pytest.approx(4 / 5), 1)
 
-    def test_copies_are_one_picture_of_several_classes(self, index: Index, folder: Path) -> None:
+    def test_an_image_with_copies_belongs_to_several_classes(self, index: Index, folder: Path) -> None:
         shutil.copy(folder / "blue/300000.png", folder / "green/300000.png")
         index.add(folder)
         (blue,) = self.ids(index, "300000")
         asked = {one.query: one.relevant for one in by_folders(index, folder).questions}
         assert asked[blue] - {blue} == self.ids(index, "200000", "200001")
 
-    def test_a_class_is_of_the_folder_that_is_named(self, index: Index, folder: Path) -> None:
+    def test_classes_are_the_subfolders_of_the_folder_that_is_given(self, index: Index, folder: Path) -> None:
         with pytest.raises(BadInput, match="has two indexed pictures"):
             by_folders(index, folder / "red")
         with pytest.raises(BadInput, match="no picture below") as raised:
             by_folders(index, folder / "else")
         assert "retrieval index" in raised.value.hint
 
-    def test_names_of_holidays(self, index: Index, folder: Path) -> None:
+    def test_the_names_of_holidays_say_what_is_right(self, index: Index, folder: Path) -> None:
         asked = {one.query: one.relevant for one in by_holidays(index, folder).questions}
         names = {"100000": ("100000", "100001", "100002"), "200000": ("200000", "200001")}
         assert asked == {
@@ -72,7 +72,7 @@ class TestTruth:
         with pytest.raises(BadInput, match="have names as in INRIA Holidays"):
             by_holidays(index, folder / "blue")
 
-    def test_a_table_names_pairs_from_its_own_folder(self, index: Index, folder: Path) -> None:
+    def test_the_paths_of_a_table_start_from_its_folder(self, index: Index, folder: Path) -> None:
         put(folder / "asked/new.png", picture((251, 0, 0)))
         put(folder / "asked/broken.png", b"\x89PNG\r\n\x1a\n")
         rows = [
@@ -107,14 +107,14 @@ class TestTruth:
             ("query,relevant\n", r"no row of .* can be used$"),
         ],
     )
-    def test_what_is_no_table_is_said(self, index: Index, folder: Path, text: str, what: str) -> None:
+    def test_a_table_that_cannot_be_used_is_an_error(self, index: Index, folder: Path, text: str, what: str) -> None:
         (folder / "truth.csv").write_text(text)
         with pytest.raises(BadInput, match=what):
             by_table(index, folder / "truth.csv")
         with pytest.raises(BadInput, match="cannot be read: no such file"):
             by_table(index, folder / "gone.csv")
 
-    def test_a_sample_is_the_same_again(self, index: Index, folder: Path) -> None:
+    def test_a_sample_is_the_same_every_time(self, index: Index, folder: Path) -> None:
         truth = by_folders(index, folder)
         assert truth.sampled(3) == truth.sampled(3)
         assert len(truth.sampled(3).questions) == 3

@@ -19,7 +19,7 @@ def test_subfolders_are_labels_at_any_depth(index: Index, folder: Path) -> None:
     assert found.left_out == ()
 
 
-def test_a_picture_in_two_classes_has_no_label_and_is_named(index: Index, folder: Path) -> None:
+def test_an_image_in_two_subfolders_is_left_out_with_a_sentence(index: Index, folder: Path) -> None:
     put(folder / "green" / "copy.png", picture((240, 0, 0)))
     index.add(folder)
     found = labels.read(index, folder)
@@ -43,7 +43,7 @@ def test_a_table_gives_labels(index: Index, folder: Path) -> None:
         ("path,label\nphotos/gone.png,cold\n", r"no picture that .* names is in the index"),
     ],
 )
-def test_a_table_that_is_none(index: Index, folder: Path, text: str, what: str) -> None:
+def test_a_table_that_cannot_be_used_is_an_error(index: Index, folder: Path, text: str, what: str) -> None:
     (folder.parent / "labels.csv").write_text(text)
     with pytest.raises(BadInput, match=what):
         labels.read(index, folder.parent / "labels.csv")

@@ -1,4 +1,4 @@
-"""The measures of quality: against what can be computed by hand, and against scikit-learn."""
+"""The measures of quality: compared with results by hand, and with scikit-learn."""
 
 import math
 
@@ -23,7 +23,7 @@ from retrieval.measuring.metrics import (
 
 
 def judged(*relevant: int, missed: int = 0) -> JudgedAnswer:
-    """A query by its results, 1 for a relevant one."""
+    """An answer by its results: 1 for a relevant image, 0 for another."""
     ranks = np.flatnonzero(relevant) + 1
     return JudgedAnswer(ranks, len(ranks) + missed)
 
@@ -52,7 +52,7 @@ def test_ndcg_by_hand() -> None:
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40).filter(any), st.integers(1, 15))
-def test_they_are_those_of_scikit_learn(relevant: list[bool], k: int) -> None:
+def test_the_measures_are_those_of_scikit_learn(relevant: list[bool], k: int) -> None:
     scores = np.arange(len(relevant), 0, -1)
     one = judged(*relevant)
     assert average_precision(one) == pytest.approx(average_precision_score(relevant, scores))
@@ -60,7 +60,7 @@ def test_they_are_those_of_scikit_learn(relevant: list[bool], k: int) -> None:
         assert ndcg(one, k) == pytest.approx(ndcg_score([relevant], [scores], k=k))
 
 
-def test_leave_one_out_asks_about_each_but_the_only_one_of_its_label() -> None:
+def test_leave_one_out_asks_about_each_vector_whose_label_has_others() -> None:
     angles = np.array([0.0, 0.1, 0.3, 1.0, 1.05, 2.2])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     found = leave_one_out(vectors, np.array([0, 0, 1, 1, 0, 2]))
@@ -73,7 +73,7 @@ def test_leave_one_out_asks_about_each_but_the_only_one_of_its_label() -> None:
     ]
 
 
-def test_a_gain_is_that_of_pairs_and_of_what_is_drawn_together() -> None:
+def test_a_gain_is_computed_query_by_query_and_resampled_by_groups() -> None:
     chance = np.random.default_rng(2)
     before = [judged(*(chance.random(20) < 0.2), missed=1) for _ in range(200)]
     after = [JudgedAnswer(np.maximum(one.ranks - 1, np.arange(len(one.ranks)) + 1), one.relevant) for one in before]

@@ -69,7 +69,7 @@ def test_corel_1k_leave_one_out(index: Index, shared: Callable[[str], Path]) -> 
 
 
 def _a_crop_is_likely_however_many_there_are(index: Index, pictures: list[Path]) -> None:
-    """Take a twentieth off each side, as if this index were the like of a million pictures."""
+    """Cut a twentieth off each side, and judge as if this index had a million images."""
     with index._store.reading() as view:
         some = view.snapshot.get(queries.image_ids(view.rows.connection, SAMPLE))
         background, found = Background(some, 1_000_000), []
@@ -91,7 +91,7 @@ def _wrong_labels_come_first(index: Index, folder: Path) -> None:
 
 
 def _likely_matches_are_right(index: Index, folder: Path) -> None:
-    """Ask for likely matches alone: of each picture, and of those of a class that is no more in the index."""
+    """Ask for likely matches: of each picture, and of the pictures of a class that was removed from the index."""
     pictures = sorted(folder.glob("*/*"))
     found = index.search_many(pictures, k=100, options=SearchOptions(likely=True))
     right = [match.path.parent == one.parent for one, row in zip(pictures, found, strict=True) for match in row]

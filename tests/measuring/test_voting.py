@@ -14,7 +14,7 @@ from tests.fakes import picture, put
 
 
 class TestVotes:
-    def test_near_ones_decide(self, index: Index, folder: Path) -> None:
+    def test_the_nearest_decide(self, index: Index, folder: Path) -> None:
         found = voting.classify(index, labels.read(index, folder), picture((238, 4, 4)), 7)
         assert found.classes[0].label == "red"
         assert sum(one.score for one in found.classes) == pytest.approx(1)
@@ -39,7 +39,7 @@ class TestVotes:
         assert found.classes[0].label == "blue"
         assert all(voter.path.name != "wrong.png" for voter in found.neighbours)
 
-    def test_labelled_ones_are_found_behind_many_others(self, index: Index, folder: Path) -> None:
+    def test_labelled_images_are_found_behind_many_others(self, index: Index, folder: Path) -> None:
         for number in range(120):
             put(folder / f"{number}.png", picture((240, number % 7, number // 7)))
         index.add(folder)
@@ -52,13 +52,13 @@ class TestVotes:
         found = voting.classify(index, Labels({}), picture((240, 0, 0)))
         assert (found.classes, found.neighbours, found.margin) == ((), (), 0)
 
-    def test_no_neighbours_are_refused(self, index: Index, folder: Path) -> None:
+    def test_a_k_below_1_is_refused(self, index: Index, folder: Path) -> None:
         with pytest.raises(BadInput, match="k must be at least 1"):
             voting.classify(index, labels.read(index, folder), picture((1, 2, 3)), 0)
 
 
 class TestExamined:
-    def test_the_wrong_one_is_found(self, index: Index, folder: Path) -> None:
+    def test_the_wrong_label_is_found(self, index: Index, folder: Path) -> None:
         done: list[int] = []
         found = voting.examine(index, labels.read(index, folder), 3, done.append)
         assert done == list(range(1, 17))
@@ -80,18 +80,18 @@ class TestExamined:
         assert [one.path.name for one in found.suspicious] == ["wrong.png", "between.png"]
         assert found.suspicious[0].score > found.suspicious[1].score
 
-    def test_one_label_tells_nothing(self, index: Index, folder: Path) -> None:
+    def test_a_single_label_is_refused(self, index: Index, folder: Path) -> None:
         with pytest.raises(BadInput, match="have the same label"):
             voting.examine(index, Labels({index.id_of(folder / "red" / "1.png"): "red"}))
 
-    def test_labelled_ones_are_found_behind_many_others(self, index: Index, folder: Path) -> None:
+    def test_labelled_images_are_found_behind_many_others(self, index: Index, folder: Path) -> None:
         for number in range(150):
             put(folder / f"{number}.png", picture((240, 3 + number % 7, 3 + number // 7)))
         index.add(folder)
         known = Labels({index.id_of(folder / name / "1.png"): name for name in ("red", "blue")})
         assert voting.examine(index, known, 1).confusion == {"red": {"blue": 1}, "blue": {"red": 1}}
 
-    def test_its_pictures_need_not_be_there(self, index: Index, folder: Path) -> None:
+    def test_the_files_need_not_exist(self, index: Index, folder: Path) -> None:
         known = labels.read(index, folder)
         for path in (folder / "red").iterdir():
             os.unlink(path)

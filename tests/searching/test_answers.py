@@ -1,4 +1,4 @@
-"""Several queries at once: each has an answer of its own, and all are told how much was there to answer from."""
+"""Answers to several queries: each query has its own answer or error, and the coverage is of the same state."""
 
 import subprocess
 import sys
@@ -36,7 +36,7 @@ def test_a_query_that_cannot_be_used_costs_no_other_its_answer(filled: Index, ph
         assert str(raised.value) == str(error)
 
 
-def test_what_the_network_finds_nothing_in_costs_no_other_its_answer(tmp_path: Path, photos: Path) -> None:
+def test_a_picture_without_features_costs_no_other_its_answer(tmp_path: Path, photos: Path) -> None:
     class Blind(ColourEncoder):
         def images(self, batch):
             return np.where(batch[:, :1, 0, 0] == 9, np.nan, super().images(batch)).astype(np.float32)
@@ -48,7 +48,7 @@ def test_what_the_network_finds_nothing_in_costs_no_other_its_answer(tmp_path: P
         assert found[1] == index.search(picture((1, 2, 3)), k=2)
 
 
-def test_answers_say_how_much_was_there(filled: Index, photos: Path) -> None:
+def test_answers_have_a_coverage(filled: Index, photos: Path) -> None:
     answers = filled.answers([photos / "03.png", b"words"], k=2)
     assert answers.results[0] == filled.search(photos / "03.png", k=2)
     assert isinstance(answers.results[1], UnreadableImage)
@@ -56,7 +56,7 @@ def test_answers_say_how_much_was_there(filled: Index, photos: Path) -> None:
 
 
 def test_answers_and_their_coverage_are_of_one_state(tmp_path: Path) -> None:
-    """What is committed while a query is embedded is neither in the answer nor in what it tells."""
+    """Images that are committed while a query is embedded are neither in the answer nor in the coverage."""
     folder, seen = tmp_path / "photos", []
     put(folder / "0.png", picture(colour(0)))
 
@@ -78,8 +78,8 @@ def test_answers_and_their_coverage_are_of_one_state(tmp_path: Path) -> None:
         assert index.coverage().images == 2
 
 
-def test_after_an_exact_search_the_structures_are_compared_by_score(tmp_path: Path, photos: Path) -> None:
-    """With the views of the query, and whatever ranking is in force."""
+def test_an_exact_search_tells_what_the_structures_find(tmp_path: Path, photos: Path) -> None:
+    """The comparison is by score, whatever ranking is in force, and uses the views of the query."""
     seen: list[int] = []
 
     class Watching(ColourEncoder):
@@ -105,9 +105,9 @@ def test_after_an_exact_search_the_structures_are_compared_by_score(tmp_path: Pa
 
 
 class TestUpdating:
-    """Whether somebody is writing now."""
+    """Whether a process is writing to the index now."""
 
-    def test_it_is_told_while_an_update_runs_and_no_longer(self, filled: Index, photos: Path) -> None:
+    def test_it_is_true_while_an_update_runs(self, filled: Index, photos: Path) -> None:
         seen = []
         put(photos / "new.png", picture((9, 8, 7)))
         filled.add(photos, progress=lambda _: seen.append(filled.coverage().updating))
@@ -115,8 +115,8 @@ class TestUpdating:
         assert all(seen) is (sys.platform == "linux")
         assert not filled.coverage().updating
 
-    @pytest.mark.skipif(sys.platform != "linux", reason="told on Linux alone")
-    def test_another_process_is_seen_and_its_death_too(self, filled: Index) -> None:
+    @pytest.mark.skipif(sys.platform != "linux", reason="known on Linux only")
+    def test_another_process_is_noticed_until_it_dies(self, filled: Index) -> None:
         code = """
 import sys
 from pathlib import Path
@@ -139,8 +139,8 @@ with Store(Path(sys.argv[1])).writing():
             writer.kill()
         assert not filled.coverage().updating
 
-    def test_to_ask_never_makes_a_writer_fail(self, filled: Index, photos: Path) -> None:
-        """A reader that tried the writers' lock would make one of these runs end in `IndexBusy`."""
+    def test_asking_never_makes_a_writer_fail(self, filled: Index, photos: Path) -> None:
+        """If readers tried to take the lock, a writer would end in `IndexBusy`."""
         done = threading.Event()
 
         def ask() -> None:
@@ -159,7 +159,7 @@ with Store(Path(sys.argv[1])).writing():
             for reader in readers:
                 reader.join()
 
-    def test_nobody_writes_where_nobody_ever_did(self, tmp_path: Path) -> None:
+    def test_a_folder_without_a_lock_has_no_writer(self, tmp_path: Path) -> None:
         assert not is_writing(tmp_path / "writer.lock")
         assert not list(tmp_path.iterdir())
 
@@ -173,7 +173,7 @@ def test_a_match_says_whether_it_is_offline(filled: Index, photos: Path, tmp_pat
     assert after[0].as_dict()["offline"] is True
 
 
-def test_a_copy_scores_one_whatever_its_vector_is_rounded_to(tmp_path: Path) -> None:
+def test_a_copy_has_the_score_1_in_spite_of_rounding(tmp_path: Path) -> None:
     chance, photos = np.random.default_rng(0), tmp_path / "photos"
     photos.mkdir()
     for number in range(30):

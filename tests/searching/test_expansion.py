@@ -1,8 +1,6 @@
-"""Neighbours in the order of their company: against a plain computation, and as a search shows it."""
+"""Ranking by query expansion: compared with a plain computation, and as a search shows it."""
 
-import math
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +11,7 @@ from PIL import Image
 
 from retrieval import BadInput, Index, SearchOptions
 from retrieval.measuring import tuning
-from retrieval.measuring.evaluate import Question, Truth, by_folders, evaluate, of_itself
-from retrieval.measuring.metrics import JudgedAnswer
+from retrieval.measuring.evaluate import by_folders, evaluate, of_itself
 from retrieval.measuring.tuning import tune
 from retrieval.searching.expansion import COMPANY, ranked, relevance
 from tests.contracts.vectors import normalised
@@ -22,7 +19,7 @@ from tests.fakes import ColourEncoder, picture, put
 
 
 def plainly(query: np.ndarray, near: np.ndarray, mean: np.ndarray) -> list[float]:
-    """What `relevance` says, vector by vector."""
+    """What `relevance` returns, computed vector by vector."""
     pool = [(one - mean) / np.linalg.norm(one - mean) for one in np.concatenate([query[None], near]).astype(float)]
     expanded = []
     for at, one in enumerate(pool):
@@ -39,7 +36,7 @@ def drawn(count: int, seed: int) -> np.ndarray:
 
 
 @given(st.integers(1, 40), st.integers(0, 1000))
-def test_it_is_what_a_plain_computation_gives(count: int, seed: int) -> None:
+def test_relevance_is_what_a_plain_computation_gives(count: int, seed: int) -> None:
     query, *near = drawn(count + 1, seed)
     mean = drawn(50, seed + 1).mean(axis=0)
     found = relevance(query, np.stack(near), mean)
@@ -48,7 +45,7 @@ def test_it_is_what_a_plain_computation_gives(count: int, seed: int) -> None:
 
 
 @given(st.integers(2, 40), st.integers(0, 1000))
-def test_it_does_not_depend_on_the_order_of_what_is_proposed(count: int, seed: int) -> None:
+def test_relevance_does_not_depend_on_the_order_of_the_neighbours(count: int, seed: int) -> None:
     query, *near = drawn(count + 1, seed)
     order = np.random.default_rng(seed).permutation(count)
     found = relevance(query, np.stack(near), np.zeros(12, np.float32))
@@ -56,20 +53,20 @@ def test_it_does_not_depend_on_the_order_of_what_is_proposed(count: int, seed: i
     assert again == pytest.approx(found[order], abs=1e-5)
 
 
-def test_what_is_the_mean_is_relevant_to_nothing() -> None:
+def test_a_query_equal_to_the_mean_gives_finite_relevances() -> None:
     near = drawn(5, 1)
     assert np.isfinite(relevance(near[0], near, near[0])).all()
     assert np.isfinite(relevance(near[0], np.repeat(near[:1], 4, axis=0), near[0])).all()
 
 
-def test_copies_come_first_and_ties_have_an_order() -> None:
+def test_copies_come_first_and_equal_ones_have_an_order() -> None:
     scores = np.array([1, 0.99995, 0.9, 0.8, 0.7, 0.7], dtype=np.float32)
     relevant = np.array([0.1, 0.2, 0.3, 0.9, 0.5, 0.5], dtype=np.float32)
     assert ranked(np.array([5, 4, 3, 2, 1, 0]), scores, relevant).tolist() == [0, 1, 3, 5, 4, 2]
 
 
 class TestIndex:
-    """Reds, greens and blues, 20 of each."""
+    """A search among red, green and blue pictures, 20 of each."""
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
@@ -103,7 +100,7 @@ class TestIndex:
             page = index.search(folder / "red/3.png", 7, options=SearchOptions(offset=offset, ranking="expansion"))
             assert page == whole[offset : offset + 7]
 
-    def test_a_picture_from_elsewhere_is_ranked_too(self, index: Index) -> None:
+    def test_a_query_from_outside_is_ranked_too(self, index: Index) -> None:
         found = index.search(picture((240, 20, 20)), 5, options=SearchOptions(ranking="expansion"))
         assert {match.path.parent.name for match in found} == {"red"}
 
@@ -117,13 +114,13 @@ class TestIndex:
                 index.add(tmp_path / "pictures")
                 assert len(index.search(picture((1, 2, 3)), options=SearchOptions(ranking="expansion"))) == count
 
-    def test_what_is_unknown_is_refused(self, index: Index, folder: Path) -> None:
+    def test_an_unknown_ranking_is_refused(self, index: Index, folder: Path) -> None:
         with pytest.raises(BadInput, match="there is no ranking best"):
             index.search(folder / "red/3.png", options=SearchOptions(ranking="best"))
         with pytest.raises(BadInput, match="there is no ranking auto"):
             index.tune("auto")
 
-    def test_what_was_tuned_is_kept_and_can_be_undone(
+    def test_the_choice_of_a_ranking_is_kept_and_can_be_undone(
         self, index: Index, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def ranked_now() -> bool:
@@ -145,7 +142,7 @@ class TestIndex:
         index.tune("none")
         assert (ranked_now(), index.info().ranking) == (False, {"name": "none"})
 
-    def test_without_labels_the_same_pictures_have_to_be_found(self, index: Index) -> None:
+    def test_without_labels_changed_pictures_must_find_their_originals(self, index: Index) -> None:
         truth = of_itself(index, count=10)
         found = tune(index, truth, labelled=False)
         plain, better = (
@@ -160,7 +157,7 @@ class TestIndex:
             assert f"{better[name].value - plain[name].value:+.4f} (" in found.reason
 
     @pytest.mark.parametrize("in_force", [None, "none", "expansion"])
-    def test_of_too_few_pictures_nothing_is_changed(self, tmp_path: Path, in_force: str | None) -> None:
+    def test_too_few_pictures_change_nothing(self, tmp_path: Path, in_force: str | None) -> None:
         with Index.create(tmp_path / "few", encoder=ColourEncoder()) as index:
             for count in (1, 2):
                 put(tmp_path / f"pictures/a/{count}.png", picture((200, 90 * count, 0)))
@@ -175,7 +172,7 @@ class TestIndex:
             found = tune(index, by_folders(index, tmp_path / "pictures"), labelled=True)
             assert (found.decided, found.ranking) == (False, in_force or "none")
 
-    def test_those_that_score_enough_are_as_many_as_there_are(self, index: Index, folder: Path) -> None:
+    def test_all_matches_that_score_enough_are_found(self, index: Index, folder: Path) -> None:
         plain = index.search(folder / "red/3.png", 59)
         least = plain[20].score
         for k in (1, 5, 21, 40):
@@ -183,8 +180,8 @@ class TestIndex:
             assert len(found) == min(k, 21)
             assert all(match.score >= least for match in found)
 
-    def test_a_copy_of_the_query_is_no_company_of_it(self, index: Index, folder: Path) -> None:
-        """So others have one order, whether the query is known by its bytes, is a result, or only looks the same."""
+    def test_a_copy_of_the_query_does_not_count_as_its_neighbour(self, index: Index, folder: Path) -> None:
+        """So the others have the same order if the query is left out, is a match, or only looks like an image."""
         query = folder / "red/3.png"
         known = [match.id for match in index.search(query, 59, options=SearchOptions(ranking="expansion"))]
         with_itself = [
@@ -196,122 +193,8 @@ class TestIndex:
         assert with_itself == looks_the_same
         assert [id_ for id_ in with_itself if id_ != index.id_of(query)] == known
 
-    def test_an_empty_index_can_be_set_back(self, index: Index, folder: Path) -> None:
+    def test_an_empty_index_can_go_back_to_ranking_by_score(self, index: Index, folder: Path) -> None:
         index.tune("expansion")
         index.remove(folder)
         index.tune("none")
         assert index.info().ranking == {"name": "none"}
-
-
-def answered(*ranks: int) -> list[JudgedAnswer]:
-    """Where the one right answer to each query stands, 0 for nowhere."""
-    return [JudgedAnswer(np.array([rank] * bool(rank), dtype=np.int64), 1) for rank in ranks]
-
-
-def questions(count: int, changes: int = 1) -> Truth:
-    """So many pictures, each asked about in so many changes."""
-    return Truth([Question(at, frozenset({at}), str(change)) for at in range(count) for change in range(changes)])
-
-
-class TestTelling:
-    """What two measurements of the same queries tell."""
-
-    @pytest.mark.parametrize(("count", "decided"), [(1, False), (10, False), (95, False), (97, True), (1000, True)])
-    def test_that_nothing_was_lost_takes_a_hundred_pictures(self, count: int, decided: bool) -> None:
-        """However many changes of them are asked about: those of one picture stand or fall together."""
-        for changes in (1, 7):
-            same = answered(*[1] * count * changes)
-            better, _ = tuning._by_changes(tuning.differences(questions(count, changes), same, same))
-            assert better is (True if decided else None)
-
-    @pytest.mark.parametrize(("lost", "better"), [(0, True), (3, True), (30, False)])
-    def test_what_is_lost_decides(self, lost: int, better: bool) -> None:
-        after = answered(*[2] * lost, *[1] * (1000 - lost))
-        told, reason = tuning._by_changes(tuning.differences(questions(1000), answered(*[1] * 1000), after))
-        assert told is better
-        assert f"P@1 by {-lost / 1000:+.4f} (" in reason
-        assert ("a loss of up to 0.02 is accepted" in reason) is better
-
-    @pytest.mark.parametrize(
-        ("before", "after", "better", "why"),
-        [
-            ([2] * 5, [1] * 5, True, "expansion finds more"),
-            ([1] * 5, [2] * 5, False, "expansion finds less"),
-            ([1] * 400 + [9] * 600, [2] * 400 + [2] * 600, False, "loses more than 0.005 of P@1"),
-            ([1, 2] * 50, [2, 1] * 50, None, "100 pictures are too few to tell"),
-            ([1] * 10, [1] * 10, None, "10 pictures are too few to tell"),
-        ],
-    )
-    def test_labels_tell_where_the_interval_leaves_out_0(
-        self, before: list[int], after: list[int], better: bool | None, why: str
-    ) -> None:
-        rose = tuning.differences(questions(len(before)), answered(*before), answered(*after))
-        told, reason = tuning._by_labels(rose)
-        assert told is better
-        assert why in reason
-
-    @pytest.mark.parametrize("share", [0.0, 0.01, 0.1, 0.5])
-    def test_the_interval_holds_what_is_true(self, share: float) -> None:
-        """Of 100 pictures that are drawn, in 93 of 100 cases or more; also of those of which hardly one differs.
-
-        That is the sum of what is likely, so no draw decides it: the number of those that differ is binomial.
-        """
-        held = 0.0
-        for worse in range(101):
-            after = [2] * worse + [1] * (100 - worse)
-            rose = tuning.differences(questions(100), answered(*[1] * 100), answered(*after)).of["p@1"]
-            if rose.low <= -share <= rose.high:
-                held += math.comb(100, worse) * share**worse * (1 - share) ** (100 - worse)
-        assert held >= 0.93
-
-
-@pytest.mark.slow
-def test_it_finds_more_of_a_kind(shared: Callable[[str], Path], tmp_path: Path) -> None:
-    """With MobileNetV2, tuned without labels: of all pictures, and asked about a fifth that the index does not hold."""
-    gains, held_out = [], []
-    for name in ("corel1k", "caltech101"):
-        for path in sorted(shared(f"images/{name}").glob("*/*")):
-            put(tmp_path / name / path.parent.name / path.name, path.read_bytes())
-        with Index.create(
-            tmp_path / f"{name}-index",
-            backbone="mobilenet_v2",
-            weights=shared("weights/mobilenet_v2_1.0_224_no_top.weights.h5"),
-        ) as index:
-            index.add(tmp_path / name)
-            found = tune(index, of_itself(index), labelled=False)
-            assert (found.decided, found.ranking) == (True, "expansion")
-            assert "changed pictures cannot show" in found.reason
-            plain, better = (
-                evaluate(index, by_folders(index, tmp_path / name), options=SearchOptions(ranking=how)).measures
-                for how in ("none", "auto")
-            )
-            assert better["p@1"].value >= plain["p@1"].value - 0.005
-            gains.append((plain["map"].value, better["map"].value))
-            held_out.append(_gain_of_a_fifth(index, tmp_path / name))
-    assert np.mean([better for _, better in gains]) >= 0.83
-    assert np.mean(held_out) >= 2 / 3 * np.mean([better - plain for plain, better in gains])
-
-
-def _gain_of_a_fifth(index: Index, folder: Path) -> float:
-    """Take every fifth picture out of the index, and return what expansion gains in answers to those."""
-    taken = sorted(folder.glob("*/*"))[::5]
-    aside = folder.with_name(f"{folder.name}-aside")
-    for path in taken:
-        put(aside / path.parent.name / path.name, path.read_bytes())
-        path.unlink()
-    index.add(folder)
-    labels = {image.id: image.path.parent.name for image in index.images()}
-
-    def mean(ranking: str) -> float:
-        asked = [aside / path.parent.name / path.name for path in taken]
-        precisions = []
-        for path, near in zip(
-            taken, index.neighbours(asked, len(labels), options=SearchOptions(ranking=ranking)), strict=True
-        ):
-            ranks = np.flatnonzero([labels[image] == path.parent.name for image in near.ids.tolist()]) + 1
-            precisions.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
-        return float(np.mean(precisions))
-
-    gain = mean("auto") - mean("none")
-    shutil.rmtree(aside)
-    return gain

@@ -1,4 +1,4 @@
-"""Where likely matches end: the arithmetic, and what a search tells of it. On real pictures: `test_quality`."""
+"""Which matches are likely: the computation, and what a search returns. `test_quality` has real pictures."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +17,14 @@ from tests.fakes import ColourEncoder, picture, put
 Expected = st.lists(st.floats(0, 1e6), min_size=1, max_size=30)
 
 
-def test_the_probability_is_the_share_of_the_matches_beside_the_false_ones_as_near() -> None:
+def test_the_probability_is_the_number_of_matches_over_matches_and_false_ones() -> None:
     assert probabilities(np.array([0.25, 1, 3, 16])).tolist() == pytest.approx([0.8, 2 / 3, 0.5, 0.2])
     assert probabilities(np.array([0.6, 0.6, 0.6])).tolist() == pytest.approx([3 / 3.6] * 3)  # three are as near
     assert probabilities(np.array([])).tolist() == []
 
 
 @given(Expected, st.randoms())
-def test_probabilities_descend_and_know_no_order(false: list[float], chance: object) -> None:
+def test_probabilities_descend_whatever_the_order_of_the_matches(false: list[float], chance: object) -> None:
     found = probabilities(np.array(false))
     assert ((found >= 0) & (found <= 1)).all()
     assert (np.diff(found) <= 0).all()
@@ -38,7 +38,7 @@ def clusters(centres: int, each: int, spread: float = 0.6) -> np.ndarray:
     return normalised(middles + spread * chance.standard_normal(middles.shape) + 1)
 
 
-def test_what_is_of_a_kind_is_told_from_what_is_of_none() -> None:
+def test_related_matches_are_likely_and_unrelated_ones_are_not() -> None:
     vectors = clusters(30, 20, spread=0.3)
     background = Background(vectors[::2], len(vectors))
     query, kind, others = vectors[0], vectors[1:20], vectors[20:]
@@ -50,8 +50,8 @@ def test_what_is_of_a_kind_is_told_from_what_is_of_none() -> None:
 
 
 @pytest.mark.parametrize("share", [2, 5, 30])
-def test_how_much_of_the_index_is_related_hides_nothing(share: int) -> None:
-    """In an index of few themes, many pairs are related; they are not what a pair is to be told from."""
+def test_related_matches_are_likely_however_many_pairs_are_related(share: int) -> None:
+    """In an index of few themes, many pairs are related; they must not count as the unrelated background."""
     vectors = clusters(share, 600 // share, spread=0.4)
     background = Background(vectors[:: 600 // 300], len(vectors))
     found = probabilities(background.false_matches(vectors[0], vectors[1:]))
@@ -59,8 +59,8 @@ def test_how_much_of_the_index_is_related_hides_nothing(share: int) -> None:
 
 
 @pytest.mark.parametrize("count", [FEWEST, 200, 500])
-def test_of_one_theme_and_of_none_nothing_is_told(count: int) -> None:
-    """All about one middle, or each about its own: both have no gap among their scores."""
+def test_an_index_of_one_theme_or_of_none_has_no_likely_matches(count: int) -> None:
+    """Vectors around one centre, or each around its own: neither has a gap among its scores."""
     for centres in (1, count):
         vectors = clusters(centres, count // centres)
         background = Background(vectors, count)
@@ -78,7 +78,7 @@ def test_twice_the_pictures_are_twice_the_false_matches() -> None:
     assert twice == pytest.approx(2 * once)
 
 
-def test_pictures_all_alike_and_all_unlike_are_no_trouble() -> None:
+def test_equal_vectors_and_orthogonal_ones_give_finite_numbers() -> None:
     for vectors in (np.ones((12, 64)) / 8, np.eye(64)[:12]):
         some = vectors.astype(np.float32)
         found = Background(some, 12).false_matches(some[0], some)
@@ -86,7 +86,7 @@ def test_pictures_all_alike_and_all_unlike_are_no_trouble() -> None:
 
 
 class TestIndex:
-    """Reds, greens and blues, 40 of each, some of them between."""
+    """A search among red, green and blue pictures, 40 of each, with random variations."""
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
@@ -104,7 +104,9 @@ class TestIndex:
             yield index
 
     @pytest.mark.parametrize("ranking", ["none", "expansion"])
-    def test_what_is_told_descends_and_auto_ends_where_it_does(self, index: Index, folder: Path, ranking: str) -> None:
+    def test_probabilities_descend_and_likely_returns_those_that_have_one(
+        self, index: Index, folder: Path, ranking: str
+    ) -> None:
         found = index.search(folder / "red/3.png", 119, options=SearchOptions(likelihood=True, ranking=ranking))
         likely = [match for match in found if match.probability is not None]
         told = [match.probability for match in likely if match.probability is not None]
@@ -124,7 +126,7 @@ class TestIndex:
         assert "false_matches" in found[0].as_dict()
         assert not {"probability", "false_matches"} & found[-1].as_dict().keys()
 
-    def test_the_query_itself_changes_nothing_for_others(self, index: Index, folder: Path) -> None:
+    def test_the_query_as_a_match_changes_nothing_for_the_others(self, index: Index, folder: Path) -> None:
         without = {
             match.id: match.probability
             for match in index.search(folder / "red/3.png", 119, options=SearchOptions(likelihood=True))
@@ -134,12 +136,12 @@ class TestIndex:
         others = {match.id: match.probability for match in found if match.path != folder / "red/3.png"}
         assert others == pytest.approx(without)
 
-    def test_who_does_not_ask_is_told_nothing(self, index: Index, folder: Path) -> None:
+    def test_without_the_option_there_is_no_probability(self, index: Index, folder: Path) -> None:
         found = index.search(folder / "red/3.png", 3)
         assert all(match.probability is match.false_matches is None for match in found)
         assert not {"probability", "false_matches"} & found[0].as_dict().keys()
 
-    def test_what_is_added_counts_at_once(self, index: Index, folder: Path) -> None:
+    def test_new_images_count_at_once(self, index: Index, folder: Path) -> None:
         before = index.search(folder / "red/3.png", 100, options=SearchOptions(likelihood=True))[9]
         for number in range(120):
             put(folder / f"grey/{number}.png", picture((100 + number, 100 + number, 100 + number)))
@@ -152,8 +154,8 @@ class TestIndex:
         assert before.false_matches is not None
         assert after.false_matches != before.false_matches
 
-    def test_of_few_pictures_only_copies_are_told(self, tmp_path: Path) -> None:
-        """`auto` gives what is certain, and nothing where nothing is: a script takes what it gives for likely."""
+    def test_among_few_pictures_only_copies_are_likely(self, tmp_path: Path) -> None:
+        """`likely` returns nothing if nothing is certain, because a script takes all that it returns for likely."""
         with Index.create(tmp_path / "few", encoder=ColourEncoder()) as index:
             for number in range(FEWEST - 1):
                 put(tmp_path / f"pictures/{number}.png", picture((200, 5 * number, 0)))

@@ -1,4 +1,4 @@
-"""What of a query is no answer to itself: the file that was asked about, and not its copies."""
+"""What a query excludes from its own matches: the file that was asked about, but not its copies."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ def asked(photos: Path) -> Path:
 
 @pytest.fixture
 def filled(index: Index, photos: Path, asked: Path) -> Index:
-    """05.png has a copy below sub/."""
+    """An index in which 05.png has a copy below sub/."""
     shutil.copy(asked, photos / "sub/copy.png")
     index.add(photos)
     return index
@@ -43,7 +43,7 @@ def test_a_copy_of_the_file_is_the_first_result(filled: Index, asked: Path, monk
     assert filled.search(copy, k=1)[0].path == asked
 
 
-def test_what_is_no_path_leaves_out_nothing_and_an_id_its_image(filled: Index, asked: Path) -> None:
+def test_bytes_exclude_nothing_and_an_id_excludes_its_image(filled: Index, asked: Path) -> None:
     both = {"05.png", "copy.png"}
     assert both <= {*places(filled.search(asked.read_bytes(), k=1))}
     assert both <= {*places(filled.search(asked, k=1, options=SearchOptions(include_self=True)))}
@@ -65,12 +65,12 @@ def test_links_and_hard_links(filled: Index, asked: Path, tmp_path: Path) -> Non
     assert "05.png" not in places(filled.search(tmp_path / "folder/05.png", k=20))
 
 
-def test_a_file_outside_has_no_place_to_leave_out(filled: Index, asked: Path, tmp_path: Path) -> None:
+def test_a_file_outside_the_index_excludes_nothing(filled: Index, asked: Path, tmp_path: Path) -> None:
     shutil.copy(asked, tmp_path / "outside.png")
     assert places(filled.search(tmp_path / "outside.png", k=1)) == ["05.png", "copy.png"]
 
 
-def test_a_file_that_changed_since_is_not_shown_as_what_it_was(filled: Index, asked: Path) -> None:
+def test_a_file_that_has_changed_is_not_shown_as_its_former_image(filled: Index, asked: Path) -> None:
     put(asked, picture((250, 1, 250)))
     found = filled.search(asked, k=100)
     assert "05.png" not in places(found)
@@ -80,7 +80,7 @@ def test_a_file_that_changed_since_is_not_shown_as_what_it_was(filled: Index, as
     assert len(filled.search(asked.parent / "03.png", k=100)) == 11
 
 
-def test_a_place_that_cannot_be_read_is_known_by_the_index(filled: Index, asked: Path, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_is_known_by_its_path(filled: Index, asked: Path, tmp_path: Path) -> None:
     before = filled.search(asked, k=5)
     asked.parent.rename(tmp_path / "away")
     filled.add(asked.parent)
@@ -90,8 +90,8 @@ def test_a_place_that_cannot_be_read_is_known_by_the_index(filled: Index, asked:
     assert all(match.offline for match in found)
 
 
-def test_a_vote_and_a_measure_count_no_copy(filled: Index, asked: Path) -> None:
-    """There a copy would tell the answer."""
+def test_votes_and_measures_count_no_copy_of_the_query(filled: Index, asked: Path) -> None:
+    """A copy would give the answer away."""
     own = filled.id_of(asked)
     for query in (asked, asked.read_bytes(), own):
         (near,) = filled.neighbours([query], 100)  # type: ignore[list-item]
@@ -101,7 +101,7 @@ def test_a_vote_and_a_measure_count_no_copy(filled: Index, asked: Path) -> None:
     assert [one.label for one in voting.classify(filled, known, asked.read_bytes()).classes] == ["others"]
 
 
-def test_ranks_and_chances_of_copies(filled: Index, asked: Path, photos: Path) -> None:
+def test_a_copy_is_first_and_certain_in_every_ranking(filled: Index, asked: Path, photos: Path) -> None:
     for number in range(12, 40):
         put(photos / f"{number}.png", picture(colour(number)))
     filled.add(photos)

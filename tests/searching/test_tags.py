@@ -1,4 +1,4 @@
-"""Classes of pictures by the classifier of their network: made of stored vectors, searched by words, kept true."""
+"""Tags: computed from stored vectors by the classifier of the network, searched by words, and kept up to date."""
 
 import json
 import sqlite3
@@ -103,7 +103,7 @@ def test_a_tag_is_a_query_like_others(index: Index) -> None:
             ask(Tagged("red"))
 
 
-def test_they_follow_what_is_added_and_removed(index: Index, tmp_path: Path) -> None:
+def test_tags_follow_what_is_added_and_removed(index: Index, tmp_path: Path) -> None:
     tag(index)
     (tmp_path / "photos/red0.png").unlink()
     put(tmp_path / "photos/red9.png", picture((255, 1, 1)))
@@ -118,7 +118,7 @@ def test_they_follow_what_is_added_and_removed(index: Index, tmp_path: Path) -> 
     assert rows(index, "tags") == rows(index, "pictures") == set()
 
 
-def test_what_is_gone_is_passed_over_before_it_is_counted(index: Index, tmp_path: Path) -> None:
+def test_removed_images_are_skipped_before_matches_are_counted(index: Index, tmp_path: Path) -> None:
     tag(index)
     kept = (tmp_path / "index" / tag_store.DATABASE).read_bytes()
     best = index.tagged("red", 1)[0]
@@ -132,7 +132,7 @@ def test_what_is_gone_is_passed_over_before_it_is_counted(index: Index, tmp_path
     assert best.id not in [match.id for match in found]
 
 
-def test_an_update_that_was_cut_short_is_gone_on_with(index: Index, tmp_path: Path) -> None:
+def test_an_interrupted_update_is_continued(index: Index, tmp_path: Path) -> None:
     with index._store.writing():  # as if it had been killed before its first commit
         state = {"generation": 0, "made": True, "version": tag_store.VERSION}
         index._store.put_setting(tag_store.TAGGED, state)
@@ -142,7 +142,7 @@ def test_an_update_that_was_cut_short_is_gone_on_with(index: Index, tmp_path: Pa
     assert len(index.tagged("red", 4)) == 4
 
 
-def test_damage_is_said_and_mended_by_the_next_update(
+def test_damage_is_an_error_that_the_next_update_mends(
     index: Index, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tag(index)
@@ -184,9 +184,7 @@ def test_a_classifier_is_read_from_a_file_of_weights(tmp_path: Path) -> None:
         directions_in(path, 13, nowhere)
 
 
-def test_what_was_deleted_is_made_again_by_an_update_without_news(
-    shared: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_deleted_tags_are_made_again_by_an_update_without_news(shared: Callable[[str], Path], tmp_path: Path) -> None:
     for path in sorted(shared("images/photos").glob("*"))[:4]:
         put(tmp_path / "photos" / path.name, path.read_bytes())
     with Index.create(tmp_path / "index", backbone="mobilenet_v2", weights=shared(WHOLE)) as index:
@@ -207,7 +205,7 @@ def test_what_was_deleted_is_made_again_by_an_update_without_news(
             index.tagged("hound")
 
 
-def test_photographs_are_found_by_the_names_of_what_they_show(shared: Callable[[str], Path], tmp_path: Path) -> None:
+def test_photographs_are_found_by_the_names_of_their_classes(shared: Callable[[str], Path], tmp_path: Path) -> None:
     photos = sorted(shared("images/photos").glob("*"))
     with Index.create(tmp_path / "index", backbone="mobilenet_v2", weights=shared(WHOLE)) as index:
         index.add(shared("images/photos"))

@@ -23,14 +23,14 @@ def index(tmp_path: Path) -> Iterator[Index]:
 
 @pytest.fixture
 def halves() -> np.ndarray:
-    """Red on the left, green on the right, and blue all around."""
+    """A picture that is red on the left, green on the right, and blue all around."""
     pixels = np.zeros((80, 80, 3), np.uint8)
     pixels[..., 2] = 255
     pixels[20:60, 20:40], pixels[20:60, 40:60] = (255, 0, 0), (0, 255, 0)
     return pixels
 
 
-def test_their_mean_is_the_vector(index: Index, halves: np.ndarray) -> None:
+def test_the_vector_is_the_mean_of_the_views(index: Index, halves: np.ndarray) -> None:
     encoder, size = ColourEncoder(), ColourEncoder.size
 
     def vector(pixels: np.ndarray) -> np.ndarray:
@@ -48,7 +48,7 @@ def test_their_mean_is_the_vector(index: Index, halves: np.ndarray) -> None:
         assert [match.score for match in found] == pytest.approx(expected, abs=0.01)
 
 
-def test_a_file_is_looked_at_though_it_is_indexed(index: Index, halves: np.ndarray, tmp_path: Path) -> None:
+def test_an_indexed_file_is_embedded_if_views_are_asked_for(index: Index, halves: np.ndarray, tmp_path: Path) -> None:
     Image.fromarray(halves).save(tmp_path / "photos/halves.png")
     index.add(tmp_path / "photos")
     plain = index.search(tmp_path / "photos/halves.png", 6)
@@ -58,7 +58,7 @@ def test_a_file_is_looked_at_though_it_is_indexed(index: Index, halves: np.ndarr
     assert [match.score for match in plain] != [match.score for match in mirrored]
 
 
-def test_what_is_no_view_is_refused(index: Index) -> None:
+def test_an_unknown_view_is_refused(index: Index) -> None:
     with pytest.raises(BadInput, match="there is no view upside") as error:
         index.search(picture((1, 2, 3)), options=SearchOptions(views=["upside"]))
     assert "mirror, multiscale" in error.value.hint
