@@ -187,6 +187,15 @@ class Index:
             raise
         return index
 
+    @staticmethod
+    def exists(path: str | os.PathLike[str] = DEFAULT_PATH) -> bool:
+        """Tell whether the folder `path` holds an index.
+
+        A folder that cannot be looked at counts as one: `open` gives the reason. Raises `BadInput` if `path` is not a
+        path.
+        """
+        return Store.exists(Path(text_path(path, "the path of the index")))
+
     def close(self) -> None:
         """Close the files of the index. Everything is committed already, so nothing is lost without `close`."""
         self._store.close()

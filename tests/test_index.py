@@ -221,6 +221,17 @@ def test_making_and_opening(tmp_path: Path, encoder: ColourEncoder) -> None:
         assert index.info().images == 0
 
 
+def test_an_index_exists_once_it_is_made(tmp_path: Path, encoder: ColourEncoder) -> None:
+    assert not Index.exists(tmp_path / "index")
+    (tmp_path / "index").mkdir()
+    assert not Index.exists(tmp_path / "index")
+    Index.create(tmp_path / "index", encoder=encoder).close()
+    assert Index.exists(tmp_path / "index")
+    assert not Index.exists(tmp_path / "index" / "index.db")
+    with pytest.raises(BadInput):
+        Index.exists("")
+
+
 def test_another_model_is_refused_and_both_are_named(filled: Index, photos: Path) -> None:
     folder = filled._store.folder
     with pytest.raises(ModelMismatch, match=r"fingerprint colours; .* fingerprint shapes"):

@@ -1,7 +1,6 @@
 """Which index a command uses: the one that is named, or the nearest one at or above the working folder."""
 
 import os
-import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -127,12 +126,7 @@ def demand_folder(where: Path) -> None:
 
 
 def has_index(folder: Path) -> bool:
-    """Tell whether `folder` holds an index, or something that cannot be looked at: opening it tells the reason."""
-    from retrieval.storage.commit import DATABASE  # imports the database, which the next step needs anyway
+    """Tell whether `folder` holds an index, as `Index.exists` does."""
+    from retrieval.index import Index  # imports the database, which the next step needs anyway
 
-    try:
-        return stat.S_ISREG(os.stat(folder / DATABASE).st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
+    return Index.exists(folder)

@@ -17,6 +17,8 @@ well. An index exists once its first generation is committed: a creation that wa
 """
 
 import logging
+import os
+import stat
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -115,6 +117,16 @@ class Store:
             refusal = f"is read-only, and has the older format {found}, which must be converted first"
             with self.writing(refusal), self._database.writing(linked=False) as connection:
                 migrations.migrate(connection)
+
+    @staticmethod
+    def exists(folder: Path) -> bool:
+        """Tell whether `folder` holds an index, or something that cannot be looked at: opening it gives the reason."""
+        try:
+            return stat.S_ISREG(os.stat(folder / DATABASE).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
 
     @staticmethod
     def refuse_existing(folder: Path) -> None:
