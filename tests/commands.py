@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from retrieval.cli import app
-from retrieval.cli.output import Notes, log
+from retrieval.cli.printing import Notes, log
 
 COMMAND = [sys.executable, "-m", "retrieval"]
 PACKAGE = os.fspath(Path(__file__).parent.parent)

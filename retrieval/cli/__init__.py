@@ -1,8 +1,8 @@
 """The command line: each command is one call of the library and the presentation of its result.
 
 A command line is read by `app` and runs the command of that name; every command has a module of its own. Options that
-several commands share are in `options`. The index is found by `find_index`, results are written by `formats` and
-`output`, and everything that goes wrong is told by `errors`.
+several commands share are in `options`. The index is found by `find_index`, results are written by `results` and
+`printing`, and everything that goes wrong is told by `errors`.
 
 Results go to stdout; notes, progress and errors go to stderr. Exit codes:
 
@@ -14,7 +14,7 @@ Results go to stdout; notes, progress and errors go to stderr. Exit codes:
     141  the program that read stdout has ended
 """
 
-__all__ = ["app", "main", "output"]
+__all__ = ["app", "main", "printing"]
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import json
 
 from retrieval.cli.options import Json, Quiet, Verbose
-from retrieval.cli.output import note, put
+from retrieval.cli.printing import note, put
 
 
 def backbones(json_lines: Json = False, verbose: Verbose = False, quiet: Quiet = False) -> None:

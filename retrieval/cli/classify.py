@@ -24,7 +24,7 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
-from retrieval.cli.output import note_each, put
+from retrieval.cli.printing import note_each, put
 from retrieval.cli.query_input import complain_of_query, read_queries
 from retrieval.errors import UnreadableImage
 from retrieval.types import Scored, displayed

@@ -2,7 +2,7 @@
 
 from retrieval.cli.find_index import open_index
 from retrieval.cli.options import Folder, Quiet, Verbose
-from retrieval.cli.output import put
+from retrieval.cli.printing import put
 
 
 def compact(index: Folder = None, verbose: Verbose = False, quiet: Quiet = False) -> None:

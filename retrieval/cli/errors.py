@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from typer.exceptions import TyperException
 
-from retrieval.cli.output import complain, log, show_traceback
+from retrieval.cli.printing import complain, log, show_traceback
 from retrieval.cli.streams import ReaderGoneError, abandon_stdout
 from retrieval.cli.usage_errors import explained
 from retrieval.errors import RetrievalError, StorageError

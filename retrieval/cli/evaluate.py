@@ -23,7 +23,7 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
-from retrieval.cli.output import note, note_each, put
+from retrieval.cli.printing import note, note_each, put
 from retrieval.cli.progress import counting
 from retrieval.errors import BadInput
 from retrieval.types import EXACT

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from retrieval.cli.output import note
+from retrieval.cli.printing import note
 from retrieval.errors import BadInput, IndexNotFound, RetrievalError
 from retrieval.types import displayed
 

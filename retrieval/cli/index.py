@@ -27,7 +27,7 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
-from retrieval.cli.output import note, note_timing
+from retrieval.cli.printing import note, note_timing
 from retrieval.cli.progress import bar, interruptible
 from retrieval.cli.report import put_report, put_unreadable
 from retrieval.errors import BadInput, IndexNotFound

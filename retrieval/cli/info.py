@@ -8,7 +8,7 @@ import typer
 from retrieval.cli.find_index import open_index
 from retrieval.cli.help import WHAT
 from retrieval.cli.options import Folder, Json, Quiet, Verbose
-from retrieval.cli.output import counted, put
+from retrieval.cli.printing import counted, put
 from retrieval.types import DECODE_RULE, EXACT, Info, SearchForm, displayed
 
 

@@ -8,7 +8,7 @@ import typer
 from retrieval.cli.find_index import open_index
 from retrieval.cli.help import HOW_MANY
 from retrieval.cli.options import Folder, Json, Neighbours, Quiet, Verbose
-from retrieval.cli.output import note_each, put
+from retrieval.cli.printing import note_each, put
 from retrieval.cli.progress import counting
 from retrieval.types import displayed
 

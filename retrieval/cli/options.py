@@ -12,7 +12,7 @@ import typer
 from retrieval import __version__
 from retrieval.cli.find_index import NAME, VARIABLE
 from retrieval.cli.help import GENERAL, HOW_COMPUTED, HOW_MANY, HOW_SHOWN, WHAT
-from retrieval.cli.output import log, put
+from retrieval.cli.printing import log, put
 
 LIBRARIES = ("keras", "tensorflow", "openvino", "faiss-cpu", "pillow", "sqlalchemy")
 """Libraries whose versions `retrieval -v --version` prints."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from retrieval.cli.errors import InterruptedRunError
-from retrieval.cli.output import talkative
+from retrieval.cli.printing import talkative
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from retrieval.cli.find_index import open_index
-from retrieval.cli.formats import Answer, Format, put_answers
 from retrieval.cli.help import HOW_COMPUTED, HOW_MANY, HOW_SHOWN, WHAT
 from retrieval.cli.options import (
     Backbone,
@@ -24,8 +23,9 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
-from retrieval.cli.output import counted, note, note_each, note_timing
+from retrieval.cli.printing import counted, note, note_each, note_timing
 from retrieval.cli.query_input import QueryImage, complain_of_query, read_queries
+from retrieval.cli.results import Answer, Format, put_answers
 from retrieval.errors import BadInput, RetrievalError
 from retrieval.types import Answers, Coverage, Tagged, Timing, displayed
 

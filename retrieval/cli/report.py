@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from retrieval.cli.output import counted, note, put, talkative
+from retrieval.cli.printing import counted, note, put, talkative
 from retrieval.types import Report
 
 MOST_REASONS = 5

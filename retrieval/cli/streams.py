@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from retrieval.cli.output import Notes, log
+from retrieval.cli.printing import Notes, log
 from retrieval.errors import StorageError
 
 

@@ -20,7 +20,7 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
-from retrieval.cli.output import put
+from retrieval.cli.printing import put
 from retrieval.cli.progress import bar
 from retrieval.errors import BadInput
 from retrieval.types import displayed

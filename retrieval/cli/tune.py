@@ -21,7 +21,7 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
-from retrieval.cli.output import note, put
+from retrieval.cli.printing import note, put
 from retrieval.cli.progress import counting
 from retrieval.errors import BadInput
 

@@ -7,7 +7,7 @@ import typer
 from retrieval.cli.find_index import open_index
 from retrieval.cli.help import WHAT
 from retrieval.cli.options import Folder, Quiet, Verbose
-from retrieval.cli.output import counted, note, put
+from retrieval.cli.printing import counted, note, put
 from retrieval.errors import BadInput
 
 

@@ -17,7 +17,7 @@ from retrieval.disk import files
 from retrieval.disk.files import disk_errors
 from retrieval.storage import queries
 from retrieval.storage.commit import ARTEFACTS, Store
-from retrieval.storage.segments import GRACE
+from retrieval.storage.compaction import GRACE
 from retrieval.storage.settings import GRAPH
 
 NAMES = {GRAPH: "compiled network"}

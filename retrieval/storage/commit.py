@@ -12,7 +12,7 @@
     3               N+1, whole         segments that only N-1 named    the sweep of the next writer
 
 The rows decide what exists; the vectors only propose. The current and the previous generation are kept, so that a
-reader that has just read the refs still finds the files. Merges (`segments`) and repairs (`repair`) are commits as
+reader that has just read the refs still finds the files. Merges (`compaction`) and repairs (`repair`) are commits as
 well. An index exists once its first generation is committed: a creation that was cut short leaves no index.
 """
 
@@ -45,9 +45,9 @@ from retrieval.errors import (
 )
 from retrieval.process import forks
 from retrieval.storage import migrations, queries, root_rows, witness
+from retrieval.storage.compaction import VECTORS, Segments, vector_store
 from retrieval.storage.records import Generation, Root
 from retrieval.storage.rows import LOCK, Rows
-from retrieval.storage.segments import VECTORS, Segments, vector_store
 from retrieval.storage.settings import FLOAT16, SEARCH
 from retrieval.storage.sqlite import Database
 from retrieval.storage.view import Change, View

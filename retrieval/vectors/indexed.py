@@ -22,7 +22,7 @@ from retrieval import plugins
 from retrieval.disk import files
 from retrieval.errors import BadInput
 from retrieval.types import Ids, SearchForm, Vectors
-from retrieval.vectors import Options, SizedRef, merging
+from retrieval.vectors import Options, SizedRef, merge_policy
 from retrieval.vectors.facts import Facts, form_of
 from retrieval.vectors.options import AUTO, FLAT, StructureOptions
 from retrieval.vectors.refs import FACTS, STRUCTURE, SUFFIXES, files_of, structured, vectors_of
@@ -151,7 +151,7 @@ class StructuredVectors:
 
     def worth_merging(self, segments: Sequence[SizedRef], most: int, *, least_growth: float = 1) -> list[str]:
         """Return the smallest segments where more than `most` segments have no structure."""
-        return merging.smallest(_loose(segments), most, least_growth=least_growth)
+        return merge_policy.smallest(_loose(segments), most, least_growth=least_growth)
 
     def worth_folding(
         self, segments: Sequence[SizedRef], dim: int, options: Options, *, patience: int = 1
@@ -162,7 +162,7 @@ class StructuredVectors:
             return []
         built = [segment for segment in segments if structured(segment[0])]
         most = chosen.scan_limit(dim, float16=self.float16)
-        return merging.worth_folding(_loose(segments), built, most, patience=patience)
+        return merge_policy.worth_folding(_loose(segments), built, most, patience=patience)
 
     # -- damage ---------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from retrieval.disk import files
 from retrieval.errors import BadInput
 from retrieval.types import EXACT, Hits, Ids, SearchForm, Vectors
-from retrieval.vectors import Bitmap, Options, SizedRef, merging
+from retrieval.vectors import Bitmap, Options, SizedRef, merge_policy
 from retrieval.vectors.hits import combined, cut, nearest, no_hits
 from retrieval.vectors.refs import VECTORS, vectors_file
 from retrieval.vectors.segment import Segment, SegmentFolder, common_dim, file_damage, gathered
@@ -95,7 +95,7 @@ class ExactVectors:
 
     def worth_merging(self, segments: Sequence[SizedRef], most: int, *, least_growth: float = 1) -> list[str]:
         """Return the smallest segments where there are more than `most`."""
-        return merging.smallest(segments, most, least_growth=least_growth)
+        return merge_policy.smallest(segments, most, least_growth=least_growth)
 
     def worth_folding(
         self,

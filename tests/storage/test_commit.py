@@ -38,7 +38,7 @@ from retrieval import (
 from retrieval.disk import mounts
 from retrieval.searching.options import SearchOptions
 from retrieval.storage import commit as store
-from retrieval.storage import migrations, queries, root_rows, segments, sqlite, verify
+from retrieval.storage import compaction, migrations, queries, root_rows, sqlite, verify
 from retrieval.storage.commit import Store
 from retrieval.storage.records import FileRow, Generation, Root
 from retrieval.storage.view import Change
@@ -278,7 +278,7 @@ def test_many_small_commits_leave_few_segments_and_right_answers(batches: Batche
         batches.commit(size)
         with batches.store.connection() as connection:
             generation = queries.latest(connection)
-        assert len(generation.segments) <= segments.MOST_SEGMENTS
+        assert len(generation.segments) <= compaction.MOST_SEGMENTS
         assert generation.images == generation.vectors == len(batches.made)
     assert len(batches.made) == sum(sizes)
     assert batches.answers_are_right()

@@ -20,11 +20,11 @@ from retrieval import Index, IndexNotFound, StorageError
 from retrieval.disk import files
 from retrieval.indexing import update
 from retrieval.searching.options import SearchOptions
-from retrieval.storage import commit, migrations, queries, segments
+from retrieval.storage import commit, compaction, migrations, queries
 from retrieval.storage import repair as repairing
 from retrieval.storage import verify as verification
 from retrieval.storage.commit import Store
-from retrieval.storage.segments import Segments
+from retrieval.storage.compaction import Segments
 from retrieval.storage.sqlite import Database
 from retrieval.vectors.indexed import StructuredVectors
 from tests.fakes import ColourEncoder, colour, picture, put
@@ -114,7 +114,7 @@ FOLDING: dict[str, Callable[[], None]] = {
 
 
 def _fold_and_die(folder: Path, step: str) -> None:
-    update.COMMIT_ROWS, segments.PATIENCE, segments.GRACE = ROWS, 1_000_000, timedelta(0)
+    update.COMMIT_ROWS, compaction.PATIENCE, compaction.GRACE = ROWS, 1_000_000, timedelta(0)
     index = Index.open(folder / "index", encoder=ColourEncoder())
     index._store.choose(flat=4 * ColourEncoder.dim)
     pipeline_batch(ROWS)
@@ -123,7 +123,7 @@ def _fold_and_die(folder: Path, step: str) -> None:
 
 
 def _add_and_die(folder: Path, step: str) -> None:
-    update.COMMIT_ROWS, segments.MOST_SEGMENTS, segments.GRACE = ROWS, 2, timedelta(0)
+    update.COMMIT_ROWS, compaction.MOST_SEGMENTS, compaction.GRACE = ROWS, 2, timedelta(0)
     index = Index.open(folder / "index", encoder=ColourEncoder())
     pipeline_batch(ROWS)
     ADDING[step]()
@@ -307,7 +307,7 @@ def test_a_kill_at_each_step_of_a_repair_leaves_what_can_be_repaired(indexed: Pa
 
 def _work_for_ever(connection: Connection, folder: Path, seed: int) -> None:
     """Add pictures, five at a time, and say how many are done; compact now and then, remove and add again."""
-    update.COMMIT_ROWS, segments.MOST_SEGMENTS, segments.GRACE = 2, 3, timedelta(0)
+    update.COMMIT_ROWS, compaction.MOST_SEGMENTS, compaction.GRACE = 2, 3, timedelta(0)
     pipeline_batch(2)
     chance = random.Random(seed)
     index = Index.open(folder / "index", encoder=ColourEncoder())
@@ -562,7 +562,7 @@ def test_a_flush_that_fails_in_a_folding_leaves_what_was_committed(
 
 
 def test_a_disk_that_fails_in_a_merge_keeps_what_was_committed(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, "MOST_SEGMENTS", 1)
+    monkeypatch.setattr(compaction, "MOST_SEGMENTS", 1)
     with Index.open(indexed / "index", encoder=ColourEncoder()) as index:
         real, calls = files.write_durably, 0
 

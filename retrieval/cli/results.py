@@ -10,7 +10,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
-from retrieval.cli.output import put, put_data
+from retrieval.cli.printing import put, put_data
 from retrieval.errors import BadInput
 from retrieval.types import Match, displayed
 

@@ -1,6 +1,6 @@
 """Which segments are worth merging."""
 
-from retrieval.vectors import SizedRef, merging
+from retrieval.vectors import SizedRef, merge_policy
 from retrieval.vectors.refs import structured
 
 
@@ -9,7 +9,7 @@ def folded(segments: list[SizedRef], most: int, **options: int) -> list[str]:
     parts: dict[bool, list[SizedRef]] = {False: [], True: []}
     for segment in segments:
         parts[structured(segment[0])].append(segment)
-    return merging.worth_folding(parts[False], parts[True], most, **options)
+    return merge_policy.worth_folding(parts[False], parts[True], most, **options)
 
 
 class TestTiers:
@@ -27,7 +27,7 @@ class TestTiers:
         written = most = 0
         for number in range(5000):
             sizes.append((f"{number}", 1))
-            while group := merging.smallest(sizes, 1, least_growth=2):
+            while group := merge_policy.smallest(sizes, 1, least_growth=2):
                 count = sum(size for ref, size in sizes if ref in group)
                 sizes = [part for part in sizes if part[0] not in group] + [(f"{number}-{count}", count)]
                 written += count

@@ -1,4 +1,4 @@
-"""The segments of an index: opened for readers, and kept few and sound by the writer.
+"""Compaction: the segments of an index are kept few and sound by the writer. Readers open them here as well.
 
     append      write new vectors as a segment, which exists for readers once a generation names it
     snapshot    open the segments that a generation names
