@@ -14,7 +14,7 @@ from retrieval.errors import BadInput
 from retrieval.types import displayed
 
 MOST = 2**63 - 1
-"""The largest whole number that an argument may be: databases and arrays count in 64 bits."""
+"""Largest whole number that an argument may be: databases and arrays count in signed integers of 64 bits."""
 SHOWN = 60
 """Most characters of a wrong value that an error shows."""
 
@@ -40,7 +40,7 @@ def text_path(value: Any, name: str = "the path") -> str:  # noqa: ANN401 - as a
 
 
 def strings(value: Any, name: str) -> tuple[str, ...]:  # noqa: ANN401 - as above
-    """Return the strings of an iterable. A single string is refused: its letters would be taken for the strings."""
+    """Return the strings of an iterable. A single string is refused, because it is an iterable of its letters."""
     items = several(value, name, "strings")
     for item in items:
         if not isinstance(item, str):
@@ -49,19 +49,22 @@ def strings(value: Any, name: str) -> tuple[str, ...]:  # noqa: ANN401 - as abov
 
 
 def several(value: Any, name: str, what: str) -> tuple[Any, ...]:  # noqa: ANN401 - as above
-    """Return the items of an iterable; checks what `iterable` checks."""
+    """Return all items of an iterable; checks what `iterable` checks."""
     return tuple(iterable(value, name, what))
 
 
 def iterable(value: Any, name: str, what: str) -> Iterator[Any]:  # noqa: ANN401 - as above
-    """Return an iterator over an iterable, unread; `what` names its items. Refuses a string, bytes or a path."""
+    """Return an iterator over an iterable, without reading an item. Refuses a string, bytes and a path.
+
+    `what` names the items in the error, for example "strings".
+    """
     if isinstance(value, str | bytes | bytearray | os.PathLike):
         raise BadInput(f"{name} must be a list of {what}, not {_shown(value)}", hint="put it in a list: [...]")
     try:
-        found: Iterator[Any] = iter(value)
+        items: Iterator[Any] = iter(value)
     except TypeError:
         raise BadInput(f"{name} must be a list of {what}, not {_shown(value)}") from None
-    return found
+    return items
 
 
 def integer(value: Any, name: str, least: int, most: int = MOST) -> int:  # noqa: ANN401 - as above
@@ -81,23 +84,23 @@ def integer(value: Any, name: str, least: int, most: int = MOST) -> int:  # noqa
 def number(value: Any, name: str, least: float, most: float) -> float:  # noqa: ANN401 - as above
     """Return a number of Python or numpy as a float, from `least` to `most`. A bool and NaN are refused."""
     try:
-        found = math.nan if isinstance(value, str | bytes | bool) else float(value)
+        number = math.nan if isinstance(value, str | bytes | bool) else float(value)
     except (TypeError, ValueError, OverflowError):
-        found = math.nan
-    if not least <= found <= most:
+        number = math.nan
+    if not least <= number <= most:  # which refuses NaN too
         raise BadInput(f"{name} must be a number from {least:g} to {most:g}, not {_shown(value)}")
-    return found
+    return number
 
 
 def flag(value: Any, name: str) -> bool:  # noqa: ANN401 - as above
-    """Return True or False, of Python or numpy."""
+    """Return a bool of Python or numpy as a bool of Python."""
     if type(value).__name__ not in {"bool", "bool_"}:  # the type of numpy was called `bool_` before numpy 2.0
         raise BadInput(f"{name} must be True or False, not {_shown(value)}")
     return bool(value)
 
 
 def word(value: Any, name: str) -> str:  # noqa: ANN401 - as above
-    """Return a string that is not empty and can be printed."""
+    """Return a string. An empty string, and one with characters that cannot be printed, are refused."""
     if not isinstance(value, str):
         raise BadInput(f"{name} must be a string, not {_shown(value)}")
     if not value:
@@ -108,14 +111,14 @@ def word(value: Any, name: str) -> str:  # noqa: ANN401 - as above
 
 
 def call(value: Any, name: str) -> Any:  # noqa: ANN401 - as above
-    """Return a function, or None."""
+    """Return `value`, which must be a function or None."""
     if value is not None and not callable(value):
         raise BadInput(f"{name} must be a function, not {_shown(value)}")
     return value
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - as above
-    """Return a wrong value for its error: as it is written in code, or only its type if that is long."""
+    """Return how an error shows a wrong value: as code, or only its type if the code is longer than `SHOWN`."""
     try:
         text = displayed(repr(value))
     except Exception:  # noqa: BLE001 - the `__repr__` of the caller's class may raise anything

@@ -8,12 +8,12 @@
     ├── IndexExists        an index is there already
     ├── IndexBusy          another process is writing to the index
     ├── IndexTooNew        the index was written by a later version of this program
-    ├── IndexDamaged       bytes on disk are not those that were written
+    ├── IndexDamaged       bytes of the index are missing, or differ from those that were written
     ├── StorageError       the disk is full, read-only or failing
     ├── UnknownBackbone    no backbone has that name
     ├── WeightsNotFound    the weights are not on this machine, and cannot be downloaded
     ├── BadWeights         the weights do not fit the backbone
-    └── ModelMismatch      vectors of two models would be compared
+    └── ModelMismatch      vectors of two different models cannot be compared
 
 `str(error)` is one sentence for a person, `error.hint` says what to do, and `error.exit_code` is the exit code of the
 command line.
@@ -23,7 +23,7 @@ from typing import ClassVar
 
 
 class RetrievalError(Exception):
-    """The class of all errors of this package."""
+    """The base class of all errors of this package. `hint` says what to do; it is "" if there is no advice."""
 
     exit_code: ClassVar[int] = 2
 
@@ -61,7 +61,7 @@ class IndexTooNew(RetrievalError):
 
 
 class IndexDamaged(RetrievalError):
-    """Bytes of the index are missing, or are not those that were written."""
+    """Bytes of the index are missing, or differ from those that were written."""
 
 
 class StorageError(RetrievalError, OSError):
@@ -81,11 +81,11 @@ class BadWeights(RetrievalError, ValueError):
 
 
 class ModelMismatch(RetrievalError, ValueError):
-    """Vectors of two different models would be compared."""
+    """Vectors of two different models cannot be compared."""
 
 
 SHORT = "there was too little memory to read it"
-"""The message of `ShortMemory`. It holds no number, so that all files that failed so are counted under one reason."""
+"""The message of `ShortMemory`. It holds no number, so that all files with this failure count under one reason."""
 UNFORESEEN = "an unexpected error; to see it, read the file again with -v --retry-failed"
 """The reason of a failure that no other reason describes."""
 

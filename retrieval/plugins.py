@@ -1,8 +1,8 @@
-"""Objects of modules that are slow to import, by name: a module is imported when `load` first asks for one.
+"""Objects of modules that are slow to import, each under a name. `load` imports the module at the first request.
 
-No other module imports by name. A seam may have implementations in other packages: a package registers a class as an
-entry point in the group "retrieval.SEAM", for example "retrieval.vector_stores", and the class is loaded when its name
-is first asked for.
+No other module of this package imports modules by name. A seam is a protocol with several implementations. Another
+package can add an implementation: it registers a class as an entry point in the group "retrieval.SEAM", for example
+"retrieval.vector_stores". The class is loaded when its name is first requested.
 """
 
 import sys
@@ -10,7 +10,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-PLUGINS = {  # name -> module:attribute
+PLUGINS = {
     "runtime:keras": "retrieval.networks.keras:KerasEncoder",
     "keras:class_table": "retrieval.networks.keras:class_table",
     "keras:has_gpu": "retrieval.networks.keras:has_gpu",
@@ -45,21 +45,25 @@ PLUGINS = {  # name -> module:attribute
     "api:Timing": "retrieval.types:Timing",
     "api:Verification": "retrieval.storage.verify:Verification",
 }
+"""Name -> the module and the attribute in the module. The name of an implementation is "SEAM:NAME"."""
 
 TALKATIVE = frozenset({"retrieval.networks.keras", "retrieval.training.learner"})
 """Modules that import TensorFlow, which writes to stderr when it is imported."""
 
 
 def load(name: str) -> Any:  # noqa: ANN401 - the caller knows what the name stands for
-    """Return the object that `PLUGINS` has under `name`, importing its module if necessary; `KeyError`."""
+    """Return the object that `PLUGINS` has under `name`; import its module first if necessary.
+
+    Raises `KeyError` for an unknown name, and the errors of the import.
+    """
     module, _, attribute = PLUGINS[name].partition(":")
     return getattr(sys.modules.get(module) or _imported(module), attribute)
 
 
-def implementation(seam: str, name: str) -> Any:  # noqa: ANN401 - what a seam asks for is its caller's knowledge
+def implementation(seam: str, name: str) -> Any:  # noqa: ANN401 - the caller knows the seam
     """Return the implementation `name` of a seam, our own or another package's; `KeyError` for an unknown name.
 
-    A name of our own cannot be taken by another package.
+    Our own implementation counts if another package registers the same name.
     """
     if f"{seam}:{name}" in PLUGINS:
         return load(f"{seam}:{name}")
