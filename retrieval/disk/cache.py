@@ -1,4 +1,7 @@
-"""The cache of the user: files that can be made again. A cache that cannot be used behaves as an empty one."""
+"""The cache of the user: files that can be made again.
+
+A cache that cannot be read or written behaves like an empty cache, and raises no error.
+"""
 
 import os
 import time
@@ -8,16 +11,16 @@ from pathlib import Path
 from retrieval.disk.files import replacing
 
 UNUSED = 90 * 86_400
-"""Seconds after which a file that nobody has read is deleted: it belongs to another version, or to a network that is no
-longer used."""
+"""Time after which a file that nobody has read is deleted, in seconds (90 days). The file then probably belongs to
+another version of this program, or to a network that is no longer used."""
 SUFFIXES = frozenset({".bin", ".compiled", ".json", ".partial", ".xml"})
-"""Ends of the names of the files that are kept here."""
+"""Suffixes of the files that are kept here. `_sweep` deletes no others."""
 
 
 def folder() -> Path:
-    """Return the folder `retrieval` in the place that the system has for caches (XDG).
+    """Return the folder `retrieval` in the folder for caches of the user's system, on Linux as XDG says.
 
-    Raises `OSError` for a user without a home.
+    Raises `OSError` for a user without a home folder.
     """
     from platformdirs import user_cache_path
 
@@ -35,12 +38,12 @@ def read(name: str) -> bytes | None:
     except OSError:
         return None
     with suppress(OSError):
-        os.utime(path)  # which tells `_sweep` that the file is in use
+        os.utime(path)  # the new time tells `_sweep` that the file is in use
     return data
 
 
 def write(name: str, data: bytes) -> None:
-    """Keep a file in the cache, whole or not at all. Nothing happens if the cache cannot be written."""
+    """Write a file to the cache, whole or not at all. Nothing happens if the cache cannot be written."""
     with suppress(OSError):
         folder().mkdir(parents=True, exist_ok=True)
         with replacing(folder() / name, durable=False) as file:
@@ -51,6 +54,6 @@ def write(name: str, data: bytes) -> None:
 def _sweep() -> None:
     """Delete the files that nobody has read for `UNUSED` seconds."""
     for path in folder().iterdir():
-        with suppress(OSError):  # another process may have deleted it, or this user may not
+        with suppress(OSError):  # another process has deleted the file, or this user may not delete it
             if path.suffix in SUFFIXES and path.stat().st_mtime < time.time() - UNUSED:
                 path.unlink()

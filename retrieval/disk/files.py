@@ -22,10 +22,10 @@ from retrieval.types import displayed
 
 PARTIAL = ".partial"
 """End of the name of a file that is being written."""
-OWN = "an index has only files and folders of its own: replace the link by a copy of the file or folder it leads to"
+OWN = "an index has only files and folders of its own: replace a link by a copy of the file or folder to which it leads"
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-"""Flags for opening a file without following a link or waiting for a FIFO. A system without such a flag has no such
-files."""
+"""Flags of `os.open`: follow no link, do not wait for a FIFO, and on Windows, read bytes and not text. A system that
+lacks one of these flags does not need it."""
 
 
 # -- reading ------------------------------------------------------------------------------------------------------
@@ -57,7 +57,10 @@ def read(path: Path) -> bytes:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file of an index in hexadecimal, "" if the file is missing; `StorageError`."""
+    """Return the SHA-256 of a file of an index in hexadecimal, "" if the file is missing.
+
+    Raises `StorageError` if the file cannot be read.
+    """
     try:
         with opened(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -70,7 +73,7 @@ def sha256_of(path: Path) -> str:
 
 
 def demand_own(path: Path, *, folder: bool = False) -> None:
-    """Raise `StorageError` unless `path` is a regular file, or with `folder` a folder, or does not exist."""
+    """Raise `StorageError` unless `path` is a regular file or does not exist; with `folder`, it must be a folder."""
     try:
         mode = os.lstat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -90,9 +93,9 @@ def demand_own(path: Path, *, folder: bool = False) -> None:
 
 
 def demand_own_in(place: Path, names: Collection[str], folders: Collection[str]) -> None:
-    """Raise `StorageError` if a file or a folder of those names in `place` is a link or something else.
+    """Raise `StorageError` if one of the `names` in `place` is no regular file, or one of the `folders` is no folder.
 
-    The folder `place` itself may be a link.
+    Links are refused. Missing files and folders are accepted, and the folder `place` itself may be a link.
     """
     for name in names:
         demand_own(place / name)
@@ -101,7 +104,10 @@ def demand_own_in(place: Path, names: Collection[str], folders: Collection[str])
 
 
 def names_in(folder: Path) -> list[str]:
-    """Return the names of all that is in a folder of an index, sorted; [] if it is missing; `StorageError`."""
+    """Return the names of all files and folders in a folder of an index, sorted; [] if the folder is missing.
+
+    Raises `StorageError` if the folder is a link or cannot be listed.
+    """
     demand_own(folder, folder=True)
     try:
         return sorted(os.listdir(folder))
@@ -112,11 +118,11 @@ def names_in(folder: Path) -> list[str]:
 
 
 def size_of(folder: Path) -> int:
-    """Return the size of all files below `folder`, in bytes."""
+    """Return the sum of the sizes of all files below `folder`, in bytes."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:
-            with suppress(OSError):  # a file of SQLite or of a writer may have been deleted meanwhile
+            with suppress(OSError):  # SQLite or a writer may have deleted the file since it was listed
                 total += (Path(place) / name).stat().st_size
     return total
 
@@ -130,18 +136,20 @@ def _unreadable(path: Path, error: OSError) -> StorageError:
 
 @contextmanager
 def replacing(place: Path | Callable[[], Path], *, durable: bool, partial: Path | None = None) -> Iterator[BinaryIO]:
-    """Give a new file to write to, which takes its `place` when the block ends: whole or not at all.
+    """Give a new file to write to. When the block ends, the whole file takes its `place`, or nothing changes there.
 
     The file is written as `partial`, by default beside its place under a random name, and renamed at the end. If the
-    block or the disk fails, the partial file is deleted and an older file at the place stays. `place` may be a function
-    that is called when the content is written, for a name that depends on the content; then `partial` must be given.
+    block or the disk fails, the partial file is deleted and an older file at the place stays. If the name depends on
+    the content, `place` is a function that returns it. The function is called after the content is written, and
+    `partial` must be given.
 
     With `durable`, the file and then its folder are flushed to the disk, so that the new file survives a power cut.
-    Without, the system writes the file when it likes. A flush that failed is not tried again, since the system may have
-    dropped what it could not write. If only the flush of the folder fails, a whole file is left at the place.
+    Without `durable`, the system decides when the file reaches the disk. A flush that failed is not tried again,
+    because the system may have dropped the bytes that it could not write. If only the flush of the folder fails, a
+    whole file is left at the place.
     """
     if partial is None:
-        assert isinstance(place, Path)  # noqa: S101 - see above
+        assert isinstance(place, Path)  # noqa: S101 - a function as the place needs a `partial`
         partial = place.with_name(_partial_name())
     try:
         with partial.open("wb") as file:
@@ -169,8 +177,8 @@ def move_durably(path: Path, place: Path) -> None:
 def write_durably(folder: Path, suffix: str, chunks: Iterable[bytes | memoryview]) -> str:
     """Write a file named by the SHA-256 of its content plus `suffix`, and return that digest in hexadecimal.
 
-    The file is written as `replacing` says, durably. `OSError` if the disk fails: then nothing is left, or, if only the
-    folder could not be flushed, a whole file that nothing refers to.
+    The file is written by `replacing`, durably. Raises `OSError` if the disk fails. Then no file is left, or, if only
+    the folder could not be flushed, a whole file to which nothing refers.
     """
     demand_own(folder, folder=True)
     digest = hashlib.sha256()
@@ -186,7 +194,7 @@ def write_durably(folder: Path, suffix: str, chunks: Iterable[bytes | memoryview
 
 
 def flush_folder(folder: Path) -> None:
-    """Make the names in `folder` durable where the system can do so. Windows does it by itself."""
+    """Flush the names in `folder` to the disk, so that a rename survives a power cut. Windows does it by itself."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -204,7 +212,7 @@ def _partial_name() -> str:
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """Raise an `OSError` of the block as a `StorageError`."""
+    """Turn an `OSError` that the block raises into a `StorageError`."""
     try:
         yield
     except RetrievalError:
@@ -225,7 +233,7 @@ def storage_error(error: OSError) -> StorageError:
 
 
 def written_here(name: str, suffixes: Collection[str]) -> bool:
-    """Tell whether `write_durably` gives such a name, with one of `suffixes` or to a file that it has not finished."""
+    """Tell whether `write_durably` uses this name: a SHA-256 with one of `suffixes`, or a name for unfinished files."""
     ends = "|".join(map(re.escape, suffixes))
     return re.fullmatch(rf"[0-9a-f]{{64}}({ends})|[0-9a-f]{{16}}\.partial", name) is not None
 
@@ -233,8 +241,8 @@ def written_here(name: str, suffixes: Collection[str]) -> bool:
 def sweep(folder: Path, suffixes: Collection[str], keep: Collection[str], older_than: timedelta) -> int:
     """Delete the files of `folder` that `write_durably` wrote, except those in `keep`; return the number deleted.
 
-    Only files that were written longer ago than `older_than` are deleted. A file that the system does not delete
-    (Windows, while a reader has it open) is left to a later sweep.
+    Only files that were written longer ago than `older_than` are deleted. Windows does not delete a file that a reader
+    has open: such a file is left to a later sweep.
     """
     demand_own(folder, folder=True)
     limit = time.time() - older_than.total_seconds()

@@ -1,9 +1,9 @@
-"""Locks on an index: the lock of the writer, and whether somebody holds one.
+"""The lock that the writer of an index holds, and whether any process holds a lock on the index.
 
-Readers ask whether somebody is writing without touching the writer's own lock: a reader that tried to take that lock
-would for an instant make a writer fail. So a writer marks the lock file with a lock of a second kind (an open file
-description lock, see fcntl(2)), which other processes can ask about without taking it. Only Linux has both kinds;
-on other systems nobody is ever seen writing.
+A reader asks whether somebody is writing, but it must not try to take the writer's lock: a writer that starts at this
+moment would fail. So a writer marks the lock file with a second kind of lock (an open file description lock, see
+fcntl(2)). Other processes can ask about this lock without taking it. Only Linux has both kinds. On other systems the
+answer is always that nobody is writing.
 """
 
 import os
@@ -26,7 +26,7 @@ else:
     """Whether this system has open file description locks."""
 
 _LOCK = "hhqqi"
-"""`struct flock` of Linux: type, whence, start, length (0 means up to the end), process."""
+"""Format of `struct flock` on Linux: type, whence, start, length (0 means up to the end), process."""
 
 
 # -- the lock of the writer -----------------------------------------------------------------------------------------
@@ -58,7 +58,7 @@ def held(lock: FileLock, folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _seen_writing(lock: Path) -> Iterator[None]:
-    """Let readers see during the block that somebody is writing; never fails.
+    """Let readers see during the block that somebody is writing. A mark that cannot be set is no error.
 
     The mark ends with the block, or when this process dies.
     """
@@ -69,12 +69,13 @@ def _seen_writing(lock: Path) -> Iterator[None]:
         yield
     finally:
         if opened is not None:
-            _mark(opened, fcntl.F_UNLCK)  # closing alone would leave the mark to a child that was forked meanwhile
+            _mark(opened, fcntl.F_UNLCK)  # after closing alone, a child that was forked meanwhile would keep it
             os.close(opened)
 
 
 def _mark(opened: int, kind: int) -> None:
-    with suppress(OSError):  # where the system makes both kinds of locks one (NFS), the writer's own lock is seen
+    # On NFS both kinds of locks are one. Then the mark fails, and readers see the writer's own lock instead.
+    with suppress(OSError):
         fcntl.fcntl(opened, fcntl.F_OFD_SETLK, struct.pack(_LOCK, kind, os.SEEK_SET, 0, 0, 0))
 
 
@@ -82,7 +83,7 @@ def _mark(opened: int, kind: int) -> None:
 
 
 def is_writing(lock: Path) -> bool:
-    """Tell whether somebody is writing to the index with that lock file; False where the system does not tell."""
+    """Tell whether somebody is writing to the index whose lock file is `lock`; False where the system does not tell."""
     opened = _opened(lock, os.O_RDONLY) if TELLS else None
     if opened is None:
         return False
@@ -93,22 +94,22 @@ def is_writing(lock: Path) -> bool:
 
 
 def is_open(shared: Path) -> bool:
-    """Tell whether any process, this one included, uses the log of a SQLite database.
+    """Tell whether any process, this one included, uses the write-ahead log of a SQLite database.
 
-    `shared` is the `-shm` file of the database. Each process that uses the log holds a lock on that file, see
+    `shared` is the `-shm` file of the database. Each process that uses the log holds a lock on the `-shm` file, see
     https://sqlite.org/walformat.html. Returns False where the system does not tell.
     """
     opened = _opened(shared, os.O_RDONLY) if TELLS else None
     if opened is None:
         return False
     if _is_locked(opened, fcntl.F_WRLCK):
-        return True  # the file stays open: closing it would end the locks that this process itself holds on it
+        return True  # `opened` stays open: closing it would end the locks that this process itself holds on the file
     os.close(opened)
     return False
 
 
 def _is_locked(opened: int, kind: int) -> bool:
-    """Tell whether somebody holds a lock that a lock of that `kind` would have to wait for."""
+    """Tell whether somebody holds a lock for which a lock of this `kind` would have to wait."""
     with suppress(OSError):
         found = fcntl.fcntl(opened, fcntl.F_OFD_GETLK, struct.pack(_LOCK, kind, os.SEEK_SET, 0, 0, 0))
         return bool(struct.unpack(_LOCK, found)[0] != fcntl.F_UNLCK)
@@ -116,7 +117,7 @@ def _is_locked(opened: int, kind: int) -> bool:
 
 
 def _opened(lock: Path, mode: int) -> int | None:
-    """Return a descriptor of the lock file, None where it cannot be opened."""
+    """Return a descriptor of the lock file, None if the file cannot be opened."""
     with suppress(OSError):
         return os.open(lock, mode | os.O_NOFOLLOW | os.O_NONBLOCK)
     return None

@@ -1,4 +1,4 @@
-"""Which file system a folder lies on, where several machines may share it."""
+"""The file system on which a folder lies, if several machines may share this file system."""
 
 import os
 import re
@@ -15,25 +15,24 @@ all of its users share: https://sqlite.org/wal.html."""
 
 
 def network_file_system(folder: Path) -> str:
-    """Return the type of the network file system that holds `folder`.
+    """Return the type of the network file system that holds `folder`, "" for a local file system.
 
-    The result is "" for a local file system, and on a system other than Linux, which is not asked.
+    Systems other than Linux do not tell, so the result is "" there.
     """
     try:
         lines = MOUNTS.read_bytes().splitlines()
     except OSError:
         return ""
     path = os.fsencode(os.path.realpath(folder)) + b"/"
-    longest, kind = b"", b""
+    longest, kind_there = b"", b""
     for line in lines:
-        fields = line.split(b" ")
-        point = _unescaped(fields[1]).rstrip(b"/") + b"/"
-        if path.startswith(point) and len(point) >= len(
-            longest
-        ):  # the later of two mounts at one place hides the other
-            longest, kind = point, fields[2]
-    found = os.fsdecode(kind)
-    return found if NETWORK.fullmatch(found) else ""
+        _, escaped, kind, *_ = line.split(b" ")
+        point = _unescaped(escaped).rstrip(b"/") + b"/"
+        # The innermost mount counts. Of two mounts at one place, the later one hides the other.
+        if path.startswith(point) and len(point) >= len(longest):
+            longest, kind_there = point, kind
+    name = os.fsdecode(kind_there)
+    return name if NETWORK.fullmatch(name) else ""
 
 
 def _unescaped(field: bytes) -> bytes:
