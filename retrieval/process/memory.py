@@ -1,6 +1,6 @@
-"""The memory that this process may use, and the part of it for pixels, in which large pictures wait for room.
+"""The memory that this process may use, and the budget for pixels, which is a part of this memory.
 
-All threads of the process share one budget for pixels.
+All threads of the process share the budget. A large picture waits until the budget has room for its pixels.
 """
 
 import os
@@ -13,15 +13,15 @@ from pathlib import Path
 from retrieval.errors import UnreadableImage
 
 SHARE = 4
-"""One part in so many of the memory is for pixels; the network, the vectors and other programs need the rest."""
+"""The memory divided by the budget for pixels. The network, the vectors and other programs need the other parts."""
 
 CGROUPS = Path("/sys/fs/cgroup")
-"""Where Linux shows the control groups, which limit the memory of containers and of services."""
+"""Folder in which Linux shows the control groups, which limit the memory of containers and of services."""
 TOO_LARGE = "it needs more memory than this machine has for pictures"
 
 
 class Budget:
-    """A number of bytes that threads share."""
+    """A number of bytes that threads share: each thread takes some of them for a while."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -30,7 +30,7 @@ class Budget:
 
     @contextmanager
     def room(self, amount: int) -> Iterator[None]:
-        """Take `amount` bytes during the block, having waited until they are free.
+        """Wait until `amount` bytes are free, and take them during the block.
 
         Raises `UnreadableImage` if the budget is smaller than `amount`.
         """
@@ -54,12 +54,12 @@ def shared() -> Budget:
 
 
 if hasattr(os, "register_at_fork"):
-    # A child gets a budget of its own: what threads of the parent took is never given back in the child.
+    # A child gets a budget of its own: bytes that threads of the parent have taken are never given back in the child.
     os.register_at_fork(after_in_child=shared.cache_clear)
 
 
 def memory() -> int:
-    """Return the memory that this process may use, in bytes: that of the machine, or less where a limit is set."""
+    """Return the memory that this process may use, in bytes: the memory of the machine, or a lower limit."""
     limits = [_of_the_machine(), *_limits_of_groups()]
     with suppress(ImportError):  # Windows has no such limits
         import resource
@@ -74,15 +74,15 @@ def _of_the_machine() -> int:
     """Return the memory of the machine, in bytes."""
     if hasattr(os, "sysconf"):
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    import psutil  # Windows. Its import takes 24 ms, for which no query should wait where the system itself can tell
+    import psutil  # only on Windows: the import takes 24 ms, and on other systems no query has to wait for it
 
     return int(psutil.virtual_memory().total)
 
 
 def _limits_of_groups() -> Iterator[int]:
-    """Yield the memory limits of the control groups of this process, in bytes: of its own group and of each one above.
+    """Yield the memory limits, in bytes, of the control group of this process and of each group above it.
 
-    The groups are those of Linux, of version 1 or 2; psutil does not read them. The file `memory.max` holds a number or
+    Only Linux has these groups, in version 1 or 2. psutil does not read them. The file `memory.max` holds a number or
     the word "max": https://docs.kernel.org/admin-guide/cgroup-v2.html.
     """
     with suppress(OSError):

@@ -1,7 +1,8 @@
 """Keeps the logs of TensorFlow, Keras and Matplotlib off stderr while this package uses them.
 
-The native code of TensorFlow writes to the file descriptor of stderr, whatever its log level is. So during each of our
-calls into it, that descriptor leads to a file. At the end, what others wrote to stderr meanwhile is written there.
+The native code of TensorFlow writes to the file descriptor of stderr, whatever its log level is. So while this package
+calls TensorFlow, the descriptor leads to a temporary file. After the call, the lines in this file that other code wrote
+are copied to the real stderr.
 """
 
 import logging
@@ -23,11 +24,11 @@ NATIVE = re.compile(
     rb"(WARNING: All log messages before absl::InitializeLog|To enable the following instructions: "
     rb"|[IWEF]\d{4} \d\d:\d\d:\S+ +\d+ " + _SOURCE + rb"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWEF] " + _SOURCE + rb")"
 )
-"""How a line begins that the native code of Abseil or TensorFlow logs: level, time, thread, file of C++ code."""
+"""Beginning of a log line of the native code of Abseil or TensorFlow: level, time, thread, file of C++ code."""
 
 
 class _Silence:
-    """The silence of the whole process: it begins with the first call and ends with the last of those under way."""
+    """The silence of the whole process: it begins with the first call, and ends when no call is under way."""
 
     def __init__(self) -> None:
         self._mutex, self._calls, self._undo = threading.Lock(), 0, ExitStack()
@@ -48,7 +49,7 @@ class _Silence:
                 self._undo.close()
 
     def _after_fork(self) -> None:
-        """End the silence in a forked child: the calls that were under way are those of the parent."""
+        """End the silence in a forked child: the calls that were under way belong to the parent."""
         self._mutex, self._calls = threading.Lock(), 0
         self._undo.close()
 
@@ -79,13 +80,13 @@ def _only_errors(logger: logging.Logger) -> Iterator[None]:
 
 @contextmanager
 def _stderr_to_a_file() -> Iterator[None]:
-    """Let stderr lead to a file during the block, then write the lines that are not of TensorFlow to stderr."""
+    """Let stderr lead to a file during the block, then copy the lines that are not from TensorFlow to stderr."""
     with ExitStack() as stack:
         try:
             before = os.dup(STDERR)
             stack.callback(os.close, before)
             file = stack.enter_context(_file())
-        except OSError:  # a daemon has no stderr, and a full disk has no room
+        except OSError:  # a daemon has no stderr, and a full disk has no room for the file
             yield
             return
         _flush()

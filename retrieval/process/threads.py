@@ -1,7 +1,8 @@
 """Work in threads that Ctrl-C does not wait for: many calls in order, or a single one.
 
 A decoder in C cannot be stopped. So an interrupted caller leaves its threads behind, and their results are dropped. The
-threads are daemons, for which Python does not wait when it exits; it would wait for those of `concurrent.futures`.
+threads are daemons, because Python does not wait for daemons when it exits. It would wait for the threads of
+`concurrent.futures`.
 """
 
 import itertools
@@ -17,13 +18,16 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 PATIENCE = 0.2
-"""Seconds that threads have to finish their work when the caller is interrupted; most take 0.1."""
+"""Time that threads have to finish their work when the caller is interrupted, in seconds. Most need 0.1 seconds."""
 
 
 def in_order(
     read: Callable[[Item], Result], files: Iterable[Item], threads: int, ahead: int
 ) -> Generator[Result, None, None]:
-    """Yield `read(file)` for each file in order, read by `threads` threads; at most `ahead` files are under way."""
+    """Yield `read(file)` for each file, in the order of the files.
+
+    `threads` threads read. At most `ahead` files are being read, or wait until the caller takes their results.
+    """
     source, crew = iter(files), _Crew(threads)
     try:
         waiting = deque(crew.begin(partial(read, file)) for file in itertools.islice(source, ahead))
@@ -52,7 +56,9 @@ class _Crew:
     def __init__(self, count: int) -> None:
         self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._work, name=f"decode-{at}", daemon=True) for at in range(count)]
+        self._threads = [
+            threading.Thread(target=self._work, name=f"decode-{number}", daemon=True) for number in range(count)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -67,7 +73,7 @@ class _Crew:
             future, work = job
             try:
                 future.set_result(work())
-            except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
+            except BaseException as error:  # noqa: BLE001 - raised again when the caller asks for the result
                 future.set_exception(error)
             del job, future, work  # so that pixels do not stay in memory until the next file
 
