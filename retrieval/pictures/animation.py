@@ -1,4 +1,4 @@
-"""An animation is shown by its first frame on which something can be seen; many films fade in from black."""
+"""An animation is represented by its first frame that is not blank, because many films fade in from black."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,13 +9,13 @@ from PIL import Image
 from retrieval.pictures.fitting import is_blank
 
 FRAMES = 60
-"""Most frames that are looked at: at 25 frames per second, a film fades in within two seconds."""
+"""Most frames that are looked at. At 25 frames per second these are two seconds, in which a film fades in."""
 
 PIXELS = 400_000_000
-"""Most pixels of all frames together that are looked at, which takes some seconds."""
+"""Most pixels that are looked at, in all frames together. To decode so many pixels takes some seconds."""
 
 KINDS = frozenset(("GIF", "PNG", "WEBP", "AVIF"))
-"""Formats, by Pillow's names, whose frames follow one another in time."""
+"""Formats whose frames follow one another in time, by Pillow's names. Pages of a TIFF, for example, do not."""
 
 
 def first_visible(
@@ -34,7 +34,7 @@ def first_visible(
 def _later_frames(
     image: Image.Image, fitted: Callable[[Image.Image], NDArray[np.uint8]]
 ) -> Iterator[NDArray[np.uint8]]:
-    """Yield the pixels of the second frame and of those after it, within the limits above."""
+    """Yield the pixels of the second frame and of the frames after it, within the limits `FRAMES` and `PIXELS`."""
     for number in range(1, 1 + min(FRAMES, PIXELS // (image.width * image.height))):
         try:
             image.seek(number)

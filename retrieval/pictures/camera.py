@@ -1,6 +1,6 @@
 """RAW files of cameras -> pictures: the preview that the camera made, or else a quick development.
 
-LibRaw does the work, by the package rawpy of the extra `raw`.
+LibRaw does the work, through the package rawpy, which the extra `raw` installs.
 """
 
 import io
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 DNG_VERSION, PHOTOMETRIC, SUB_IFDS = 50706, 262, 330  # tags of TIFF 6.0, TIFF/EP and DNG 1.7
 RAW_PHOTOMETRICS = frozenset({32803, 34892})  # a colour filter array; linear RAW (DNG 1.7)
 MOST_IFDS = 16
-"""Most directories of a TIFF that are looked at; cameras write up to six."""
+"""Most directories of a TIFF that are read; cameras write up to six."""
 
 _TURNS = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}  # LibRaw's `flip` -> EXIF's orientation (LibRaw, tiff.cpp)
 _SIDEWAYS = 4  # the bit of `flip` that swaps width and height
 BYTES = 8
-"""Memory that it takes to develop a picture at half its size, in bytes per pixel of the sensor."""
+"""Memory to develop a picture at half its width and height, in bytes per pixel of the sensor."""
 ASPECT = 0.1
 """Largest relative difference between the aspect ratios of a preview and its picture. Small previews of some cameras
 have black bars, and differ by more."""
@@ -37,7 +37,8 @@ class Shot:
     """The picture in a RAW file."""
 
     image: Image.Image
-    """The preview, or the picture developed at half its size. Its EXIF holds the orientation and the date."""
+    """The preview, or the picture developed at half its width and height. The EXIF holds the orientation and the
+    date."""
     width: int
     """Width of the whole picture when it is upright, in pixels."""
     height: int
@@ -54,7 +55,7 @@ def is_raw(data: bytes) -> bool:
 
 
 def _tags(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the two tags that `is_raw` asks about, from all directories of a TIFF, each with its first value."""
+    """Yield the tags `DNG_VERSION` and `PHOTOMETRIC` of all directories of a TIFF, each with its first value."""
     order = "<" if data[:2] == b"II" else ">"
     version, first = struct.unpack_from(order + "HI", data, 2)
     waiting, seen = [first] if version == 42 else [], set[int]()  # noqa: PLR2004 - cameras do not write BigTIFF
@@ -78,7 +79,9 @@ def _tags(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def develop(data: bytes, size: tuple[int, int]) -> Shot:
-    """Return the picture in a RAW file, at least as large as `size` (height, width) if the picture is.
+    """Return the picture in a RAW file: a preview that is at least as large as `size`, or a quick development.
+
+    `size` is (height, width).
 
     Raises `PIL.Image.DecompressionBombError` for a picture of too many pixels, `MemoryError`, and the errors of LibRaw.
     """
@@ -120,12 +123,13 @@ def _preview(raw: "RawPy", size: tuple[int, int]) -> Image.Image | None:
         else:
             image = Image.fromarray(thumbnail.data)
         width, height = raw.sizes.width, raw.sizes.height
-        is_turned = (image.width >= image.height) != (width >= height)  # it is upright already, unlike the sensor
+        # Some cameras turn the preview upright, while the pixels of the sensor lie on their side.
+        is_turned = (image.width >= image.height) != (width >= height)
         if is_turned:
             width, height = height, width
         same_shape = abs(image.width * height / (image.height * width) - 1) <= ASPECT
         if same_shape and min(image.size) >= min(size) and max(image.size) >= max(size):
-            # The orientation of the file counts. A preview has none of its own, or the same.
+            # The orientation of the file counts. A preview has the same orientation, or does not tell.
             image.getexif()[ExifTags.Base.Orientation] = 1 if is_turned else _TURNS.get(raw.sizes.flip, 1)
             return image
     return None

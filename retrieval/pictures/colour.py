@@ -1,4 +1,4 @@
-"""Colours as the ICC profile of a picture means them -> sRGB, which the networks were trained on.
+"""Colours in the colour space that the ICC profile of a picture describes -> sRGB, on which networks are trained.
 
 A profile that cannot be read, or that is made for another kind of picture, is ignored.
 """
@@ -16,15 +16,15 @@ MOST = 16 << 20
 """Size of the largest profile that is read, in bytes: the profiles of printers have up to 10 million."""
 
 SAME = 3
-"""Levels of 255 by which colours may differ after a conversion, if the profile counts as sRGB. There are many versions
-of the sRGB profile, which differ by rounding."""
+"""Largest change of a colour by the conversion from a profile that counts as sRGB, in levels of 0 to 255. There are
+many versions of the sRGB profile, which differ by rounding."""
 
 MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 """Colour space in the header of a profile (ICC.1:2022, table 19) -> Pillow's mode."""
 
 
 def mode_of(profile: bytes | None) -> str | None:
-    """Return the mode of the pictures that `profile` is made for, None if there is no profile that can be used."""
+    """Return Pillow's mode of the pictures for which `profile` is made, None if `profile` is missing or unusable."""
     return MODES.get(profile[16:20]) if profile and len(profile) <= MOST else None
 
 
@@ -45,8 +45,8 @@ def in_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
 def _transform(profile: bytes) -> "ImageCmsTransform | None":
     """Return the conversion from `profile` to sRGB; None for a profile that is broken or is sRGB itself.
 
-    The rendering intent is perceptual, as in browsers: profiles with tables are best at it, and all others have only
-    one intent.
+    The rendering intent is perceptual, as in browsers: profiles with tables do this intent best, and all other profiles
+    have only one intent.
     """
     from PIL import ImageCms
 

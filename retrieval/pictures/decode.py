@@ -1,8 +1,8 @@
 """Bytes of a file -> upright RGB pixels of the size that a network wants.
 
     format_of -> limits.check -> opened -> loaded -> turned upright -> fitted to the size
-                                   │ fails: again without its metadata
-                                   │ ends too early: the part that is there, if it is nearly all
+                                   │ if this fails: again without the metadata
+                                   │ if the file ends too early: the part that is there, if it is nearly all
 
 The first bytes of a file tell its format, whatever its name is. The bytes may be hostile. A file that cannot be read
 raises `UnreadableImage` with a reason for a person, and no other error.
@@ -32,11 +32,11 @@ from retrieval.types import DECODE_RULE, displayed
 
 log = logging.getLogger("retrieval")
 
-# Pillow and its libtiff write their remarks on damaged files to stderr, where nobody can tell which file is meant. A
-# remark becomes the reason of the file here, or does not matter (corrupt EXIF, a picture over half the limit). They are
-# silenced once for the process, because `warnings.catch_warnings` in `decode` would mix up the filters of its threads.
-# Pillow, being a library, should have set the log handler itself. It gives no access to the error handler of libtiff,
-# which is found only where Pillow links a shared libtiff, as its wheels for Linux and macOS do.
+# Pillow and its libtiff write remarks on damaged files to stderr, where nobody can tell which file is meant. Here a
+# remark becomes the reason of the file, or does not matter (corrupt EXIF, a picture over half the limit). The remarks
+# are silenced once for the process, because `warnings.catch_warnings` in `decode` would mix up the filters of its
+# threads. Pillow is a library and should have set the log handler itself. Pillow gives no access to the error handler
+# of libtiff. The handler is found only where Pillow links a shared libtiff, as its wheels for Linux and macOS do.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 with suppress(AttributeError, OSError):
@@ -74,9 +74,10 @@ def decode(data: bytes, size: tuple[int, int], rule: int = DECODE_RULE, *, path:
     an animation that is not blank (see `animation`); and takes the full page of a TIFF that begins with a reduced one
     (see `tiff`).
 
-    `path` is that of the file, if it has one: its name helps where the bytes do not tell the format (see `formats`).
+    `path` is the path of the file, if the bytes come from a file. Its name helps where the bytes do not tell the format
+    (see `formats`).
 
-    Raises `UnreadableImage`, and `ShortMemory` if memory is too short now, which says nothing about the picture.
+    Raises `UnreadableImage`, and `ShortMemory` if there is too little memory now, which says nothing about the picture.
     """
     form = quirks.format_of(data, path)
     limits.check(data, form.id)
@@ -84,7 +85,7 @@ def decode(data: bytes, size: tuple[int, int], rule: int = DECODE_RULE, *, path:
 
 
 def _decoded_with_reasons(data: bytes, wanted: "_Wanted") -> Decoded:
-    """Return the picture in `data`, or raise a reason; if a first try fails, another follows without the metadata."""
+    """Return the picture in `data`, or raise a reason. If decoding fails, try once more without the metadata."""
     with _reasons(wanted.form):
         try:
             return _decoded(data, wanted)
@@ -116,10 +117,13 @@ def _reasons(form: Format) -> Iterator[None]:
 
 
 def _decoded(data: bytes, wanted: "_Wanted", profile: bytes | None = None) -> Decoded:
-    """Return the picture in `data`; may raise any error. `profile` is a colour profile that Pillow has not found."""
+    """Return the picture in `data`; may raise any error.
+
+    `profile` is the colour profile of the picture if it was removed from `data` with the metadata.
+    """
     if wanted.form.reader == "TIFF" and wanted.rule > PLAIN_RULE:
         data, page = tiff.beginning_with_shown(data)
-        limits.check(data, wanted.form.id)  # the first check was that of another page
+        limits.check(data, wanted.form.id)  # the first check saw another page as the first
         if page is not None and not tiff.suits_pillow(data, page):
             with memory.shared().room(tiff.cost(page)):
                 return _fitted(tiff.read(data, page), None, wanted, profile)
@@ -169,15 +173,15 @@ class _Wanted:
         return image, full or reduced
 
     def fitted(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Return the frame of `image` that is current as pixels of the wanted size."""
+        """Return the current frame of `image` as pixels of the wanted size."""
         return fit(upright(image), self.size, self.rule)
 
 
 def _reduced(image: Image.Image, size: tuple[int, int]) -> tuple[int, int]:
     """Let a JPEG be decoded at the smallest scale that leaves both sides at least `size`; return its full size.
 
-    `size` is (height, width); the result is (width, height) of the upright picture. One eighth of the width and the
-    height of a photograph of 12 megapixels is enough, and takes a sixth of the time.
+    `size` is (height, width); the result is (width, height) of the upright picture. For a photograph of 12 megapixels,
+    one eighth of the width and the height is enough, and takes a sixth of the time.
     """
     sideways = _turn(image) in _SIDEWAYS
     full = image.size[::-1] if sideways else image.size
@@ -186,7 +190,7 @@ def _reduced(image: Image.Image, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _reason(kind: str, error: Exception) -> str:
-    """Return the reason for an error of a decoder: one of four sentences per format, by which files can be counted.
+    """Return the reason for an error of a decoder: one of four sentences per format, so that files can be counted.
 
     The message of the error goes only to the log, because it may hold numbers, offsets and bytes of the file.
     """
@@ -232,7 +236,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return the turn that makes `image` upright, None for none."""
+    """Return the turn that makes `image` upright, None if it is upright already."""
     with suppress(Exception):  # EXIF that cannot be parsed says nothing
         return _TURNS.get(image.getexif()[ExifTags.Base.Orientation])
     return None

@@ -1,4 +1,4 @@
-"""The exclude patterns of a root: patterns are added and removed, and rewritten for a folder further up."""
+"""The exclude patterns of a root: patterns are added, removed, and rewritten for a folder higher up."""
 
 import os
 import re
@@ -12,15 +12,17 @@ from retrieval.types import displayed
 def changed(kept: Sequence[str], more: Sequence[str], less: Sequence[str], below: bytes = b"") -> tuple[str, ...]:
     """Return the patterns of a root, `kept`, without those in `less` and with those in `more` at the end.
 
-    The last pattern that matches a path decides about it. `more` and `less` are written relative to the folder `below`
-    the root. A pattern of `more` that is in `kept` already stays at its place. Raises `BadInput` for text that is not a
-    pattern, and for a pattern of `less` that is not in `kept`.
+    The order matters, because the last pattern that matches a path decides. `more` and `less` are relative to `below`,
+    the path of a folder from the root. A pattern of `more` that is in `kept` already stays at its place. Raises
+    `BadInput` for a text that is not a pattern, and for a pattern of `less` that is not in `kept`.
     """
     scan.leaves_out([*more, *less])
     left = list(kept)
     for pattern in less:
-        written = next((candidate for candidate in (beneath(pattern, below), pattern) if candidate in left), None)
-        if written is None:
+        written = beneath(pattern, below)
+        if written not in left:
+            written = pattern  # the caller may also copy a pattern as the root has it
+        if written not in left:
             shown = ", ".join(map(displayed, kept))
             hint = f"these patterns are excluded: {shown}" if kept else "no pattern is excluded"
             raise BadInput(f"{displayed(pattern)} is not excluded", hint=hint)
@@ -34,10 +36,10 @@ def joined(*lists: Iterable[str]) -> tuple[str, ...]:
 
 
 def beneath(pattern: str, folder: bytes) -> str:
-    """Rewrite a pattern of a folder, so that it means the same in a folder further up; `folder` is the path from there.
+    """Rewrite a pattern of `folder`, so that it means the same in a folder higher up.
 
-    A pattern with a slash, other than one at its end, is relative to its own folder. Any other pattern matches at any
-    depth below that folder: https://git-scm.com/docs/gitignore.
+    `folder` is the path from the higher folder. A pattern with a slash before its end is relative to its own folder.
+    Any other pattern matches at any depth below its folder: https://git-scm.com/docs/gitignore.
     """
     parsed = patterns.parsed(pattern) if folder else None
     if parsed is None:

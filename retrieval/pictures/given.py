@@ -25,9 +25,9 @@ from retrieval.types import DECODE_RULE, Pixels, displayed
 GREY, RGB, RGBA = 1, 3, 4
 """Numbers of channels that an array may have."""
 BRIGHTEST = {"uint8": 255, "uint16": 65535, "bool": 1, "float16": 1, "float32": 1, "float64": 1}
-"""Types of arrays that are taken for pictures -> the value that is white; 0 is black."""
+"""Types of arrays that are accepted as pictures -> the value of white. The value of black is 0."""
 ROUNDING = 1e-3
-"""How far a float may lie outside 0 to 1: by one rounding in float16, which is a quarter of a level of 255."""
+"""How far a float may lie outside 0 to 1: as far as one rounding in float16, a quarter of a level of 0 to 255."""
 ACCEPTED = "an array is a picture if it is (height, width) grey, or (height, width, 3) RGB, or (height, width, 4) RGBA"
 
 Result = TypeVar("Result")
@@ -37,8 +37,8 @@ Arguments = TypeVarTuple("Arguments")
 def pixels(picture: str | bytes | os.PathLike[str] | Image.Image | NDArray[Any], size: tuple[int, int]) -> Pixels:
     """Return a picture as a network with the input size `size` (height, width) sees it: (1, height, width, 3).
 
-    `picture` is a path, the bytes of a file, a PIL image, or an array as `from_array` says. Raises `UnreadableImage`,
-    and `BadInput` for what is not a picture.
+    `picture` is a path, the bytes of a file, a PIL image, or an array that `from_array` accepts. Raises
+    `UnreadableImage`, and `BadInput` for an object that is not a picture.
     """
     from retrieval.pictures import decode
 
@@ -89,7 +89,7 @@ def from_array(array: NDArray[Any]) -> Image.Image:
     """
     _demand_shape(array)
     levels = _levels(array)
-    if levels.ndim > 2 and levels.shape[2] == GREY:  # noqa: PLR2004 - it has channels
+    if levels.ndim > 2 and levels.shape[2] == GREY:  # noqa: PLR2004 - the third axis is for channels
         levels = levels[..., 0]
     return Image.fromarray(np.ascontiguousarray(levels))
 
@@ -113,7 +113,7 @@ def _demand_shape(array: NDArray[Any]) -> None:
 
 
 def _levels(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return the values of an array as levels from 0 to 255; `BadInput` for values that do not say what is white."""
+    """Return the values of an array as levels from 0 to 255; `BadInput` if the value of white is unknown."""
     kind = array.dtype.name
     if kind not in BRIGHTEST:
         raise BadInput(
@@ -124,10 +124,10 @@ def _levels(array: NDArray[Any]) -> NDArray[np.uint8]:
         return array
     if array.dtype.kind == "f":
         low, high = float(array.min()), float(array.max())
-        if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # written so that NaN, which is neither, is refused
+        if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # this form refuses NaN too
             raise BadInput(
                 f"an array of floats holds a picture with values from 0 to 1, not from {low:g} to {high:g}",
-                hint="divide it by its white, such as 255, or give whole numbers: array.astype(numpy.uint8)",
+                hint="divide the array by its value of white, such as 255, or give integers: array.astype(numpy.uint8)",
             )
     values = np.rint(array.astype(np.float32) * (255 / BRIGHTEST[kind]))
     levels: NDArray[np.uint8] = np.clip(values, 0, 255).astype(np.uint8)
@@ -135,7 +135,7 @@ def _levels(array: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _by_pillow(make: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
-    """Return `make(*arguments)`, or raise whatever Pillow raises about the picture of a caller as `UnreadableImage`."""
+    """Return `make(*arguments)`. An error of Pillow about the picture of a caller becomes an `UnreadableImage`."""
     try:
         return aside(partial(make, *arguments))
     except Exception as error:

@@ -1,4 +1,8 @@
-"""The size of a JPEG XL picture, read before it is decoded: its plugin for Pillow decodes a file when it opens it."""
+"""The size of a JPEG XL picture, read from the bytes of the file.
+
+The plugin of Pillow for JPEG XL decodes a file as soon as it opens the file. So the size is checked before, with this
+module.
+"""
 
 import struct
 
@@ -9,7 +13,7 @@ _LENGTHS = (9, 13, 18, 30)
 
 
 def size(data: bytes) -> tuple[int, int]:
-    """Return the width and the height of the picture in `data`, as it is stored; `ValueError` if they are missing.
+    """Return the width and the height of the stored picture in `data`, in pixels; `ValueError` if they are missing.
 
     ISO/IEC 18181-1, D.3 describes the size header, and 18181-2 the boxes of a container.
     """
@@ -53,7 +57,7 @@ def _codestream(data: bytes) -> bytes:
             (length,) = struct.unpack_from(">Q", data, place + 8)
             header = 16
         if kind in {b"jxlc", b"jxlp"}:
-            start = place + header + (4 if kind == b"jxlp" else 0)  # the part's number
+            start = place + header + (4 if kind == b"jxlp" else 0)  # a part begins with its number
             return data[start : start + 16]
         if length < header:  # 0: up to the end of the file
             break

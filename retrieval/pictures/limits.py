@@ -3,7 +3,7 @@
 A few bytes can cause hours of work: a JPEG that goes over its pixels a thousand times, a TIFF in a million strips, a
 comment of 100 MB that is read byte by byte. `check` counts what decoders in C have to go through, and `Metered` counts
 the reads of decoders in Python. Neither measures time, so that a file is refused on every machine or on none. The times
-below are those of one slow core (2 GHz).
+below were measured on one slow core (2 GHz).
 """
 
 import io
@@ -17,19 +17,19 @@ READS = 1_500_000
 """Most reads by Pillow from one file, which take 1 to 4 seconds. The largest PNG in chunks of 8 KiB, as libpng writes
 them, takes half a million reads; a compressed BMP takes two reads per run."""
 STRIPS = 200_000
-"""Most strips or tiles of a TIFF, at 15 µs each: enough for 200,000 rows in a strip each, or for the largest picture in
+"""Most strips or tiles of a TIFF, at 15 µs each: enough for 200,000 strips of one row, or for the largest picture in
 tiles of 32 x 32 pixels."""
 PAGES = 1000
 """Most pages of a TIFF whose strips are counted."""
 SCANS = 20
-"""Number of passes over its pixels that any JPEG may take. A progressive one has 10 (libjpeg), an optimised one at most
-15."""
+"""Number of scans, which are passes over its pixels, that any JPEG may have. A progressive JPEG has 10 (libjpeg), an
+optimised one at most 15."""
 SCANNED = 1_200_000_000
-"""Most pixels that a JPEG of more scans may go over in all, at 5 ns each: 100 passes over 12 megapixels."""
+"""Most pixels in all scans together of a JPEG with more scans, at 5 ns each: 100 scans of 12 megapixels."""
 LEAST_SCANNED = 2**14
-"""Least number of pixels that a pass counts for, since to begin a pass takes as long."""
+"""Least number of pixels for which a scan counts, because to begin a scan takes as long as so many pixels."""
 EXIF = 2**22
-"""Most bytes of EXIF in a JPEG. The standard allows 64 KiB. Pillow copies all of it again for each further part."""
+"""Most bytes of EXIF in a JPEG. The standard allows 64 KiB. Pillow copies all of it again for each further segment."""
 PLAIN = 2**26
 """Most bytes of a picture that is written in decimal digits (PBM, PGM, PPM): 25 megapixels of grey. They are decoded at
 3 to 10 MB per second."""
@@ -85,7 +85,10 @@ _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 
 
 def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the markers of the first picture in a JPEG, each with the first `HEADER` bytes of its segment."""
+    """Yield the second byte of each marker in the first picture of a JPEG, and the beginning of its segment.
+
+    The beginning is the first `HEADER` bytes behind the length of the segment.
+    """
     at = 2
     while (found := _MARKER.search(data, at)) is not None and (marker := found[1][0]) != _EOI:
         start = found.end()
@@ -94,6 +97,7 @@ def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _check_jpeg(data: bytes) -> None:
+    """Raise `UnreadableImage` for a JPEG with too many segments, too much EXIF or too many scans."""
     exif = pixels = components = 0
     for number, (marker, head) in enumerate(segments(data)):
         if number > READS // 4:
@@ -106,7 +110,8 @@ def _check_jpeg(data: bytes) -> None:
         elif marker == _APP1 and head.startswith(b"Exif\0"):
             exif += 2**16
         elif marker == SOS:
-            if head[:1] != bytes([components]) and _many_scans(data, pixels):
+            has_all_components = head[:1] == bytes([components])  # then it is the only scan
+            if not has_all_components and _many_scans(data, pixels):
                 raise UnreadableImage(IN_SCANS)
             break
     if exif > EXIF:
@@ -114,12 +119,12 @@ def _check_jpeg(data: bytes) -> None:
 
 
 def _many_scans(data: bytes, pixels: int) -> bool:
-    """Tell whether a JPEG of so many pixels has too many scans.
-
-    A quick count comes first. It may count bytes inside other segments too, so only a high one is counted exactly.
-    """
+    """Tell whether a JPEG of `pixels` pixels has too many scans."""
     most = max(SCANS, SCANNED // (pixels or 1))
-    return data.count(b"\xff\xda") > most and sum(marker == SOS for marker, _ in segments(data)) > most
+    # The quick count includes bytes inside other segments, so the scans are counted exactly if it is high.
+    if data.count(b"\xff\xda") <= most:
+        return False
+    return sum(marker == SOS for marker, _ in segments(data)) > most
 
 
 # -- TIFF: TIFF 6.0, section 2; BigTIFF has counts and offsets of 8 bytes ------------------------------------------
@@ -141,7 +146,7 @@ def _strips(data: bytes) -> int:
             (count,) = number.unpack_from(data, page)
             start = page + number.size
             end = start + min(count, READS) * entry.size
-            whole = min(end, len(data) - (len(data) - start) % entry.size)  # of a table that is cut, the whole entries
+            whole = min(end, len(data) - (len(data) - start) % entry.size)  # without an entry that is cut
             for tag, _, values in entry.iter_unpack(data[start:whole]):
                 if tag in {_STRIP_OFFSETS, _TILE_OFFSETS}:
                     most = max(most, values)

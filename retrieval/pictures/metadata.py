@@ -1,4 +1,4 @@
-"""A picture file without its metadata: texts, comments, thumbnails, and whatever else can make a decoder give up."""
+"""Removal of the metadata of a picture file: texts, comments, thumbnails and other data on which a decoder may fail."""
 
 import struct
 import zlib
@@ -9,7 +9,7 @@ from retrieval.pictures.colour import MOST
 
 PNG = b"\x89PNG\r\n\x1a\n"
 PNG_NEEDED = frozenset(b"IHDR PLTE tRNS IDAT IEND acTL fcTL fdAT".split())
-"""Chunks of a PNG that hold the pixels and say how to read them."""
+"""Chunks of a PNG that hold the pixels, or say how to read the pixels."""
 PNG_KEPT = frozenset((b"eXIf",))
 """Chunks that say how to turn the picture upright. They are kept if their checksum is right."""
 WEBP_NEEDED = frozenset((b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"))
@@ -35,7 +35,10 @@ def without_metadata(data: bytes, kind: str) -> bytes | None:
 
 
 def profile_of_png(data: bytes) -> bytes | None:
-    """Return the colour profile of a PNG, None if there is none that can be read. Pillow reads at most 1 MiB of it."""
+    """Return the colour profile of a PNG, None if it is missing or cannot be read.
+
+    Pillow itself reads profiles of at most 1 MiB.
+    """
     for name, chunk in _chunks_of_png(data):
         if name == b"IDAT":
             return None

@@ -7,7 +7,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from retrieval.pictures.limits import Metered, check
 
 MAX_PIXELS = 178_956_970
-"""Most pixels of a picture in colour that is decoded: the limit of Pillow itself (twice its `MAX_IMAGE_PIXELS`)."""
+"""Most pixels of a picture in colour that is decoded: Pillow's own limit, which is twice its `MAX_IMAGE_PIXELS`."""
 
 BYTES = 4
 """Size of a pixel in colour in Pillow's memory, in bytes."""
@@ -16,6 +16,7 @@ FEWER_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N
 """Pillow's mode -> size of a pixel in its memory, in bytes; `BYTES` for all other modes."""
 
 MAX_BYTES = MAX_PIXELS * BYTES
+"""Size of the largest picture that is decoded, in Pillow's memory, in bytes."""
 MILLION = 1_000_000
 TOO_MANY_PIXELS = (
     f"larger than the limit of {MAX_PIXELS // MILLION} megapixels in colour, "
@@ -23,14 +24,15 @@ TOO_MANY_PIXELS = (
 )
 
 COPIES = {"GIF": 9, "PNG": 2, "WEBP": 4, "AVIF": 4, "HEIF": 3, "TIFF": 2, "DIB": 2, "BMP": 2}
-"""Format -> number of copies of the picture that its decoder holds, with the frames before and after it; else 1."""
+"""Format -> number of copies of the picture that its decoder holds at a time, where this is not 1. Frames before and
+after the picture count too."""
 
 
 def opened(data: bytes, kind: str) -> ImageFile.ImageFile:
     """Open the picture in `data`, which has Pillow's format `kind`; may raise any error.
 
-    `Image.open` is not used: it refuses a file by its number of pixels, even if it is to be decoded at a smaller scale.
-    Its limit could be changed only for all users of Pillow in this process.
+    `Image.open` is not used: it refuses a file with too many pixels even if the file will be decoded at a smaller
+    scale, and its limit could be changed only for all users of Pillow in this process.
     """
     check(data, kind)
     Image.preinit()
@@ -44,7 +46,10 @@ def opened(data: bytes, kind: str) -> ImageFile.ImageFile:
 
 
 def cost(image: ImageFile.ImageFile) -> int:
-    """Return roughly the memory to decode `image`, in bytes; `DecompressionBombError` if the picture is too large."""
+    """Return about how much memory it takes to decode `image`, in bytes.
+
+    Raises `PIL.Image.DecompressionBombError` if the picture is too large.
+    """
     pixels = image.width * image.height
     bytes_ = pixels * FEWER_BYTES.get(image.mode, BYTES)
     if bytes_ > MAX_BYTES:
@@ -55,7 +60,7 @@ def cost(image: ImageFile.ImageFile) -> int:
 def _coefficients(image: ImageFile.ImageFile) -> int:
     """Return the memory in which libjpeg keeps the coefficients of a progressive JPEG, in bytes.
 
-    It takes two bytes per sample of the full picture, at whatever scale the picture is decoded.
+    These are two bytes per sample of the full picture, even if the picture is decoded at a smaller scale.
     """
     layers = getattr(image, "layer", ())
     if not layers or not image.info.get("progressive"):

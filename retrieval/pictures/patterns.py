@@ -22,24 +22,26 @@ _CLASSES = {
     "graph": r"\x21-\x7e", "lower": "a-z", "print": r"\x20-\x7e", "punct": r"\x21-\x2f\x3a-\x40\x5b-\x60\x7b-\x7e",
     "space": r"\t-\r\ ", "upper": "A-Z", "xdigit": "0-9A-Fa-f",
 }  # fmt: skip
+_NAMED_CLASS = re.compile(r"\[:([^]]*):\]")
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
     """One line of a .gitignore."""
 
-    names: Callable[[str], object]
-    """Returns something true for a path that matches, or, if the pattern is not `anchored`, for its last name."""
+    matches: Callable[[str], object]
+    """Function of a path, or of the last name of a path if the pattern is not `anchored`. It returns a true value if
+    the pattern matches."""
     anchored: bool
-    """Whether it has a slash that is not at its end, and so is relative to its own folder."""
+    """Whether the pattern has a slash before its end. Such a pattern is relative to its own folder."""
     folders: bool
-    """Whether it ends in a slash, and so matches folders only."""
+    """Whether the pattern ends in a slash. Such a pattern matches folders only."""
     leaves_out: bool
-    """Whether it leaves out what it matches. A pattern that begins with `!` brings it back."""
+    """Whether the paths that match are left out. A pattern that begins with `!` brings them back."""
 
 
 def parsed(line: str) -> Pattern | None:
-    """Return the pattern in a line, None for a comment or an empty line; `ValueError` if it is not a pattern."""
+    """Return the pattern in a line, None for a comment or an empty line; `ValueError` if the line is not a pattern."""
     text = _trimmed(line.rstrip("\n"))
     if not text or text.startswith("#"):
         return None
@@ -48,8 +50,13 @@ def parsed(line: str) -> Pattern | None:
     anchored, text = "/" in text, text.removeprefix("/")
     if not text or len(text) > LONGEST:
         raise ValueError("the pattern is longer than any path" if text else "the pattern is empty")
-    names = text.__eq__ if re.escape(text) == text else re.compile(_regex(list(_segments(text)))).fullmatch
-    return Pattern(names, anchored, folders, not negated)
+    return Pattern(_matcher(text), anchored, folders, not negated)
+
+
+def _matcher(text: str) -> Callable[[str], object]:
+    if re.escape(text) == text:  # no character has a special meaning, so no regular expression is needed
+        return text.__eq__
+    return re.compile(_regex(list(_segments(text)))).fullmatch
 
 
 def verdict(patterns: Sequence[Pattern], path: bytes) -> bool | None:
@@ -63,13 +70,14 @@ def verdict(patterns: Sequence[Pattern], path: bytes) -> bool | None:
     below = below.removesuffix("/")
     name = below.rpartition("/")[2]
     for pattern in reversed(patterns):
-        if (is_folder or not pattern.folders) and pattern.names(below if pattern.anchored else name):
+        may_match = is_folder or not pattern.folders
+        if may_match and pattern.matches(below if pattern.anchored else name):
             return pattern.leaves_out
     return None
 
 
 def _trimmed(line: str) -> str:
-    """Return `line` without the spaces at its end, except one that a backslash escapes."""
+    """Return `line` without the spaces at its end, but with a space that a backslash escapes."""
     bare = line.rstrip(" ")
     escapes = len(bare) - len(bare.rstrip("\\"))
     return bare + " " if escapes % 2 and bare != line else bare
@@ -92,7 +100,7 @@ def _segments(text: str) -> Iterator[list[str]]:
 
 
 def _piece(text: str, at: int) -> tuple[int, str]:
-    """Return where the piece that begins `at` a place of a pattern ends, and the piece."""
+    """Read the piece of a pattern that begins at the place `at`. Return the place behind the piece, and the piece."""
     match text[at]:
         case "*":
             return at + 1, _STAR
@@ -112,13 +120,18 @@ def _literal(character: str) -> str:
 
 
 def _bracket(text: str, at: int) -> tuple[int, str]:
-    """Return a set of characters, as `_piece` does; it is read as in git's wildmatch.c. `at` is behind the bracket."""
+    """Read a set of characters, such as `[a-z]`. Return the place behind the set, and the set as a regular expression.
+
+    `at` is the place behind the opening bracket. A set means the same as in git's wildmatch.c.
+    """
     negated = text[at : at + 1] in {"!", "^"}
-    at += negated
+    if negated:
+        at += 1
     members, first, before = "", True, ""
     while first or text[at : at + 1] != "]":
         first = False
-        if (named := re.compile(r"\[:([^]]*):\]").match(text, at)) is not None:
+        named = _NAMED_CLASS.match(text, at)
+        if named is not None:
             if named[1] not in _CLASSES:
                 raise ValueError(f"there is no class of characters [:{named[1]}:]")
             members += _CLASSES[named[1]]
@@ -135,8 +148,9 @@ def _bracket(text: str, at: int) -> tuple[int, str]:
 
 
 def _character(text: str, at: int) -> tuple[int, str]:
-    """Return the place behind a character of a set, which a backslash may escape, and the character."""
-    at += text[at : at + 1] == "\\"
+    """Read a character of a set, which a backslash may escape. Return the place behind it, and the character."""
+    if text[at : at + 1] == "\\":
+        at += 1
     if at >= len(text):
         raise ValueError("a bracket is not closed")
     return at + 1, text[at]

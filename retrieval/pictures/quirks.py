@@ -1,4 +1,4 @@
-"""What single formats need beside Pillow: checks before they are opened, and corrections after it.
+"""Special treatment of single formats: checks before a file is opened, and corrections afterwards.
 
 A file is opened here in any format: RAW files by `camera`, all others by Pillow.
 """
@@ -21,11 +21,12 @@ SLOW = {"qoi": 16, "xpm": 16, "BLP1": 8, "BLP2": 8, "dds_rgb": 4}
 """Decoders of Pillow that are written in Python -> the largest picture that each of them may decode, in megapixels.
 They take 1 to 8 microseconds per pixel, so half a minute at most."""
 
-_COUNTED = frozenset({"QOI", "XPM", "BLP", "DDS"})
-"""The formats of these decoders. They are limited by pixels, and not by the number of reads."""
+_LIMITED_BY_PIXELS = frozenset({"QOI", "XPM", "BLP", "DDS"})
+"""The formats of these decoders. The number of reads is not limited for them."""
 
 EAGER = 16
-"""Memory to decode a picture that is decoded when it is opened, in bytes per pixel: JPEG XL is decoded to floats."""
+"""Memory to open a picture in a format that is decoded when it is opened, in bytes per pixel. JPEG XL is decoded to
+floats."""
 
 _PNG = re.compile(rb"\x89PNG\r\n\x1a\n.{4}IHDR(.{4})(.{4})", re.DOTALL)  # icons may hold PNGs of any size
 
@@ -53,13 +54,13 @@ def opened(form: Format, data: bytes, size: tuple[int, int]) -> tuple[ImageFile.
 
 def _opened(reader: str, data: bytes) -> ImageFile.ImageFile:
     image = opening.opened(data, reader)
-    if reader in _COUNTED and isinstance(image.fp, Metered):
+    if reader in _LIMITED_BY_PIXELS and isinstance(image.fp, Metered):
         image.fp.left = sys.maxsize
     return _CORRECTIONS[reader](image, data) if reader in _CORRECTIONS else image
 
 
 def format_of(data: bytes, path: bytes | None = None) -> Format:
-    """Return the format of a picture file by all of its bytes; `UnreadableImage` if the format is not supported.
+    """Return the format of a picture file from all of its bytes; `UnreadableImage` if the format is not supported.
 
     All bytes are needed because most RAW files of cameras begin like any TIFF.
     """
@@ -91,7 +92,7 @@ def _demand_fast(image: Image.Image, form: Format) -> None:
 
 
 def _best_icon(image: ImageFile.ImageFile, _: bytes) -> ImageFile.ImageFile:
-    """Return the largest icon, and of several the one with most colours. Pillow would return the one with fewest."""
+    """Return the largest icon. Of several, return the one with most colours, where Pillow would choose the fewest."""
     icons = image.ico  # type: ignore[attr-defined]
     best = max(range(len(icons.entry)), key=lambda n: (icons.entry[n].square, icons.entry[n].color_depth))
     icon: ImageFile.ImageFile = icons.frame(best)
@@ -104,11 +105,13 @@ def _without_mask(image: ImageFile.ImageFile, data: bytes) -> ImageFile.ImageFil
     A negative number of layers marks transparency (Adobe's file format specification, "layer info").
     """
     if image.mode == "RGBA":
-        place = 26
-        for _ in range(2):  # skip the sections before that of the layers
-            place += 4 + struct.unpack_from(">I", data, place)[0]
-        whole, layers, count = (*struct.unpack_from(">II", data, place), 0)
-        if whole and layers:
+        place = _PSD_HEADER
+        for _ in range(2):  # two sections come before the section of the layers
+            (length,) = struct.unpack_from(">I", data, place)
+            place += 4 + length
+        section_length, layers_length = struct.unpack_from(">II", data, place)
+        count = 0
+        if section_length and layers_length:
             (count,) = struct.unpack_from(">h", data, place + 8)
         if count >= 0:
             return cast("ImageFile.ImageFile", image.convert("RGB"))
@@ -126,7 +129,7 @@ def _turned_once(image: ImageFile.ImageFile, _: bytes) -> ImageFile.ImageFile:
 
 
 def _plain_surface(image: ImageFile.ImageFile, _: bytes) -> ImageFile.ImageFile:
-    """Let an uncompressed DDS with a usual order of bytes be copied. Pillow would compute it, one pixel at a time."""
+    """Let Pillow copy the pixels of an uncompressed DDS with a usual order of bytes, not compute them one by one."""
     for tile in image.tile:
         if tile[0] == "dds_rgb":
             order = _ORDERS.get(tile[3])  # type: ignore[arg-type]
@@ -136,6 +139,9 @@ def _plain_surface(image: ImageFile.ImageFile, _: bytes) -> ImageFile.ImageFile:
 
 
 _DDS_HEADER = 128
+"""Length of the header of a DDS file, in bytes."""
+_PSD_HEADER = 26
+"""Length of the header of a Photoshop file, in bytes."""
 _RED, _GREEN, _BLUE, _ALPHA = 0xFF0000, 0xFF00, 0xFF, 0xFF000000
 _ORDERS = {  # bits per pixel, and the masks of red, green, blue and alpha -> Pillow's name of the order
     (24, (_RED, _GREEN, _BLUE)): "BGR",

@@ -1,4 +1,4 @@
-"""Paths and streams -> bytes: only regular files are read, and never more bytes than the caller allows.
+"""Paths and streams -> bytes. Only regular files are opened, and no more bytes are read than the caller allows.
 
 A FIFO may never end, a device may give bytes for ever or act when it is opened, and a sparse file of 40 GB takes no
 space on the disk. Whatever a path names, the functions here return bytes or raise an error, and never wait.
@@ -32,10 +32,10 @@ def opened(path: Path) -> Iterator[tuple[os.stat_result, BinaryIO]]:
 
     Raises `OSError` if the system does not open it, and `UnreadableImage` if it is not a regular file.
     """
-    _demand_regular(os.stat(path))  # before opening it, since some devices act when they are opened
+    _demand_regular(os.stat(path))  # before the file is opened, since some devices act when they are opened
     with open(path, "rb", opener=_open_without_waiting) as file:
         status = os.fstat(file.fileno())
-        _demand_regular(status)  # it may have become another file meanwhile
+        _demand_regular(status)  # the path may lead to another file meanwhile
         yield status, file
 
 
@@ -51,10 +51,10 @@ def _demand_regular(status: os.stat_result) -> None:
 
 
 def whole(file: BinaryIO, size: int, most: int) -> bytes:
-    """Return the first `size` bytes of an `opened` file, as many as the system said that it has.
+    """Return the first `size` bytes of an `opened` file. `size` is the size of the file in its status.
 
-    So a file that grows meanwhile is read as it was, and an endless file of /proc counts as empty. Raises
-    `UnreadableImage` if the file has more than `most` bytes, and `ShortMemory`.
+    So a file that grows meanwhile is read as it was, and an endless file of /proc, whose size is 0, counts as empty.
+    Raises `UnreadableImage` if `size` is more than `most`, and `ShortMemory`.
     """
     if size > most:
         raise UnreadableImage(too_large(most))
@@ -72,7 +72,7 @@ def read_regular(path: Path, most: int = PICTURE) -> bytes:
 
 
 def read_stream(stream: BinaryIO, most: int = PICTURE) -> bytes:
-    """Return all bytes of `stream`; `UnreadableImage` if these are more than `most`."""
+    """Return all bytes of `stream`; `UnreadableImage` if the stream has more than `most` bytes."""
     kept = io.BytesIO()
     while piece := stream.read(PIECE):
         kept.write(piece)

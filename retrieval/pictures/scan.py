@@ -1,4 +1,4 @@
-"""A folder on disk -> the files in it, in byte order, without those that are hidden, excluded or left by systems."""
+"""A folder on disk -> the files in it, in byte order, without files that are hidden, excluded or left by systems."""
 
 import errno
 import io
@@ -12,10 +12,10 @@ from retrieval.pictures import patterns, reading
 from retrieval.types import Found, Unlisted
 
 IGNORE_FILE = ".retrievalignore"
-"""Name of the file whose patterns, in the syntax of .gitignore, count in its folder and below."""
+"""Name of a file of patterns, in the syntax of .gitignore. The patterns count in the folder of the file and below."""
 _IGNORE_NAME = os.fsencode(IGNORE_FILE)
 PATTERNS = 2**18
-"""Most bytes of a `.retrievalignore`, 256 KiB: each pattern is matched with each path."""
+"""Most bytes of a `.retrievalignore`, 256 KiB. There is a limit because each pattern is matched with each path."""
 
 RUBBISH = frozenset(
     {b"@eaDir", b"#recycle", b"#snapshot", b"$RECYCLE.BIN", b"System Volume Information", b"lost+found", b"__MACOSX"}
@@ -49,8 +49,11 @@ def find(
     except OSError as error:
         yield Unlisted(below, reason_of(error))
         return
+    if rules is None:
+        return
     mounts = set() if mounts is None else mounts
-    pending = [] if rules is None else [_Folder(root, below, rules, _device(os.path.join(root, below, b"..")), mounts)]
+    outer = _device(os.path.join(root, below, b".."))
+    pending = [_Folder(root, below, rules, outer, mounts)]
     while pending:
         folder = pending[-1]
         yield from folder.files()
@@ -63,9 +66,10 @@ def find(
 
 
 class _Folder:
-    """The names in one folder that are still to be visited, last first.
+    """The names in one folder that are still to be visited, in reverse order.
 
-    The names of folders end in `/`, so that the walk goes in byte order of whole paths.
+    The names of folders end in `/`, so that the walk goes in byte order of whole paths. `outer` is the device of the
+    parent folder.
     """
 
     def __init__(self, root: bytes, path: bytes, rules: "_Rules", outer: int | None, mounts: set[bytes]) -> None:
@@ -85,7 +89,8 @@ class _Folder:
                 self.rules = rules.extended(root, path)
         except OSError as error:
             self.names = []
-            if not (path and isinstance(error, FileNotFoundError | NotADirectoryError)):  # a vanished one is skipped
+            has_vanished = path and isinstance(error, FileNotFoundError | NotADirectoryError)
+            if not has_vanished:  # a subfolder that has vanished is skipped
                 self.error = reason_of(error)
 
     def _list(self, entries: "Iterator[os.DirEntry[bytes]]") -> bool:
@@ -101,7 +106,7 @@ class _Folder:
         return has_patterns
 
     def files(self) -> Iterator[Found | Unlisted]:
-        """Yield the files before the next subfolder, whose name is then the last in `names`."""
+        """Yield the files before the next subfolder. Then the name of this subfolder is the last in `names`."""
         if self.error is not None:
             yield Unlisted(self.path, self.error)
         names, exclude = self.names, self.rules.exclude if self.rules else None
@@ -139,7 +144,7 @@ class _Rules:
     """The patterns that count in a folder; the last pattern that matches a path decides."""
 
     sources: tuple[tuple[bytes, tuple[patterns.Pattern, ...]], ...]
-    """Folder that the patterns are relative to -> the patterns. Those of `exclude` come last."""
+    """Pairs of a folder and the patterns that are relative to it. The patterns of `exclude` come last."""
 
     def __bool__(self) -> bool:
         return any(patterns_ for _, patterns_ in self.sources)
@@ -160,7 +165,10 @@ class _Rules:
         return _Rules((*self.sources[:-1], (folder, _patterns(io.StringIO(text, newline=None))), self.sources[-1]))
 
     def exclude(self, path: bytes) -> bool:
-        """Tell whether the rules leave out `path`, which ends in `/` if it is a folder, but not its parents."""
+        """Tell whether the rules leave out `path`; the folders above it are not looked at.
+
+        `path` ends in `/` if it is a folder.
+        """
         for folder, patterns_ in reversed(self.sources):
             if patterns_:
                 verdict = patterns.verdict(patterns_, path[len(folder) :])
@@ -170,7 +178,7 @@ class _Rules:
 
 
 def _rules_above(root: bytes, below: bytes, exclude: Sequence[str]) -> _Rules | None:
-    """Return the rules of the folders above `below`, None if these rules leave it out."""
+    """Return the rules of the folders above `below`, None if these rules leave out `below`."""
     rules = _Rules(((b"", _patterns(exclude, strict=True)),))
     folder = b""
     for name in below.split(b"/")[:-1]:
@@ -196,7 +204,10 @@ def leaves_out(exclude: Sequence[str]) -> Callable[[bytes], bool]:
 
 
 def _patterns(lines: Iterable[str], *, strict: bool = False) -> tuple[patterns.Pattern, ...]:
-    """Return the patterns in `lines`. A line that is not a pattern is skipped, as by git; if `strict`, `BadInput`."""
+    """Return the patterns in `lines`.
+
+    A line that is not a pattern is skipped, as git does; if `strict`, it raises `BadInput`.
+    """
     found = []
     for line in lines:
         try:
@@ -209,5 +220,5 @@ def _patterns(lines: Iterable[str], *, strict: bool = False) -> tuple[patterns.P
 
 
 def hidden(name: bytes) -> bool:
-    """Tell whether a scan skips files and folders of that name."""
+    """Tell whether a scan skips files and folders called `name`."""
     return name.startswith(b".") or name in RUBBISH

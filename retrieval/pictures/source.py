@@ -1,4 +1,4 @@
-"""Where the files of a root are: a `Source`, which lists them, opens them and tells whether one is still there.
+"""The files of a root: a `Source` lists them, opens them, and tells whether a file is still there.
 
     scan  -> every regular file, in byte order of the paths, and every folder or file that could not be listed
     open  -> one file: its size and times, and its bytes as a stream
@@ -23,7 +23,7 @@ from retrieval.types import Found, Unlisted
 
 
 class State(Enum):
-    """What a source says about a path at which an earlier scan found a file."""
+    """State of a path at which an earlier scan found a file."""
 
     THERE = auto()
     """A regular file is there."""
@@ -46,10 +46,10 @@ class Source(Protocol):
     ) -> Iterator[Found | Unlisted]:
         """Yield the regular files of the root, in byte order of their paths.
 
-        `below` restricts the scan to the files under one folder. Hidden files and what the patterns in `exclude` leave
-        out are not yielded, nor is anything below the folder `skip`, an absolute path. A folder or file that the source
-        cannot look at is yielded as `Unlisted`, at its place in the order. The folders on which another device is
-        mounted are added to `mounts`. Raises `BadInput` for an `exclude` that is not a pattern.
+        `below` restricts the scan to the files under one folder. These are not yielded: hidden files, files that the
+        patterns in `exclude` leave out, and all files below the folder `skip`, an absolute path. A folder or file that
+        the source cannot look at is yielded as `Unlisted`, at its place in the order. The folders on which another
+        device is mounted are added to `mounts`. Raises `BadInput` for an `exclude` that is not a pattern.
         """
         ...
 
@@ -130,7 +130,7 @@ class Folder:
 
 
 def contents(source: Source, path: bytes) -> tuple[Found, bytes | None]:
-    """Return the size and times of a file as it was read, and its bytes; None for the bytes of a file of another kind.
+    """Return the size and times of a file as it was read, and its bytes if it is taken for a picture, else None.
 
     A file is taken for a picture if its first bytes or its name say so. Of other files only the first bytes are read.
 
@@ -148,10 +148,10 @@ def contents(source: Source, path: bytes) -> tuple[Found, bytes | None]:
 
 
 def no_pictures(source: Source, exclude: Sequence[str] = ()) -> Counter[str] | None:
-    """Return None if a source may hold a picture that can be read, else why no file can be: reason -> number of files.
+    """Return why no file of a source can be read as a picture: reason -> number of files; None if one may be.
 
-    Only files that begin like pictures, or are named like pictures, have a reason. Returns None as well if something
-    cannot be looked at.
+    Only files that begin like pictures, or are named like pictures, have a reason. Returns None if a file may be a
+    picture that can be read, and also if a file or folder cannot be looked at.
     """
     reasons: Counter[str] = Counter()
     for seen in source.scan(exclude=exclude):

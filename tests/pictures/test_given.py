@@ -85,11 +85,11 @@ REFUSED: dict[str, tuple[Callable[[], NDArray[np.generic]], str, str]] = {
     "whole numbers of 64 bits": (lambda: gradient().astype(np.int64), "int64 is not a picture", "astype(numpy.uint8)"),
     "objects": (lambda: gradient().astype(object), "object is not a picture", "astype(numpy.uint8)"),
     "texts": (lambda: np.full((4, 4), "a"), "str32 is not a picture", "astype(numpy.uint8)"),
-    "floats to 255": (lambda: gradient() * 1.0, "from 0 to 1, not from 0 to 255", "divide it"),
-    "floats from -1": (lambda: gradient() / 127.5 - 1, "from 0 to 1, not from -1 to 1", "divide it"),
-    "not numbers": (lambda: np.full((4, 4), np.nan), "from 0 to 1, not from nan to nan", "divide it"),
-    "beyond all": (lambda: np.full((4, 4), np.inf), "from 0 to 1, not from inf to inf", "divide it"),
-    "far beyond float32": (lambda: np.full((4, 4), 1e300), r"not from 1e\+300", "divide it"),
+    "floats to 255": (lambda: gradient() * 1.0, "from 0 to 1, not from 0 to 255", "divide the array"),
+    "floats from -1": (lambda: gradient() / 127.5 - 1, "from 0 to 1, not from -1 to 1", "divide the array"),
+    "not numbers": (lambda: np.full((4, 4), np.nan), "from 0 to 1, not from nan to nan", "divide the array"),
+    "beyond all": (lambda: np.full((4, 4), np.inf), "from 0 to 1, not from inf to inf", "divide the array"),
+    "far beyond float32": (lambda: np.full((4, 4), 1e300), r"not from 1e\+300", "divide the array"),
 }
 
 
