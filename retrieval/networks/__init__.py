@@ -1,10 +1,10 @@
-"""What turns pixels into vectors: backbones with their weights, and the runtimes that run them.
+"""Networks turn pixels into vectors: backbones with their weights, and the runtimes that run them.
 
     options -> catalogue: a backbone -> weights: a file -> loading: an encoder -> embedding: checked vectors
 
 `encoder` holds the seam `Encoder`; `keras` and `openvino` implement it, and are loaded by name through `plugins`.
-`execution` says how a network is run, and `compiled` converts it for OpenVINO. `imagenet` tells which of 1,000 classes
-a picture shows, and `directions` where these classes lie among the vectors.
+`execution` says how a network is run, and `compiled` converts a network for OpenVINO. `imagenet` tells which of 1,000
+classes a picture shows, and `directions` gives each class as a direction among the vectors.
 """
 
 __all__ = [

@@ -1,8 +1,10 @@
-"""Files of weights and models that would take too much memory, or reach outside themselves, are refused unread.
+"""Checks of files of weights and models before Keras reads them.
+
+A file that would take too much memory, or that refers to other files, is refused.
 
 A `.keras` file is a zip archive that holds an HDF5 file and the network as JSON. Both zip and HDF5 compress, so a small
 file can hold huge arrays. Both can name files outside themselves, and a line of JSON can describe a layer of terabytes.
-Imports Keras and h5py, so only `networks.keras` imports it.
+This module imports Keras and h5py, so only `networks.keras` imports it.
 """
 
 import io
@@ -25,16 +27,16 @@ from retrieval.types import displayed
 
 GROWTH = 20
 """Largest growth of a file when it is read, as a factor of its size. Compression makes trained weights smaller by a
-tenth, and pruned and rounded weights ten times smaller."""
+tenth, and makes weights that are pruned and rounded ten times smaller."""
 SLACK = 2**24
-"""Bytes that any file may grow to, 16 MiB: a network as JSON is text, which compression makes a hundred times
-smaller."""
+"""Size in memory that any file may have, in bytes (16 MiB). A network as JSON is text, which compression makes a
+hundred times smaller."""
 ENTRIES = 10_000
-"""Most files in an archive. A model of Keras has three, and one more for each table of words."""
+"""Most files in an archive. A model of Keras has three files, and one more for each table of words."""
 NETWORK = "config.json"
 """The file of an archive that describes the network."""
 NUMBER = 4
-"""Bytes of a float32: of one weight, or of one feature between layers."""
+"""Size of a float32 in bytes: one weight, or one feature between layers."""
 
 # An absolute path, one with a drive letter, one with "..", or one with a backslash.
 _OUTSIDE = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|\\")
@@ -43,7 +45,7 @@ _OUTSIDE = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|\\")
 def check(path: Path) -> int:
     """Return how many bytes the weights in a file take in memory; 0 for another kind of file, which Keras refuses.
 
-    Raises `BadWeights` for a file that would grow too much, that reaches outside itself, or that is damaged.
+    Raises `BadWeights` for a file that would grow too much, that refers to other files, or that is damaged.
     """
     try:
         return _bytes_of_weights(path)
@@ -81,7 +83,7 @@ def check_model(path: Path) -> None:
 
 
 def _in_archive(path: Path, archive: zipfile.ZipFile) -> int:
-    """Return how many bytes the weights in an archive take; `BadWeights`."""
+    """Return how many bytes the weights in an archive take in memory; raises what `check` raises."""
     entries = archive.infolist()
     names = {entry.filename for entry in entries}
     if len(names) < len(entries) or len(entries) > ENTRIES or any(_OUTSIDE.search(name) for name in names):
@@ -101,7 +103,7 @@ def _bomb(path: Path) -> str:
 
 
 def _bytes_of_arrays(path: Path, file: Any, size: int) -> int:  # noqa: ANN401 - h5py has no types
-    """Return how many bytes all arrays of an HDF5 file of `size` bytes take; `BadWeights` where they are too many."""
+    """Return how many bytes all arrays of an HDF5 file of `size` bytes take in memory; `BadWeights` for too many."""
     total = 0
     for array in _arrays(path, file):
         if array.is_virtual or array.external:
@@ -115,7 +117,7 @@ def _bytes_of_arrays(path: Path, file: Any, size: int) -> int:  # noqa: ANN401 -
 def _arrays(path: Path, file: Any) -> Iterator[Any]:  # noqa: ANN401 - h5py has no types
     """Yield the arrays of an HDF5 file.
 
-    It always ends, because each group is visited once and soft links are passed over.
+    Groups can contain each other. The walk ends all the same, because it visits each group once and skips soft links.
     """
     pending, seen = [file], set()
     while pending:
@@ -137,10 +139,10 @@ def _arrays(path: Path, file: Any) -> Iterator[Any]:  # noqa: ANN401 - h5py has 
 
 
 def _size_of_network(text: bytes) -> tuple[int, int]:
-    """Return how many bytes the weights of a network take, and the output of its largest layer for one picture.
+    """Return the size of the weights of a network, and of the largest output of a layer for one picture, in bytes.
 
     `text` describes the network as JSON. No memory is taken for its weights: in a stateless scope, Keras only notes
-    their shapes. For a network that Keras cannot build the sizes are (0, 0): loading it will raise the error.
+    their shapes. For a network that Keras cannot build, the sizes are (0, 0), and the error comes when it is loaded.
     """
     try:
         with keras.StatelessScope(initialize_variables=False):
@@ -162,7 +164,7 @@ def _layers(model: Any) -> Iterator[Any]:  # noqa: ANN401 - Keras has no types
 
 
 def _outputs(layer: Any) -> list[Any]:  # noqa: ANN401 - Keras has no types
-    """Return the output tensors of a layer; none for a layer that is used several times, or never."""
+    """Return the output tensors of a layer; [] for a layer that is used several times, or never."""
     try:
         output = layer.output
     except (AttributeError, ValueError):

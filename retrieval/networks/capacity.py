@@ -1,17 +1,17 @@
-"""The memory that a network may take. One that needs more is refused in a sentence, before a runtime crashes on it."""
+"""The memory that a network may take. A network that needs more is refused with an error, before a runtime crashes."""
 
 from retrieval.errors import BadInput
-from retrieval.process import memory as budget
+from retrieval.process import memory
 
 PER_PIXEL = 480
-"""Memory that a network takes, in bytes per pixel of its input, about: 12 GB for one picture of 5000x5000
+"""Memory that a network takes, about, in bytes per pixel of its input. One picture of 5000x5000 pixels took 12 GB
 (measured)."""
 UNCHECKED = 1024 * 1024
-"""Most pixels of an input that is not checked, because any machine has the memory. Keras' networks have 600x600 at
-most."""
+"""Most pixels of an input that is not checked, because any machine has memory for it. The networks of Keras have at
+most 600x600."""
 SHARE = 4
-"""A network may take one part in so many of the memory. With half of 25 GB, 5000x5000 pixels ran for over 10
-minutes."""
+"""The memory of this machine divided by the memory that a network may take. When half of 25 GB was allowed, 5000x5000
+pixels ran for over 10 minutes."""
 GB = 1e9
 
 
@@ -24,14 +24,14 @@ def demand_size(size: tuple[int, int]) -> None:
 
 
 def demand(what: str, needed: float, hint: str) -> None:
-    """Raise `BadInput` if `what` takes more than a quarter of the memory; `needed` is in bytes.
+    """Raise `BadInput` if `needed` bytes are more than a quarter of the memory; `what` names what needs them.
 
-    The rest is for the pixels, the vectors and other programs.
+    The other three quarters are for the pixels, the vectors and other programs.
     """
-    memory = budget.memory()
-    if needed > memory // SHARE:
+    available = memory.memory()
+    if needed > available // SHARE:
         raise BadInput(
-            f"{what} would take about {needed / GB:,.1f} GB of memory, but this machine has {memory / GB:,.1f} GB, of "
-            "which a quarter is for the network",
+            f"{what} would take about {needed / GB:,.1f} GB of memory, but this machine has {available / GB:,.1f} GB, "
+            "of which a quarter is for the network",
             hint=hint,
         )

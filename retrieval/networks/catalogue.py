@@ -1,4 +1,4 @@
-"""The backbones as data: every network of `keras.applications` and mini, with the options that each one has.
+"""The backbones as data: every network of `keras.applications` and mini, each with its options.
 
     name and options -Backbone.choose-> Backbone -(with weights, in `loading`)-> Encoder
 
@@ -20,9 +20,9 @@ from retrieval.networks import capacity
 from retrieval.networks.encoder import MOST_SIDE
 
 DEFAULT = "mobilenet_v2"
-"""The backbone of weights that are given without a backbone."""
+"""The backbone that is assumed if weights are given without a backbone."""
 AUTO = "auto"
-"""In place of a backbone: that of the index, or for a new index the best one with weights on this machine."""
+"""In place of a backbone: the backbone of the index, or for a new index the best one with weights on this machine."""
 MINI = "mini"
 """The backbone that ships with the package."""
 IMAGENET = "imagenet"
@@ -35,7 +35,7 @@ MODEL = "model"
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """How a family scales its input, RGB 0-255: reversed to BGR if `flip`, then per channel `scale` * x + `offset`."""
+    """How a family scales its input, RGB 0-255: to BGR if `flip`, then each channel x to `scale` * x + `offset`."""
 
     flip: bool
     scale: tuple[float, float, float]
@@ -43,8 +43,8 @@ class Scaling:
 
 
 MEANS, DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Means and standard deviations of ImageNet's pixels (0 to 1), R, G, B. These constants and the following ones are
-those of Keras: keras/src/applications/imagenet_utils.py, function `_preprocess_numpy_input`."""
+"""Means and standard deviations of ImageNet's pixels (0 to 1), R, G, B. These and the following constants come from
+Keras: keras/src/applications/imagenet_utils.py, function `_preprocess_numpy_input`."""
 CAFFE = Scaling(flip=True, scale=(1.0, 1.0, 1.0), offset=(-103.939, -116.779, -123.68))
 TF = Scaling(flip=False, scale=(1 / 127.5,) * 3, offset=(-1.0,) * 3)
 TORCH = Scaling(
@@ -76,7 +76,7 @@ SCALINGS: dict[str, Scaling] = {
 """Family (the name of its module in `keras.applications`) -> scaling."""
 
 SMALLEST = {"xception": 71, "inception_v3": 75, "inception_resnet_v2": 75}
-"""Family -> smallest side of its input, in pixels, as its builder demands; 32 for all other families."""
+"""Family -> smallest side of its input that its builder accepts, in pixels; 32 for all other families."""
 
 WEIGHTS_FILES = {
     "convnext": "{name}_notop.h5",
@@ -107,15 +107,16 @@ PUBLISHED_ALPHAS = {
     "mobilenet_v2": (0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
     "mobilenet_v3": (0.75, 1.0),
 }
-"""Family -> alphas for which Keras has weights. For a minimalistic MobileNetV3, Keras has them for 1.0 only."""
+"""Family -> alphas for which Keras has weights. For a minimalistic MobileNetV3, Keras has weights for 1.0 only."""
 
 MOST_ALPHA = 100.0
 """Largest alpha: no machine has the memory for a MobileNet of so many channels."""
 MOST_GEM = 10
-"""Largest exponent of a generalised mean. With it the mean is nearly the maximum, and larger powers overflow."""
+"""Largest exponent of a generalised mean. With this exponent the mean is nearly the maximum. Larger powers overflow."""
 
 TOP = "top"
-"""In place of a pooling: the network keeps its classifier on top."""
+"""In place of a pooling: the network keeps its classifier on top. Its vectors then have the square roots of the
+probabilities of the classes."""
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "mobilenet": {"alpha": 1.0},
@@ -132,11 +133,11 @@ class Architecture:
     name: str
     keras_name: str
     family: str
-    """Name of its module in `keras.applications`; "mini" for mini."""
+    """Name of the module in `keras.applications`; "mini" for mini."""
     size: int
-    """Side of its usual input, in pixels."""
+    """Side of the usual input, in pixels."""
     dim: int
-    """Length of its vectors."""
+    """Length of the vectors that the network gives."""
     parameters: int
     """Number of parameters without the classifier, counted on the built network."""
     top1: float | None
@@ -226,7 +227,7 @@ def architecture(name: str) -> Architecture:
 
 
 def _refuse_path(name: str) -> None:
-    """Raise `UnknownBackbone` where `name` looks like a path: `.keras` files alone are backbones."""
+    """Raise `UnknownBackbone` if `name` looks like a path. No file is a backbone, except a `.keras` file."""
     suffix = os.path.splitext(name)[1].lower()
     if not (os.sep in name or re.fullmatch(r"\.[a-z]\w*", suffix) or os.path.exists(name)):
         return
@@ -249,7 +250,7 @@ def _alpha_in_file_name(alpha: float | None) -> str:
 
 
 def _with_classifier(weights_file: str) -> str:
-    """Return the name of Keras' file that has the classifier too."""
+    """Return the name of the file of Keras that has these weights and also the classifier."""
     return weights_file.replace("_notop", "").replace("_no_top_v2", "").replace("_no_top", "")
 
 
@@ -292,9 +293,8 @@ class Backbone:
     minimalistic: bool | None = None
     """Whether a MobileNetV3 does without its advanced units; None for all other families."""
     pooling: str = "avg"
-    """How a map of features becomes a vector: "avg", "max", or "gem3" for a generalised mean with the exponent 3. `TOP`
-    stands for the classifier: the vector has the square roots of the probabilities of the classes, so its length is
-    1."""
+    """How a map of features becomes a vector: "avg", "max", or "gem3" for a generalised mean with the exponent 3. With
+    `TOP`, the classifier gives the vector: the square roots of the probabilities of the classes, whose length is 1."""
 
     @classmethod
     def choose(
@@ -318,19 +318,20 @@ class Backbone:
             found = architecture(name)
             chosen = cls(found.name, (found.size, found.size), **OPTIONS.get(found.family, {}))
         if alpha is not None:
-            factor = number(alpha, "alpha", -MOST_ALPHA, MOST_ALPHA)  # a float: 1 and 1.0 have one fingerprint
+            # A float, because 1 and 1.0 must have the same fingerprint. `having` refuses 0 and negative numbers.
+            factor = number(alpha, "alpha", -MOST_ALPHA, MOST_ALPHA)
             chosen = chosen.having("alpha", factor)
         if minimalistic is not None:
             chosen = chosen.having("minimalistic", flag(minimalistic, "minimalistic"))
         if pooling is not None:
             chosen = chosen.pooled(word(pooling, "pooling"))
         if input_size is not None:
-            side = integer(input_size, "input_size", -MOST)
+            side = integer(input_size, "input_size", -MOST)  # `sized` refuses a side that is too small
             chosen = chosen.sized((side, side))
         return chosen
 
     def having(self, option: str, value: Any) -> "Backbone":  # noqa: ANN401 - each option has a type of its own
-        """Return the backbone with another value of an option; `BadInput` where it has no such option or value."""
+        """Return the backbone with another value of an option; `BadInput` if it has no such option or value."""
         if option not in self.options:
             families = [family for family, options in OPTIONS.items() if option in options]
             raise BadInput(f"{self} has no option {option}", hint=f"families with this option: {', '.join(families)}")
@@ -345,7 +346,7 @@ class Backbone:
         """Return the backbone with another pooling: "avg", "max", or "gem" with or without an exponent; `BadInput`.
 
         "gem" is the generalised mean of Radenović et al. 2018 (Fine-tuning CNN image retrieval with no human
-        annotation). Without an exponent it has that paper's, 3.
+        annotation). Without an exponent, "gem" has the exponent of this paper, 3.
         """
         if (self.is_model or self.name == MINI) and pooling != self.pooling:
             raise BadInput(f"the pooling of {self} cannot be chosen", hint="leave out --pooling")
@@ -377,7 +378,7 @@ class Backbone:
         return float(self.pooling.removeprefix("gem")) if self.pooling.startswith("gem") else None
 
     def sized(self, input_size: tuple[int, int]) -> "Backbone":
-        """Return the backbone with another input size (height, width); `BadInput` where that is too small or too large.
+        """Return the backbone with another input size (height, width); `BadInput` if it is too small or too large.
 
         A size is too large if the network would take too much of this machine's memory.
         """
@@ -390,7 +391,7 @@ class Backbone:
 
     @property
     def is_model(self) -> bool:
-        """Whether it is a user's own `.keras` file."""
+        """Whether the backbone is a user's own `.keras` file."""
         return self.name == MODEL
 
     @property
@@ -412,21 +413,24 @@ class Backbone:
 
     @property
     def published(self) -> bool:
-        """Whether Keras has weights of this backbone; not for a user's own model."""
+        """Whether Keras has weights of this backbone. Not to be called for a user's own model."""
         if self.minimalistic:
             return self.alpha == 1
         return self.alpha in PUBLISHED_ALPHAS.get(self.architecture.family, (None,))
 
     @property
     def published_size(self) -> int:
-        """Side, in pixels, of the input for which Keras has weights: that of this backbone, else the usual one."""
+        """Side of the input for which Keras has weights, in pixels: that of this backbone, or else the usual one."""
         height, width = self.input_size
         sizes = PUBLISHED_SIZES.get(self.architecture.family, ())
         return height if height == width and height in sizes else self.architecture.size
 
     @property
     def weights_file(self) -> str:
-        """Name of Keras' file of ImageNet weights, with the classifier if it is on top; not for a user's own model."""
+        """Name of the file of Keras with ImageNet weights, and with the classifier if `has_top`.
+
+        Not to be called for a user's own model.
+        """
         name = WEIGHTS_FILES[self.architecture.family].format(
             name=self.name,
             keras_name=self.architecture.keras_name.lower(),
@@ -442,7 +446,7 @@ class Backbone:
     def fingerprint(self, weights: str, decode_rule: int) -> str:
         """Return the fingerprint: vectors can be compared if, and only if, their fingerprints are equal.
 
-        `weights` is the digest of the numbers. Options that are None are left out, so that a new option does not change
+        `weights` is the digest of the weights. Options that are None are left out, so that a new option does not change
         the fingerprints of the backbones that do not have it.
         """
         facts = {key: value for key, value in asdict(self).items() if value is not None}
@@ -450,7 +454,7 @@ class Backbone:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def as_json(self) -> str:
-        """Return the JSON text that an index keeps."""
+        """Return the backbone as the JSON text that an index keeps."""
         return json.dumps(asdict(self))
 
     @classmethod

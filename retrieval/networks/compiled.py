@@ -33,13 +33,13 @@ from retrieval.process import forks
 from retrieval.types import DECODE_RULE, Pixels, Vectors
 
 SAMPLE = 8
-"""Number of pictures on which networks are compared; Keras takes up to seconds for them."""
+"""Number of pictures on which networks are compared. Keras takes up to some seconds for them."""
 RUNS = 3
-"""Number of timed runs per precision. The fastest counts, because other work of the machine only makes runs slower."""
+"""Number of timed runs per precision. The fastest run counts: other work of the machine only makes runs slower."""
 WORTH = 1.1
 """Factor by which a lower precision must be faster to be chosen."""
 CONVERSION = 1
-"""Version of the conversion. A graph that another version made is not taken from the cache."""
+"""Version of the conversion. A graph from another version of the conversion is not taken from the cache."""
 SUFFIXES = (".xml", ".bin")
 """Suffixes of the two files of a graph: its structure and its weights."""
 
@@ -61,7 +61,7 @@ class Graph:
 
     @classmethod
     def checked(cls, files: Sequence[bytes | None], facts: Facts) -> "Graph | None":
-        """Return the graph of two files; None where the files are damaged or the facts cannot be those of a graph.
+        """Return the graph of two files; None where the files are damaged or the facts are impossible.
 
         Files and facts may come from an index that somebody else made.
         """
@@ -74,7 +74,7 @@ class Graph:
 
 
 def _are_possible(facts: Facts) -> bool:
-    """Return whether this program may have written these facts."""
+    """Return whether the facts have the types and ranges that this program writes."""
     parity, precisions = facts.get("parity"), facts.get("precisions")
     return (
         all(isinstance(facts.get(name), str) for name in ("fingerprint", "digest", "backbone"))
@@ -111,14 +111,16 @@ def _is_number(value: object) -> bool:
 
 
 def key(backbone: Backbone, weights: str, rule: int = DECODE_RULE) -> str | None:
-    """Return the key of a converted network in the cache, without loading it; None where the weights are not here yet.
+    """Return the key of a converted network in the cache, without loading the network.
 
-    `weights` is what `weights.locate_weights` gives. `rule` is the decode rule, which is a part of the fingerprint.
+    `weights` is the result of `weights.locate_weights`. `rule` is the decode rule, which is a part of the fingerprint.
+    Returns None where the weights still have to be downloaded.
     """
     if weights == IMAGENET:
         weights = str(cached_file(backbone))
+    is_random = weights == RANDOM  # then there is no file of weights
     try:
-        with open(os.devnull if weights == RANDOM else weights, "rb") as file:
+        with open(os.devnull if is_random else weights, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
@@ -126,7 +128,7 @@ def key(backbone: Backbone, weights: str, rule: int = DECODE_RULE) -> str | None
         CONVERSION,
         backbone.as_json(),
         digest,
-        weights == RANDOM,
+        is_random,
         rule,
         version("openvino"),
         version("keras"),
@@ -135,7 +137,7 @@ def key(backbone: Backbone, weights: str, rule: int = DECODE_RULE) -> str | None
 
 
 def cached(name: str | None) -> Graph | None:
-    """Return the graph that the cache has under this key; None where it has none, or where it is damaged."""
+    """Return the graph that the cache has under the key `name`; None where it is missing or damaged."""
     data = cache.read(f"{name}.json") or b""
     digest, _, text = data.partition(b"\n")
     if not text or hashlib.sha256(text).hexdigest().encode() != digest:
@@ -146,7 +148,7 @@ def cached(name: str | None) -> Graph | None:
 
 
 def remember(name: str | None, graph: Graph) -> None:
-    """Write a graph, or new facts about it, into the user's cache; nothing without a key."""
+    """Write a graph, or new facts about it, into the user's cache under the key `name`; None: write nothing."""
     if name is None:
         return
     for digest, suffix, data in zip(graph.facts["files"], SUFFIXES, graph.files, strict=True):
@@ -164,7 +166,7 @@ def _digest(data: bytes) -> str:
 
 
 def convert(reference: Any, *, half: bool = True) -> Graph:  # noqa: ANN401 - a KerasEncoder, which stays unimported
-    """Return the graph of an encoder on Keras. `half` rounds its stored weights to float16."""
+    """Return the graph of `reference`, an encoder on Keras. `half` rounds the stored weights to float16."""
     files = plugins.load("openvino:converted")(reference.frozen(), half=half)
     facts = {
         "files": list(map(_digest, files)),
@@ -181,9 +183,9 @@ def convert(reference: Any, *, half: bool = True) -> Graph:  # noqa: ANN401 - a 
 
 
 class CompiledEncoder:
-    """The encoder of a graph.
+    """The encoder that runs a graph.
 
-    On the first pictures it compares the vectors with those of Keras, and chooses the precision that runs best.
+    On the first pictures, the encoder compares its vectors with the vectors of Keras, and chooses the best precision.
     """
 
     def __init__(
@@ -222,7 +224,7 @@ class CompiledEncoder:
         return self._chosen.images(batch)
 
     def _settled(self, sample: Pixels, reference: Callable[[], Encoder]) -> Encoder:
-        """Return the encoder to run: the reference where the compiled network does not run or differs from it."""
+        """Return the encoder to run: the graph, or the reference if the graph does not run or differs from it."""
         try:
             plain = self._measured(sample, reference)
             if plain is not None:
@@ -234,12 +236,13 @@ class CompiledEncoder:
         return reference()
 
     def _measured(self, sample: Pixels, reference: Callable[[], Encoder]) -> Encoder | None:
-        """Return the network in f32, compared with the reference; None where their vectors differ too much."""
+        """Return the graph in f32, compared with the reference; None where their vectors differ too much."""
         plain = self._run("f32")
         if self.graph.facts["parity"] is None:
             original = reference()
             expected = original.images(sample)
-            if self._learn_parity(plain, sample, expected) < PARITY:  # convert it again, without rounding the weights
+            if self._learn_parity(plain, sample, expected) < PARITY:
+                # Try again without rounding the weights.
                 self.graph = convert(original, half=False)
                 plain = self._run("f32")
                 self._learn_parity(plain, sample, expected)
@@ -254,7 +257,7 @@ class CompiledEncoder:
         return encoder
 
     def _learn_parity(self, plain: Encoder, sample: Pixels, expected: Vectors) -> float:
-        """Measure and return the parity, and note it as a fact if any picture of the sample could be compared."""
+        """Measure and return the parity. Keep it as a fact if any picture of the sample could be compared."""
         cosines = parity(plain.images(sample), expected)
         if len(cosines):
             self._learn(parity=float(cosines.min()), pictures=len(cosines))
@@ -276,23 +279,27 @@ class CompiledEncoder:
         return plain
 
     def _best_precision(self, plain: Encoder, sample: Pixels) -> str:
-        """Return the best precision on this processor, measured once on a whole sample; f32 where it is not known."""
+        """Return the best precision on this processor. It is measured once, on a full sample; until then it is f32."""
         processor = plugins.load("openvino:processor")()
         known = self.graph.facts["precisions"].get(processor)
         if known is None and len(sample) == SAMPLE:
             known = self._race(plain, sample)
             self._learn(precisions=self.graph.facts["precisions"] | {processor: known})
-        return "f32" if known is None else str(known[0])
+        if known is None:
+            return "f32"
+        precision, _ = known
+        return str(precision)
 
     @staticmethod
     def _refuse(what: str, cosine: float, instead: str) -> None:
+        """Log that a compiled network is not used, and what is used instead."""
         sentence = "the compiled %s differs from the original (cosine %.4f), so %s is used instead"
         log.warning(sentence, what, cosine, instead)
 
     def _race(self, plain: Encoder, sample: Pixels) -> list[Any]:
         """Return the fastest precision on this processor, and the least cosine of its vectors to those in f32.
 
-        A precision that is not faster than f32 by the factor `WORTH`, or not true to it, is not chosen.
+        A precision is not chosen if it is not faster by the factor `WORTH`, or if its vectors differ too much from f32.
         """
         best, least = "f32", 1.0
         exact, fastest = self._timed(plain, sample)
@@ -315,15 +322,15 @@ class CompiledEncoder:
         return vectors, min(seconds)
 
     def _learn(self, **facts: Any) -> None:  # noqa: ANN401 - values of JSON
-        """Add facts to the graph."""
+        """Add facts to the graph, and tell the caller of the new facts."""
         self.graph = replace(self.graph, facts=self.graph.facts | facts)
         self._changed(self.graph)
 
 
 def parity(vectors: Vectors, expected: Vectors) -> NDArray[np.float64]:
-    """Return the cosine of each vector to the expected one, -1 where the vector is not of numbers.
+    """Return the cosine of each vector to the expected one, -1 for a vector that is zero or not of finite numbers.
 
-    Pictures for which the expected vector does not have the length 1 are left out: the reference found nothing in them.
+    Pictures whose expected vector does not have the length 1 are left out: the reference found nothing in them.
     """
     usable = np.abs(np.linalg.norm(expected, axis=1) - 1) < 1e-3  # noqa: PLR2004 - 1, but for rounding
     compared = vectors[usable].astype(np.float64)

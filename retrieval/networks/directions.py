@@ -1,7 +1,8 @@
-"""The classifier on top of a network, as directions among its vectors: where the pictures of a class lie.
+"""The classifier on top of a network, as directions among its vectors. The pictures of a class lie in its direction.
 
 The last layer of a network that was trained to tell classes multiplies the pooled features with one row of weights per
-class. So a class is a direction, and the cosine of a vector with it says how much of the class is in the picture.
+class. So a class is a direction. The cosine between a vector and this direction says how much the picture shows the
+class.
 """
 
 import json
@@ -26,7 +27,7 @@ class Directions:
 
 
 def directions_of(encoder: Mapping[str, Any]) -> Directions | None:
-    """Return the classifier of an encoder, given as its row of the table `encoders`; None where it has none.
+    """Return the classifier of an encoder, None if it has none. `encoder` is a row of the table `encoders`.
 
     Classifiers are trained on average-pooled features, so an encoder with another pooling has none.
     """
@@ -36,7 +37,7 @@ def directions_of(encoder: Mapping[str, Any]) -> Directions | None:
 
 
 def directions_in(weights: Path, dim: int, environment: Mapping[str, str] = os.environ) -> Directions | None:
-    """Return the classifier in a file of weights of a network with `dim` features; None where it has none.
+    """Return the classifier in a file of weights of a network with `dim` features; None if the file has none.
 
     The classifier is the only matrix of (dim, classes) numbers in the file that has one bias per class. The names of
     the classes come from `weights.TABLE`, beside the file or in Keras' cache; without the names, None is returned.
@@ -69,4 +70,5 @@ def _matrices(weights: Path, dim: int, classes: int) -> Iterator[Vectors]:
     with h5py.File(weights) as file:
         file.visititems(visit)
     for matrix in matrices:
-        yield np.ascontiguousarray(matrix / np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12))
+        lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
+        yield np.ascontiguousarray(matrix / np.maximum(lengths, 1e-12))  # a row of zeros stays zero

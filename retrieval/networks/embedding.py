@@ -1,6 +1,6 @@
-"""Pictures -> vectors through any encoder: in parts that fit the memory, with the encoder's answer checked.
+"""Pictures -> vectors through any encoder, in parts that fit the memory. The result of the encoder is checked.
 
-Index and queries both embed by `vectors_of`, so that a picture has the same vector in both. Imports numpy.
+The index and the queries embed by `vectors_of`, so that a picture has the same vector in both. Imports numpy.
 """
 
 from typing import Any
@@ -17,11 +17,11 @@ BATCH = 32
 MOST_PIXELS = BATCH * 600 * 600
 """Most pixels that go through a network at once: a full batch at the largest input size of Keras' networks."""
 NO_VECTOR = "the network finds nothing in it (its features are zero or not numbers)"
-"""The reason for which a picture has no vector."""
+"""The reason of a picture that has no vector."""
 
 
 def together(size: tuple[int, int], most: int) -> int:
-    """Return how many pictures of `size` (height, width) go through a network at once: `most`, or fewer large ones."""
+    """Return how many pictures of `size` (height, width) go through a network at once: `most`, or fewer if large."""
     height, width = size
     return max(1, min(most, MOST_PIXELS // (height * width)))
 
@@ -30,7 +30,7 @@ def vectors_of(encoder: Encoder, pixels: Pixels) -> list[NDArray[np.float32] | N
     """Return the vector of each picture of `pixels`, (dim,) of length 1, in their order.
 
     A picture whose features are all zero, or are not numbers, has None in place of a vector. Large pictures go through
-    the network in several parts. `BadInput` where the encoder does not give what `Encoder` promises.
+    the network in several parts. Raises `BadInput` if the encoder does not give the vectors that `Encoder` demands.
     """
     step = together((pixels.shape[1], pixels.shape[2]), len(pixels))
     parts = [pixels[start : start + step] for start in range(0, len(pixels), step)]
@@ -47,7 +47,7 @@ def vectors_of(encoder: Encoder, pixels: Pixels) -> list[NDArray[np.float32] | N
 
 
 def _checked(given: Any, count: int, dim: int) -> Vectors:  # noqa: ANN401 - an encoder may give anything
-    """Return the rows that an encoder gave, as float32; `BadInput` where they are not (count, dim) of floats."""
+    """Return the result of an encoder as float32; `BadInput` if it is not an array (count, dim) of floats."""
     vectors = np.asarray(given)
     if vectors.shape != (count, dim) or vectors.dtype.kind != "f":
         raise BadInput(

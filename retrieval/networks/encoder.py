@@ -35,8 +35,8 @@ class Encoder(Protocol):
         """Return one vector of length 1 for each of the n >= 1 pictures of `batch`, (n, dim), in their order.
 
         A vector does not depend on the other pictures, except for rounding. Where all features of a picture are zero,
-        or are not numbers, its row does not have the length 1: the caller checks that (see `embedding.vectors_of`). Any
-        number of threads may call it at once.
+        or are not numbers, its row does not have the length 1. The caller checks the length (see
+        `embedding.vectors_of`). Any number of threads may call this method at once.
         """
         ...
 

@@ -16,14 +16,14 @@ MOST_THREADS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """How a backbone is run. That changes the speed, and vectors by rounding only: it is no part of the fingerprint."""
+    """How a backbone is run. It changes the speed, and vectors by rounding only, so it is not in the fingerprint."""
 
     runtime: str = AUTO
     """One of `RUNTIMES`. `AUTO` is Keras for many pictures on a GPU, else OpenVINO."""
     precision: str = AUTO
     """One of `PRECISIONS`, for OpenVINO only. `AUTO` is the fastest one on this processor that loses no quality."""
     threads: int = 0
-    """Number of threads that decode and that encode; 0 stands for one per core."""
+    """Number of threads that decode, and of threads that encode; 0 stands for one per core."""
 
     @classmethod
     def of(cls, runtime: str, precision: str, threads: int) -> "Execution":
@@ -38,7 +38,7 @@ class Execution:
 
     @property
     def workers(self) -> int:
-        """The number of threads, with the cores counted where `threads` is 0."""
+        """The number of threads; the number of cores if `threads` is 0."""
         return self.threads or cores()
 
 

@@ -1,4 +1,4 @@
-"""The classes of ImageNet: what a picture shows, as a network says that was trained to tell them apart."""
+"""The classes of ImageNet: a network that was trained to tell them apart says which of them a picture shows."""
 
 from typing import TYPE_CHECKING, Unpack
 
@@ -22,7 +22,7 @@ BEST = 5
 
 
 class Classifier:
-    """A backbone with its own classifier on top, which tells the 1,000 classes of ImageNet apart."""
+    """A backbone with its own classifier on top. It tells the 1,000 classes of ImageNet apart."""
 
     def __init__(self, **network: Unpack[NetworkOptions]) -> None:
         """Load the network; the options are those of `Index.create`, without `pooling`.
@@ -46,13 +46,14 @@ class Classifier:
     ) -> tuple[Scored, ...]:
         """Return the `k` most probable classes of a path, bytes, a PIL image or an RGB array, best first.
 
-        The scores are the probabilities that the network gives, 0 to 1; over all classes they add up to 1. Equal scores
-        stand in the order of the classes. Raises `UnreadableImage`, and `BadInput` for a `k` below 1.
+        The scores are the probabilities that the network gives, 0 to 1. The scores of all classes add up to 1. Classes
+        with equal scores stand in the order of their numbers. Raises `UnreadableImage`, and `BadInput` if `k` is below
+        1.
         """
         from retrieval.pictures import given  # with numpy and Pillow
 
         k = integer(k, "k", 1)
         roots = self._encoder.images(given.pixels(picture, self._encoder.size))[0]
         probabilities = (roots * roots).tolist()  # the network gives square roots: see `catalogue.TOP`
-        best = sorted(range(len(probabilities)), key=lambda place: (-probabilities[place], place))[:k]
-        return tuple(Scored(self._names[place], probabilities[place]) for place in best)
+        best = sorted(range(len(probabilities)), key=lambda number: (-probabilities[number], number))[:k]
+        return tuple(Scored(self._names[number], probabilities[number]) for number in best)

@@ -1,4 +1,4 @@
-"""SEAM: the encoder that runs a backbone on Keras, the reference runtime. Imports Keras: see `plugins`.
+"""SEAM: the encoder that runs a backbone on Keras, the reference runtime. Imports Keras, so `plugins` loads it.
 
     backbone and weights -application, _own_model-> network -_graph-> KerasEncoder -frozen-> `compiled`
 
@@ -31,16 +31,19 @@ from retrieval.process.quiet import hushed
 from retrieval.types import DECODE_RULE, Pixels, Vectors
 
 AT_ONCE = 32
-"""Largest batch that a GPU runs: as many pictures as come together while a folder is indexed (`embedding.BATCH`)."""
+"""Largest batch that a GPU runs: as many pictures as are embedded together in indexing (`embedding.BATCH`)."""
 GEM_LEAST = 1e-6
-"""Smallest feature in a generalised mean, as in its authors' code (cnnimageretrieval-pytorch, `GeM`)."""
+"""Smallest feature in a generalised mean, as in the code of its authors (cnnimageretrieval-pytorch, `GeM`)."""
 Network = Any
 """A Keras model: Keras has no types."""
 
 
 @contextlib.contextmanager
 def tensorflow() -> Iterator[None]:
-    """Use TensorFlow: without its messages, and with an error in a forked process, where it would wait for ever."""
+    """Use TensorFlow during the block, and keep its messages off stderr.
+
+    Raises `RetrievalError` in a forked process in which TensorFlow would wait for ever.
+    """
     forks.demand_tensorflow()
     with hushed():
         yield
@@ -55,8 +58,8 @@ class KerasEncoder:
     ) -> None:
         """Build `backbone` with `weights`: a path, `RANDOM` or `IMAGENET`, as `weights.locate_weights` gives them.
 
-        `accelerated` compiles the graph, in bfloat16 where that is precise enough; None stands for "if there is a GPU
-        that can". `rule` is the decode rule of the pictures that will be embedded, a part of the fingerprint. Raises
+        `accelerated` compiles the graph, in bfloat16 where this is precise enough. None stands for the result of
+        `has_gpu`. `rule` is the decode rule of the pictures that will be embedded, a part of the fingerprint. Raises
         `BadWeights` for a file that does not fit, `WeightsNotFound` where a download fails, and `BadInput` for options
         with which Keras cannot build the network.
         """
@@ -84,7 +87,7 @@ class KerasEncoder:
         return np.concatenate([self._accelerated_vectors(part) for part in parts])
 
     def _accelerated_vectors(self, batch: Pixels) -> Vectors:
-        """Return the vectors of at most `AT_ONCE` pictures. If the GPU's memory is short, smaller batches are run."""
+        """Return the vectors of at most `AT_ONCE` pictures. If the GPU has too little memory, run smaller batches."""
         while True:
             try:
                 parts = [batch[start : start + self._most] for start in range(0, len(batch), self._most)]
@@ -96,7 +99,7 @@ class KerasEncoder:
                 self._most //= 2
 
     def _filled(self, batch: Pixels) -> Pixels:
-        """Return the batch filled up with black pictures: another batch size would be compiled anew."""
+        """Return the batch filled up with black pictures, because each other batch size would be compiled anew."""
         black = np.zeros((self._most - len(batch), *batch.shape[1:]), batch.dtype)
         return np.concatenate([batch, black])
 
@@ -104,9 +107,9 @@ class KerasEncoder:
     def frozen(self) -> bytes:
         """Return the graph with its weights as a TensorFlow GraphDef, which OpenVINO reads.
 
-        Keras must run on TensorFlow. Its function that freezes a graph is not in its public API, which has none. With
-        public functions alone (Keras' `stateless_call` with constants), OpenVINO keeps transposes around each swish:
-        EfficientNetB0 then takes 1.5 times as long (measured).
+        Keras must run on TensorFlow. The public API of TensorFlow has no function that freezes a graph, so a private
+        function is used. With public functions alone (Keras' `stateless_call` with constants), OpenVINO keeps
+        transposes around each swish, and EfficientNetB0 takes 1.5 times as long (measured).
         """
         import tensorflow as tf
         from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2 as freeze
@@ -125,7 +128,7 @@ def scaled(pixels: Any, scaling: Scaling) -> Any:  # noqa: ANN401 - a Keras tens
 
 @contextlib.contextmanager
 def random_state_kept() -> Iterator[None]:
-    """Restore the random state of the program at the end: Keras draws a seed from `random` for every layer."""
+    """Restore the random state of the program after the block: Keras draws a seed from `random` for every layer."""
     state = random.getstate()
     try:
         yield
@@ -135,7 +138,7 @@ def random_state_kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def dtype_policy(policy: Any) -> Iterator[None]:  # noqa: ANN401 - a name or a policy of Keras
-    """Build layers with another dtype policy, such as `mixed_bfloat16`, until the end."""
+    """Build layers with another dtype policy during the block, such as `mixed_bfloat16`."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
@@ -160,7 +163,7 @@ def class_table() -> Path:
 
 @tensorflow()
 def has_gpu() -> bool:
-    """Return whether TensorFlow has a GPU that computes in bfloat16: one of NVIDIA, from compute capability 8.0."""
+    """Return whether TensorFlow has a GPU that computes in bfloat16: a GPU of NVIDIA with compute capability >= 8.0."""
     if keras.backend.backend() != "tensorflow":
         return False
     import tensorflow as tf
@@ -170,6 +173,7 @@ def has_gpu() -> bool:
 
 
 def _graph(network: Network, backbone: Backbone) -> Network:
+    """Return the graph of an encoder: uint8 pixels -> scaling -> `network` -> pooling -> vectors of length 1."""
     pixels = keras.Input((*backbone.input_size, 3), dtype="uint8")
     try:
         vectors = features(network, backbone, pixels, training=False)
@@ -185,14 +189,14 @@ def _graph(network: Network, backbone: Backbone) -> Network:
 def features(network: Network, backbone: Backbone, pixels: Any, **options: bool) -> Any:  # noqa: ANN401 - Keras tensors
     """Return the features of `pixels`, RGB 0-255: scaled, through the network, and pooled to (n, dim).
 
-    `options` are those of the call of the network, such as `training`.
+    `options` are passed to the call of the network, for example `training`.
     """
-    found = network(scaled(keras.ops.cast(pixels, "float32"), backbone.scaling), **options)
+    output = network(scaled(keras.ops.cast(pixels, "float32"), backbone.scaling), **options)
     if backbone.has_top:
-        return keras.ops.sqrt(keras.ops.cast(found, "float32"))  # see `catalogue.TOP`
-    if len(found.shape) == 4:  # noqa: PLR2004 - a map of features: picture, height, width, channel
-        return _pooled(found, backbone.gem or 1)
-    return found
+        return keras.ops.sqrt(keras.ops.cast(output, "float32"))  # see `catalogue.TOP`
+    if len(output.shape) == 4:  # noqa: PLR2004 - a map of features: picture, height, width, channel
+        return _pooled(output, backbone.gem or 1)
+    return output
 
 
 def _pooled(feature_map: Any, exponent: float) -> Any:  # noqa: ANN401 - Keras tensors
@@ -204,7 +208,7 @@ def _pooled(feature_map: Any, exponent: float) -> Any:  # noqa: ANN401 - Keras t
 
 
 def _input_size(network: Network, backbone: Backbone) -> tuple[int, int]:
-    """Return the input size of the network, and that of the backbone where the network takes any size."""
+    """Return the input size of the network, or the input size of the backbone where the network takes any size."""
     height, width = network.inputs[0].shape[1:3]
     return height or backbone.input_size[0], width or backbone.input_size[1]
 
@@ -212,8 +216,8 @@ def _input_size(network: Network, backbone: Backbone) -> tuple[int, int]:
 def application(backbone: Backbone, weights: str) -> tuple[Network, str]:
     """Return a network of `keras.applications`, or mini, with `weights`, and the digest of these weights.
 
-    The network is always built without weights, which are set afterwards. So equal weights give an equal graph, from
-    whatever file they come.
+    The network is always built without weights, and the weights are set afterwards. So equal weights from different
+    files give equal graphs.
     """
     downloaded = _downloaded(backbone) if weights == IMAGENET else None
     network = _built(backbone, size=backbone.input_size)
@@ -253,9 +257,9 @@ def _built(
 
 
 def _completed(network: Network, backbone: Backbone) -> None:
-    """Give the first layers of an EfficientNet the scaling that they have where Keras loads its own weights.
+    """Give the first layers of an EfficientNet the scaling that they have if Keras itself loads its own weights.
 
-    In that case alone, Keras divides the pixels by the square root of the deviations once more (efficientnet.py;
+    Only in this case, Keras divides the pixels by the square root of the deviations once more (efficientnet.py;
     tensorflow/tensorflow#49930). Here the variances of the normalisation are multiplied by the deviations instead.
     `set_weights` does not make a normalisation use new variances, so `finalize_state` is called.
     """
@@ -266,7 +270,7 @@ def _completed(network: Network, backbone: Backbone) -> None:
 
 
 def _downloaded(backbone: Backbone) -> list[NDArray[np.float32]]:
-    """Return Keras' own weights, from its cache or by download.
+    """Return the weights that Keras publishes, from its cache or by download.
 
     A download shows a progress bar on stderr if that is a terminal. Raises `WeightsNotFound` and `BadWeights`.
     """
@@ -281,8 +285,9 @@ def _downloaded(backbone: Backbone) -> list[NDArray[np.float32]]:
         with contextlib.redirect_stdout(sys.stderr if sys.stderr.isatty() else io.StringIO()):
             network = _built(backbone, size=(backbone.published_size,) * 2, weights=IMAGENET)
     except Exception as error:
-        if os.access(kept := cached(backbone), os.R_OK) and not _opens(kept):
-            raise BadWeights(f"{kept} is damaged", hint="delete the file, and it is downloaded again") from error
+        path = cached(backbone)
+        if os.access(path, os.R_OK) and not _opens(path):
+            raise BadWeights(f"{path} is damaged", hint="delete the file, and it is downloaded again") from error
         raise WeightsNotFound(
             f"the weights of {backbone.name} ({name}) are not on this machine and could not be downloaded",
             hint=f"put {name} into {os.environ.get('KERAS_HOME', '~/.keras')}/models or into a folder named by "
@@ -293,7 +298,7 @@ def _downloaded(backbone: Backbone) -> list[NDArray[np.float32]]:
 
 
 def _opens(path: Path) -> bool:
-    """Return whether HDF5 opens a file. A download that was cut off leaves a file that it does not open."""
+    """Return whether HDF5 can open a file. It cannot open the file of a download that was cut off."""
     try:
         h5py.File(path).close()
     except OSError:
@@ -306,13 +311,14 @@ def _load(network: Network, backbone: Backbone, path: Path) -> None:
     bombs.check(path)
     try:
         _fill(network, path)
-    except Exception as first:  # noqa: BLE001 - Keras and h5py raise of all kinds
+    except Exception as first:  # noqa: BLE001 - Keras and h5py raise errors of many kinds
         try:
             if backbone.has_top:
                 raise
             whole = _built(backbone, size=None, top=True)
             _fill(whole, path)
-            network.set_weights(whole.get_weights()[: len(network.weights)])
+            without_classifier = whole.get_weights()[: len(network.weights)]  # the classifier comes last
+            network.set_weights(without_classifier)
         except Exception as second:
             takes = f"the backbone takes a file such as {backbone.weights_file}; check --backbone and --alpha"
             raise BadWeights(
@@ -322,22 +328,23 @@ def _load(network: Network, backbone: Backbone, path: Path) -> None:
 
 
 def _fill(network: Network, path: Path) -> None:
-    """Load the weights of all layers, or raise an error; where a file lacks some, Keras may only warn."""
+    """Load the weights of all layers, or raise an error. Keras may only warn if the file lacks some weights."""
     if path.suffix == ".npz":
         mini.read(network, path)
         return
     with warnings.catch_warnings(record=True, action="always", category=UserWarning) as noticed:
         network.load_weights(path)
-    if lacking := [str(warning.message) for warning in noticed if warning.category is UserWarning]:
-        raise ValueError(lacking[0])
+    for warning in noticed:
+        if warning.category is UserWarning:
+            raise ValueError(str(warning.message))
 
 
 def _randomise(network: Network) -> None:
     """Fill the kernels with random numbers from a fixed seed, the same on every machine.
 
-    Their range is that of He et al. 2015 (Delving Deep into Rectifiers, equation 10, as a uniform distribution), with
-    which the signal of a picture does not fade in a deep network. With Keras' default (Glorot) it fades where kernels
-    are depthwise.
+    The range of the numbers comes from He et al. 2015 (Delving Deep into Rectifiers, equation 10, as a uniform
+    distribution). With this range, the signal of a picture does not fade in a deep network. With the default of Keras
+    (Glorot), the signal fades where kernels are depthwise.
     """
     generator = np.random.default_rng(0)
     for variable in network.trainable_variables:
@@ -351,7 +358,7 @@ def _randomise(network: Network) -> None:
 
 def _own_model(path: Path) -> tuple[Network, str]:
     """Return the user's own model in a `.keras` file, and the digest of the file; `BadWeights`, `BadInput`."""
-    if path.suffix != ".keras" or not zipfile.is_zipfile(path):  # other formats got around safe_mode (CVE-2025-9905)
+    if path.suffix != ".keras" or not zipfile.is_zipfile(path):  # Keras ignored safe_mode for others (CVE-2025-9905)
         raise BadWeights(f"{path} is not a .keras file", hint="write one with: model.save('name.keras')")
     bombs.check_model(path)
     try:
@@ -382,7 +389,7 @@ def _is_picture(shape: tuple[int | None, ...]) -> bool:
 
 
 def _is_vector(shape: tuple[int | None, ...]) -> bool:
-    """Return whether an output is a vector, or a map of features that is pooled to one."""
+    """Return whether an output is a vector, or a map of features that can be pooled to a vector."""
     return len(shape) in {2, 4} and shape[-1] is not None
 
 
@@ -392,7 +399,7 @@ def _sentence(error: Exception) -> str:
 
 
 def _digest(weights: Sequence[NDArray[np.float32]]) -> str:
-    """Return a digest of the weights alone: it is the same for files with a classifier and without."""
+    """Return a digest of the weights of a network. Files with and without a classifier give the same digest."""
     digest = hashlib.sha256()
     for array in weights:
         digest.update(repr(array.shape).encode())

@@ -1,4 +1,4 @@
-"""The model of an index: which network made its vectors, and the encoder that makes more, loaded on first use.
+"""The model of an index: the network that made its vectors, and the encoder that makes more of them.
 
     row of the index -Model-> weights -load-> a graph from the cache, a new one, or Keras -> Encoder
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from retrieval.networks.compiled import Graph
 
 OWN_ENCODER = '{"name": "own"}'
-"""What an index stores in place of a backbone if it was made with an encoder of the user's own."""
+"""The text that an index stores in place of a backbone if it was made with an encoder of the user's own."""
 GPU = "/dev/nvidia0"
-"""The file by which Linux shows a GPU of NVIDIA. Only if it exists, TensorFlow is imported and asked for a GPU."""
+"""The file by which Linux shows a GPU of NVIDIA. TensorFlow is imported and asked for a GPU only if the file exists."""
 GRAPH = "graph"
-"""Name of the artefact of an index that is its compiled network."""
+"""Name of the artefact of an index that holds its compiled network."""
 DEFAULTS = Execution()
 _HINT = (
     "vectors of two networks cannot be compared: use the network of the index, or make another index with --index DIR"
@@ -65,7 +65,7 @@ class Model:
         weights: str | None = None,
         execution: Execution = DEFAULTS,
     ) -> None:
-        """Take the row, and what the caller gave: an `encoder` of its own or `weights`.
+        """Take the row, and the `encoder` or the `weights` that the caller gave, if any.
 
         `graph` returns the index's copy of the compiled network. `loaded` is an encoder that `load` has returned
         already. Raises `ModelMismatch` for an encoder with another fingerprint, and `BadInput` for a network that takes
@@ -81,7 +81,7 @@ class Model:
         self._older_rule_noted = False
         self._own = None if encoder is None else self._checked(encoder, "the encoder that was given")
         self._encoders: dict[bool, Encoder] = {}
-        """Whether the encoder runs on Keras -> encoder."""
+        """The result of `runs_on_keras` -> the encoder that was loaded for it."""
         if loaded is not None:
             self._encoders[runs_on_keras(execution, many=False)] = loaded
 
@@ -105,9 +105,9 @@ class Model:
         return str(self.backbone or "an encoder of the user's own")
 
     def demand(self, name: str | None, options: Mapping[str, Any]) -> None:
-        """Raise `ModelMismatch` for another backbone than that of the index, or for other options.
+        """Raise `ModelMismatch` if the caller asks for a backbone or options that the index does not have.
 
-        The name None or "auto", and options that are None, stand for those of the index.
+        The name None or "auto", and options that are None, stand for the backbone and the options of the index.
         """
         if name is not None:
             name = text_path(name, "the backbone")
@@ -128,14 +128,14 @@ class Model:
             raise ModelMismatch(f"the index was made with {self}, not with {wanted}", hint=_HINT)
 
     def ready(self) -> None:
-        """Load weights that the caller gave, so that wrong ones raise `ModelMismatch` before anything is done."""
+        """Load weights that the caller gave, so that wrong weights raise `ModelMismatch` before any work is done."""
         if self._given is not None:
             self.encoder()
 
     def encoder(self, *, many: bool = False) -> Encoder:
-        """Return the encoder, loaded at the first call, for `many` pictures or for a few.
+        """Return the encoder for `many` pictures or for a few. The first call loads it.
 
-        Raises `ModelMismatch` where the weights that are found are not those of the index.
+        Raises `ModelMismatch` if the weights on this machine are not the weights of the index.
         """
         self._demand_rule(self.rule)
         if many and self.rule < DECODE_RULE and not self._older_rule_noted:
@@ -168,10 +168,10 @@ class Model:
         )
 
     def _first_that_fits(self, backbone: Backbone, make: Callable[[Backbone, str], Any]) -> Encoder:
-        """Return the encoder of the first weights that are those of the index, and note in `row` where they are.
+        """Return the encoder of the first weights that fit the index, and write their place into `row`.
 
-        `make` makes an encoder of a backbone and weights. Where no weights fit, `ModelMismatch` or `BadWeights` says
-        which ones were tried.
+        `make` makes an encoder of a backbone and weights. If no weights fit, `ModelMismatch` or `BadWeights` says which
+        weights were tried.
         """
         errors: list[RetrievalError] = []
         for weights in all_weights(backbone, self._given, os.fsdecode(self.row["weights"])):
@@ -191,7 +191,7 @@ class Model:
         raise ModelMismatch("; ".join(map(str, errors)), hint=f"give the right file with --weights FILE; {_HINT}")
 
     def _refuse_forgotten_rules(self, encoder: Any) -> None:  # noqa: ANN401 - an encoder of `load`
-        """Raise `ModelMismatch` if the index was made with these weights, but with a decode rule of the past."""
+        """Raise `ModelMismatch` if the index was made with these weights, but with a rule older than `FIRST_RULE`."""
         for rule in range(1, FIRST_RULE):
             if encoder.backbone.fingerprint(encoder.digest, rule) == self.row["fingerprint"]:
                 self._demand_rule(rule)
@@ -213,8 +213,8 @@ class Model:
 
     @property
     def graph(self) -> "Graph | None":
-        """The compiled network that is loaded, if its vectors were found to agree with those of Keras; else None."""
-        encoder = self._encoders.get(False)
+        """The compiled network that is loaded, if its vectors agree with those of Keras; else None."""
+        encoder = self._encoders.get(False)  # the key is False for an encoder that does not run on Keras
         if encoder is None:
             return None
         from retrieval.networks.compiled import CompiledEncoder
@@ -246,9 +246,9 @@ def load(
 ) -> Any:  # noqa: ANN401 - a KerasEncoder or CompiledEncoder, which are not imported here
     """Return the encoder of `backbone` with `weights`, as `weights.locate_weights` gives them.
 
-    A network that was compiled before comes from the user's cache, without Keras. `on_keras` chooses the runtime; None
-    stands for what `execution` says for a few pictures. `rule` is the decode rule of the pictures that will be
-    embedded.
+    A network that was compiled before comes from the user's cache, without Keras. `on_keras` chooses the runtime. None
+    stands for the runtime that `execution` gives for a few pictures. `rule` is the decode rule of the pictures to
+    embed.
     """
     if weights == RANDOM:
         log.warning("the weights are random: good for trying things out, useless for finding similar pictures")
@@ -273,15 +273,16 @@ def load(
             log.warning("the network cannot be compiled, so it runs on Keras, which is slower (%s)", reason)
             return reference()
         compiled.remember(compiled.key(backbone, weights, rule), graph)
-    name = compiled.key(backbone, weights, rule)  # Keras may have downloaded the weights since the first look
-    return compiled.CompiledEncoder(graph, execution, reference, partial(compiled.remember, name))
+    key = compiled.key(backbone, weights, rule)  # again, because Keras may have downloaded the weights meanwhile
+    return compiled.CompiledEncoder(graph, execution, reference, partial(compiled.remember, key))
 
 
 @cache  # so that a note is logged once
 def runs_on_keras(execution: Execution, *, many: bool) -> bool:
-    """Return whether Keras runs the network: if it was asked for, for `many` pictures on a GPU, or without OpenVINO.
+    """Return whether Keras runs the network.
 
-    Raises `BadInput` where OpenVINO was asked for and cannot be loaded.
+    Keras runs it if the caller chose Keras, for `many` pictures on a GPU, and where OpenVINO cannot be loaded. Raises
+    `BadInput` if the caller chose OpenVINO and it cannot be loaded.
     """
     if execution.runtime == "keras":
         return True

@@ -3,7 +3,7 @@
 It has residual blocks of plain 3x3 convolutions (He et al. 2016, Deep Residual Learning for Image Recognition), with
 average pooling in the shortcuts (He et al. 2019, Bag of Tricks for Image Classification, ResNet-D). In training, two
 cores compute four times as many operations per second with plain convolutions as with depthwise ones.
-`scripts/train_mini.py` makes the weights. Imports Keras, so only `networks.keras` imports it.
+`scripts/train_mini.py` makes the weights. This module imports Keras, so only `networks.keras` imports it.
 """
 
 import json
@@ -16,13 +16,14 @@ import numpy as np
 from retrieval.disk.files import replacing
 
 STEM = 32, 48
-"""Channels of the first two convolutions, each of which halves the sides."""
+"""Channels of the first two convolutions. Each of these convolutions halves the sides of the map."""
 STAGES = (48, 1), (96, 2), (176, 3)
-"""Channels and number of residual blocks of each stage. Each stage except the first halves the sides."""
+"""Channels and number of residual blocks of each stage. Each stage except the first halves the sides of
+the map."""
 HEAD = 512
-"""Channels of the last convolution, which are averaged over the picture."""
+"""Channels of the last convolution. Each channel is averaged over the picture."""
 DIM = 256
-"""Length of its vectors."""
+"""Length of the vectors of mini."""
 
 Network = Any
 """A Keras model: Keras has no types."""
@@ -76,7 +77,7 @@ def write(network: Network, path: Path, facts: dict[str, Any]) -> None:
 def read(network: Network, path: Path) -> dict[str, Any]:
     """Give `network` the weights in a file, and return the facts of the file.
 
-    Raises `ValueError` where the weights do not fit the network, and `OSError`.
+    Raises `ValueError` if the weights do not fit the network, and `OSError` if the file cannot be read.
     """
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         names = [f"{number:03}" for number in range(len(network.variables))]

@@ -1,8 +1,8 @@
-"""SEAM: the encoder that runs a backbone compiled by OpenVINO for this processor. Imports OpenVINO: see `plugins`.
+"""SEAM: the encoder that runs a backbone compiled by OpenVINO for this processor. `plugins` loads this module.
 
-A network comes here once, as a frozen TensorFlow graph, and is kept in OpenVINO's intermediate representation, whose
-weights are rounded to float16. Keras' own export to OpenVINO leaves transposes around each swish, which makes the
-EfficientNets three times slower. A frozen graph does not have them.
+A network is converted once, from a frozen TensorFlow graph. It is kept in OpenVINO's intermediate representation, with
+weights that are rounded to float16. Keras' own export to OpenVINO leaves transposes around each swish, which makes the
+EfficientNets three times slower. The conversion of a frozen graph leaves none.
 """
 
 import hashlib
@@ -23,8 +23,8 @@ from retrieval.process import forks
 from retrieval.types import Pixels, Vectors
 
 # OpenVINO's converter, which is not used here, reports each import to its makers (openvino/tools/ovc/__init__.py).
-# Without it no telemetry is loaded, and the import takes a third less time. So it is hidden during the import. Other
-# code of the process that calls `openvino.convert_model` gets the converter from `_convert_model`.
+# Without the converter, no telemetry is loaded and the import takes a third less time. So the converter is hidden while
+# OpenVINO is imported. Other code of the process can still call `openvino.convert_model`: it is `_convert_model` then.
 _CONVERTER = "openvino.tools.ovc"
 _blocked = "openvino" not in sys.modules
 if _blocked:
@@ -69,7 +69,7 @@ def processor() -> str:
 
 
 def precisions() -> list[str]:
-    """Return the precisions below f32 that the processor has instructions for and that have the range of f32."""
+    """Return the precisions below f32 with the range of f32 for which the processor has instructions."""
     capabilities = openvino.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
     return ["bf16"] if "BF16" in capabilities else []
 
@@ -84,7 +84,7 @@ class OpenVinoEncoder:
     def __init__(
         self, network: tuple[bytes, bytes], size: tuple[int, int], dim: int, fingerprint: str, execution: Execution
     ) -> None:
-        """Take the two files that `converted` gives, the facts about the network, and how it is run."""
+        """Take the two files that `converted` gives, the facts about the network, and the way to run it."""
         self.size, self.dim, self.fingerprint = size, dim, fingerprint
         self._network, self._execution = network, execution
         self._begin()
@@ -94,9 +94,9 @@ class OpenVinoEncoder:
         self._core, self._lock = openvino.Core(), threading.Lock()
 
     def _after_fork(self) -> None:
-        """Compile the network anew in a forked process, where the threads of the queues do not exist.
+        """Make the network compile anew in a forked process, in which the threads of the queues do not exist.
 
-        The old queues are never cleaned up, because that would wait for these threads.
+        The old queues are never cleaned up, because the cleaning would wait for these threads.
         """
         queues = [self.__dict__.pop(name, None) for name in ("_many", "_one")]
         forks.leave(self._core, *queues)
@@ -112,7 +112,7 @@ class OpenVinoEncoder:
             try:
                 for row, picture in enumerate(batch):
                     queue.start_async({0: picture[None]}, row, share_inputs=True)
-            finally:  # after Ctrl-C too: a request that still runs would read pictures whose memory is given back
+            finally:  # after Ctrl-C too, because running requests read the memory of `batch`
                 queue.wait_all()
         return vectors
 
@@ -128,7 +128,7 @@ class OpenVinoEncoder:
         return openvino.AsyncInferQueue(self._compiled(PERFORMANCE_HINT="LATENCY"), 1)
 
     def _compiled(self, **options: Any) -> Any:  # noqa: ANN401 - OpenVINO has no types
-        """Return the compiled network, from the user's cache where it was compiled before.
+        """Return the compiled network, from the user's cache if it was compiled before.
 
         A file in the cache begins with the SHA-256 of the rest, because OpenVINO does not notice damaged files.
         """
@@ -140,7 +140,7 @@ class OpenVinoEncoder:
         name = hashlib.sha256(repr(parts).encode() + b"".join(map(_digest, self._network))).hexdigest() + ".compiled"
         data = cache.read(name)
         if data is not None and _digest(data[_DIGEST:]) == data[:_DIGEST]:
-            with suppress(RuntimeError):  # another build of the same version wrote it
+            with suppress(RuntimeError):  # a file from another build of the same version
                 return self._core.import_model(data[_DIGEST:], DEVICE, options)
         compiled = self._core.compile_model(self._core.read_model(*self._network), DEVICE, options)
         stream = BytesIO()

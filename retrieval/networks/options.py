@@ -18,7 +18,7 @@ from retrieval.networks.execution import Execution
 
 
 class BackboneOptions(TypedDict, total=False):
-    """What changes the vectors of a named backbone; None stands for the default of the backbone."""
+    """Options that change the vectors of a named backbone. None stands for the default of the backbone."""
 
     input_size: int | None
     """Side of the network's input, in pixels."""
@@ -42,7 +42,7 @@ class NetworkOptions(BackboneOptions, total=False):
     precision: str
     """One of `execution.PRECISIONS`."""
     threads: int
-    """Number of threads that decode and that encode; 0 stands for one per core."""
+    """Number of threads that decode, and of threads that encode; 0 stands for one per core."""
 
 
 BACKBONE_OPTIONS = tuple(BackboneOptions.__annotations__)
@@ -51,12 +51,12 @@ BACKBONE_OPTIONS = tuple(BackboneOptions.__annotations__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestedNetwork:
-    """The options of a network after they were checked, with defaults in place of what was not given."""
+    """The options of a network after they were checked, with defaults for the options that were not given."""
 
     backbone: str = AUTO
-    """A name, the path of a `.keras` file, or `AUTO` in any spelling."""
+    """A name, the path of a `.keras` file, or `AUTO` in small or large letters."""
     weights: str | None = None
-    """What the caller gave: a path, `catalogue.RANDOM`, `catalogue.IMAGENET`, or None."""
+    """A path, `catalogue.RANDOM`, `catalogue.IMAGENET`, or None, as the caller gave it."""
     options: BackboneOptions = field(default_factory=BackboneOptions)
     """The options that were given and are not None. `Backbone.choose` checks their values."""
     execution: Execution = field(default_factory=Execution)

@@ -1,4 +1,4 @@
-"""Where the weights of a backbone are: a given file, that of an index, a folder, Keras' cache, or this package."""
+"""The places of weights: a given file, the file that an index names, a folder, Keras' cache, or this package."""
 
 import json
 import os
@@ -15,8 +15,8 @@ from retrieval.pictures import reading
 from retrieval.types import displayed
 
 AT_HAND = ("mobilenet_v2", "mobilenet")
-"""The backbones that "auto" may choose for a new index if their weights are on this machine, the best first, as
-measured in README."""
+"""The backbones that "auto" may choose for a new index if their weights are on this machine, the best first (see the
+measurements in README)."""
 SHIPPED = Path(__file__).with_name("mini.npz")
 """The weights of `MINI`, made by scripts/train_mini.py."""
 TABLE = "imagenet_class_index.json"
@@ -44,11 +44,11 @@ def all_weights(
 ) -> list[str]:
     """Return all weights that may be the right ones, the likeliest first: absolute paths, `RANDOM` or `IMAGENET`.
 
-    If weights were `given`, these alone. Else the ones that the index `remembered`, then the files in the folder that
-    the environment variable RETRIEVAL_WEIGHTS names, then Keras' own weights; for `MINI`, the shipped ones. Keras' own
-    weights are downloaded only where there are no others. The weights of a user's own model are the model: its path is
-    `given` or `remembered`. Raises `WeightsNotFound` where a given file, a user's own model or the shipped file is
-    missing, and `BadInput` for weights that the backbone cannot have.
+    If weights were `given`, these are the only ones. Otherwise the order is: the weights that the index `remembered`,
+    the files in the folder that the environment variable RETRIEVAL_WEIGHTS names, and the weights that Keras publishes,
+    or for `MINI` the shipped weights. Keras downloads weights only if there are no others. A user's own model has its
+    weights inside: its path is `given` or `remembered`. Raises `WeightsNotFound` if a given file, a user's own model or
+    the shipped file is missing, and `BadInput` for weights that the backbone cannot have.
     """
     if given in {RANDOM, IMAGENET}:
         return [_named_weights(backbone, str(given))]
@@ -94,7 +94,7 @@ def _given_file(backbone: Backbone, given: str) -> str:
 
 
 def _is_file(weights: str) -> bool:
-    """Return whether weights are a file. "imagenet" and "random" are not, even if a file here has this name."""
+    """Return whether `weights` is the absolute path of a file. "imagenet" and "random" never are."""
     return os.path.isabs(weights) and os.path.isfile(weights)
 
 
@@ -109,9 +109,9 @@ def choose(
 ) -> tuple[Backbone, str]:
     """Return the backbone of a new index, and its weights as `locate_weights` gives them.
 
-    `AUTO` is the best backbone with weights on this machine (see `at_hand`); if weights were `given`, the backbone that
-    they belong to by their suffix: `MINI` for .npz, else `DEFAULT`. Raises what `Backbone.choose` and `locate_weights`
-    raise, and `BadInput` for options of a backbone that was not named.
+    `AUTO` is the best backbone with weights on this machine (see `at_hand`). If weights were `given`, their suffix
+    tells the backbone: `MINI` for .npz, else `DEFAULT`. Raises the errors of `Backbone.choose` and `locate_weights`,
+    and `BadInput` for options that only some backbones have, given without the name of a backbone.
     """
     name = text_path(name, "the backbone")
     if name.lower() == AUTO:
@@ -153,7 +153,7 @@ def choose_classifier(
     """Return a backbone with its classifier on top, and its weights as `locate_weights` gives them.
 
     `AUTO` is the first of `AT_HAND` whose weights with a classifier are on this machine, or `DEFAULT` if weights were
-    `given`. Raises what `choose` raises, and `WeightsNotFound` where `AUTO` finds none.
+    `given`. Raises the errors of `choose`, and `WeightsNotFound` if `AUTO` finds none.
     """
     name = text_path(name, "the backbone")
     if name.lower() != AUTO or given is not None:
@@ -171,7 +171,10 @@ def choose_classifier(
 
 
 def _on_this_machine(backbone: Backbone, environment: Mapping[str, str]) -> str | None:
-    """Return a file of weights on this machine, None where there is none. A torn download is too short to count."""
+    """Return a file of weights on this machine, None where there is none.
+
+    A file that is too short for the weights does not count: its download was cut off.
+    """
     for path in (*_in_folder(backbone, environment), cached(backbone, environment)):
         if path.is_file() and path.stat().st_size >= backbone.architecture.bytes:
             return str(path)
@@ -199,8 +202,9 @@ def cached_table(environment: Mapping[str, str] = os.environ) -> Path:
 def class_names(table: Path) -> list[str]:
     """Return the names of the classes by their numbers, such as `golden retriever`; `BadInput` for a broken table."""
     try:
-        listed = json.loads(reading.read_regular(table, reading.TABLE))
-        return [str(listed[str(number)][1]).replace("_", " ") for number in range(len(listed))]
+        classes = json.loads(reading.read_regular(table, reading.TABLE))
+        entries = [classes[str(number)] for number in range(len(classes))]
+        return [str(entry[1]).replace("_", " ") for entry in entries]  # an entry is WordNet's id and the name
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise BadInput(
             f"{table} is not a table of class names", hint="delete the file, and Keras downloads it again"
@@ -212,7 +216,7 @@ def _keras_cache(environment: Mapping[str, str]) -> Path:
 
 
 def _own_weights(backbone: Backbone) -> str:
-    """Return Keras' own weights, or for `MINI` the shipped file; `WeightsNotFound` where that is missing."""
+    """Return `IMAGENET`, or for `MINI` the shipped file; `WeightsNotFound` if the shipped file is missing."""
     if backbone.name != MINI:
         return IMAGENET
     if not SHIPPED.is_file():
@@ -221,7 +225,7 @@ def _own_weights(backbone: Backbone) -> str:
 
 
 def _in_folder(backbone: Backbone, environment: Mapping[str, str]) -> Iterator[Path]:
-    """Yield the paths in the folder of `WEIGHTS_FOLDER` that may be weights of `backbone`; nothing without a folder."""
+    """Yield the paths in the folder that `WEIGHTS_FOLDER` names that may be weights of `backbone`."""
     folder = environment.get(WEIGHTS_FOLDER)
     if folder:
         for name in _file_names(backbone):
@@ -231,22 +235,24 @@ def _in_folder(backbone: Backbone, environment: Mapping[str, str]) -> Iterator[P
 def _file_names(backbone: Backbone) -> list[str]:
     """Return the file names that weights of `backbone` may have, the best first.
 
-    First Keras' own name. A backbone without a classifier prefers files without one, but can use those with one.
+    The name that Keras uses comes first. A backbone without a classifier prefers files without a classifier, but can
+    also use files with one.
     """
     own = backbone.weights_file
     stems = [backbone.name]
     if backbone.alpha is not None:
         small = "_minimalistic" if backbone.minimalistic else ""
         has_defaults = backbone.options == OPTIONS[backbone.architecture.family]
+        with_options = f"{backbone.name}{small}_{backbone.alpha}_{backbone.published_size}"
         # The plain name stands for the default options alone.
-        stems = [f"{backbone.name}{small}_{backbone.alpha}_{backbone.published_size}", *(stems if has_defaults else [])]
+        stems = [with_options, backbone.name] if has_defaults else [with_options]
     without_top = ("_no_top.weights.h5", "_notop.weights.h5", "_no_top.h5", "_notop.h5")
-    either = (".weights.h5", ".h5")
+    with_or_without_top = (".weights.h5", ".h5")
     with_top = ("_with_top.weights.h5", "_with_top.h5")
     if backbone.has_top:
-        return [own, *_combined(stems, with_top), *_combined(stems, either)]
+        return [own, *_combined(stems, with_top), *_combined(stems, with_or_without_top)]
     own_with_top = replace(backbone, pooling=TOP).weights_file
-    return [own, *_combined(stems, without_top), *_combined(stems, (*either, *with_top)), own_with_top]
+    return [own, *_combined(stems, without_top), *_combined(stems, with_or_without_top + with_top), own_with_top]
 
 
 def _combined(stems: list[str], endings: tuple[str, ...]) -> list[str]:

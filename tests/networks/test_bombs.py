@@ -162,13 +162,13 @@ def test_an_alpha_is_bounded_by_the_memory(alpha: float) -> None:
 
 
 def test_any_architecture_is_allowed_at_its_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capacity.budget, "memory", lambda: 0)
+    monkeypatch.setattr(capacity.memory, "memory", lambda: 0)
     for one in catalogue.ARCHITECTURES.values():
         Backbone.choose(one.name, input_size=one.size)
 
 
 def test_an_index_of_huge_pictures_is_neither_made_nor_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capacity.budget, "memory", lambda: 2**34)
+    monkeypatch.setattr(capacity.memory, "memory", lambda: 2**34)
     encoder = ColourEncoder()
     encoder.size = (16_000, 16_000)
     with pytest.raises(BadInput, match="16000x16000 pixels"):
