@@ -1,9 +1,9 @@
-"""A folder on disk becomes what the index knows: an update reads only what has changed.
+"""Bring an index up to date with a folder on disk: an update reads only the files that are new or have changed.
 
 `update` runs through the folder and the rows of its root together (`comparison`) and counts what became of each place.
-Files that are new or touched go through the `pipeline`: a `worker` reads and decodes each, and the network embeds what
-the index does not have. What was found is `pending` until it is committed. Places that the run did not see are judged
-at the end (`missing`).
+New and changed files go through the `pipeline`: a `worker` reads and decodes each file, and the network embeds the
+images that the index does not have. Results are `pending` until the next commit. At the end of the run, `missing`
+decides what becomes of the places that the run did not see.
 """
 
 __all__ = ["update"]

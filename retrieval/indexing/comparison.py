@@ -1,4 +1,4 @@
-"""What is on disk against what is known: two sorted streams, merged by path."""
+"""Compare the files on disk with the rows of the index: two sorted streams, merged by path."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,11 +6,11 @@ from retrieval.storage.records import FileRow
 from retrieval.types import Found, Unlisted
 
 Pair = tuple[Found | Unlisted | None, FileRow | None]
-"""What the scan saw at a path, and the row of that path; None for what one side does not have."""
+"""What the scan saw at a path, or None if it saw nothing there; and the row of that path, or None if it has no row."""
 
 
 def compared(scan: Iterable[Found | Unlisted], rows: Iterator[FileRow]) -> Iterator[Pair]:
-    """Yield the pairs of two streams that are in byte order of path.
+    """Yield a pair for each path in `scan` or `rows`, which are both in byte order of their paths.
 
     A folder that could not be listed is paired with its own row, or None, and then with every row below it.
     """
@@ -36,6 +36,6 @@ def compared(scan: Iterable[Found | Unlisted], rows: Iterator[FileRow]) -> Itera
 
 
 def covers(unlisted: Unlisted, path: bytes) -> bool:
-    """Tell whether the scan could learn nothing about `path` because of `unlisted`."""
+    """Tell whether `path` is the file `unlisted`, or the folder `unlisted` or below it: the scan could not see it."""
     is_folder = not unlisted.path or unlisted.path.endswith(b"/")
     return path.startswith(unlisted.path) if is_folder else path == unlisted.path

@@ -1,4 +1,4 @@
-"""What the next commit of a run will hold."""
+"""The places and images that the next commit of a run will write."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -15,28 +15,35 @@ log = logging.getLogger("retrieval")
 
 @dataclass
 class Pending:
-    """Places and pictures that are not committed yet."""
+    """Places and images that are not committed yet."""
 
     files: list[FileRow] = field(default_factory=list)
+    """Places to insert or renew."""
     pictures: list[Picture] = field(default_factory=list)
+    """New images."""
     vectors: list[Vectors] = field(default_factory=list)
+    """Vector of each new image, (dim,), in the order of `pictures`."""
     sha256: dict[int, bytes] = field(default_factory=dict)
+    """Id of each new image -> the SHA-256 of its content."""
     counted: dict[bytes, str] = field(default_factory=dict)
-    """Path of each picture -> the field of `Report` that it was counted in."""
+    """Path of each place of an image -> the field of `Report` in which it was counted."""
 
     def put(self, row: FileRow) -> None:
         """Add a place."""
         self.files.append(row)
 
     def put_picture(self, picture: Picture, vector: Vectors, path: bytes, counted: str) -> None:
-        """Add a new content, found at `path`."""
+        """Add a new image, found at `path` and counted in the field `counted` of `Report`."""
         self.pictures.append(picture)
         self.vectors.append(vector)
         self.sha256[picture.id] = picture.sha256
         self.counted[path] = counted
 
     def commit(self, store: Store, reader: Callable[[], str]) -> list[FileRow]:
-        """Commit it, and return the rows that the database did not take: those files are failures of `reader` now."""
+        """Commit everything, and return the rows that the database cannot store.
+
+        The files of these rows are committed as unreadable, by the version of the reading code that `reader` returns.
+        """
         try:
             store.commit(self._change(self.files))
         except UnstorableError:
@@ -44,18 +51,18 @@ class Pending:
         return []
 
     def _change(self, files: Sequence[FileRow]) -> Change:
-        """Return `files`, and what is new of their pictures, as a commit wants it."""
-        held = {row.image for row in files}
-        places = [place for place, picture in enumerate(self.pictures) if picture.id in held]
-        if not places:
+        """Return the change that writes `files` and those of their images that are new."""
+        images = {row.image for row in files}
+        positions = [position for position, picture in enumerate(self.pictures) if picture.id in images]
+        if not positions:
             return Change(files)
         import numpy as np
 
-        pictures = [self.pictures[place] for place in places]
-        return Change(files, pictures, np.stack([self.vectors[place] for place in places]))
+        pictures = [self.pictures[position] for position in positions]
+        return Change(files, pictures, np.stack([self.vectors[position] for position in positions]))
 
     def _refused(self, store: Store, reader: Callable[[], str]) -> Iterator[FileRow]:
-        """Commit each place alone, a failure instead where the database does not take it; yield those."""
+        """Commit each place alone. If the database cannot store it, commit it as unreadable, and yield its row."""
         for row in self.files:
             try:
                 store.commit(self._change([row]))
@@ -67,7 +74,7 @@ class Pending:
                 self._forget(row.image)
 
     def _forget(self, image: int | None) -> None:
-        """Forget a picture that is committed."""
-        kept = [place for place, picture in enumerate(self.pictures) if picture.id != image]
-        self.pictures = [self.pictures[place] for place in kept]
-        self.vectors = [self.vectors[place] for place in kept]
+        """Forget a new image that is committed now."""
+        kept = [position for position, picture in enumerate(self.pictures) if picture.id != image]
+        self.pictures = [self.pictures[position] for position in kept]
+        self.vectors = [self.vectors[position] for position in kept]

@@ -1,11 +1,11 @@
-"""Files -> what they hold, embedded: the driver of the workers, with a bounded look-ahead and the order kept.
+"""Read, decode and embed files, in their order: the driver of the workers.
 
-    files -threads: worker.read-> values -batch-> what does the index have? -> Known
-                                                                            -> embed -> Embedded, or Failed
+    files -threads: worker.read-> values -batch-> does the index have the content? -yes-> Known
+                                                                                   -no--> embed -> Embedded, or Failed
 
-Reading and decoding run in threads (Pillow lets go of the interpreter), the network runs in the thread of the caller.
-The index is asked in one place, once for each batch. Of a file only its pixels at the network's size are held, and at
-most `LOOK_AHEAD` batches of them.
+Reading and decoding run in threads (Pillow releases Python's global lock), and the network runs in the thread of the
+caller. The index is asked in one place, once per batch. Only the pixels of a file at the network's size are held in
+memory, and those of at most `LOOK_AHEAD` batches.
 """
 
 import itertools
@@ -27,20 +27,21 @@ from retrieval.types import Found, Picture, Pixels, Timing
 LOOK_AHEAD = 2
 """Number of batches that are read while one is embedded."""
 SAME_ID = "another picture of the index has the same 63-bit id"
-"""The reason for which content with the id of another one fails: unlikely below a billion images."""
-NOTHING_KNOWN = np.zeros(0, dtype=np.int64)
+"""Why a picture cannot be indexed whose id another image has already. This is unlikely with less than a billion images.
+"""
+NO_IDS = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """The content of the file is new."""
+    """The file holds a picture that the index does not have, and here is its vector."""
 
     file: Found
     picture: Picture
     vector: NDArray[np.float32]
     """(dim,), of length 1."""
     note: str = ""
-    """Why the picture is not quite what the file should hold; see `decode.Decoded`."""
+    """A remark on how the picture was read, as in `decode.Decoded`; "" for none."""
 
 
 Outcome = Known | Embedded | Failed | NotAPicture | Vanished
@@ -48,24 +49,25 @@ Outcome = Known | Embedded | Failed | NotAPicture | Vanished
 
 @dataclass(frozen=True)
 class Pipeline:
-    """How the files of a run become outcomes."""
+    """The way from the files of a run to their outcomes."""
 
     task: Callable[[], Task]
-    """Gives what the next file is read with."""
+    """Returns the task with which the next file is read."""
     encoder: Callable[[], Encoder]
-    """Gives the encoder. It is called when the first picture has to be embedded, and never if none has."""
+    """Returns the encoder. It is called when a picture has to be embedded, and never if none has."""
     contents_of: Callable[[Sequence[int]], Mapping[int, bytes]]
-    """Gives the SHA-256 of those images, among some ids, that the index has at this moment."""
+    """Returns the SHA-256 of each of some images that the index has at this moment, by id."""
     threads: int
+    """Number of threads that read and decode files."""
     timing: Timing
-    """Is told the seconds as `Report.timing` says."""
+    """Counts the seconds of each step; see `Report.timing`."""
 
     def run(self, files: Iterable[Found]) -> Generator[list[Outcome], None, None]:
-        """Yield what `files` hold, in their order, in lists of at most `BATCH`."""
+        """Yield the outcomes of `files`, in their order, in lists of at most `BATCH`."""
         count = together(self.task().size, BATCH)
         with closing(in_order(self._read, files, self.threads, LOOK_AHEAD * count)) as values:
             while batch := self._next(values, count):
-                yield self._settled(batch)
+                yield self._outcomes(batch)
 
     def _read(self, file: Found) -> Value:
         with self.timing.of("read"):
@@ -75,68 +77,81 @@ class Pipeline:
         with self.timing.of("wait"):
             return list(itertools.islice(values, count))
 
-    def _settled(self, batch: Sequence[Value]) -> list[Outcome]:
-        """Return what becomes of the values of a batch: this is where the index is asked what it has."""
-        stored = dict(self.contents_of([_image(value) for value in batch if isinstance(value, Known | Decoded)]))
-        values = [self._decoded_if_new(value, stored) for value in batch]
-        fresh: dict[int, Decoded] = {}
+    def _outcomes(self, batch: Sequence[Value]) -> list[Outcome]:
+        """Return the outcomes of a batch of values. Here, and nowhere else, the index is asked what it has."""
+        contents = dict(self.contents_of([_image(value) for value in batch if isinstance(value, Known | Decoded)]))
+        values = [self._decoded_if_new(value, contents) for value in batch]
+        new: dict[int, Decoded] = {}
         for value in values:
-            if isinstance(value, Decoded) and value.picture.id not in stored:
-                fresh[value.picture.id] = value
-                stored[value.picture.id] = value.picture.sha256  # what comes again in this batch is known by then
-        vectors = self._vectors(list(fresh.values()))
-        return [self._outcome(value, stored, fresh, vectors) for value in values]
+            if isinstance(value, Decoded) and value.picture.id not in contents:
+                new[value.picture.id] = value
+                contents[value.picture.id] = value.picture.sha256  # so that a copy later in this batch is not new
+        vectors = self._vectors(list(new.values()))
+        return [self._outcome(value, contents, new, vectors) for value in values]
 
-    def _decoded_if_new(self, value: Value, stored: Mapping[int, bytes]) -> Value:
-        """Return `value`; decoded where the worker knew its id and the index does not have its content.
+    def _decoded_if_new(self, value: Value, contents: Mapping[int, bytes]) -> Value:
+        """Return `value`, or read and decode its file if the worker knew the id, but the index has no such content.
 
-        The last place of that content may have become another picture's meanwhile, or its id is that of other content.
+        This happens if the last place of the content holds another picture now, or if another content has the same id.
         """
-        if isinstance(value, Known) and stored.get(value.image) != value.sha256:
-            return worker.read(replace(self.task(), known=NOTHING_KNOWN), value.file)
+        if isinstance(value, Known) and contents.get(value.image) != value.sha256:
+            return worker.read(replace(self.task(), known=NO_IDS), value.file)
         return value
 
-    def _vectors(self, fresh: Sequence[Decoded]) -> "dict[int, Vector]":
-        """Return id of the content -> its vector, or what became of it instead."""
-        if not fresh:
+    def _vectors(self, new: Sequence[Decoded]) -> "dict[int, Vector]":
+        """Return the result of embedding each new picture, by id of the image."""
+        if not new:
             return {}
         with self.timing.of("load"):
             encoder = self.encoder()
         with self.timing.of("encode"):
-            vectors = embedded(encoder, np.stack([value.pixels for value in fresh]))
-        return {value.picture.id: vector for value, vector in zip(fresh, vectors, strict=True)}
+            vectors = embedded(encoder, np.stack([value.pixels for value in new]))
+        return {value.picture.id: vector for value, vector in zip(new, vectors, strict=True)}
 
     @staticmethod
     def _outcome(
-        value: Value, stored: Mapping[int, bytes], fresh: Mapping[int, Decoded], vectors: "Mapping[int, Vector]"
+        value: Value, contents: Mapping[int, bytes], new: Mapping[int, Decoded], vectors: "Mapping[int, Vector]"
     ) -> Outcome:
+        """Return the outcome of a value.
+
+        `contents` has the SHA-256 of images of the index and of this batch, and `new` the pictures that were embedded,
+        both by id of the image.
+        """
         if not isinstance(value, Decoded):
             return value
         picture = value.picture
-        if stored[picture.id] != picture.sha256:
+        if contents[picture.id] != picture.sha256:
             return Failed(value.file, SAME_ID)
-        vector = vectors.get(picture.id)
-        if isinstance(vector, Exception):
-            return worker.failed(value.file, vector)
-        if vector is None and picture.id in fresh:
-            return Failed(value.file, NO_VECTOR)
-        if vector is None or fresh[picture.id] is not value:
+        if picture.id not in new:
             return Known(value.file, picture.sha256)
-        return Embedded(value.file, picture, vector, value.note)
+        return _outcome_of_new(value, vectors[picture.id], is_copy=new[picture.id] is not value)
+
+
+def _outcome_of_new(value: Decoded, vector: "Vector", *, is_copy: bool) -> Outcome:
+    """Return the outcome of a picture that was embedded; `is_copy`: from another file of the batch with its content."""
+    if isinstance(vector, Exception):
+        return worker.failed(value.file, vector)
+    if vector is None:
+        return Failed(value.file, NO_VECTOR)
+    if is_copy:
+        return Known(value.file, value.picture.sha256)
+    return Embedded(value.file, value.picture, vector, value.note)
 
 
 def _image(value: Known | Decoded) -> int:
+    """Return the id of the image with the content of the file."""
     return value.image if isinstance(value, Known) else value.picture.id
 
 
 Vector = NDArray[np.float32] | None | Exception
-"""What became of a picture in the network: its vector, None where it has no direction, or what the network raised."""
+"""The result of embedding one picture: its vector, (dim,); None if the vector has no direction; or an error."""
 
 
 def embedded(encoder: Encoder, pixels: Pixels) -> list[Vector]:
-    """Return the vector of each picture, as `vectors_of` does; where that raises, what each picture gives alone.
+    """Return the vector of each picture, as `vectors_of` does. If that raises an error, embed each picture alone.
 
-    An error is one of a picture only if the network still takes another picture after it; otherwise it is raised.
+    Then the result of a picture may be the error that the network raised for it. But if the network does not take
+    another picture after the error, the network is at fault, and not the picture: the error is raised.
     """
     try:
         return list(vectors_of(encoder, pixels))
@@ -150,13 +165,14 @@ def embedded(encoder: Encoder, pixels: Pixels) -> list[Vector]:
 
 
 def _works(encoder: Encoder, pixels: Pixels, vectors: Sequence[Vector]) -> bool:
-    """Tell whether the network takes a picture that it took before, or else a grey one."""
+    """Tell whether the network takes a picture that it took before, or a grey one if it took none."""
     good = [picture for picture, vector in zip(pixels, vectors, strict=True) if not isinstance(vector, Exception)]
     trial = good[0] if good else np.full_like(pixels[0], 128)
     return not isinstance(_alone(encoder, trial), Exception)
 
 
 def _alone(encoder: Encoder, picture: NDArray[np.uint8]) -> Vector:
+    """Return the result of embedding one picture, (height, width, 3)."""
     try:
         return vectors_of(encoder, picture[None])[0]
     except RetrievalError:

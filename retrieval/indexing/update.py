@@ -1,12 +1,12 @@
-"""Bring an index up to date with a folder: what is on disk against what is known, in one pass, in byte order.
+"""Bring an index up to date with a folder: compare files with rows in one pass, in byte order of their paths.
 
     scan of the folder  ──┐                    ┌─ the same ──────────> unchanged
     (sorted, streaming)   ├─ merged by path ───┼─ new or touched ────> pipeline ─> added, changed, copied, unreadable
     rows of the root    ──┘                    └─ not seen ──────────> moved, gone, removed or offline, at the end
     (sorted, by pages)
 
-A file that could not be read is not taken for deleted. A place is gone only where the system says that nothing is
-there, and only after the whole run has looked.
+A file that could not be read is not taken for deleted. A place is gone only if the system says that nothing is there,
+and only after the run has looked at the whole folder.
 """
 
 import itertools
@@ -34,37 +34,41 @@ if TYPE_CHECKING:
     from retrieval.indexing.worker import Known, Task
 
 COMMIT_SECONDS = 5.0
-"""Seconds of work after which a commit is due. A crash loses at most that, and the batch that is being embedded."""
+"""Seconds of work after which a commit is due. A crash loses at most this work and the batch that is being embedded."""
 COMMIT_ROWS = 2000
 """Number of changed places after which a commit is due."""
 PAGE = 5000
 """Number of rows that are read together."""
 NOT_GIVEN = ""
-"""The reader of a file whose bytes the system did not give: such a file is tried again at each run."""
+"""Value of `FileRow.reader` for a file whose bytes could not be read. Each run reads the file again."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How one run goes about its work."""
+    """The settings of one run."""
 
     prune: bool = False
-    """Forget places that vanished, even if they are most of a root, or all of it."""
+    """Forget places that are missing or offline, even if they are most or all places of a root."""
     retry_failed: bool = False
-    """Read unreadable files again, though they have not changed."""
+    """Read unreadable files again, even if they have not changed."""
     rehash: bool = False
-    """Read every file again, whatever its size and times are."""
+    """Read every file again, even if its size and times have not changed."""
 
 
 @dataclass
 class Tally:
-    """What a run has counted, as `Report` has it."""
+    """The counts of a run, from which its report is made."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    """Name of a field of `Report` -> places."""
+    """Name of a field of `Report` -> number of places."""
     reasons: Counter[str] = field(default_factory=Counter)
+    """Reason -> number of files and folders that could not be read for it."""
     notes: Counter[str] = field(default_factory=Counter)
+    """Remark on how a picture was read -> number of pictures with this remark."""
     embedded: int = 0
+    """Number of pictures that were embedded."""
     latest_failure: str = ""
+    """Path and reason of the file that failed last."""
 
     def count_unreadable(self, path: bytes, reason: str) -> None:
         """Count a file or folder that could not be read in this run."""
@@ -117,24 +121,25 @@ class Update:
 
     @cached_property
     def reader(self) -> str:
-        """The version of what decides whether a picture can be read."""
+        """The version of the code that reads pictures: with another version, unreadable files may be readable."""
         from retrieval.pictures import formats
 
         return formats.reader()
 
     @cached_property
     def table(self) -> str:
-        """The version of what decides whether a file is a picture."""
+        """The version of the table of formats, which decides whether a file is a picture."""
         from retrieval.pictures import formats
 
         return formats.table()
 
     def run(self) -> Report:
-        """Run, and return the report. Work is committed every few seconds, and at the end, whatever happens."""
+        """Run, and return the report. Work is committed every few seconds, and at the end, also after an error."""
         try:
             with self.timing.of("total"):
                 candidates = self._candidates()
-                if (first := next(candidates, None)) is not None:
+                first = next(candidates, None)
+                if first is not None:  # else the run need not load what reads files, nor the ids of all images
                     self._read(itertools.chain([first], candidates))
                 self._commit()
                 self.missing.settle(self.linked, self.tally.counts, prune=self.settings.prune)
@@ -144,11 +149,11 @@ class Update:
         self._report_progress()
         return self.tally.report(self.timing)
 
-    # -- what is there against what is known ----------------------------------------------------------------------
+    # -- comparing files with rows --------------------------------------------------------------------------------
 
     def _scan(self) -> Iterator[Found | Unlisted]:
-        own = os.path.realpath(os.fsencode(self.store.folder))
-        return self.source.scan(self.below, self.root.exclude, skip=own, mounts=self.mounts)
+        index_folder = os.path.realpath(os.fsencode(self.store.folder))
+        return self.source.scan(self.below, self.root.exclude, skip=index_folder, mounts=self.mounts)
 
     def _rows(self) -> Iterator[FileRow]:
         after = None
@@ -161,11 +166,13 @@ class Update:
             after = page[-1].path
 
     def _candidates(self) -> Iterator[Found]:
-        """Yield the files that have to be read; settle the others on the way."""
+        """Yield the files that have to be read. On the way, count the unchanged files and note the missing places."""
         for seen, row in compared(self._scan(), self._rows()):
             if isinstance(seen, Found):
                 self.seen += 1
-                if row is None or not self._is_settled(seen, row):
+                if row is not None and self._is_unchanged(seen, row):
+                    self._keep(seen, row)
+                else:
                     self.before[seen.path] = row
                     yield seen
             elif isinstance(seen, Unlisted) and (row is None or row.path == seen.path):
@@ -173,43 +180,55 @@ class Update:
             elif row is not None:
                 self.missing.add(row, seen)
 
-    def _is_settled(self, seen: Found, row: FileRow) -> bool:
-        """Tell whether the file has not changed; if so, count it, and note that it is no longer offline."""
-        if seen[1:] != (row.size, row.mtime_ns, row.ctime_ns) or self.settings.rehash:
-            seen = seen.storable()
-            if seen.size != row.size or seen.mtime_ns != row.mtime_ns or self.settings.rehash:
-                return False
-            if seen.ctime_ns != row.ctime_ns and row.ctime_ns is not None and self._is_same_folder:
-                return False
-        if row.reason is not None and (self.settings.retry_failed or row.reader != self.reader):
+    def _is_unchanged(self, seen: Found, row: FileRow) -> bool:
+        """Tell whether the file need not be read: it is as `row` says, and this version would read it no better."""
+        if self.settings.rehash:
             return False
-        if row.reason is None and row.image is None and row.reader != self.table:
-            return False  # a later version may know the format
-        if row.offline or seen.ctime_ns != row.ctime_ns:
-            self.pending.files.append(row._replace(offline=0, ctime_ns=seen.ctime_ns))
-            self._commit_if_due()
+        if (seen.size, seen.mtime_ns, seen.ctime_ns) != (row.size, row.mtime_ns, row.ctime_ns):
+            storable = seen.storable()
+            if (storable.size, storable.mtime_ns) != (row.size, row.mtime_ns):
+                return False
+            if storable.ctime_ns != row.ctime_ns and row.ctime_ns is not None and self._is_same_folder:
+                return False
         if row.reason is not None:
-            self.tally.counts["unreadable"] += 1  # the report of the run that read it had the reason
+            return not self.settings.retry_failed and row.reader == self.reader
+        return row.image is not None or row.reader == self.table  # a later version may know the format
+
+    def _keep(self, seen: Found, row: FileRow) -> None:
+        """Count a file that has not changed. Renew its row if it was offline before or has another ctime."""
+        if row.offline or seen.ctime_ns != row.ctime_ns:
+            renewed = row._replace(offline=0, ctime_ns=seen.storable().ctime_ns)
+            if renewed != row:
+                self.pending.files.append(renewed)
+                self._commit_if_due()
+        if row.reason is not None:
+            self.tally.counts["unreadable"] += 1  # the run that read the file has reported the reason
         elif row.image is not None:
             self.tally.counts["unchanged"] += 1
-        return True
 
     @cached_property
     def _is_same_folder(self) -> bool:
-        """Whether the root is the same folder as before. In a copy of it, each file was changed when it was copied."""
+        """Whether the root is the same folder as at its latest update, and not a copy of it.
+
+        In a copy, every file has the ctime at which it was copied.
+        """
         return self.root.identity is not None and self.root.identity == self.identity
 
     def _take_unlisted(self, seen: Unlisted, row: FileRow | None) -> None:
-        """Keep what could not be looked at as a failure. An image that is known there is offline."""
-        if self.identity is None:  # the root is away, and so is all that is in it
+        """Put a file or folder that could not be looked at into the next commit as unreadable.
+
+        An image that is known there becomes offline, or is forgotten with `prune`.
+        """
+        if self.identity is None:  # the root is away, and so is everything in it
             if row is not None:
                 self.missing.add(row, seen)
             return
         if row is not None and row.reason == seen.reason:
-            self.tally.counts["unreadable"] += 1  # its reason was told before
+            self.tally.counts["unreadable"] += 1  # an earlier run has reported the reason
         else:
             self.tally.count_unreadable(seen.path, seen.reason)
-        failed = (row or FileRow(self.root.id, seen.path, -1, -1))._replace(reason=seen.reason, reader=NOT_GIVEN)
+        known = row or FileRow(root=self.root.id, path=seen.path, size=-1, mtime_ns=-1)
+        failed = known._replace(reason=seen.reason, reader=NOT_GIVEN)
         if failed.image is not None and self.settings.prune:
             failed = failed._replace(image=None)
             self.tally.counts["gone"] += 1
@@ -219,15 +238,15 @@ class Update:
         if failed != row:
             self.pending.files.append(failed)
 
-    # -- what the files hold --------------------------------------------------------------------------------------
+    # -- reading files --------------------------------------------------------------------------------------------
 
     def _read(self, files: Iterable[Found]) -> None:
-        """Find out what `files` hold, and take what is found."""
+        """Send `files` through the pipeline, and put the outcomes into commits."""
         with self.store.rows() as rows:
             self.ids = rows.image_ids()  # 8 bytes per image
         if self.progress is not None:
             self.total = sum(isinstance(seen, Found) for seen in self._scan())
-        with closing(self._pipeline().run(files)) as batches:  # its threads end before the index is closed
+        with closing(self._pipeline().run(files)) as batches:  # the threads end before the index is closed
             for outcomes in batches:
                 for outcome in outcomes:
                     self._take(outcome)
@@ -235,7 +254,7 @@ class Update:
                 self._commit_if_due()
 
     def _pipeline(self) -> "Pipeline":
-        from retrieval.indexing.pipeline import Pipeline  # with numpy, which a run without news does not wait for
+        from retrieval.indexing.pipeline import Pipeline  # imports numpy: a run that reads no file need not wait for it
 
         return Pipeline(self._task, self.encoder, self._contents_of, self.threads, self.timing)
 
@@ -246,14 +265,14 @@ class Update:
         return Task(self.source, self.size, self.rule, self.ids)
 
     def _contents_of(self, images: Sequence[int]) -> dict[int, bytes]:
-        """Return the SHA-256 of those of `images` that the index has, or will have with the next commit."""
+        """Return the SHA-256 of each of `images` that the index has or will have with the next commit, by id."""
         with self.store.rows() as rows:
             stored = rows.contents_of(images)
         pending = {image: self.pending.sha256[image] for image in images if image in self.pending.sha256}
         return stored | pending
 
     def _take(self, outcome: "Outcome") -> None:
-        """Put what a file holds into the next commit, and count it."""
+        """Put the outcome of a file into the next commit, and count it."""
         from retrieval.indexing.pipeline import Embedded
         from retrieval.indexing.worker import Failed, Known, NotAPicture, Vanished
 
@@ -278,7 +297,7 @@ class Update:
                     self.missing.add(row)
 
     def _take_embedded(self, found: "Embedded", row: FileRow | None) -> None:
-        """Put a new content into the next commit."""
+        """Put a new image and its place into the next commit."""
         self.tally.embedded += 1
         if found.note:
             self.tally.notes[found.note] += 1
@@ -288,7 +307,7 @@ class Update:
         self._put_file(found.file, row, found.picture.id)
 
     def _take_known(self, known: "Known", row: FileRow | None) -> None:
-        """Put a place of a known content into the next commit."""
+        """Put a place of an image that the index has already into the next commit."""
         if row is None or row.image is None:
             counted = "copied"
             self.linked[known.image] += 1
@@ -301,29 +320,41 @@ class Update:
     def _put_file(
         self, file: Found, row: FileRow | None, image: int | None, reason: str | None = None, reader: str | None = None
     ) -> None:
-        """Put the facts about `file` into the next commit, if they are not what `row` says already."""
+        """Put the row of `file` into the next commit, unless it equals `row`, its row before."""
         file = file.storable()
-        facts = (image, 0, reason, reader, file.ctime_ns, None if row is None else row.id)
-        renewed = FileRow(self.root.id, file.path, file.size, file.mtime_ns, *facts)
+        renewed = FileRow(
+            root=self.root.id,
+            path=file.path,
+            size=file.size,
+            mtime_ns=file.mtime_ns,
+            image=image,
+            reason=reason,
+            reader=reader,
+            ctime_ns=file.ctime_ns,
+            id=None if row is None else row.id,
+        )
         if renewed != row:
             self.pending.files.append(renewed)
 
-    # -- what the next run has to know ----------------------------------------------------------------------------
+    # -- facts for the next run -----------------------------------------------------------------------------------
 
     def _remember_folder(self) -> None:
-        """Keep which folders of the root are mount points, and the identity of the root."""
+        """Store which folders of the root are mount points, and the identity of the root.
+
+        A former mount point stays one if this run did not look at it, or as long as places below it are offline.
+        """
         if self.identity is None:
             return
         with self.store.rows() as rows:
-            away = {
+            kept = {
                 mount
                 for mount in {*self.root.mounts} - self.mounts
                 if not mount.startswith(self.below) or rows.any_offline(self.root.id, mount)
             }
         identity = self.root.identity if self.below else self.identity
-        now = replace(self.root, mounts=tuple(sorted(self.mounts | away)), identity=identity)
-        if now != self.root:
-            self.store.put_root(now)
+        renewed = replace(self.root, mounts=tuple(sorted(self.mounts | kept)), identity=identity)
+        if renewed != self.root:
+            self.store.put_root(renewed)
 
     # -- commits and progress -------------------------------------------------------------------------------------
 
@@ -332,7 +363,8 @@ class Update:
             self._commit()
 
     def _commit(self) -> None:
-        """Commit what is pending. It is taken out first, so that an interruption right after cannot commit it twice."""
+        """Commit everything that is pending."""
+        # Replaced before the commit, so that an interruption right after the commit cannot commit the same twice.
         pending, self.pending = self.pending, Pending()
         if pending.files:
             with self.timing.of("commit"):
@@ -349,12 +381,11 @@ class Update:
     def _report_progress(self) -> None:
         if self.progress is not None:
             done = self.seen - len(self.before)
-            self.progress(
-                Progress(
-                    done,
-                    max(self.total, done),
-                    self.tally.embedded,
-                    self.tally.counts["unreadable"],
-                    self.tally.latest_failure,
-                )
+            progress = Progress(
+                done=done,
+                total=max(self.total, done),
+                embedded=self.tally.embedded,
+                unreadable=self.tally.counts["unreadable"],
+                latest_failure=self.tally.latest_failure,
             )
+            self.progress(progress)

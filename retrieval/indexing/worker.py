@@ -1,11 +1,11 @@
-"""The worker: a file becomes what it holds, decoded, without any knowledge of the index but a list of ids.
+"""The worker: read one file and decode the picture in it. It knows nothing of the index except a list of ids.
 
     file -read-> bytes -hash-> an id that is known? -yes-> Known
                                                     -no--> decode -> Decoded, or Failed
-         -> Vanished, NotAPicture or Failed, where there are no bytes of a picture
+         -> Vanished, NotAPicture or Failed, if there are no bytes of a picture
 
 `read` is a pure function of values that can be pickled, so it can run in threads, in processes, or on other machines.
-Everything that goes wrong with one file becomes a value of that file, and stops no run.
+An error with one file becomes a value of that file, and stops no run.
 """
 
 import hashlib
@@ -24,15 +24,15 @@ log = logging.getLogger("retrieval")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What all files of a run are read with."""
+    """The settings with which all files of a run are read."""
 
     source: Source
     size: tuple[int, int]
-    """Height and width of the pixels that the network wants."""
+    """Height and width of the pictures that the network takes, in pixels."""
     rule: int
-    """The decode rule of the index."""
+    """Version of the decode rule of the index."""
     known: Ids
-    """Ids of images, ascending. A file whose content has one of them is not decoded."""
+    """Ids of images, ascending. A file whose content has one of these ids is not decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +57,17 @@ class Decoded:
     pixels: NDArray[np.uint8]
     """(height, width, 3), RGB, 0-255, upright."""
     note: str = ""
-    """Why the picture is not quite what the file should hold; see `decode.Decoded`."""
+    """A remark on how the picture was read, as in `decode.Decoded`; "" for none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The file is called a picture, or begins like one, and cannot be used."""
+    """The file has the name or the first bytes of a picture, but cannot be used."""
 
     file: Found
     reason: str
     unread: bool = False
-    """Whether the system did not give the bytes. What is known of the file may still be true then."""
+    """Whether the bytes could not be read. Then the row that the file has in the index may still be right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +85,15 @@ class Vanished:
 
 
 Value = Known | Decoded | Failed | NotAPicture | Vanished
-"""What a file holds. `file` has the size and times of what was read, which may be newer than what the scan saw."""
+"""What a file holds. Size and times in `file` are those of the bytes that were read; the scan may have seen older ones.
+"""
 
 
 def read(task: Task, file: Found) -> Value:
     """Return what `file` holds; never raises an `Exception`."""
     try:
         return _read(task, file)
-    except Exception as error:  # noqa: BLE001 - whatever nobody foresaw is a failure of this file alone
+    except Exception as error:  # noqa: BLE001 - an error that nobody foresaw is a failure of this file alone
         return failed(file, error)
 
 
@@ -122,16 +123,16 @@ def _read(task: Task, file: Found) -> Value:
         return Known(now, sha256)
     try:
         return _decoded(task, now, data, sha256)
-    except Exception as error:  # noqa: BLE001 - likewise; it is a failure of what was read, not of what was seen
+    except Exception as error:  # noqa: BLE001 - as in `read`, but with the size and times of the bytes that were read
         return failed(now, error)
 
 
 def _decoded(task: Task, file: Found, data: bytes, sha256: bytes) -> Decoded:
-    from retrieval.pictures import decode  # a run that finds known pictures only does not wait for all decoders
+    from retrieval.pictures import decode  # a run that finds only known pictures does not wait for all decoders
 
-    found = decode.decode(data, task.size, task.rule, path=file.path)
-    picture = Picture(sha256, found.width, found.height, found.format, found.taken)
-    return Decoded(file, picture, found.pixels, found.note)
+    decoded = decode.decode(data, task.size, task.rule, path=file.path)
+    picture = Picture(sha256, decoded.width, decoded.height, decoded.format, decoded.taken)
+    return Decoded(file, picture, decoded.pixels, decoded.note)
 
 
 def is_among(ids: Ids, wanted: int) -> bool:

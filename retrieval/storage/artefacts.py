@@ -63,16 +63,19 @@ def read(store: Store, name: str) -> Artefact | None:
 def put(store: Store, name: str, artefact: Artefact, suffixes: Sequence[str]) -> None:
     """Keep an artefact under `name`, in place of the previous one; within `writing`.
 
-    `suffixes` are those of its files, in order. Raises `ValueError` if a file does not have the digest in the facts.
+    `suffixes` has the suffix of each file, in the order of the files. Raises `ValueError` if a file does not have the
+    digest that the facts give it.
     """
     folder = store.folder / ARTEFACTS
     names = []
     with disk_errors():
         folder.mkdir(parents=True, exist_ok=True)
         for digest, suffix, data in zip(artefact.facts["files"], suffixes, artefact.files, strict=True):
-            names.append(digest + suffix)
-            is_there = files.sha256_of(folder / names[-1]) == digest
-            if not is_there and files.write_durably(folder, suffix, (data,)) != digest:
+            file_name = digest + suffix
+            names.append(file_name)
+            if files.sha256_of(folder / file_name) == digest:
+                continue  # an earlier call wrote the same file
+            if files.write_durably(folder, suffix, (data,)) != digest:
                 raise ValueError(f"a file of the artefact {name} does not have the digest in its facts")
     store.put_setting(name, artefact.facts)
     with disk_errors():
@@ -81,7 +84,7 @@ def put(store: Store, name: str, artefact: Artefact, suffixes: Sequence[str]) ->
 
 def damage(store: Store) -> Iterator[str]:
     """Yield a sentence for each file of an artefact that is missing or damaged."""
-    for name, called in NAMES.items():
+    for name, shown_name in NAMES.items():
         with store.rows() as rows:
             facts = queries.setting(rows.connection, name)
         if facts is None:
@@ -89,13 +92,13 @@ def damage(store: Store) -> Iterator[str]:
         for digest in facts["files"]:
             paths = _paths(store, digest)
             if not paths:
-                yield f"{called}: the file {digest[:16]}… is missing"
+                yield f"{shown_name}: the file {digest[:16]}… is missing"
             elif _sound(paths, digest) is None:
-                yield f"{called}: the file {paths[0].name} is damaged"
+                yield f"{shown_name}: the file {paths[0].name} is damaged"
 
 
 def forget(store: Store) -> None:
-    """Forget all artefacts; the parts of the program that made them put them back; within `writing`."""
+    """Forget all artefacts; within `writing`. The parts of the program that made them make them again."""
     for name in NAMES:
         store.put_setting(name, None)
 

@@ -62,7 +62,7 @@ def _settled(store: Store) -> list[Root]:
     with store.rows() as rows:
         stored = rows.roots
     settled: dict[bytes, Root] = {}
-    doubles: dict[int, int] = {}
+    doubles: dict[int, int] = {}  # id of a root -> id of the root at the same place that takes it over
     for root in stored:
         here = _where_it_is(home, root)
         first = settled.setdefault(here.path, here)

@@ -11,9 +11,10 @@
     2               N, rolled back     a segment that nobody names     the sweep of the next writer
     3               N+1, whole         segments that only N-1 named    the sweep of the next writer
 
-The rows decide what exists; the vectors only propose. The current and the previous generation are kept, so that a
-reader that has just read the refs still finds the files. Merges (`compaction`) and repairs (`repair`) are commits as
-well. An index exists once its first generation is committed: a creation that was cut short leaves no index.
+The rows decide which images exist: a vector without a row is never a result. The current and the previous generation
+are kept, so that a reader that has just read the refs still finds the files. Merges (`compaction`) and repairs
+(`repair`) are commits as well. An index exists once its first generation is committed: a creation that was cut short
+leaves no index.
 """
 
 import logging
@@ -59,6 +60,7 @@ DATABASE = "index.db"
 ARTEFACTS = "encoder"
 """Name of the folder of artefacts. It is called after the first artefact, the compiled network."""
 FILES, FOLDERS = (DATABASE, LOCK, witness.NAME), (VECTORS, ARTEFACTS)
+"""Names in the folder of an index that must be regular files and folders, or be missing; links are refused."""
 LIVE = "live"
 """Name of the statistic with the ids of all images. It is set if some vectors no longer belong to an image."""
 
@@ -73,7 +75,11 @@ class Store:
     """An index on disk. Any number of threads and processes read. One process writes at a time, inside `writing`."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the index in `folder`; `IndexNotFound`, `IndexTooNew`, `IndexDamaged`, `StorageError`."""
+        """Open the index in `folder`.
+
+        Raises `IndexNotFound`, `IndexTooNew`, `IndexDamaged` and `StorageError`, and `IndexBusy` if an index of an
+        older format must be converted while another process is writing.
+        """
         if not _has_database(folder):
             raise _not_found(folder)
         self.folder = folder = folder.absolute()  # the working folder may be another one later
@@ -139,7 +145,12 @@ class Store:
 
     @classmethod
     def create(cls, folder: Path, encoder: dict[str, Any], settings: Mapping[str, Any] | None = None) -> "Store":
-        """Make an empty index in `folder` for vectors of `encoder`, which is a row of the table `encoders`."""
+        """Make an empty index in `folder`, and open it.
+
+        `encoder` is a row of the table `encoders`: the network that makes the vectors. `settings` are the first
+        settings, by name. Raises `IndexExists`, `IndexBusy`, `StorageError`, and `BadInput` for impossible options of
+        search structures.
+        """
         chosen = settings or {}
         vector_store(folder).check(chosen.get(SEARCH) or {}, encoder["dim"])
         files.demand_own_in(folder, FILES, FOLDERS)
@@ -156,7 +167,7 @@ class Store:
                     _insert_first_rows(connection, encoder, chosen)
             finally:
                 database.close()
-            witness.tell(folder, 1)
+            witness.record(folder, 1)
         return cls(folder)
 
     @property
@@ -221,7 +232,10 @@ class Store:
             return self._statistics[1]
 
     def _latest(self, stack: ExitStack) -> tuple[Rows, VectorSnapshot]:
-        """Begin to read, and begin again if a writer has committed and swept between our reading of refs and files."""
+        """Read the rows and open the files that they name.
+
+        If a file is missing because a writer has committed and swept in between, begin again with the newer rows.
+        """
         while True:
             rows = stack.enter_context(self.rows())
             try:
@@ -239,8 +253,9 @@ class Store:
     def writing(self, refusal: str = "is read-only", *, damaged: bool = False) -> Iterator[None]:
         """Be the only writer during the block, and fold SQLite's log into the database at its end.
 
-        Raises `IndexBusy` at once if another process is writing, `StorageError` if the index cannot be written, and
-        `IndexDamaged` if committed changes are lost; the last not with `damaged`, which is for repairs.
+        Raises `IndexBusy` at once if another process is writing, and `StorageError` if the index cannot be written; its
+        sentence is the path of the folder and then `refusal`. Raises `IndexDamaged` if committed changes are lost, but
+        not with `damaged`, which a repair gives.
         """
         if not self.writable:
             raise StorageError(f"{self.folder} {refusal}", hint="copy the index to a folder that can be written")
@@ -265,7 +280,7 @@ class Store:
             raise
         except (OverflowError, ValueError, StatementError) as error:
             raise UnstorableError(str(error)) from error
-        witness.tell(self.folder, number)
+        witness.record(self.folder, number)
         self.segments.tidy()
 
     def _append(self, change: Change) -> tuple[SizedRef, ...]:
@@ -281,8 +296,9 @@ class Store:
         """Write the rows of `change` and the next generation, and return the number of that generation."""
         before = queries.latest(connection)
         queries.insert_images(connection, change.pictures)
-        left = queries.delete_files(connection, change.forget) | queries.put_files(connection, change.files)
-        queries.delete_homeless(connection, sorted(left))
+        displaced = queries.delete_files(connection, change.forget)
+        displaced |= queries.put_files(connection, change.files)
+        queries.delete_homeless(connection, sorted(displaced))
         known = {self.vectors.without_structure(ref) for ref in before.refs}  # equal vectors have equal refs
         segments = before.segments + tuple(part for part in segment if part[0] not in known)
         queries.insert_generation(connection, queries.following(connection, before, segments))

@@ -1,4 +1,4 @@
-"""Compaction: the segments of an index are kept few and sound by the writer. Readers open them here as well.
+"""Compaction: the writer keeps the segments of an index few and sound. Readers open the segments here as well.
 
     append      write new vectors as a segment, which exists for readers once a generation names it
     snapshot    open the segments that a generation names
@@ -38,9 +38,11 @@ VECTORS = "vectors"
 MOST_SEGMENTS = 16
 """Number of segments that an index may have after a commit. If there are more, some are merged."""
 PATIENCE = 8
-"""During a run, a search structure is built once the vectors without one are this many times what a query may scan.
+"""Multiple of the number of vectors that a query may scan.
 
-At the end of a run, one is built as soon as they are more than a query may scan."""
+During a run, a search structure is built once more vectors than that have none. At the end of a run, one is built as
+soon as more vectors have none than a query may scan.
+"""
 GRACE = timedelta(minutes=10)
 """Age from which a file that no generation names may be deleted."""
 
@@ -140,7 +142,7 @@ class Segments:
 
     def tidy(self) -> None:
         """Merge segments if there are too many, build structures where many vectors have none, and sweep."""
-        while self._merged_if_sound(self._worth_merging()):
+        while self._merge_if_sound(self._worth_merging()):
             pass
         self.fold(patience=PATIENCE)
         self.sweep(GRACE)
@@ -149,7 +151,7 @@ class Segments:
         """Leave few segments for queries to visit, with sound search structures; called at the end of a run."""
         self._rebuild_structures()
         self.fold()
-        while self._merged_if_sound(self.vectors.worth_merging(self.generation().segments, 1, least_growth=2)):
+        while self._merge_if_sound(self.vectors.worth_merging(self.generation().segments, 1, least_growth=2)):
             pass
 
     def fold(self, *, patience: int = 1) -> None:
@@ -157,7 +159,7 @@ class Segments:
         options = self.options
         refs = self.vectors.worth_folding(self.generation().segments, self._dim(), options, patience=patience)
         if refs:
-            self._merged_if_sound(refs, options)
+            self._merge_if_sound(refs, options)
 
     def compact(self) -> None:
         """Put all vectors that have an image into one segment, and give back the space of everything else."""
@@ -166,13 +168,14 @@ class Segments:
         is_one = len(generation.segments) <= 1 and generation.vectors == generation.images
         if not (is_one and self.vectors.is_structured(generation.segments, options)):
             self.merge([generation.refs], options)
-        # The previous generation is kept, too. One more of the same segments makes it name no other files.
+        # The previous generation is kept too, and may name the old files. After one more generation with the same
+        # segments, both name these segments alone, and the old files can be swept.
         self._replace(self.generation().segments)
         self.sweep(timedelta(0))
         self._database.vacuum()
 
     def sweep(self, older_than: timedelta) -> int:
-        """Delete the files of vectors that no kept generation names and that are older than that; return their number.
+        """Delete files of vectors that no kept generation names and that are older than `older_than`; return how many.
 
         Nothing is deleted while SQLite's log is damaged, because the log may name the files.
         """
@@ -184,24 +187,30 @@ class Segments:
             return self.vectors.sweep(queries.kept_refs(connection), older_than)
 
     def _worth_merging(self) -> Sequence[str]:
-        """Return all segments if most vectors no longer have an image; some if there are too many; often none."""
+        """Return the refs of the segments that should be merged now; often an empty list.
+
+        These are all segments if more than half of the vectors have no image any more, and some of them if there are
+        more than `MOST_SEGMENTS`.
+        """
         generation = self.generation()
         if generation.vectors > 2 * generation.images:
             return generation.refs
         return self.vectors.worth_merging(generation.segments, MOST_SEGMENTS)
 
     def _rebuild_structures(self) -> None:
-        """Build missing search structures again, and damaged ones too if this run has read or written vectors anyway.
+        """Build missing search structures again, and damaged ones too if this run has read or written vectors.
 
-        Without such use, a check of the bytes of all structures would take most of the time of a run without news.
+        Damage is found by reading the bytes of all structures. In a run that finds nothing new, this would take most
+        of the time.
         """
         for ref in self.vectors.damaged_structures(self.generation().refs, thorough=self._used):
-            self._merged_if_sound([ref], self.options)
+            self._merge_if_sound([ref], self.options)
 
-    def _merged_if_sound(self, refs: Sequence[str], options: Options | None = None) -> bool:
-        """Merge `refs`, and tell whether that was done.
+    def _merge_if_sound(self, refs: Sequence[str], options: Options | None = None) -> bool:
+        """Merge the segments `refs`, and tell whether they were merged.
 
-        If vectors are damaged, the store merges nothing from then on: a run that only adds vectors need not fail.
+        If their vectors are damaged, a warning is logged, and nothing more is merged until the index is opened again:
+        a run that only adds vectors need not fail.
         """
         if not refs or self._unmergeable:
             return False
@@ -226,7 +235,7 @@ class Segments:
             live = None if every else queries.image_ids(connection)
         segments = list(before.segments)
         for group in groups:
-            if set(group) <= set(before.refs):  # else another writer was faster than the reader that found damage
+            if set(group) <= set(before.refs):  # else another writer has merged them since the caller chose them
                 segments = [segment for segment in segments if segment[0] not in group]
                 segments += self.merged(group, live, options)
         self._replace(segments)
@@ -246,7 +255,7 @@ class Segments:
         """Commit a generation of the same images and files with other segments."""
         with self._database.writing() as connection:
             number = _insert_following(connection, segments)
-        witness.tell(self._folder, number)
+        witness.record(self._folder, number)
 
 
 def _insert_following(connection: sql.Connection, segments: Sequence[SizedRef]) -> int:

@@ -58,10 +58,10 @@ def latest(connection: sql.Connection) -> Generation:
         raise IndexDamaged("the index has no committed state", hint=REPAIR)
     number, fingerprint, image_count, file_count, vector_count, _digest = row
     rows_of_segments = _sound(connection, segments, _SEGMENTS, key=number)
-    parts = tuple((ref, count) for _generation, _position, ref, count, _digest in rows_of_segments)
-    if sum(count for _, count in parts) != vector_count:
+    sized_refs = tuple((ref, count) for _generation, _position, ref, count, _digest in rows_of_segments)
+    if sum(count for _, count in sized_refs) != vector_count:
         raise IndexDamaged("the index does not name all its segments", hint=REPAIR)
-    return Generation(number, fingerprint, image_count, file_count, vector_count, parts)
+    return Generation(number, fingerprint, image_count, file_count, vector_count, sized_refs)
 
 
 def newest_number(connection: sql.Connection) -> int:
@@ -69,31 +69,34 @@ def newest_number(connection: sql.Connection) -> int:
     return int(connection.scalar(sql.select(sql.func.max(generations.c.number))) or 0)
 
 
-def following(connection: sql.Connection, before: Generation, parts: tuple[tuple[str, int], ...]) -> Generation:
-    """Return the generation after `before`, with the segments `parts` and the images and files that exist now."""
+def following(connection: sql.Connection, before: Generation, sized_refs: tuple[tuple[str, int], ...]) -> Generation:
+    """Return the generation after `before`: the images and files that exist now, and the segments `sized_refs`.
+
+    `sized_refs` has the ref and the number of vectors of each segment.
+    """
     return Generation(
         number=before.number + 1,
         fingerprint=before.fingerprint,
         images=count_of(connection, images),
         files=count_of(connection, files),
-        vectors=sum(count for _, count in parts),
-        segments=parts,
+        vectors=sum(count for _, count in sized_refs),
+        segments=sized_refs,
     )
 
 
 def insert_generation(connection: sql.Connection, generation: Generation) -> None:
-    """Insert `generation`, and delete all older ones but the one before it.
+    """Insert `generation`, and delete all older ones except the one before it.
 
     The primary key of the table makes it impossible that two writers commit the same generation.
     """
     row = {name: getattr(generation, name) for name in ("number", "fingerprint", "images", "files", "vectors")}
     connection.execute(sql.insert(generations), signed(generations, row))
-    parts = [
+    segment_rows = [
         signed(segments, {"generation": generation.number, "position": position, "ref": ref, "vectors": count})
         for position, (ref, count) in enumerate(generation.segments)
     ]
-    if parts:
-        connection.execute(sql.insert(segments), parts)
+    if segment_rows:
+        connection.execute(sql.insert(segments), segment_rows)
     connection.execute(sql.delete(segments).where(segments.c.generation < generation.number - 1))
     connection.execute(sql.delete(generations).where(generations.c.number < generation.number - 1))
 
@@ -153,7 +156,7 @@ def _file_rows(connection: sql.Connection, chosen: sql.Select[Any], **values: ob
 
 
 def _file_row(row: Row) -> FileRow:
-    # Written out, since an update makes one for each file, and this is the fastest way.
+    # The columns are unpacked one by one, because an update does this for each file, and this is the fastest way.
     id_, root, path, size, mtime_ns, image, offline, reason, reader, ctime_ns, _digest = row
     return FileRow(root, path, size, mtime_ns, image, offline, reason, reader, ctime_ns, id_)
 
@@ -233,7 +236,7 @@ _PUT_FILE = sqlite.upsert(files, key=["root", "path"], values=[*_FACTS, "digest"
 def put_files(connection: sql.Connection, rows: Sequence[FileRow]) -> set[int]:
     """Insert places or renew them; return the ids of the images that were at these places before.
 
-    Where several rows are of one place, the last row counts.
+    If there are several rows for one place, the last one counts.
     """
     last = {(row.root, row.path): row for row in rows}
     before: set[int | None] = set()

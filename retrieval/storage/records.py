@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class FileRow(NamedTuple):  # an update makes one for each file, and no other kind of class is made as fast
+class FileRow(NamedTuple):  # an update makes one for each file: objects of other classes take longer to make
     """A row of the table `files`: one known place. The columns are in the order of the table, but `id` is last."""
 
     root: int
@@ -14,6 +14,7 @@ class FileRow(NamedTuple):  # an update makes one for each file, and no other ki
     size: int
     """Size of the file, in bytes."""
     mtime_ns: int
+    """Time of the last change of the content, in nanoseconds since 1970."""
     image: int | None = None
     """Id of the image in the file; None for a file that is not a picture or that was never read."""
     offline: int = 0
@@ -23,6 +24,7 @@ class FileRow(NamedTuple):  # an update makes one for each file, and no other ki
     reader: str | None = None
     """The version of the reading code that found the file unreadable."""
     ctime_ns: int | None = None
+    """Time at which the system last noted a change of the file, in nanoseconds since 1970; None if it is not known."""
     id: int | None = None
     """None for a place that has no row yet."""
 
@@ -54,10 +56,12 @@ class Place:
     """An image at one of its places."""
 
     image: int
+    """Id of the image."""
     width: int
     """Width of the upright picture, in pixels."""
     height: int
     root: int
+    """Id of the root."""
     below: bytes
     """Path from the root."""
     path: Path
@@ -89,6 +93,7 @@ class Spot:
     """A path as the index knows it: a root, and the path from there."""
 
     root: int
+    """Id of the root."""
     place: bytes
     """Where the root is now, absolute."""
     below: bytes

@@ -5,7 +5,7 @@ rows         correct rows in which one bit has flipped; count the others as lost
 vectors      correct flipped bits; build structures anew; count images without a vector as lost
 artefacts    forget damaged ones: the next update makes them again
 tags         forget damaged ones: the next update makes them again
-state        if nothing is lost, or what is lost may be forgotten: one whole state is committed
+state        commit one whole state, if nothing is lost or if what is lost may be forgotten
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,7 +62,7 @@ def repair(store: Store, *, forget_lost: bool = False) -> Verification:
         return found
     with store.writing(damaged=True):
         try:
-            given_up = [*_repair_log(store, forget=forget_lost)]
+            given_up = _repair_log(store, forget=forget_lost)
             if not store.losses.in_log():
                 given_up += _repair_rest(store, forget=forget_lost)
         except IndexDamaged as error:
@@ -76,18 +76,19 @@ def repair(store: Store, *, forget_lost: bool = False) -> Verification:
     return replace(left, damage=damage, lost=tuple(given_up))
 
 
-def _repair_log(store: Store, *, forget: bool) -> Iterator[str]:
-    """Repair SQLite's log, and yield a sentence if that gives something up, or would."""
+def _repair_log(store: Store, *, forget: bool) -> list[str]:
+    """Repair SQLite's log; if that cannot be done unless changes are forgotten, return a sentence about them."""
     damage = store.losses.in_log()
-    if store.losses.mend_log(accept=forget):
-        store.look()
-    else:
-        yield f"changes that cannot be read: {damage}"
+    if not store.losses.mend_log(accept=forget):
+        return [f"changes that cannot be read: {damage}"]
+    store.look()
+    return []
 
 
 def _repair_rest(store: Store, *, forget: bool) -> list[str]:
+    """Repair everything except SQLite's log, and return what is given up, one sentence each."""
     given_up = _repair_rows(store, forget=forget)
-    given_up += _repair_vectors(store, forget=forget, settled=not given_up)
+    given_up += _repair_vectors(store, forget=forget, rows_are_whole=not given_up)
     if store.losses.known:
         given_up.append(f"all later changes: {store.losses.known}; index all folders again")
     if any(artefacts.damage(store)):
@@ -228,20 +229,21 @@ def _unlink(connection: sql.Connection, chosen: sql.ColumnElement[bool]) -> None
 # -- vectors ------------------------------------------------------------------------------------------------------
 
 
-def _repair_vectors(store: Store, *, forget: bool, settled: bool) -> list[str]:
+def _repair_vectors(store: Store, *, forget: bool, rows_are_whole: bool) -> list[str]:
     """Commit sound segments without the images that have no vector in them, and return a sentence about these images.
 
-    Without `forget`, nothing is committed if an image would be lost, or unless `settled`, which says that no row is
-    lost: a new generation would make the rest look like a whole state.
+    Without `forget`, a generation is committed only if no image, no row (`rows_are_whole`) and no later change is lost:
+    it would make the rest look like a whole state.
     """
     with store.connection() as connection:
         live = queries.image_ids(connection)
-    parts = _sound_segments(store)
-    if parts is None:
-        parts = store.segments.merged(list(store.vectors.whole_segments()), live)
-    missing = list(without_vector(store.vectors.snapshot([ref for ref, _ in parts]), live))
-    if forget or (settled and not missing and not store.losses.known):
-        store.edit(_replace_state, missing, parts)
+    sound = _sound_segments(store)
+    if sound is None:
+        sound = store.segments.merged(list(store.vectors.whole_segments()), live)
+    missing = list(without_vector(store.vectors.snapshot([ref for ref, _ in sound]), live))
+    nothing_is_lost = rows_are_whole and not missing and not store.losses.known
+    if forget or nothing_is_lost:
+        store.edit(_replace_state, missing, sound)
     if not missing:
         return []
     return [f"the vectors of {len(missing)} images; index their folders again to embed them"]
@@ -254,12 +256,12 @@ def _sound_segments(store: Store) -> Sequence[SizedRef] | None:
     sound vectors are written as a segment of their own, which no generation names yet.
     """
     with suppress(IndexDamaged):
-        parts = store.segments.generation().segments
+        stored = store.segments.generation().segments
         # A list, not a generator: each damaged segment is corrected as far as possible, also after one that cannot be.
-        are_sound = [_is_corrected(store, store.vectors.without_structure(ref)) for ref, _ in parts]
+        are_sound = [_is_corrected(store, store.vectors.without_structure(ref)) for ref, _ in stored]
         if all(are_sound):
             rebuilt: list[SizedRef] = []
-            for ref, count in parts:
+            for ref, count in stored:
                 rebuilt += _with_structure(store, ref, count)
             return rebuilt
     return None
@@ -277,8 +279,8 @@ def _with_structure(store: Store, ref: str, count: int) -> Sequence[SizedRef]:
     return store.segments.merged([ref], None, store.segments.wanted_structure(count))
 
 
-def _replace_state(connection: sql.Connection, lost: Sequence[int], parts: Sequence[SizedRef]) -> None:
-    """Forget the images `lost`, and commit the segments `parts` in two generations, so that no older one is kept."""
+def _replace_state(connection: sql.Connection, lost: Sequence[int], sound: Sequence[SizedRef]) -> None:
+    """Forget the images `lost`, and commit the segments `sound` in two generations, so that no older one is kept."""
     for part in queries.chunks(lost):
         _unlink(connection, files.c.image.in_(part))
         connection.execute(sql.delete(images).where(images.c.id.in_(part)))
@@ -290,5 +292,5 @@ def _replace_state(connection: sql.Connection, lost: Sequence[int], parts: Seque
     connection.execute(sql.delete(generations))
     state = Generation(max(numbers, default=0), fingerprint, 0, 0, 0, ())
     for _ in range(2):
-        state = queries.following(connection, state, tuple(parts))
+        state = queries.following(connection, state, tuple(sound))
         queries.insert_generation(connection, state)

@@ -66,7 +66,7 @@ def put_root(connection: sql.Connection, root: Root) -> int:
 
 
 def renew_roots(connection: sql.Connection, changed: Iterable[Root]) -> None:
-    """Renew the rows of several roots that have an id, also where a root is now at the path that another one had."""
+    """Renew the rows of several roots that have an id, even if a root is now at the path that another one had."""
     renewed = list(changed)
     for root in renewed:
         put_root(connection, replace(root, path=b"\0%d" % root.id))  # a value that is not a path, so that none collide
@@ -85,12 +85,13 @@ def absorb_roots(connection: sql.Connection, inner: Mapping[int, bytes], outer: 
     `inner` gives the path of each inner root from `outer`, which is "" or ends in `/`. For a place that both roots
     know, the row of the inner root is kept.
     """
-    left: set[int] = set()
+    displaced: set[int] = set()  # ids of images that may have no place any more
     for root, prefix in inner.items():
         while rows := queries.files_below(connection, root, b"", None, limit=queries.PART):
-            left |= queries.delete_files(connection, [row.id for row in rows if row.id is not None])
-            left |= queries.put_files(connection, [row._replace(root=outer, path=prefix + row.path) for row in rows])
+            moved = [row._replace(root=outer, path=prefix + row.path) for row in rows]
+            displaced |= queries.delete_files(connection, [row.id for row in rows if row.id is not None])
+            displaced |= queries.put_files(connection, moved)
         delete_root(connection, root)
-    queries.delete_homeless(connection, sorted(left))
+    queries.delete_homeless(connection, sorted(displaced))
     now = queries.latest(connection)
     queries.insert_generation(connection, queries.following(connection, now, now.segments))

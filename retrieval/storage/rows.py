@@ -47,7 +47,7 @@ class Rows:
         return queries.setting_if_sound(self.connection, name)
 
     def coverage(self) -> Coverage:
-        """Return how many images an answer can draw on, and how many files and images it cannot."""
+        """Return the numbers of images, of unreadable files and of offline images, and whether a process is writing."""
         return Coverage(
             images=self.generation.images,
             unreadable=queries.count_unreadable(self.connection),
@@ -96,7 +96,8 @@ class Rows:
         holding = self.spots(path)
         if holding:
             spot = holding[0]
-            found = {spot.root: spot.below and spot.below + b"/"} | found
+            part_of_root = spot.below + b"/" if spot.below else b""
+            found = {spot.root: part_of_root} | found
         if not any(queries.count_below(self.connection, root, below) for root, below in found.items()):
             name = displayed(folder)
             hint = f"put them there with: retrieval index {name}"

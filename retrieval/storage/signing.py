@@ -25,8 +25,8 @@ Row = tuple[Any, ...]
 def signed_table(schema: sql.MetaData, name: str, *columns: Any) -> sql.Table:  # noqa: ANN401 - columns, constraints
     """Return a table whose rows end with a digest of their other columns.
 
-    The digest leaves a column `id` out, since the database may choose its value. For `id`, the database's own check
-    has to suffice.
+    The digest does not include a column `id`, because the database may choose its value. Damage of an `id` is left to
+    the database's own check.
     """
     table = sql.Table(name, schema, *columns, sql.Column("digest", BYTES, nullable=False))
     table.info["signed"] = tuple(column.name for column in table.c if column.name not in {"id", "digest"})

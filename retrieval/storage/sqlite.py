@@ -1,11 +1,11 @@
 """SEAM: the dialect of the database. All that is particular to SQLite is here, in `migrations`, and in `wal`.
 
-It is used so that commits are durable, transactions begin explicitly, and errors are those of this package
-(`sqlite_errors`).
+SQLite is used in such a way that commits are durable, transactions begin explicitly, and errors are those of this
+package (`sqlite_errors`).
 
     Database     the file: connections, transactions, its log, forks, folders that are read-only
     statements   upsert, "one of these ids", a hint to use an index, partial indexes, tables without row ids
-    checks       SQLite's own check, definitions of the tables, indexes, what a flipped bit may have been
+    checks       SQLite's own check, definitions of the tables, indexes, values before a bit flipped
 """
 
 import json
@@ -90,7 +90,8 @@ class Database:
         self._log_damage = None
         with self._mutex:
             if self._lockless is not None:
-                self._lockless[1].dispose()
+                _, engine = self._lockless
+                engine.dispose()
             self._lockless = None
 
     def _demand_files(self) -> None:
@@ -135,7 +136,8 @@ class Database:
     def reading(self) -> Iterator[sql.Connection]:
         """Give a read transaction. All statements in it see one state."""
         with ExitStack() as stack:
-            connection, stamp = self._with_locks(stack), None
+            connection = self._with_locks(stack)
+            stamp = None
             if connection is None:
                 stamp, engine = self._without_locks()
                 connection = stack.enter_context(engine.connect())
@@ -199,22 +201,25 @@ class Database:
         """Return the stamp of the file, and an engine that assumes that the file does not change."""
         stamp = _stamp(self.path)
         with self._mutex:
-            if self._lockless is None or self._lockless[0] != stamp:
-                if self._lockless is not None:
-                    self._lockless[1].dispose()
-                self._lockless = stamp, _engine(self.path, "mode=ro&immutable=1", (), self._demand_files)
+            if self._lockless is not None:
+                known_stamp, engine = self._lockless
+                if known_stamp == stamp:
+                    return self._lockless
+                engine.dispose()
+            self._lockless = stamp, _engine(self.path, "mode=ro&immutable=1", (), self._demand_files)
             return self._lockless
 
     def _demand_unchanged(self, stamp: "_Stamp | None") -> None:
         if stamp is not None and stamp != _stamp(self.path):
-            raise IndexBusy("the index was written to while it was read", hint="ask again")
+            raise IndexBusy("the index was written to while it was read", hint="try again")
 
 
 _SUFFIXES = ("", "-wal", "-shm", "-journal")
 """Suffixes of the database file and of the files that SQLite may keep beside it."""
 _in_use_at_fork: set[Path] = set()
-"""In a forked process: the files of which it has inherited open connections, with the locks of the parent."""
+"""In a forked process: paths of the databases whose open connections, with their locks, belong to the parent."""
 _DURABLY = ("journal_mode=WAL", "synchronous=FULL")
+"""Pragmas of connections that may write: a commit is on the disk when it returns."""
 _Stamp = tuple[int, int, int]
 """Inode, size and time of a file: at least one of them changes whenever the file is written to."""
 
@@ -271,6 +276,7 @@ def _text(raw: bytes) -> str:
 
 
 def _begin(connection: sql.Connection) -> None:
+    """Begin a transaction of the kind that the option `begin` of the connection names; "" begins none."""
     kind = connection.get_execution_options().get("begin", "DEFERRED")
     if kind:
         connection.exec_driver_sql(f"BEGIN {kind}")
@@ -339,7 +345,7 @@ def structural_damage(connection: sql.Connection, definitions: set[Definition]) 
     for table, _row, referred, _key in connection.exec_driver_sql("PRAGMA foreign_key_check"):
         yield f"a row of the table {table} refers to a missing row of the table {referred}"
     if definitions_of(connection) != definitions:
-        yield "the definitions of the tables are not those of this format"
+        yield "the definitions of the tables are not the definitions of this format"
 
 
 def definitions_of(connection: sql.Connection) -> set[Definition]:

@@ -54,7 +54,7 @@ roots = _table(  # one row per indexed folder
     sql.Column("id", INTEGER, primary_key=True),
     sql.Column("path", BYTES, nullable=False, unique=True),  # absolute
     sql.Column("beside", BYTES),  # path from the folder that holds the index; NULL: the root is not below that folder
-    sql.Column("exclude", sql.Text),  # patterns of what is left out, as JSON
+    sql.Column("exclude", sql.Text),  # patterns of the paths that are left out, as JSON
     sql.Column("mounts", BYTES),  # folders in the root that were mount points, separated by NUL
     sql.Column("identity", sql.Text),  # device and inode of the folder at its latest complete update
 )

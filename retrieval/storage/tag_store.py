@@ -77,12 +77,12 @@ log = logging.getLogger("retrieval")
 
 @dataclass(frozen=True)
 class Tagger:
-    """What finds the tags of vectors."""
+    """A classifier, which finds the tags of vectors."""
 
     names: Sequence[str]
     """Names of the classes. The number of a class is its position."""
     nearest: Callable[[Vectors], Iterator[list[tuple[int, float]]]]
-    """Takes vectors, (n, dim), and yields for each the number and the score of some classes, best first."""
+    """Takes vectors, (n, dim), and yields for each vector the numbers and the scores of some classes, best first."""
 
 
 # -- whether there are tags ---------------------------------------------------------------------------------------
@@ -115,12 +115,12 @@ def _path(store: Store) -> Path:
 # -- writing ------------------------------------------------------------------------------------------------------
 
 
-def update(store: Store, tagger: Callable[[], Tagger | None]) -> None:
+def update(store: Store, make_tagger: Callable[[], Tagger | None]) -> None:
     """Tag the images that have no tags yet, and forget the tags of images that are gone; within `writing`.
 
-    `tagger` is called if images have to be tagged. It returns None if nothing can tag them. If the process is killed,
-    the next call tags the images that are left. Raises `BadInput` if a file with the name of the database does not
-    belong to the index.
+    `make_tagger` is called if images have to be tagged. It returns None if nothing can tag them. If the process is
+    killed, the next call tags the images that are left. Raises `BadInput` if a file with the name of the database does
+    not belong to the index.
     """
     state = _state(store)
     if not state.get("made") and _path(store).exists():
@@ -128,19 +128,19 @@ def update(store: Store, tagger: Callable[[], Tagger | None]) -> None:
     if state.get("version") != VERSION:
         sqlite.delete(_path(store))
     try:
-        _update(store, tagger)
+        _update(store, make_tagger)
     except IndexDamaged:
         if not exist(store):
             raise
         sqlite.delete(_path(store))
-        _update(store, tagger)
+        _update(store, make_tagger)
 
 
-def catch_up(store: Store, tagger: Callable[[], Tagger | None]) -> None:
-    """Run `update` if it is needed; within `writing`. An error is logged only, since nothing else depends on tags."""
+def catch_up(store: Store, make_tagger: Callable[[], Tagger | None]) -> None:
+    """Run `update` if it is needed; within `writing`. An error is only logged, because nothing else needs the tags."""
     try:
         if behind(store):
-            update(store, tagger)
+            update(store, make_tagger)
     except RetrievalError as error:
         log.warning("the pictures could not be tagged: %s", error)
 
@@ -152,15 +152,15 @@ def forget(store: Store) -> None:
         store.put_setting(TAGGED, None)
 
 
-def _update(store: Store, tagger: Callable[[], Tagger | None]) -> None:
+def _update(store: Store, make_tagger: Callable[[], Tagger | None]) -> None:
     with store.reading() as view:
-        first = None if exist(store) else tagger()
-        if first is not None:  # the setting is written before the file, so that the file is known to be the index's own
+        tagger = None if exist(store) else make_tagger()
+        if tagger is not None:  # the setting is written before the file: then the file is known to be the index's own
             store.put_setting(TAGGED, {"generation": 0, "made": True, "version": VERSION})
-        if first is not None or exist(store):
+        if tagger is not None or exist(store):
             database = Database(_path(store), create=True)
             try:
-                _bring_up_to_date(database, view, first, tagger)
+                _bring_up_to_date(database, view, tagger, make_tagger)
             finally:
                 database.close()
         state = {"generation": view.rows.generation.number, "made": exist(store), "version": VERSION}
@@ -168,43 +168,43 @@ def _update(store: Store, tagger: Callable[[], Tagger | None]) -> None:
 
 
 def _bring_up_to_date(
-    database: Database, view: View, ready: Tagger | None, tagger: Callable[[], Tagger | None]
+    database: Database, view: View, tagger: Tagger | None, make_tagger: Callable[[], Tagger | None]
 ) -> None:
-    """Forget and add tags; `tagger` is called if there is no tagger `ready` and one is needed."""
+    """Forget and add tags; `make_tagger` is called if `tagger` is None and one is needed."""
     import numpy as np
 
     ids = view.rows.image_ids()
     with database.writing() as connection:
-        ready = _with_classes(connection, ready, tagger)
+        tagger = _with_classes(connection, tagger, make_tagger)
         before = _tagged_images(connection)
         _forget_tags(connection, np.setdiff1d(before, ids, assume_unique=True).tolist())
-    fresh = np.setdiff1d(ids, before, assume_unique=True)
-    if len(fresh) and ready is None:
-        ready = tagger()
-        if ready is None:
+    untagged = np.setdiff1d(ids, before, assume_unique=True)
+    if len(untagged) and tagger is None:
+        tagger = make_tagger()
+        if tagger is None:
             log.warning("new pictures have no tags: the classifier or its table of classes cannot be found")
-    if ready is None:
+    if tagger is None:
         return
-    for start in range(0, len(fresh), PART):
-        part = fresh[start : start + PART]
+    for start in range(0, len(untagged), PART):
+        part = untagged[start : start + PART]
         with database.writing() as connection:
-            _put(connection, list(_rows_of(part, ready.nearest(view.vectors(part)))))
+            _put(connection, list(_rows_of(part, tagger.nearest(view.vectors(part)))))
 
 
 def _with_classes(
-    connection: sql.Connection, ready: Tagger | None, tagger: Callable[[], Tagger | None]
+    connection: sql.Connection, tagger: Tagger | None, make_tagger: Callable[[], Tagger | None]
 ) -> Tagger | None:
-    """Make missing tables, and fill in the classes of the tagger; return the tagger if it was called."""
+    """Make missing tables, fill in the classes if there are none, and return the tagger if there is one by then."""
     schema.create_all(connection)
     if connection.execute(sql.select(classes.c.id).limit(1)).first() is None:
-        ready = ready or tagger()
-        if ready is not None:
+        tagger = tagger or make_tagger()
+        if tagger is not None:
             rows = [
                 {"id": number, "name": name, "digest": _number((number, name)), "sum": 0}
-                for number, name in enumerate(ready.names)
+                for number, name in enumerate(tagger.names)
             ]
             connection.execute(sql.insert(classes), rows)
-    return ready
+    return tagger
 
 
 def _tagged_images(connection: sql.Connection) -> Ids:
@@ -239,7 +239,7 @@ def _forget_tags(connection: sql.Connection, gone: Sequence[int]) -> None:
 
 
 def _add_to_classes(connection: sql.Connection, of_classes: Mapping[int, int]) -> None:
-    """Add to the sums of classes."""
+    """Add to the sum of each class: number of the class -> what to add."""
     if of_classes:
         connection.execute(_ADD, [{"key": number, "number": total} for number, total in of_classes.items()])
 

@@ -40,7 +40,7 @@ class Verification:
 
     They were merged into other files, or a run was interrupted before it named them."""
     unsaved: tuple[str, ...] = ()
-    """What a repair with `forget_lost` would have to give up, one sentence each. Without, it stays as it is."""
+    """What a repair with `forget_lost` would give up, one sentence each. A repair without it leaves this as it is."""
 
     @property
     def whole(self) -> bool:

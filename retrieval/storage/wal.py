@@ -71,7 +71,7 @@ class Break:
 
 
 def damage(path: Path) -> str:
-    """Return a sentence about the damage of the log at `path`; "" for a sound log, and where there is no log."""
+    """Return a sentence about the damage of the log at `path`; "" for a sound log, and if there is no log."""
     found = _broken(path)
     if found is None:
         return ""
@@ -222,13 +222,13 @@ def _rewritten(header: Header, first: int, file: BinaryIO) -> Iterator[bytes]:
     linked = links(header.checksum, frames, header.size)
     commits = [frame for frame in range(len(linked)) if frames.sizes[frame] and (frame == first or linked[frame])]
     last = max(commits, default=-1)
-    most = frames.largest(linked)
+    page_limit = frames.page_limit(linked)
     file.seek(0)
     yield file.read(HEADER)
     checksum, steps = header.checksum, power(pairs_of_frame(header.size))
     for frame in range(last + 1):
         data = file.read(FRAME + header.size)
-        if frame < first or (frames.salted[frame] and 0 < frames.pages[frame] <= most):
+        if frame < first or (frames.salted[frame] and 0 < frames.pages[frame] <= page_limit):
             checksum = after(steps, checksum, frames.sums[frame])
             yield data[:8] + header.salts + _bytes_of(checksum) + data[FRAME:]
 
@@ -249,7 +249,7 @@ def _patches(header: Header, frames: Frames, linked: "Flags", first: int, file: 
     has_next = first + 1 < len(linked) and bool(frames.salted[first + 1])
     if has_next and _follows(computed, frames, first + 1, header.size):
         return [patch_of_checksum]  # the next frame follows from the bytes of this one: only its checksum is wrong
-    wrong = [(one - other) % MODULUS for one, other in zip(stored, computed, strict=True)]
+    wrong = [(written - right) % MODULUS for written, right in zip(stored, computed, strict=True)]
     file.seek(start)
     patches = _patches_of_words(header, frames, linked, first, file.read(FRAME + header.size), wrong)
     if has_next or all(wrong):
@@ -267,7 +267,7 @@ def _patches_of_words(
     bits are the likeliest.
     """
     order: Literal["big", "little"] = "big" if header.order == ">" else "little"
-    impossible = frames.odd(linked, first)
+    impossible = frames.impossible_words(linked, first)
     ranked: list[tuple[tuple[bool, int], Patch]] = []
     for word, change in solved(weights(header.size // WORD + SUMMED), wrong):
         is_in_head = word < SUMMED
@@ -331,9 +331,9 @@ def _with_checksum(header: Header, file: BinaryIO) -> Iterator[Header]:
             return
         (a, b), (c, d) = power(pairs_of_frame(candidate.size)).tolist()
         stored, alone = pair(frames.stored[0]), pair(frames.sums[0])
-        one, other = ((x - y) % MODULUS for x, y in zip(stored, alone, strict=True))
+        first_rest, second_rest = ((word - own) % MODULUS for word, own in zip(stored, alone, strict=True))
         # The determinant of every power of the step is 1, so that this is the product with the inverse matrix.
-        checksum = ((d * one - b * other) % MODULUS, (a * other - c * one) % MODULUS)
+        checksum = ((d * first_rest - b * second_rest) % MODULUS, (a * second_rest - c * first_rest) % MODULUS)
         yield from _with_sequence_number(Header(candidate.words, checksum))
 
 
@@ -342,7 +342,7 @@ def _with_sequence_number(header: Header) -> Iterator[Header]:
     computed = added((0, 0), swapped(header.words, header.order))
     if computed == header.checksum:
         yield header
-    wrong = [(one - other) % MODULUS for one, other in zip(header.checksum, computed, strict=True)]
+    wrong = [(written - right) % MODULUS for written, right in zip(header.checksum, computed, strict=True)]
     for word, change in solved(weights(len(header.words)), wrong):
         if word == SEQUENCE:
             (number,) = swapped([header.words[SEQUENCE]], header.order)

@@ -100,20 +100,20 @@ class Frames:
     stored: Words
     """Running checksum as it is written in the frame, (n, 2)."""
 
-    def largest(self, linked: "NDArray[np.bool_]") -> int:
-        """Return a number that no page of the database has: twice the largest number in a sound frame."""
+    def page_limit(self, linked: "NDArray[np.bool_]") -> int:
+        """Return a number that is larger than that of any page: twice the largest number in a sound frame."""
         sound = linked & self.salted
         return 2 * max(int(column[sound].max(initial=1)) for column in (self.pages, self.sizes))
 
-    def odd(self, linked: "NDArray[np.bool_]", frame: int) -> tuple[bool, bool]:
+    def impossible_words(self, linked: "NDArray[np.bool_]", frame: int) -> tuple[bool, bool]:
         """Tell whether the page number of a frame is impossible, and whether its number of pages is.
 
         The frames of a transaction are in the order of their pages, unless the transaction was a very large one.
         """
-        page, size, most = int(self.pages[frame]), int(self.sizes[frame]), self.largest(linked)
+        page, size, limit = int(self.pages[frame]), int(self.sizes[frame]), self.page_limit(linked)
         before = int(self.pages[frame - 1]) if frame and not self.sizes[frame - 1] else 0
-        behind = int(self.pages[frame + 1]) if frame + 1 < len(linked) and not size else most
-        return not before < page < behind, bool(size) and not before < size <= most
+        behind = int(self.pages[frame + 1]) if frame + 1 < len(linked) and not size else limit
+        return not before < page < behind, bool(size) and not before < size <= limit
 
 
 def read_frames(header: Header, file: BinaryIO) -> Frames:
@@ -141,7 +141,7 @@ def read_frames(header: Header, file: BinaryIO) -> Frames:
 def links(begin: State, frames: Frames, size: int) -> "NDArray[np.bool_]":
     """Tell for each frame whether its written checksum follows from the one written before it, (n,).
 
-    `begin` is the checksum of the header, `size` that of a page in bytes.
+    `begin` is the checksum of the header, `size` the size of a page in bytes.
     """
     import numpy as np
 
@@ -154,17 +154,17 @@ def links(begin: State, frames: Frames, size: int) -> "NDArray[np.bool_]":
 
 
 def pairs_of_frame(size: int) -> int:
-    """Return how many pairs of words of a frame are under its checksum; `size` is that of a page in bytes."""
+    """Return how many pairs of words of a frame are under its checksum; `size` is the size of a page in bytes."""
     return size // (2 * WORD) + 1
 
 
 def added(state: State, words: Sequence[int]) -> State:
     """Return the running checksum after some more words, which is SQLite's own algorithm."""
-    one, other = state
+    first, second = state
     for at in range(0, len(words), 2):
-        one = (one + words[at] + other) % MODULUS
-        other = (other + words[at + 1] + one) % MODULUS
-    return one, other
+        first = (first + words[at] + second) % MODULUS
+        second = (second + words[at + 1] + first) % MODULUS
+    return first, second
 
 
 def swapped(words: Sequence[int], order: str) -> tuple[int, ...]:
@@ -188,8 +188,8 @@ def weights(count: int) -> Words:
 
 
 def _one_pair_earlier(factors: State) -> State:
-    one, other = factors
-    return (one + other) % MODULUS, (one + 2 * other) % MODULUS
+    first, second = factors
+    return (first + second) % MODULUS, (first + 2 * second) % MODULUS
 
 
 @cache

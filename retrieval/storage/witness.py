@@ -22,7 +22,7 @@ NAME = "committed"
 """Name of the file, in the folder of the index."""
 
 
-def tell(folder: Path, number: int) -> None:
+def record(folder: Path, number: int) -> None:
     """Write the number of a committed generation to the file; do nothing if the file cannot be written."""
     digits = b"%019d" % number
     with suppress(OSError):
@@ -34,7 +34,7 @@ def tell(folder: Path, number: int) -> None:
             os.close(descriptor)
 
 
-def told(folder: Path) -> int:
+def recorded(folder: Path) -> int:
     """Return the number in the file; 0 if the file is missing or damaged."""
     try:
         found = re.fullmatch(rb"(\d{19}) ([0-9a-f]{8})\n", files.read(folder / NAME))
@@ -53,7 +53,7 @@ class Losses:
 
     def look(self) -> None:
         """Compare the newest generation in the database with the one that was committed last."""
-        committed = told(self._folder)  # read before the database, to which another process may write meanwhile
+        committed = recorded(self._folder)  # read before the database, to which another process may write meanwhile
         with self._database.reading() as connection:
             newest = queries.newest_number(connection)
         self.known = ""
@@ -85,5 +85,5 @@ class Losses:
     def accept(self) -> None:
         """Regard the newest generation in the database as the one that was committed last."""
         with self._database.reading() as connection:
-            tell(self._folder, queries.newest_number(connection))
+            record(self._folder, queries.newest_number(connection))
         self.known = ""

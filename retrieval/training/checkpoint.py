@@ -55,7 +55,7 @@ class Checkpoint:
     best: float = -1.0
     """Validation of the best network: recall@1 plus mAP."""
     best_share: float = 1.0
-    """Where the best network lies between the network before training (0) and that of `best_epoch` (1)."""
+    """Where the best network lies between the network before training (0) and the network of `best_epoch` (1)."""
     improved_epoch: int = 0
     """The latest epoch whose validation was higher than all before it, by chance or not."""
     highest: float = -1.0
@@ -98,7 +98,7 @@ class TrainingFolder:
         self.path = out.with_name(out.name + SUFFIX)
 
     def demand(self, settings: Mapping[str, Any], *, resume: bool, force: bool) -> bool:
-        """Return whether an earlier training goes on here; `BadInput` where none may begin or go on."""
+        """Return whether an earlier training goes on; `BadInput` if no training may begin or go on here."""
         shown = displayed(self.out)
         if self.out.suffix != ".keras":
             raise BadInput(f"the network cannot be written to {shown}", hint="give a name that ends in .keras")
@@ -152,7 +152,7 @@ class TrainingFolder:
 
     @contextmanager
     def locked(self, *, resumed: bool) -> Iterator[None]:
-        """Create and lock the folder; `BadInput` where another process has locked it.
+        """Create and lock the folder; `BadInput` if another process has locked it.
 
         Files of an earlier training are deleted unless it is `resumed`. At the end, if there is nothing left to go on
         from, only the log and the plot stay, and an empty folder is deleted.
@@ -190,7 +190,7 @@ class TrainingFolder:
 
     @contextmanager
     def result(self) -> Iterator[Path]:
-        """Give a path to save the network to, which is moved to `out`, durably; on an error it is deleted."""
+        """Give a path to save the network to. Then the file is moved to `out`, durably; on an error it is deleted."""
         path = self.path / RESULT  # Keras chooses the format by the suffix
         try:
             yield path
@@ -218,9 +218,9 @@ class TrainingFolder:
         self.write(LOG, text.getvalue())
 
     def restore(self, use: Callable[[Checkpoint, Arrays], None]) -> None:
-        """Read the checkpoint and its state, and call `use` with both; `BadInput` where they are damaged or do not fit.
+        """Read the checkpoint and its state, and call `use` with both; `BadInput` if they are damaged or do not fit.
 
-        An error of `use` means that the numbers do not fit the network.
+        An error that `use` raises means that they do not fit the network.
         """
         try:
             with (self.path / CHECKPOINT).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
@@ -233,7 +233,7 @@ class TrainingFolder:
             raise self.damaged() from error
 
     def finish(self) -> None:
-        """Note that the training is complete: there is nothing to go on from any more."""
+        """Note that the training is complete, so that it cannot go on any more."""
         (self.path / SETTINGS).unlink()
 
 

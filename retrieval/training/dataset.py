@@ -35,8 +35,8 @@ NO_LABEL = -1
 LOOK_AHEAD = 2
 """Number of batches of files that are read while earlier ones are taken."""
 LEAST_PER_CLASS = 6
-"""Fewest pictures of a class from which some can be held out. Two are for training, two for validation and two are held
-out, because a picture can only be found by another picture of its class."""
+"""Smallest number of pictures of a class from which some can be held out. Two are for training, two for validation and
+two are held out, because a query needs another picture of its class to find."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,15 @@ class Dataset:
     paths: Sequence[bytes]
     """Paths relative to `folder`, one per picture."""
     labels: Ids
-    """Number of the class of each picture: its place in `class_names`. `NO_LABEL` for all pictures or for none."""
+    """Number of the class of each picture, (n,): its position in `class_names`; or `NO_LABEL` for all pictures."""
     class_names: Sequence[str]
     """Names of the classes, in ascending order."""
     left_out: Sequence[str]
     """One sentence for each file that is not used."""
     stored: Pixels
-    """Decoded pictures, (n, height, width, 3); mapped from disk."""
+    """Decoded pictures, (m, height, width, 3); mapped from disk. Some belong to pictures that were left out later."""
     stored_rows: Ids
-    """Row of each picture in `stored`. Some rows of `stored` belong to pictures that were left out later."""
+    """Row of each picture in `stored`, (n,)."""
 
     @property
     def labelled(self) -> bool:
@@ -103,7 +103,7 @@ class LabelledFiles:
 
     folder: bytes
     files: Sequence[tuple[Found, str | None]]
-    """Each file with its label, None where it has no label; in byte order of their paths."""
+    """Each file with its label, or None if it has no label; in byte order of their paths."""
     left_out: Sequence[str]
     """One sentence for each file or folder that cannot be used."""
     by_table: bool = False
@@ -119,10 +119,10 @@ def find_files(
 ) -> LabelledFiles:
     """Return the files below `folder` with their labels.
 
-    The label of a file is the name of its subfolder, or what `table` says, a CSV with the columns path and label. With
-    `labels_needed`, only the files that have a label are returned. What lies below `skip` is passed over. Raises
-    `BadInput` where `folder` is not a folder or holds no files, where `table` is not such a table, and, with
-    `labels_needed`, where fewer than two labels have two files.
+    The label of a file is the name of its subfolder, or its label in `table`, a CSV with the columns path and label.
+    With `labels_needed`, only the files that have a label are returned. Files below the folder `skip` are passed over.
+    Raises `BadInput` if `folder` is not a folder or holds no files, if `table` is not a CSV with these columns, and,
+    with `labels_needed`, if fewer than two labels have two files.
     """
     root = os.path.realpath(folder)
     if not os.path.isdir(root):
@@ -166,8 +166,8 @@ def _labelled_by_table(
         labels_of_path[os.path.realpath(table.absolute().parent / path)].add(label)
     labelled: list[tuple[Found, str | None]] = []
     for file in files:
-        place = os.path.realpath(os.path.join(root, os.fsdecode(file.path)))
-        labels = sorted(labels_of_path.pop(place, ()))
+        real_path = os.path.realpath(os.path.join(root, os.fsdecode(file.path)))
+        labels = sorted(labels_of_path.pop(real_path, ()))
         labelled.append((file, labels[0] if len(labels) == 1 else None))
         if len(labels) > 1:
             several = ", ".join(map(displayed, labels))
@@ -200,12 +200,14 @@ def _demand_two_classes(counts: Mapping[str, int], found: LabelledFiles, left_ou
 
 @dataclass(frozen=True, slots=True)
 class _FileRead:
+    """What was read from one file: its pixels, or the reason why there are none."""
+
     file: Found
     label: str | None
     sha256: bytes = b""
     pixels: NDArray[np.uint8] | None = None
     reason: str = ""
-    """Why there are no pixels. Empty where the file is not a picture and is not named like one."""
+    """Why there are no pixels. Empty if the file is not a picture and is not named like one."""
 
 
 _SEVERAL_LABELS = "\0"
@@ -239,7 +241,7 @@ class _Decoded:
             self.pictures.append((os.fsdecode(read.file.path), read.label))
 
     def _compare_labels(self, copy: _FileRead, row: int, *, labels_needed: bool) -> None:
-        """Take the label from the picture in `row` if its copy has another label."""
+        """Note that the picture in `row` has several labels, if its copy has another label."""
         path, label = self.pictures[row]
         if label in {copy.label, _SEVERAL_LABELS}:
             return
@@ -261,9 +263,9 @@ def prepare(
     """Decode the files to `size` (height, width), store the pixels in the folder `work`, and return the data set.
 
     Of several files with the same bytes, the first one is used. With `labels_needed`, pictures with several labels and
-    pictures that are alone in their class are left out. Without, either all pictures keep their labels, to measure by,
-    or none does. `progress` is called with the number of files that were read. Raises `BadInput` where too few pictures
-    or classes are left, and `OSError` where the disk fails.
+    pictures that are alone in their class are left out. Without it, either all pictures keep their labels, which the
+    quality is then measured by, or none does. `progress` is called with the number of files that were read. Raises
+    `BadInput` if too few pictures or classes are left, and `OSError` if the disk fails.
     """
     decoded = _Decoded(left_out=list(found.left_out))
     with (work / PIXELS).open("wb") as out:
@@ -309,7 +311,7 @@ def _read(item: tuple[Found, str | None], *, source: Source, size: tuple[int, in
 
 
 def _with_labels(pictures: Sequence[_StoredPicture], found: LabelledFiles, left_out: list[str]) -> list[_Row]:
-    """Return the pictures of all classes that have two; `BadInput` where there are fewer than two such classes."""
+    """Return the pictures of all classes that have at least two; `BadInput` if fewer than two classes do."""
     counts = Counter(str(label) for _, label in pictures if label != _SEVERAL_LABELS)
     _demand_two_classes(counts, found, left_out)
     single = sorted(label for label, count in counts.items() if count == 1)
@@ -318,9 +320,10 @@ def _with_labels(pictures: Sequence[_StoredPicture], found: LabelledFiles, left_
 
 
 def _with_labels_for_all_or_none(pictures: Sequence[_StoredPicture]) -> list[_Row]:
-    """Return all pictures. They keep their labels if quality can be measured by these, else they have None.
+    """Return all pictures. They keep their labels if quality can be measured by the labels, else all have None.
 
-    It can if each picture has one label and two classes have `LEAST_PER_CLASS` pictures.
+    Labels can be used if each picture has exactly one label, and if at least two classes have `LEAST_PER_CLASS`
+    pictures.
     """
     counts = Counter(label for _, label in pictures)
     each_has_one = None not in counts and _SEVERAL_LABELS not in counts
@@ -331,7 +334,10 @@ def _with_labels_for_all_or_none(pictures: Sequence[_StoredPicture]) -> list[_Ro
 
 
 def load(work: Path) -> Dataset:
-    """Return the data set that `prepare` stored in the folder `work`; `OSError` or `ValueError` where it is damaged."""
+    """Return the data set that `prepare` stored in the folder `work`.
+
+    Raises `OSError`, `ValueError` or `LookupError` if it is missing or damaged.
+    """
     facts = json.loads((work / PICTURES).read_text())
     height, width = facts["size"]
     stored = np.memmap(work / PIXELS, np.uint8, "r", shape=(facts["count"], height, width, 3))

@@ -1,9 +1,9 @@
-"""A network in training: a backbone, an embedding head and a loss. Imports Keras, so it is loaded by name only.
+"""A network in training: a backbone, an embedding head and a loss. It imports Keras, so it is loaded only when needed.
 
     pixels -> augmentation -> scaling -> backbone -> pooling -> head -> vectors of length 1 -> loss
                               └──────────────── is saved ─────────────────────────┘
 
-`run` calls it for each batch, `losses` has the losses.
+`run` calls the learner for each batch, and `losses` has the losses.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,13 +27,13 @@ HEAD_RATE, FINE_RATE, FRESH_RATE = 1e-3, 2e-4, 2e-3
 DECAY = 0.02
 """Weight decay (Loshchilov & Hutter 2019, Decoupled weight decay regularization), of kernels and class centres."""
 WARM = 0.1
-"""Share of the steps of a stage in which the rate grows. Then it falls along a cosine (Loshchilov & Hutter 2017,
-SGDR)."""
+"""Share of the steps of a stage in which the learning rate grows. Then the rate falls along a cosine (Loshchilov &
+Hutter 2017, SGDR)."""
 MOMENTUM = 0.9
 """Momentum of the running means of batch normalisation, from scratch. Keras' MobileNetV2 has 0.999, with which the
 running means need thousands of steps."""
 DIM = 256
-"""Length of the vectors where the recipe does not say it."""
+"""Length of the vectors if the recipe does not say it."""
 EXPANDED = 1024
 """Width of the layers between the vectors and VICReg's loss (8192 in the paper, for ImageNet)."""
 SHRINKAGE = 0.8
@@ -87,7 +87,8 @@ class Learner:
     def __init__(self, recipe: Recipe, *, accelerated: bool | None = None) -> None:
         """Build the network. Raises what building and loading the backbone raises, and `BadInput` for too large a dim.
 
-        `accelerated` computes in bfloat16 where that is precise enough; None stands for "if there is a GPU that can".
+        With `accelerated`, the layers for which bfloat16 is precise enough compute in it. None stands for True if there
+        is a GPU that computes in bfloat16, else for False.
         """
         self._recipe = recipe
         self._stage: int | None = None
@@ -133,7 +134,7 @@ class Learner:
 
     @runtime.tensorflow()
     def enter_epoch(self, epoch: int) -> None:
-        """Make the layers trainable that are trained in that epoch, counted from 0.
+        """Make those layers trainable that are trained in `epoch`, which counts from 0.
 
         There are two stages: the head alone, then the head and the end of the backbone. Each stage has an optimizer and
         a learning rate schedule of its own.
@@ -169,12 +170,12 @@ class Learner:
 
     @property
     def state(self) -> State:
-        """All numbers that training needs to go on in the current stage: those of the model and of the optimizer."""
+        """All numbers of the model and of the optimizer: with them, training can go on in the current stage."""
         return [variable.numpy() for variable in self._variables()]
 
     @runtime.tensorflow()
     def restore(self, state: State) -> None:
-        """Go on from a `state` of the same stage; `ValueError` where it does not fit."""
+        """Go on from a `state` of the same stage; `ValueError` if it does not fit the network."""
         for variable, value in zip(self._variables(), state, strict=True):
             variable.assign(value)
 
@@ -206,7 +207,11 @@ class Learner:
 
 
 class _Networks:
-    """The backbone with its head, and the networks that end at several places of it and share all layers."""
+    """The backbone with its head, as three networks that share their layers and end at different ones.
+
+    `features` ends before the head: features of length 1. `raw` ends at the head: vectors of any length. `embedder`
+    ends behind it: vectors of length 1. This is the network that is saved.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         self.backbone, _ = runtime.application(recipe.backbone, recipe.weights)
@@ -228,7 +233,7 @@ class _Networks:
 
 
 def _dim(recipe: Recipe, features: int) -> int:
-    """Return the length of the vectors; `BadInput` where a trained backbone has fewer features."""
+    """Return the length of the vectors; `BadInput` if a backbone with trained weights has fewer features."""
     dim = recipe.dim or min(DIM, features)
     if not recipe.fresh and dim > features:
         raise BadInput(
@@ -252,7 +257,7 @@ def _training_model(recipe: Recipe, networks: _Networks, classes: int) -> Networ
 
 
 def _expanded(raw: Tensor) -> Tensor:
-    """Return what VICReg's loss is taken of (section 4.2 of the paper, with one hidden layer)."""
+    """Return the expanded vectors that VICReg's loss compares (section 4.2 of the paper, with one hidden layer)."""
     hidden = layers.Dense(EXPANDED, use_bias=False, dtype="float32")(raw)
     hidden = layers.BatchNormalization(momentum=MOMENTUM, dtype="float32")(hidden)
     hidden = layers.Activation("relu")(hidden)
@@ -260,10 +265,10 @@ def _expanded(raw: Tensor) -> Tensor:
 
 
 def augmentation(*, strong: bool) -> Network:
-    """Return layers that change pictures at random: mirrored, moved, zoomed, other light and colours.
+    """Return layers that change pictures at random: they mirror, move and zoom, and change light and colours.
 
-    These are the changes of SimCLR (Chen et al. 2020, arXiv 2002.05709, section 3) without blur. They are milder where
-    the backbone is trained already.
+    These are the changes of SimCLR (Chen et al. 2020, arXiv 2002.05709, section 3) without blur. They are milder unless
+    `strong`, because a backbone that is trained already needs less of them.
     """
     if strong:
         steps = [
@@ -287,11 +292,12 @@ def _set_trainable(network: Network, share: float, *, fresh: bool) -> None:
     """Make the last `share` of the layers trainable. Batch normalisation is trained from scratch only."""
     weighted = [layer for layer in network.layers if layer.weights]
     first = len(weighted) - round(share * len(weighted))
-    for place, layer in enumerate(weighted):
-        layer.trainable = place >= first and (fresh or not isinstance(layer, layers.BatchNormalization))
+    for position, layer in enumerate(weighted):
+        layer.trainable = position >= first and (fresh or not isinstance(layer, layers.BatchNormalization))
 
 
 def _schedule(rate: float, steps: int) -> Any:  # noqa: ANN401 - Keras has no types
+    """Return the learning rate of a stage of that many steps: it grows to `rate` (see `WARM`), then falls to 0."""
     warm = round(WARM * steps)
     return keras.optimizers.schedules.CosineDecay(
         rate / max(1, warm), max(1, steps - warm), warmup_target=rate, warmup_steps=warm

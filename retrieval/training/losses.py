@@ -1,7 +1,7 @@
 """The losses that training minimises: they bring the vectors of similar pictures near to each other.
 
-Each takes `(truth, given)` as Keras hands them over, and returns one number per batch. Imports Keras, so only `learner`
-imports it.
+Each takes `(truth, given)`, which Keras calls `y_true` and `y_pred`, and returns one number per batch. This module
+imports Keras, so only `learner` imports it.
 """
 
 import math

@@ -7,23 +7,28 @@ from retrieval.arguments import integer, number, word
 from retrieval.errors import BadInput
 from retrieval.networks.catalogue import RANDOM, Backbone
 
-ARCFACE, SUPCON, VICREG = LOSSES = ("arcface", "supcon", "vicreg")
-PICTURES, CLASSES = SPLITS = ("pictures", "classes")
+ARCFACE, SUPCON, VICREG = "arcface", "supcon", "vicreg"
+LOSSES = (ARCFACE, SUPCON, VICREG)
+"""Names of the losses that a training can minimise; see `losses`."""
+PICTURES, CLASSES = "pictures", "classes"
+SPLITS = (PICTURES, CLASSES)
+"""What can be held out: some pictures of all classes, or all pictures of some classes; see `split`."""
 MOST = 2**31 - 1
 """Largest value of a count: TensorFlow takes counts as 32-bit integers."""
 PER_CLASS = 4
-"""Pictures of each class in a balanced batch, as in Hermans et al. 2017 (In defense of the triplet loss), section
-4.2."""
+"""Number of pictures of each class in a balanced batch, as in Hermans et al. 2017 (In defense of the triplet loss),
+section 4.2."""
 SMALLEST_BATCH = 2 * PER_CLASS
-"""Fewest pictures of a batch: those of two classes in a balanced batch."""
+"""Smallest number of pictures in a batch: two classes of a balanced batch."""
 EPOCHS, EPOCHS_FROM_SCRATCH = 20, 60
+"""Largest number of epochs, by default."""
 MOST_SEED = 2**32 - 1
 """Largest seed that Keras and numpy take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides what a training gives, except the pictures."""
+    """Everything that decides the result of a training, except the pictures."""
 
     backbone: Backbone
     weights: str
@@ -32,9 +37,9 @@ class Recipe:
     loss: str = ARCFACE
     """One of `LOSSES`. `VICREG` needs no labels."""
     dim: int | None = None
-    """Length of the vectors; None for 256, or for the number of the backbone's features where that is smaller."""
+    """Length of the vectors; None for 256, or for the number of the backbone's features if it has fewer."""
     epochs: int = EPOCHS
-    """Most passes over the training pictures."""
+    """Largest number of epochs: passes over the training pictures."""
     unfreeze: float = 0.3
     """Share of the backbone's layers that are trained, counted from its end; 1 when training from scratch."""
     split: str = PICTURES
@@ -42,8 +47,9 @@ class Recipe:
     held_out: float = 0.2
     """Share of the pictures, or of the classes, that is held out."""
     batch: int = 64
-    """Pictures per step."""
+    """Number of pictures per step."""
     seed: int = 0
+    """Seed of all random draws."""
 
     @classmethod
     def of(cls, backbone: Backbone, weights: str, **given: Any) -> "Recipe":  # noqa: ANN401 - values of any field

@@ -28,8 +28,9 @@ class NetworkQuality:
     """How well a network answers queries among the held-out pictures."""
 
     name: str
-    """The network, as a person calls it."""
+    """Name of the network, as users see it."""
     measures: Mapping[str, Estimate]
+    """Name of each measure -> its value, with an interval."""
     precisions: Sequence[float] = field(repr=False)
     """Average precision of each query."""
 
@@ -40,7 +41,7 @@ class NetworkQuality:
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What a training gave."""
+    """The result of a training."""
 
     path: Path
     """The file of the network."""
@@ -86,8 +87,9 @@ class TrainingResult:
 def dependent_groups(dataset: Dataset, split: str, rows: Ids) -> Ids:
     """Return the number of a group for each query about the pictures `rows`; queries of one group are not independent.
 
-    Where whole classes are held out, a class is a group: more pictures of the same classes say nothing about other
-    classes. Without labels, the two queries about a picture are a group. Else each query is one.
+    If whole classes are held out, the queries of a class are a group: more pictures of the same classes say nothing
+    about other classes. Without labels, the two queries about a picture are a group. Otherwise each query is a group of
+    its own.
     """
     if not dataset.labelled:
         return np.tile(rows, 2)
@@ -127,7 +129,7 @@ def quality_of(
 
 
 def plot(log: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Draw the loss, and recall@1 and mAP of the validation, over the epochs of `log`; nothing where it is empty."""
+    """Draw the loss, and recall@1 and mAP of the validation, over the epochs of `log`; nothing if `log` is empty."""
     if not log:
         return
     from matplotlib.figure import Figure  # without pyplot, which would open windows and keep state

@@ -52,19 +52,19 @@ if TYPE_CHECKING:
 CHECKED = 8
 """Number of pictures whose vectors the saved file must reproduce."""
 COPIES = 11
-"""Disk space that a training needs, in copies of the network. A checkpoint holds its numbers, two more copies of the
-optimizer, the numbers before training and the best ones: 5. While a checkpoint is written, the one before is still
-there: 10. And there is the result."""
+"""Disk space that a training needs, in copies of the network. A checkpoint holds 5: the numbers of the network, two
+more numbers for each from the optimizer, the numbers before training and the best ones. While a checkpoint is written,
+the one before it is still there: 10. The result is the last one."""
 FLOAT32 = 4
-"""Bytes per number."""
+"""Size of a number, in bytes."""
 MOST_LEFT_OUT = 5
-"""Most files that are named in the notes because they are left out."""
+"""Largest number of left-out files that are named in the log one by one."""
 SHARES = (0.25, 0.5, 1.0)
 """After each epoch, networks between the one before training (0) and the one now (1) are tried. Training on few
 pictures forgets; a mixture can be better than both on what was not trained (Wortsman et al. 2022, Robust fine-tuning of
 zero-shot models, arXiv 2109.01903)."""
 NO_QUALITY = {"recall@1": 0.0, "map": 0.0, "share": 1.0}
-"""The validation of a network whose loss is not a number any more."""
+"""The validation of a network whose loss is infinite or not a number."""
 
 log = logging.getLogger("retrieval")
 
@@ -74,12 +74,13 @@ class Step:
     """How far a training is, for a progress bar."""
 
     epoch: int
-    """Epochs count from 1. 0 while pictures are decoded."""
+    """Number of the epoch, from 1; 0 while pictures are decoded."""
     epochs: int
-    """Most epochs that are trained."""
+    """Largest number of epochs that are trained."""
     done: int
-    """Number of steps of the epoch that are done, or of pictures that are decoded."""
+    """Number of steps of the epoch that are done; while pictures are decoded, number of files that were read."""
     total: int
+    """Number of steps of the epoch, or of files to read."""
     pictures_per_second: float = 0.0
     loss: float | None = None
     """Mean loss of the epoch so far."""
@@ -100,7 +101,7 @@ def train(
 ) -> TrainingResult:
     """Train by `recipe` on the pictures below `folder`, write the network to `out`, and return its quality.
 
-    The label of a picture is the name of its subfolder, or what `table` says, a CSV with the columns path and label.
+    The label of a picture is the name of its subfolder, or its label in `table`, a CSV with the columns path and label.
     VICReg needs no labels. After an interruption, `resume` goes on after the latest completed epoch. `force` overwrites
     `out` and the files of an interrupted training. `threads` is the number of threads that decode; 0 stands for one per
     core. Raises `BadInput`, `StorageError`, and what building and loading the backbone raises.
@@ -186,7 +187,7 @@ class _Training:
     # -- the beginning --------------------------------------------------------------------------------------------
 
     def _find_files(self) -> LabelledFiles:
-        """Return the files to train on; `StorageError` where the disk has too little space for a training on them."""
+        """Return the files to train on; `StorageError` if the disk has too little space for the training."""
         skip = self.work.path if self.work.path.exists() else None
         found = datasets.find_files(self.folder, self.table, labels_needed=self.recipe.needs_labels, skip=skip)
         height, width = self.recipe.backbone.input_size
@@ -264,7 +265,8 @@ class _Training:
         learner.enter_epoch(checkpoint.epoch)
         for step in self._steps(learner, dataset, split, losses):
             self.progress(step)
-        loss, quality = float(np.mean(losses)), NO_QUALITY
+        loss = float(np.mean(losses))
+        quality = NO_QUALITY
         if math.isfinite(loss):
             quality = self._validate(learner, dataset, split, checkpoint.epoch + 1)
         checkpoint.epoch += 1
@@ -281,9 +283,9 @@ class _Training:
         total = splits.steps_per_epoch(len(labels), recipe)
         recall = checkpoint.log[-1]["recall@1"] if checkpoint.log else None
         pictures = 0
-        for places in splits.batches(labels, recipe, checkpoint.epoch):
-            losses.append(learner.train_step(dataset.pixels(split.training[places]), labels[places]))
-            pictures += len(places)
+        for positions in splits.batches(labels, recipe, checkpoint.epoch):
+            losses.append(learner.train_step(dataset.pixels(split.training[positions]), labels[positions]))
+            pictures += len(positions)
             rate = pictures / (time.perf_counter() - start)
             loss = float(np.mean(losses))
             yield Step(checkpoint.epoch + 1, recipe.epochs, len(losses), total, rate, loss, recall)
@@ -334,7 +336,7 @@ class _Training:
     # -- the end --------------------------------------------------------------------------------------------------
 
     def _finish(self, learner: "Learner", dataset: Dataset, split: Split) -> TrainingResult:
-        """Measure the best network on the held-out pictures, save it, and delete the files that it took to go on."""
+        """Measure the best network on the held-out pictures, save it, and delete what only a resumed training needs."""
         learner.finish(self.checkpoint.best_weights)
         result = self._measure(learner, dataset, split)
         facts = result.as_dict() | {
@@ -376,14 +378,15 @@ class _Training:
 
         These are the network before training and, from scratch, also the best one on this machine.
         """
-        backbone, where = self.recipe.backbone, self.recipe.weights
+        backbone = self.recipe.backbone
+        before_training = _reference(backbone, self.recipe.weights)
         if not self.recipe.fresh:
-            yield f"{backbone} as it is", *_reference(backbone, where)
+            yield f"{backbone} as it is", *before_training
             return
-        yield "random weights", *_reference(backbone, where)
+        yield "random weights", *before_training
         try:
-            best, where = weights.at_hand()
-            reference = _reference(best, where)
+            best, weights_of_best = weights.at_hand()
+            reference = _reference(best, weights_of_best)
         except RetrievalError as error:  # the result is good without this comparison
             log.warning("the result cannot be compared with the best network on this machine: %s", error)
             return
@@ -418,12 +421,15 @@ def _consecutive(labels: Ids) -> Ids:
     return np.where(labels >= 0, numbers, NO_LABEL)
 
 
-def _reference(backbone: Backbone, where: str) -> tuple[Embed, tuple[int, int]]:
-    """Return how an untrained network embeds, and its input size."""
-    if where == RANDOM:  # without the warning about random weights that `loading.load` gives
-        encoder = plugins.load("runtime:keras")(backbone, where, accelerated=False)
+def _reference(backbone: Backbone, located: str) -> tuple[Embed, tuple[int, int]]:
+    """Return how a network embeds that was not trained here, and its input size.
+
+    `located` are its weights, as `weights.locate_weights` gives them.
+    """
+    if located == RANDOM:  # without the warning about random weights that `loading.load` gives
+        encoder = plugins.load("runtime:keras")(backbone, located, accelerated=False)
     else:
-        encoder = loading.load(backbone, where)
+        encoder = loading.load(backbone, located)
 
     def embed(batches: Iterable[Pixels]) -> Vectors:
         return np.concatenate([encoder.images(pixels) for pixels in batches])

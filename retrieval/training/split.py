@@ -1,9 +1,9 @@
 """Which pictures are for training, for validation or held out, and in which batches the network sees them.
 
 All draws come from the seed of the recipe, so that a training that was stopped goes on with the same split and batches.
-The functions of scikit-learn that split data sets (`train_test_split`, `StratifiedShuffleSplit`) do not serve here:
-they know no least number of pictures per class and no largest number of questions, and they would draw another split
-than the one with which a stopped training began.
+The functions of scikit-learn that split data sets (`train_test_split`, `StratifiedShuffleSplit`) cannot be used here:
+they have no smallest number of pictures per class and no largest number of held-out pictures, and they would draw
+another split than the one with which a stopped training began.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,11 +19,11 @@ from retrieval.types import Ids
 VALIDATION = 0.1
 """Share of the pictures, or of the classes, that is for validation."""
 MOST = 1000
-"""Most pictures for validation, and most pictures that are held out."""
+"""Largest number of pictures for validation, and of held-out pictures."""
 LEAST = 2
-"""Fewest pictures or classes of each part: a picture can only be found by another one of its class."""
+"""Smallest number of pictures or classes of each part: a query needs another picture of its class to find."""
 SAMPLE = 4096
-"""Number of pictures, about, from which the head of the network is computed before the training."""
+"""Approximate number of pictures from which the head of the network is computed before the training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,18 @@ class Split:
 
 
 def split(dataset: Dataset, recipe: Recipe) -> Split:
-    """Return which pictures are for what; the same seed gives the same split.
+    """Return which pictures are for training, for validation and held out; the same seed gives the same split.
 
-    Pictures with labels, `recipe.split` "pictures": of each class with at least `LEAST_PER_CLASS` pictures, the share
-    `recipe.held_out` is held out and the share `VALIDATION` is for validation, at least `LEAST` pictures each.
-    "classes": the same shares of the classes, at least `LEAST` classes each. Pictures without labels: the same shares
-    of all pictures. Validation and held-out pictures are `MOST` each at most: then only some classes give any, and
-    large classes give fewer. All other pictures are for training, except those of a held-out class. Raises `BadInput`
-    where too few pictures or classes are left.
+    The share `recipe.held_out` is held out, and the share `VALIDATION` is for validation:
+
+    - With labels and `recipe.split` "pictures", these are shares of the pictures of each class that has at least
+      `LEAST_PER_CLASS` pictures, and at least `LEAST` pictures each.
+    - With labels and `recipe.split` "classes", these are shares of the classes, and at least `LEAST` classes each.
+    - Without labels, these are shares of all pictures.
+
+    At most `MOST` pictures are held out, and at most `MOST` are for validation. To keep these limits, only some classes
+    give pictures, or large classes give fewer. All other pictures are for training, except those of held-out and
+    validation classes. Raises `BadInput` if too few pictures or classes are left.
     """
     generator = np.random.default_rng(recipe.seed)
     if not dataset.labelled:
@@ -73,10 +77,10 @@ def _by_pictures(dataset: Dataset, recipe: Recipe, generator: np.random.Generato
     large = [generator.permutation(rows) for rows in members if len(rows) >= LEAST_PER_CLASS]
     if len(large) < LEAST:  # with one class alone, every answer would be right
         raise BadInput(
-            f"fewer than two classes have {LEAST_PER_CLASS} pictures, which it takes to hold some of them out",
+            f"fewer than two classes have {LEAST_PER_CLASS} pictures, the smallest number to hold some of them out",
             hint="add more pictures, or hold out whole classes with: --split classes",
         )
-    drawn = [large[place] for place in generator.permutation(len(large))[: MOST // LEAST]]
+    drawn = [large[position] for position in generator.permutation(len(large))[: MOST // LEAST]]
     most = MOST // len(drawn)
     held_out: list[Ids] = []
     validation: list[Ids] = []
@@ -112,13 +116,13 @@ def _count(share: float, total: int, most: int) -> int:
 
 
 def _drawn_from_classes(dataset: Dataset, labels: Ids, generator: np.random.Generator) -> Ids:
-    """Return pictures of these classes in random order, equally many of each large class, about `MOST` at most."""
+    """Return pictures of these classes in random order: as many of each class, if it has them, and at most `MOST`."""
     members = [generator.permutation(np.flatnonzero(dataset.labels == label)) for label in labels]
     return np.concatenate([rows[: MOST // len(labels)] for rows in members])
 
 
 def _rest_for_training(dataset: Dataset, held_out: Ids, validation: Ids) -> Split:
-    """Return a split in which every picture is for training that is in neither of the two parts."""
+    """Return a split in which all pictures outside the two given parts are for training."""
     training = np.setdiff1d(np.arange(len(dataset.labels)), np.concatenate([held_out, validation]))
     return Split(training, np.sort(validation), np.sort(held_out))
 
@@ -129,15 +133,15 @@ def sample(dataset: Dataset, rows: Ids) -> Ids:
     shuffled = np.random.default_rng(0).permutation(rows)
     by_class = shuffled[np.argsort(dataset.labels[shuffled], kind="stable")]
     _, first, counts = np.unique(dataset.labels[by_class], return_index=True, return_counts=True)
-    place_in_class = np.arange(len(by_class)) - np.repeat(first, counts)
-    return np.sort(by_class[place_in_class < most_per_class])
+    position_in_class = np.arange(len(by_class)) - np.repeat(first, counts)
+    return np.sort(by_class[position_in_class < most_per_class])
 
 
 def batches(labels: Ids, recipe: Recipe, epoch: int) -> Iterator[Ids]:
-    """Yield the batches of one epoch, each as places in `labels`; the same seed and epoch give the same batches.
+    """Yield the batches of one epoch, each as positions in `labels`; the same seed and epoch give the same batches.
 
-    An epoch has `steps_per_epoch` batches. Balanced batches hold `PER_CLASS` pictures of each of their classes, or more
-    where there are few classes; where a class has too few pictures, some come twice.
+    An epoch has `steps_per_epoch` batches. A balanced batch has `PER_CLASS` pictures of each of its classes, or more if
+    there are few classes. If a class has too few pictures, some of them come twice.
     """
     generator = np.random.default_rng((recipe.seed, epoch))
     size = min(recipe.batch, len(labels))
@@ -163,5 +167,5 @@ def _balanced_batches(labels: Ids, size: int, steps: int, generator: np.random.G
 
 
 def steps_per_epoch(count: int, recipe: Recipe) -> int:
-    """Return the number of batches of one epoch over `count` pictures: as many as are full, but at least one."""
+    """Return the number of batches of one epoch over `count` pictures: the number of full batches, but at least one."""
     return max(1, count // recipe.batch)

@@ -1,8 +1,8 @@
-"""Checksums of the pieces of a file: a flipped bit is noticed where it is read, located, and put right.
+"""Checksums of the pieces of a file: a flipped bit is noticed when its piece is read, located, and corrected.
 
-A file is named by the digest of all its bytes, but a query that reads a few of them does not compute it. So the CRC-32
-of each piece stands behind the content of the file, as an array in numpy's format. A piece is checked once, when it is
-first read. CRC-32 tells which single bit of a piece has flipped; the digest of the file then confirms the repair.
+A file is named by the digest of all its bytes. A query that reads a few bytes does not compute this digest. So the file
+ends with the CRC-32 of each piece of its content, as an array in numpy's format. A piece is checked once, when it is
+first read. CRC-32 tells which single bit of a piece has flipped; the digest of the file then confirms the correction.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ TOGETHER = 256
 DTYPE = "<u4"
 """Type of a checksum in the file."""
 FLIPPED = 64
-"""Most pieces in which a flipped bit is looked for; each takes up to some tenths of a second."""
+"""Largest number of pieces in which a flipped bit is looked for. Each piece takes up to some tenths of a second."""
 _POLYNOMIAL = 0xEDB88320
 """Polynomial of CRC-32, as zlib uses it: https://www.rfc-editor.org/rfc/rfc1952#section-8."""
 
@@ -34,13 +34,16 @@ class Pieces:
     """The pieces of some bytes, each checked when it is first read. Any number of threads may ask."""
 
     def __init__(self, data: Bytes, checksums: NDArray[np.uint32], damaged: Callable[[], Exception]) -> None:
-        """Take the bytes and the checksum of each piece; `damaged` makes the error to raise for a damaged piece."""
+        """Take the bytes and the checksum of each piece; `damaged` returns the error to raise for a damaged piece."""
         self._data, self._checksums, self._damaged = data, checksums, damaged
         self._checked = np.zeros(len(checksums), dtype=bool)
         self._complete = False
 
     def demand(self, starts: NDArray[np.int64] | None = None, length: int = 0) -> None:
-        """Raise the error unless `length` bytes from each of `starts` are what was written; all bytes for None."""
+        """Raise the error if a byte is damaged among the `length` bytes from each of `starts`; None: among all bytes.
+
+        `starts` are offsets from the first byte, (n,).
+        """
         if self._complete:
             return
         if starts is None:
@@ -57,7 +60,7 @@ class Pieces:
 
 
 def wrong_pieces(data: Bytes, checksums: NDArray[np.uint32], pieces: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return those of `pieces` whose checksum is not the one that was written."""
+    """Return those of `pieces` whose bytes do not match their stored checksum."""
     parts = [pieces[start : start + TOGETHER] for start in range(0, len(pieces), TOGETHER)]
     if len(parts) <= 1:  # threads have nothing to share
         computed = [_checksums(data, part) for part in parts]
@@ -68,7 +71,7 @@ def wrong_pieces(data: Bytes, checksums: NDArray[np.uint32], pieces: NDArray[np.
 
 
 def _checksums(data: Bytes, pieces: NDArray[np.int64]) -> NDArray[np.uint32]:
-    """Return the checksum of each of `pieces`."""
+    """Return the checksum of each of `pieces`, (n,), computed from the bytes."""
     view = memoryview(data)  # type: ignore[arg-type]  # an array has a buffer
     computed = (zlib.crc32(view[piece * PIECE : (piece + 1) * PIECE]) for piece in pieces.tolist())
     return np.fromiter(computed, dtype=np.uint32, count=len(pieces))
@@ -76,7 +79,7 @@ def _checksums(data: Bytes, pieces: NDArray[np.int64]) -> NDArray[np.uint32]:
 
 def followed_by_checksums(chunks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
     """Yield `chunks`, then the array of the checksums of the pieces that they make up."""
-    found: list[int] = []
+    checksums: list[int] = []
     running = filled = 0  # the checksum of the current piece so far, and the number of its bytes
     for chunk in chunks:
         yield chunk
@@ -85,15 +88,15 @@ def followed_by_checksums(chunks: Iterable[bytes | memoryview]) -> Iterator[byte
             part = view[start : start + PIECE - filled]
             running, filled = zlib.crc32(part, running), filled + len(part)
             if filled == PIECE:
-                found.append(running)
+                checksums.append(running)
                 running = filled = 0
     if filled:
-        found.append(running)
-    yield header(len(found)) + np.array(found, dtype=DTYPE).tobytes()
+        checksums.append(running)
+    yield header(len(checksums)) + np.array(checksums, dtype=DTYPE).tobytes()
 
 
 def _cuts(length: int, first: int) -> Iterator[int]:
-    """Yield where parts of pieces begin in `length` bytes, the first `first` of which belong to the current piece."""
+    """Yield the offsets at which a chunk of `length` bytes is cut; its first `first` bytes end the current piece."""
     if length:
         yield 0
         yield from range(first, length, PIECE)
@@ -101,19 +104,19 @@ def _cuts(length: int, first: int) -> Iterator[int]:
 
 def header(count: int) -> bytes:
     """Return the header of an array of `count` checksums."""
-    made = BytesIO()
-    npy.write_array_header_1_0(made, {"descr": DTYPE, "fortran_order": False, "shape": (count,)})
-    return made.getvalue()
+    written = BytesIO()
+    npy.write_array_header_1_0(written, {"descr": DTYPE, "fortran_order": False, "shape": (count,)})
+    return written.getvalue()
 
 
-# -- putting right ------------------------------------------------------------------------------------------------
+# -- correcting ---------------------------------------------------------------------------------------------------
 
 
 def mended(data: Bytes, digest: str) -> tuple[NDArray[np.int64], int] | None:
-    """Put flipped bits right, in place, in the bytes of a file with checksums whose SHA-256 was `digest`.
+    """Correct flipped bits, in place, in the bytes of a file with checksums whose SHA-256 was `digest`.
 
-    Return the pieces that stay wrong (none, if the file is again what was written) and the number of bytes that have
-    checksums. None for a file without checksums, and for one in which all pieces stay wrong.
+    Return the pieces that may still be wrong, and the number of bytes that have checksums. There are no such pieces if
+    the SHA-256 is `digest` again. Return None for a file without checksums, or if all pieces may be wrong.
     """
     size = _size(len(data))
     count = -(-size // PIECE)
@@ -124,11 +127,11 @@ def mended(data: Bytes, digest: str) -> tuple[NDArray[np.int64], int] | None:
     wrong = wrong_pieces(data[:size], checksums, np.arange(count))
     for piece in wrong[:FLIPPED].tolist():
         place = slice(piece * PIECE, min((piece + 1) * PIECE, size))
-        found = zlib.crc32(data[place].tobytes())
-        syndrome = found ^ int(checksums[piece])
+        computed = zlib.crc32(data[place].tobytes())
+        syndrome = computed ^ int(checksums[piece])
         bit = _flipped_bit(syndrome, place.stop - place.start)
-        if syndrome.bit_count() == 1:
-            checksums[piece] = found
+        if syndrome.bit_count() == 1:  # the bit has flipped in the checksum
+            checksums[piece] = computed
         elif bit is not None:
             data[place.start + bit // 8] ^= 1 << bit % 8
     if hashlib.sha256(data.data).hexdigest() == digest:
@@ -147,9 +150,9 @@ def _size(length: int) -> int:
 
 
 def _flipped_bit(syndrome: int, length: int) -> int | None:
-    """Return which single bit of `length` bytes changes the checksum by `syndrome`, None where no single bit does.
+    """Return which single bit of `length` bytes changes the checksum by `syndrome`; None if no single bit does.
 
-    The change by a bit is the change by the bit behind it, shifted once more; so the bits are tried from the last one.
+    A bit changes the checksum as the bit after it does, shifted once more. So the bits are tried from the last one.
     """
     difference = _POLYNOMIAL
     for bit in range(8 * length - 1, -1, -1):

@@ -1,4 +1,4 @@
-"""Facts about one search structure: what it is, how well it searches, and the digests of its bytes. A JSON file."""
+"""Facts about one search structure, a JSON file: its kind, its measured recall, and the digests of its bytes."""
 
 import hashlib
 import json
@@ -18,34 +18,39 @@ if TYPE_CHECKING:  # an update without news reads facts, and does not wait for n
 PIECE = 8_000_000
 """Size of a piece of a structure, in bytes. Each piece has a digest, so that all processors can check them at once."""
 SMALLEST_PIECE = 4096
+"""Smallest size of a piece, in bytes, that is accepted in a file of facts."""
 LARGEST_COUNT = 2**62
-"""Largest number of vectors, and of bytes, that facts may tell."""
+"""Largest number of vectors, and of bytes, that is accepted in a file of facts."""
 LARGEST_DIM = 65_536
-"""Largest length of a vector that facts may tell."""
+"""Largest length of a vector that is accepted in a file of facts."""
 LARGEST_REFINE = 1000
+"""Largest value of `refine` that is accepted in a file of facts."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a structure is, and how well it searches."""
+    """The kind of a structure, and how well it searches."""
 
     factory: str
     """The factory string of FAISS that the structure was made with."""
     vectors: int
+    """Number of vectors."""
     dim: int
+    """Length of a vector."""
     target: float
     """The recall that was asked for."""
     effort: int = 1
     """The parameter of a search: efSearch of a graph, nprobe of inverted lists."""
     refine: float = 1.0
-    """Candidates per neighbour asked for. The stored vectors rank the candidates."""
+    """Candidates per neighbour that a query asks for. The stored vectors rank the candidates."""
     recall: float = 0.0
-    """Share of the nearest vectors that were found for held-out vectors, which were not in the structure yet.
+    """Measured recall: the share of the nearest vectors that the structure found for held-out vectors.
 
-    It is the lower of two shares: that of the first ten, and that of the second ten.
+    The held-out vectors were not in the structure yet. Of the shares of the first ten neighbours and of the second ten,
+    this is the lower one.
     """
     queries: int = 0
-    """Number of these held-out vectors."""
+    """Number of the held-out vectors."""
     piece: int = PIECE
     """Size of a piece of the structure, in bytes."""
     pieces: tuple[str, ...] = ()
@@ -62,11 +67,11 @@ class Facts:
         return SearchForm(self.factory, self.vectors, self.recall, self.target)
 
     def measured(self, effort: int, refine: float, recall: float, queries: int) -> Self:
-        """Return the facts with the outcome of tuning."""
+        """Return the facts with the results of tuning."""
         return replace(self, effort=effort, refine=refine, recall=recall, queries=queries)
 
     def describes(self, data: "NDArray[np.uint8]") -> bool:
-        """Tell whether `data` are the bytes of the structure: whether every piece has its digest."""
+        """Tell whether `data` are the bytes of the structure, undamaged: whether every piece has its digest."""
         return self.pieces == _digests(data, self.piece)
 
     def write(self, folder: Path, suffix: str, data: "NDArray[np.uint8]") -> str:
@@ -78,7 +83,7 @@ class Facts:
     def read(cls, path: Path) -> Self | None:
         """Return the facts in a file that is named by its digest.
 
-        None where the file is missing or damaged, or where another version wrote something that is not understood.
+        Return None if the file is missing or damaged, or if another version wrote something that this one cannot read.
         """
         try:
             data = files.read(path)
@@ -97,7 +102,7 @@ class Facts:
 
     @property
     def possible(self) -> bool:
-        """Whether this program can have written these values; `TypeError` for values that are not even numbers."""
+        """Whether this program can have written these values; `TypeError` if a number is not a number."""
         counts = self.vectors, self.dim, self.effort, self.queries, self.piece
         return (
             is_factory(self.factory)
@@ -114,7 +119,7 @@ class Facts:
 
 
 def form_of(facts: Facts | None, count: int) -> SearchForm:
-    """Return how a segment of `count` vectors is searched: as its facts say, or exactly where there are none."""
+    """Return how a segment of `count` vectors is searched: as its facts say, or exactly if `facts` is None."""
     return SearchForm(EXACT, count) if facts is None else replace(facts.form, vectors=count)
 
 

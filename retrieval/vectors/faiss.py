@@ -1,12 +1,13 @@
-"""Search structures of FAISS over one segment: chosen, built, tuned, searched. Loaded when there is a structure.
+"""Search structures of FAISS over one segment: chosen, built, tuned, searched. Imported only if a structure is needed.
 
-A structure proposes candidates, more than are asked for, and the stored vectors rank them. So its codes may be small.
+A structure proposes candidates, more than are asked for, and the stored vectors rank them. So the codes in which the
+structure keeps the vectors may be small.
 
 Measured on 99,000 mixtures of vectors of MobileNetV2 (1,280 dimensions, 2 cores, recall 0.99 at 10, queries of the same
 kind) against hnswlib (M = 16, efConstruction = 200): a graph over 8-bit codes of 256 to 384 principal components takes
-0.11 to 0.14 of the bytes and answers 1.2 to 1.5 times as many queries a second, since a search spends its time on
-comparing vectors. A graph over 8-bit codes of all dimensions takes 0.3 of the bytes, several times as long to build,
-and answers fewer queries. Of inverted lists, many had to be probed.
+0.11 to 0.14 of the bytes and answers 1.2 to 1.5 times as many queries a second, because a search spends its time on
+comparing vectors. A graph over 8-bit codes of all dimensions takes 0.3 of the bytes and several times as long to build,
+and answers fewer queries. With inverted lists, a query had to read many of the lists to reach this recall.
 
 All structures compare by Euclidean distance. For vectors of length 1 it gives the same order as the cosine; unlike the
 inner product, it does not change when a principal component analysis moves the origin.
@@ -34,19 +35,20 @@ from retrieval.vectors.scan import Mask, Rows
 from retrieval.vectors.segment import Segment
 
 faiss: Any = _faiss
-"""FAISS without its types, which do not know what its Python layer accepts (arrays, keywords)."""
+"""FAISS without its type hints, which do not include what its Python layer accepts (arrays, keywords)."""
 FaissIndex = Any
 if hasattr(os, "register_at_fork"):
     # A forked process does not have the threads of OpenMP, and would wait for them for ever.
     os.register_at_fork(after_in_child=lambda: faiss.omp_set_num_threads(1))
 
 GRAPH = "HNSW32,SQ8"
+"""Factory string of a graph with 32 links per vertex (64 in its lowest layer), over codes of 8 bits per number."""
 COMPONENTS = (64, 96, 128, 192, 256, 384, 512)
 """Numbers of principal components that are tried for a graph, up to half of the dimensions."""
 LOSS_MARGIN = 1 / 4
-"""Share of the allowed loss (1 - recall) that the number of candidates may use up in tuning.
+"""Share of the allowed loss (1 - recall) that tuning leaves to queries that are harder than its own.
 
-The rest is left to queries that are harder than those of tuning.
+The number of candidates may use up the rest.
 """
 COMPONENTS_MARGIN = 1 / 8
 """Share of the allowed loss (1 - recall) that principal components alone may use up in a sample.
@@ -54,42 +56,43 @@ COMPONENTS_MARGIN = 1 / 8
 It is small because the nearest vectors are harder to tell apart among all vectors than in a sample.
 """
 EF_CONSTRUCTION = 160
-"""Candidates for the links of a new vertex of a graph.
+"""Number of candidates for the links of a new vertex of a graph.
 
-With 160 instead of 80, building takes twice the time and half the efSearch finds 0.99 of the nearest: measured on
-100,000 vectors of mixtures that are hard to tell apart.
+With 160 instead of 80, building takes twice the time, and half the efSearch is enough to find 0.99 of the nearest:
+measured on 100,000 vectors of mixtures that are hard to tell apart.
 """
 TRAIN = 20_000
-"""Number of vectors that a structure learns from; forms with many centroids learn from `PER_CENTROID` for each."""
+"""Number of vectors that a structure learns from. Forms with many centroids learn from `PER_CENTROID` per centroid."""
 PER_CENTROID = 40
-"""Vectors per centroid for learning: FAISS' k-means warns below 39."""
+"""Number of vectors per centroid that a structure learns from: FAISS' k-means warns below 39."""
 BLOCK = 16_384
 """Number of vectors added at a time. A build can be interrupted between two blocks."""
 HELD_OUT = 2000
 """Number of vectors that serve as queries before they are added, at most a tenth of all.
 
-They tell the recall to about 0.002.
+With them, the recall is known to about 0.002.
 """
 AT = 10
 """Number of nearest vectors among which the recall is measured."""
 EFFORTS = (96, 128, 192, 256, 384, 512, 768, 1024)
-"""Values of efSearch that are tried for a graph. For inverted lists, nprobe is tried at powers of two.
+"""Values of efSearch that are tried for a graph. For inverted lists, the powers of two are tried as nprobe.
 
-Less may do for queries of the same kind as the vectors, but not for others, which have nothing near that leads to them.
-In groups of 8 vectors, 2,400 groups in 24 dimensions of 96, efSearch 16 found 0.9998 of the nearest of held-out
-vectors, and 0.89 of the nearest of vectors of other groups; 64 found 0.998, and 96 found all of 10,000.
+Smaller values may be enough for queries of the same kind as the vectors, but not for other queries: no vector close to
+them leads the search to their neighbours. In a test with 2,400 groups of 8 vectors, in 24 dimensions of 96, efSearch 16
+found 0.9998 of the nearest of held-out vectors, and 0.89 of the nearest of vectors of other groups; 64 found 0.998, and
+96 found all of 10,000.
 """
 FEW = 4
 """Number of queries up to which a transformation is computed in one thread."""
 LINKS = 2, 512
-"""Smallest and largest number of links of a vertex. FAISS ends the process for 0 and 1, and takes any memory for many.
-"""
+"""Smallest and largest number of links of a vertex. For 0 and 1, FAISS ends the process; for large numbers, it takes
+any amount of memory."""
 TRIED = 300
-"""Least number of vectors with which `check` tries a form."""
+"""Smallest number of vectors with which `check` tries a form."""
 CANDIDATE_COST = 16
-"""How many vectors can be scanned in the time that one candidate of a structure takes."""
+"""Number of vectors that can be scanned in the time that one candidate of a structure takes."""
 REFINED = 16
-"""Most candidates per neighbour asked for."""
+"""Largest number of candidates per neighbour that a query asks for."""
 
 log = logging.getLogger("retrieval")
 
@@ -101,11 +104,11 @@ class Structure:
     index: FaissIndex
     facts: Facts
     data: NDArray[np.uint8] | None = None
-    """The bytes that `index` is a view of; None for a structure that was just built."""
+    """The bytes that `index` reads without a copy; None for a structure that was just built."""
 
     @classmethod
     def opened(cls, facts: Facts, data: NDArray[np.uint8], segment: Segment) -> Self | None:
-        """Open checked bytes without copying them; None where FAISS cannot use them for `segment`."""
+        """Open checked bytes without copying them; None if FAISS cannot use them for `segment`."""
         try:
             index = faiss.read_index(faiss.ZeroCopyIOReader(faiss.swig_ptr(data), data.size))
         except RuntimeError:  # the format of another version of FAISS
@@ -114,11 +117,11 @@ class Structure:
 
     @classmethod
     def derived(cls, segment: Segment, options: StructureOptions) -> "Structure":
-        """Build the structure that `options` ask for. If it misses their recall, its facts say so.
+        """Build the structure that `options` ask for. If its recall is too low, its facts and a warning say so.
 
-        `BadInput` for a factory that FAISS does not know, or that needs more vectors.
+        Raises `BadInput` for a factory that FAISS does not know, or that needs more vectors.
         """
-        for factory in _candidates(segment, options):  # there is always one
+        for factory in _candidates(segment, options):  # yields at least one factory
             structure = _built(segment, factory, options.recall)
             facts = structure.facts
             if facts.sufficient:
@@ -131,48 +134,51 @@ class Structure:
         return structure
 
     def search(self, segment: Segment, queries: Vectors, k: int, allowed: Mask | None = None) -> Hits:
-        """Return the `k` nearest of each query among the rows that are `allowed`, or all for None.
+        """Return the `k` nearest of each query among the rows that are `allowed`, (queries, k); None allows all.
 
-        The scores are exact, the choice of ids approximate. There are `k` hits where there are `k` such rows.
+        The scores are exact, the choice of ids is approximate. Every query gets `k` hits if `k` rows are allowed.
 
-        Rows that are not allowed are proposed like any other and then dropped. So a query asks for more candidates: as
-        many times more as there are rows per allowed row, and twice as many again while too few are left. It scans the
-        allowed rows where that costs less.
+        A structure also proposes rows that are not allowed, and these are dropped. So a query asks for more candidates:
+        first as many times more as there are rows per allowed row, then twice as many each time that too few are left.
+        When a scan of the allowed rows costs less than that, they are scanned.
         """
         enough = int(np.ceil(max(k, AT) * self.facts.refine))
-        there = len(segment.ids) if allowed is None else int(np.count_nonzero(allowed))
+        allowed_count = len(segment.ids) if allowed is None else int(np.count_nonzero(allowed))
         times = 1
-        if allowed is not None and there and not _scans(self.index):
-            times = -(-len(allowed) // there)
+        if allowed is not None and allowed_count and not _scans(self.index):
+            times = -(-len(allowed) // allowed_count)
         hits = no_hits(len(queries), k)
-        asking = np.arange(len(queries))
-        while len(asking) and times * enough * CANDIDATE_COST <= there:
+        unanswered = np.arange(len(queries))
+        while len(unanswered) and times * enough * CANDIDATE_COST <= allowed_count:
             effort = int(np.ceil(times * self.facts.effort * max(k, AT) / AT))
-            rows = proposals(self.index, queries[asking], times * enough, effort, allowed)
-            full = (rows >= 0).sum(axis=1) >= enough
-            _put(hits, asking[full], scan.refined(segment, queries[asking[full]], rows[full], k))
-            asking, times = asking[~full], 2 * times
-        _put(hits, asking, scan.search(segment, queries[asking], k, allowed))
+            rows = proposals(self.index, queries[unanswered], times * enough, effort, allowed)
+            has_enough = (rows >= 0).sum(axis=1) >= enough
+            answered = unanswered[has_enough]
+            _put(hits, answered, scan.refined(segment, queries[answered], rows[has_enough], k))
+            unanswered = unanswered[~has_enough]
+            times *= 2
+        _put(hits, unanswered, scan.search(segment, queries[unanswered], k, allowed))
         return hits
 
     def written(self) -> NDArray[np.uint8]:
-        """Return the bytes that FAISS writes of the structure."""
+        """Return the structure as bytes, in the format of FAISS."""
         return np.asarray(faiss.serialize_index(self.index))
 
 
 def _put(hits: Hits, queries: Rows, found: Hits) -> None:
-    """Write `found` into `hits`, at the rows of these `queries`."""
+    """Write the hits `found` into `hits`; `queries` are the numbers of their queries, one per row of `found`."""
     hits.ids[queries], hits.scores[queries] = found.ids, found.scores
 
 
 def proposals(index: FaissIndex, queries: Vectors, count: int, effort: int, allowed: Mask | None = None) -> Rows:
     """Return up to `count` rows near each query, (queries, count), nearest first by their codes; -1 for no row.
 
-    A row that is not `allowed` is replaced by -1. Only an index that compares a query with all codes is given a
-    selector of the allowed rows. With a selector, a graph or inverted lists would return allowed rows alone, from
-    however far the search has looked, and a search that ended among other rows could not be told from a good one. Among
-    60,000 vectors in clusters, of which those near the queries were not allowed, a graph found 0.972 of the ten nearest
-    with a selector and all of them without.
+    `effort` is efSearch of a graph, or nprobe of inverted lists. A row that is not `allowed` is replaced by -1.
+
+    Only an index that compares a query with all codes gets a selector of the allowed rows. With a selector, a graph or
+    inverted lists would return allowed rows only, and it could not be noticed that a search ended too early, among rows
+    that are not allowed. Among 60,000 vectors in clusters, of which those near the queries were not allowed, a graph
+    found 0.972 of the ten nearest with a selector and all of them without.
     """
     if isinstance(index, faiss.IndexPreTransform) and len(queries) <= FEW:
         queries, index = _transformed(index, queries), _inner(index)
@@ -189,15 +195,15 @@ def _selector(allowed: Mask) -> Any:  # noqa: ANN401 - FAISS has no types
     """Return a selector of FAISS of the allowed rows."""
     bits = np.packbits(allowed, bitorder="little")
     selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
-    selector.bits = bits  # FAISS keeps a pointer to the bits only
+    selector.bits = bits  # keeps the bits alive: FAISS has only a pointer to them
     return selector
 
 
 def _transformed(index: FaissIndex, queries: Vectors) -> Vectors:
-    """Return a few queries after the transformations of a form.
+    """Return a few queries after the transformations of the index, such as a principal component analysis.
 
-    FAISS would compute them with a matrix product that starts threads for a tenth of a millisecond's work; where the
-    processors are busy, waiting for these threads takes several milliseconds.
+    FAISS would compute them with a matrix product, which starts threads for work of a tenth of a millisecond. If the
+    processors are busy, the wait for these threads takes several milliseconds.
     """
     for position in range(index.chain.size()):
         step = faiss.downcast_VectorTransform(index.chain.at(position))
@@ -212,7 +218,7 @@ def _transformed(index: FaissIndex, queries: Vectors) -> Vectors:
 
 
 def _inner(index: FaissIndex) -> FaissIndex:
-    """Return the index behind the transformations of a form."""
+    """Return the index that follows the transformations."""
     index = faiss.downcast_index(index)
     return _inner(index.index) if isinstance(index, faiss.IndexPreTransform) else index
 
@@ -227,7 +233,7 @@ def _scans(index: FaissIndex) -> bool:
 
 
 def _parameters(index: FaissIndex, effort: int, selector: Any = None) -> Any:  # noqa: ANN401 - FAISS has no types
-    """Return the parameters of a search; `selector` is for an index that `_scans` alone."""
+    """Return the parameters of a search; a `selector` can be given only for an index that `_scans`."""
     if isinstance(index, faiss.IndexPreTransform):
         return faiss.SearchParametersPreTransform(index_params=_parameters(_inner(index), effort, selector))
     if isinstance(index, faiss.IndexHNSW):
@@ -243,8 +249,8 @@ def _parameters(index: FaissIndex, effort: int, selector: Any = None) -> Any:  #
 def check(factory: str, dim: int, count: int) -> None:
     """Raise `BadInput` for a factory that FAISS cannot make, or that needs more than `count` vectors; 0: any number.
 
-    A form that has no centroids to learn is tried out, because FAISS may find out only at work that it cannot do it.
-    Other forms are refused as they are built, apart from those that `_is_unusable` knows.
+    A form without centroids is tried out, because FAISS may fail only while it trains, adds or searches. Forms with
+    centroids would take too long: except for those that `_is_unusable` knows, they fail when they are built.
     """
     index = _made(factory, dim, count or 2**62)
     if _needed(_inner(index)) == 1:
@@ -258,7 +264,7 @@ def check(factory: str, dim: int, count: int) -> None:
 
 @contextmanager
 def _refusing(factory: str, dim: int) -> Iterator[None]:
-    """Raise `BadInput` in place of an error of FAISS, which cannot work with the factory."""
+    """Raise `BadInput` in place of an error of FAISS, which means that FAISS cannot work with the factory."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -266,10 +272,10 @@ def _refusing(factory: str, dim: int) -> Iterator[None]:
 
 
 def _made(factory: str, dim: int, count: int) -> FaissIndex:
-    """Return an empty index.
+    """Return an empty index for vectors of length `dim`.
 
-    `BadInput` for a factory that FAISS does not know, or that makes it abort, for a form that cannot be tuned, and for
-    one that needs more than `count` vectors.
+    Raises `BadInput` for a factory that FAISS does not know or that makes FAISS abort, for a form that cannot be tuned,
+    and for a form that needs more than `count` vectors.
     """
     if not is_factory(factory):
         limits = f"has at most {FACTORY_LENGTH} letters and digits, and no number over {FACTORY_NUMBER}"
@@ -288,7 +294,7 @@ def _made(factory: str, dim: int, count: int) -> FaissIndex:
 
 
 def _is_unusable(inner: FaissIndex) -> bool:
-    """Tell whether FAISS makes the form, but cannot search or write it: lists within lists, graphs over lists."""
+    """Tell whether FAISS can make the form, but not search or write it: lists within lists, graphs over lists."""
     if isinstance(inner, faiss.IndexIVF):
         quantiser = faiss.downcast_index(inner.quantizer)
         return not isinstance(quantiser, faiss.IndexFlat | faiss.IndexHNSWFlat | faiss.MultiIndexQuantizer)
@@ -299,16 +305,19 @@ _HINT = "give a factory string as in IVF1024,SQ8, or auto, or flat"
 
 
 def _needed(inner: FaissIndex) -> int:
-    """Return the least number of vectors that the form has to learn from: one for each centroid."""
+    """Return the smallest number of vectors that the form can learn from: one for each centroid."""
     storage = faiss.downcast_index(inner.storage) if isinstance(inner, faiss.IndexHNSW) else inner
-    return max(getattr(inner, "nlist", 1), storage.pq.ksub if hasattr(storage, "pq") else 1)
+    lists = getattr(inner, "nlist", 1)
+    centroids_of_codes = storage.pq.ksub if hasattr(storage, "pq") else 1
+    return max(lists, centroids_of_codes)
 
 
 def _candidates(segment: Segment, options: StructureOptions) -> Iterator[str]:
-    """Yield the factory that was asked for, or for "auto" those that are tried until one has the recall.
+    """Yield the factory that was asked for; for "auto", the factories to try until one reaches the recall.
 
-    A graph over few principal components comes first, if in a sample the nearest by these components contain the
-    nearest by all dimensions. The sample is compared without codes and without a graph, which lose more.
+    Graphs over few principal components come first. They are tried only if, in a sample, the nearest vectors by these
+    components contain nearly all of the nearest by all dimensions. The sample is compared without codes and without a
+    graph, which lose more.
     """
     if options.factory != AUTO:
         yield options.factory
@@ -320,9 +329,10 @@ def _candidates(segment: Segment, options: StructureOptions) -> Iterator[str]:
 
 
 def _recall_of_components(segment: Segment) -> Iterator[tuple[int, float]]:
-    """Yield numbers of principal components, each with a recall in a sample.
+    """Yield numbers of principal components, in ascending order, each with its recall in a sample.
 
     The recall is the share of the `AT` nearest by all dimensions that are among the 4 `AT` nearest by the components.
+    Nothing is yielded if the vectors are too short or too few for the analysis.
     """
     tried = [components for components in COMPONENTS if 2 * components <= segment.dim]
     sample = _sample(segment, TRAIN // 2)
@@ -343,23 +353,23 @@ def _recall_of_components(segment: Segment) -> Iterator[tuple[int, float]]:
 
 
 def _first(distances: NDArray[np.float32], count: int) -> Rows:
-    """Return the columns of the `count` smallest distances of each row, in no order."""
+    """Return the columns of the `count` smallest distances of each row, (rows, count), in no order."""
     return np.argpartition(distances, count, axis=1)[:, :count]
 
 
 def _sample(segment: Segment, count: int) -> Vectors:
-    """Return up to `count` vectors drawn at random, always the same ones, in random order."""
+    """Return up to `count` vectors of a segment, drawn at random but always the same ones, in random order."""
     generator = np.random.default_rng(0)
     rows = np.sort(generator.choice(len(segment.ids), min(count, len(segment.ids)), replace=False))
     return generator.permutation(np.asarray(segment.vectors[rows], dtype=np.float32))
 
 
 def _built(segment: Segment, factory: str, target: float) -> Structure:
-    """Build a structure of all vectors. The last ones serve as queries for tuning it before they are added.
+    """Build a structure of all vectors. Before the last vectors are added, they serve as queries for tuning.
 
-    Vectors of a merged segment stand in the order of their ids, which come from digests: so the last ones are as good
-    as drawn at random. Vectors of a segment that was never merged stand in the order in which they were appended. For
-    images that is the order of their folders, and then the queries come from the last folder.
+    The vectors of a merged segment are in the order of their ids, which come from digests. So the last ones are as good
+    as drawn at random. The vectors of a segment that was never merged are in the order in which they were appended,
+    which for images is the order of their folders. Then the queries come from the last folder.
     """
     count = len(segment.ids)
     index = _made(factory, segment.dim, count)
@@ -386,12 +396,12 @@ def _add(index: FaissIndex, segment: Segment, start: int, stop: int) -> None:
 def _tuned(index: FaissIndex, segment: Segment, known: int, factory: str, target: float) -> Facts:
     """Find the least effort, and for it the fewest candidates, with which the index reaches the recall `target`.
 
-    The index holds the first `known` vectors; the vectors behind them are the queries. The target is reached when the
-    recall less two standard errors is at least `target`, so that it holds for other queries too. These errors are
-    large, since a query that fails may find nothing at all.
+    The index holds the first `known` vectors of the segment; the other vectors are the queries. The target is reached
+    when the recall minus two standard errors is at least `target`, so that other queries reach it too. The standard
+    errors are large, because a query that fails may find nothing at all.
 
-    Candidates cost less than effort. So their number is the least with which at most `LOSS_MARGIN` of the allowed loss
-    remains, or, where that cannot be reached, the least with the best recall.
+    Candidates cost less than effort. So the fewest candidates are taken that leave the share `LOSS_MARGIN` of the
+    allowed loss (1 - `target`) unused. If no number of candidates does so, the fewest with the best recall are taken.
     """
     corpus = Segment(segment.ids[:known], segment.vectors[:known])
     queries = np.ascontiguousarray(segment.vectors[known:], dtype=np.float32)
@@ -413,27 +423,33 @@ def _tuned(index: FaissIndex, segment: Segment, known: int, factory: str, target
 
 
 def _recalls(candidates: Vectors, nearest: Vectors) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the recall after 1, 2, ... candidates, and that recall less two standard errors.
+    """Return the recall after 1, 2, ... candidates, and that recall minus two standard errors, each (m - `AT`,).
 
-    `candidates` has the scores of the candidates of each query, (queries, m), in the order of the structure, and
-    `nearest` the scores of its 2 `AT` nearest vectors, or of as many as there are. The recall is the lower of two: that
-    of the first `AT`, and that of the second `AT` with as many candidates more.
+    `candidates` has the scores of the candidates of each query, (queries, m), in the order of the structure. `nearest`
+    has the scores of the 2 `AT` nearest vectors of each query, or of as many as there are, in descending order. The
+    recall is the lower one of two: the recall of the first `AT` neighbours, and the recall of the second `AT` with `AT`
+    more candidates.
 
-    Two are needed because the first neighbours of an image of a collection are often others of the same thing, which
-    are easily found. The neighbours after them are as hard to find as the first neighbours of an image from elsewhere.
-    Among 98,000 vectors of crops of images, efSearch 96 and 60 candidates found 0.9992 of the first ten of other crops
-    of these images, 0.9953 of their second ten, and 0.9949 of the first ten of crops of other images. With 18 other
-    pairs of efSearch and candidates, the last two differed by 0.007 at most.
+    Two are needed because the first neighbours of an image in a collection often show the same thing and are easily
+    found. The neighbours after them are as hard to find as the first neighbours of an image from elsewhere. Among
+    98,000 vectors of crops of images, efSearch 96 and 60 candidates found 0.9992 of the first ten of other crops of
+    these images, 0.9953 of their second ten, and 0.9949 of the first ten of crops of other images. With 18 other pairs
+    of efSearch and candidates, the last two differed by 0.007 at most.
     """
     last = nearest.shape[1]
-    found_of_all, found_of_first = (
-        np.minimum(np.cumsum(candidates >= nearest[:, k - 1 : k], axis=1), k) for k in (last, AT)
-    )
+    found_of_all = _found(candidates, nearest, last)
+    found_of_first = _found(candidates, nearest, AT)
     first = found_of_first[:, :-AT] / AT
     second = (found_of_all - found_of_first)[:, AT:] / (last - AT)
     means = np.stack([first.mean(axis=0), second.mean(axis=0)])
     errors = np.stack([first.std(axis=0), second.std(axis=0)]) / np.sqrt(len(candidates))
     return means.min(axis=0), (means - 2 * errors).min(axis=0)
+
+
+def _found(candidates: Vectors, nearest: Vectors, k: int) -> NDArray[np.int64]:
+    """Return how many of the `k` nearest are among the first 1, 2, ... candidates of each query, (queries, m)."""
+    least_score = nearest[:, k - 1 : k]
+    return np.minimum(np.cumsum(candidates >= least_score, axis=1), k)
 
 
 def _efforts(index: FaissIndex) -> Sequence[int]:

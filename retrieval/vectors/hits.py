@@ -1,4 +1,4 @@
-"""Make and combine hits, the nearest ids of each query with their scores; cut bitmaps of what may be found."""
+"""Make and combine hits, the nearest ids of each query with their scores; cut bitmaps of rows into segments."""
 
 from collections.abc import Sequence
 
@@ -9,21 +9,25 @@ from retrieval.types import Hits
 
 
 def cut(bitmap: NDArray[np.bool_], lengths: Sequence[int]) -> list[NDArray[np.bool_]]:
-    """Return the parts of a bitmap for segments of these `lengths`, as views; `ValueError` for another total length."""
+    """Return the part of a bitmap for each segment, as views; `lengths` are the numbers of vectors of the segments.
+
+    Raises `ValueError` if the bitmap has another length than all segments together.
+    """
     if bitmap.shape != (sum(lengths),):
         raise ValueError(f"a bitmap of shape {bitmap.shape} for {sum(lengths)} vectors")
     return np.split(bitmap, np.cumsum(lengths)[:-1]) if lengths else []
 
 
 def no_hits(queries: int, k: int) -> Hits:
-    """Return hits without any neighbour, (queries, k)."""
+    """Return hits without any neighbour, (queries, k): every id is -1, and every score -inf."""
     return Hits(np.full((queries, k), -1, dtype=np.int64), np.full((queries, k), -np.inf, dtype=np.float32))
 
 
 def nearest(ids: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> Hits:
-    """Return the `k` best of each row of `ids` and `scores`, both (queries, m); padded where m < k.
+    """Return the `k` best hits of each row of `ids` and `scores`, both (queries, m).
 
-    The highest score comes first; equal scores stand in ascending order of id.
+    The highest score comes first; equal scores are in ascending order of id. If m < k, the rest is id -1 and score
+    -inf.
     """
     order = np.lexsort((ids, -scores), axis=1)[:, :k]
     best = no_hits(len(order), k)
@@ -35,7 +39,7 @@ def nearest(ids: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> Hits
 def combined(parts: Sequence[Hits]) -> Hits:
     """Return the k best of several hits for the same queries, each (queries, k).
 
-    An id that stands in several of them counts once, with its best score.
+    An id that is in several of the hits of a query counts once, with its best score.
     """
     ids = np.concatenate([part.ids for part in parts], axis=1)
     scores = np.concatenate([part.scores for part in parts], axis=1)

@@ -1,11 +1,11 @@
 """The FAISS store, the default: segments of vectors, and beside each large segment a search structure of FAISS.
 
-A small segment is searched by scanning all its vectors (`scan`), a large one through its structure (`faiss`), which is
-derived from the vectors and kept in two files: the facts about it, with its measured recall (`facts`), and the bytes
-of FAISS. What a ref looks like, and which files it names, is in `refs`.
+A small segment is searched by scanning all its vectors (`scan`), a large one through its structure (`faiss`). The
+structure is built from the vectors and kept in two files: the facts about it, with its measured recall (`facts`), and
+the bytes of FAISS. `refs` says what a ref looks like, and which files it names.
 
-This module is loaded in every run. Modules that need numpy or FAISS are imported where vectors are touched, so that an
-update without news waits for neither.
+This module is loaded in every run. Modules that need numpy or FAISS are imported by the methods that touch vectors, so
+that an update that finds nothing new does not wait for them.
 """
 
 import os
@@ -38,7 +38,7 @@ class StructuredVectors:
     """The segments in a folder, the large ones with a search structure."""
 
     def __init__(self, folder: str | os.PathLike[str], *, float16: bool = False) -> None:
-        """Use `folder`; `float16` writes new vectors rounded to half the bytes."""
+        """Use `folder`; with `float16`, new vectors are rounded and stored at half the size."""
         self.folder = Path(folder)
         self.float16 = float16
         self._mutex = threading.Lock()
@@ -55,7 +55,7 @@ class StructuredVectors:
         return self._segments.append(ids, vectors)
 
     def snapshot(self, refs: Sequence[str]) -> "StructuredSnapshot":
-        """Open segments. A segment that the last snapshot opened is used again if its files have not changed."""
+        """Open segments. A segment that the latest snapshot opened is used again if its files have not changed."""
         from retrieval.vectors.snapshot import StructuredSnapshot
 
         with self._mutex:
@@ -86,7 +86,10 @@ class StructuredVectors:
         return "+".join([vectors, *derived])
 
     def _merged_vectors(self, refs: Sequence[str], live: Ids | None) -> str:
-        """Write the live vectors of `refs` and return their digest; one segment that lives whole stays as it is."""
+        """Write the live vectors of `refs` and return their digest; "" for no vectors.
+
+        A single segment of which all vectors are live is not written again.
+        """
         import numpy as np
 
         segments = [self._segments.open(ref) for ref in refs]
@@ -125,18 +128,21 @@ class StructuredVectors:
         """Raise `BadInput` for a factory that FAISS does not know, or that needs more than `count` vectors."""
         chosen = StructureOptions.of(options)
         factory = options.get("factory", AUTO)
-        if factory in (AUTO, FLAT):  # a tuple: what was stored may be a list, which no set can hold
+        if factory in (AUTO, FLAT):  # a tuple, not a set: a damaged setting may have a list here, which has no hash
             return
         count = max(count, chosen.scan_limit(dim, float16=self.float16)) if count else 0
         plugins.load("faiss:check")(factory, dim, count)
 
     def wants_structure(self, count: int, dim: int, options: Options) -> bool:
-        """Tell whether a segment of `count` vectors is too large to be scanned."""
+        """Tell whether a segment of `count` vectors is too large to be scanned by every query."""
         chosen = StructureOptions.of(options)
         return chosen.factory != FLAT and count > chosen.scan_limit(dim, float16=self.float16)
 
     def is_structured(self, segments: Sequence[SizedRef], options: Options | None) -> bool:
-        """Tell whether each segment has a whole structure as `options` ask for, or none of them has one, for None."""
+        """Tell whether every segment has an undamaged structure of the kind that `options` ask for.
+
+        With None for `options`, tell whether no segment has a structure.
+        """
         refs = [ref for ref, _ in segments]
         if options is None:
             return not any(structured(ref) for ref in refs)
@@ -150,13 +156,13 @@ class StructuredVectors:
         return vectors_of(ref)
 
     def worth_merging(self, segments: Sequence[SizedRef], most: int, *, least_growth: float = 1) -> list[str]:
-        """Return the smallest segments where more than `most` segments have no structure."""
+        """Return the smallest segments if more than `most` segments have no structure; else an empty list."""
         return merge_policy.smallest(_loose(segments), most, least_growth=least_growth)
 
     def worth_folding(
         self, segments: Sequence[SizedRef], dim: int, options: Options, *, patience: int = 1
     ) -> list[str]:
-        """Return the segments that should become one with a structure, once too many vectors have none."""
+        """Return the segments that should become one with a structure, if too many vectors have none."""
         chosen = StructureOptions.of(options)
         if chosen.factory == FLAT:
             return []
@@ -183,17 +189,17 @@ class StructuredVectors:
         return [ref for ref in refs if not names.issuperset(files_of(ref))]
 
     def salvage(self, ref: str) -> str:
-        """Write what is sound of the vectors of a segment, without a structure."""
+        """Write the sound vectors of a segment, without a structure."""
         return self._segments.salvage(ref)
 
     def whole_segments(self) -> Iterator[str]:
-        """Yield the ref of the vectors of each segment in the folder that are what was written."""
+        """Yield, for each file of vectors in the folder that is undamaged, its ref without a structure."""
         return self._segments.whole_segments()
 
     # -- opening --------------------------------------------------------------------------------------------------
 
     def _opened(self, ref: str) -> "OpenSegment":
-        """Open a segment, or return it as the last snapshot opened it."""
+        """Open a segment; return the one that the latest snapshot opened if its files have not changed."""
         from retrieval.vectors.snapshot import OpenSegment
 
         stamp = self._stamp(ref)
@@ -208,7 +214,7 @@ class StructuredVectors:
         return OpenSegment(ref, stamp, segment, facts, structure)
 
     def _stamp(self, ref: str) -> tuple[Any, ...]:
-        """Return what changes when a file of `ref` changes; an empty tuple where a file is missing."""
+        """Return inode, size and time of each file of `ref`; an empty tuple if a file is missing."""
         stamps = []
         for name in files_of(ref):
             try:
@@ -219,18 +225,23 @@ class StructuredVectors:
         return tuple(stamps)
 
     def _facts(self, ref: str) -> Facts | None:
-        return Facts.read(self.folder / files_of(ref)[1]) if structured(ref) else None
+        """Return the facts about the structure of a segment; None if it has none, or if they are damaged."""
+        if not structured(ref):
+            return None
+        _, facts_file, _ = files_of(ref)
+        return Facts.read(self.folder / facts_file)
 
     def _structure(self, ref: str, facts: Facts, segment: "Segment") -> Any:  # noqa: ANN401 - a class that needs FAISS
-        """Open a structure; None where it is missing or damaged.
+        """Open a structure; None if it is missing or damaged.
 
         FAISS reads many damaged files without an error, and some of them make it overwrite memory
         (facebookresearch/faiss#5400). So it is given only bytes whose digests have been checked.
         """
         import numpy as np
 
+        _, _, structure_file = files_of(ref)
         try:
-            with files.opened(self.folder / files_of(ref)[2]) as file:
+            with files.opened(self.folder / structure_file) as file:
                 data = np.memmap(file, dtype=np.uint8, mode="r")
         except (FileNotFoundError, ValueError):  # ValueError: the file is empty
             return None

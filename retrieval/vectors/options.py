@@ -1,6 +1,6 @@
 """Options of the search structures of the FAISS store: the setting "search" of an index.
 
-For everything outside this folder they are an opaque JSON object with the entries `factory`, `recall` and `flat`.
+They are a JSON object with the entries `factory`, `recall` and `flat`. Code outside this folder does not look into it.
 """
 
 import re
@@ -15,17 +15,17 @@ from retrieval.types import EXACT, SearchForm
 AUTO, FLAT = "auto", "flat"
 """Two values of `factory` that FAISS does not know: a structure chosen by measuring, and no structure at all."""
 FACTORY_LENGTH = 100
-"""Number of characters that a factory string may have. FAISS overflows its stack over very long ones."""
+"""Largest number of characters in a factory string. FAISS overflows its stack for very long ones."""
 FACTORY_NUMBER = 2**20
-"""Largest number that may stand in a factory string."""
+"""Largest number that may be part of a factory string."""
 FLAT_LIMIT = 2**62
 """Largest value of `flat`."""
 FLOAT16_COST = 8
-"""How many float32 vectors a query scans in the time of one float16 vector, which has to be converted first."""
+"""Number of float32 vectors that a query scans in the time of one float16 vector, which must be converted first."""
 
 
 def is_factory(value: object) -> bool:
-    """Tell whether a value may be handed to FAISS as a factory string, which FAISS may still refuse."""
+    """Tell whether a value can safely be given to FAISS as a factory string. FAISS may still refuse it."""
     if not isinstance(value, str):
         return False
     if not re.fullmatch(rf"[A-Za-z0-9_,()\[\]+:.\-]{{1,{FACTORY_LENGTH}}}", value):
@@ -36,8 +36,8 @@ def is_factory(value: object) -> bool:
 def structure_options(factory: str | None, recall: float | None) -> dict[str, Any]:
     """Return the options that a caller gave, without those that are None.
 
-    `factory` is a factory string of FAISS, "auto" or "flat"; `recall` is over 0 and at most 1. `BadInput` for a value
-    of another type, and for a recall out of these bounds.
+    `factory` is a factory string of FAISS, "auto" or "flat"; `recall` is over 0 and at most 1. Raises `BadInput` for a
+    value of another type, and for a recall outside these bounds.
     """
     options: dict[str, Any] = {}
     if factory is not None:
@@ -62,32 +62,32 @@ _CHECKS = {"factory": is_factory, "recall": _is_share, "flat": _is_count}
 
 @dataclass(frozen=True)
 class StructureOptions:
-    """How large segments are to be searched."""
+    """How large segments should be searched."""
 
     factory: str = AUTO
     """A factory string of FAISS, `AUTO` or `FLAT`."""
     recall: float = 0.99
     """Share of the ten nearest vectors that a structure has to find."""
     flat: int = 100_000_000
-    """Size of the vectors, in bytes of float32, up to which a query scans all of them.
+    """Size of the vectors without a structure, in bytes of float32, up to which a query scans all of them.
 
-    The default takes about 10 ms at the memory bandwidth of one processor.
+    A scan of the default size takes about 10 ms at the memory bandwidth of one processor.
     """
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
         """Return the options, with defaults for those that are missing.
 
-        An unknown name and an impossible value are ignored: a later version or a stranger may have written them.
+        An unknown name and an impossible value are ignored: a later version or another program may have written them.
         """
-        return cls(
-            **{name: options[name] for name, check in _CHECKS.items() if name in options and check(options[name])}
-        )
+        possible = {name: options[name] for name, check in _CHECKS.items() if name in options and check(options[name])}
+        return cls(**possible)
 
     def scan_limit(self, dim: int, *, float16: bool) -> int:
-        """Return the number of vectors of length `dim` that a query may scan; segments of more get a structure."""
-        return self.flat // (4 * dim * (FLOAT16_COST if float16 else 1))
+        """Return the number of vectors of length `dim` that a query may scan; larger segments get a structure."""
+        cost = FLOAT16_COST if float16 else 1
+        return self.flat // (4 * dim * cost)  # a number of float32 has 4 bytes
 
     def fits(self, form: SearchForm) -> bool:
-        """Tell whether `form` is a structure as these options ask for, whatever recall was reached with it."""
+        """Tell whether `form` is a structure of the kind that these options ask for, whatever recall it reached."""
         return form.form != EXACT and form.target == self.recall and self.factory in {AUTO, form.form}

@@ -1,6 +1,6 @@
 """The reference store: plain numpy, no search structures, every answer exact. Other stores are tested against it.
 
-It writes the same files of vectors as the FAISS store. A ref is the digest of the file.
+It writes the same files of vectors as the FAISS store. A ref is the digest of the file of vectors.
 """
 
 import os
@@ -24,10 +24,10 @@ BLOCK = 1024
 
 
 class ExactVectors:
-    """The segments in a folder, searched by multiplying everything with everything."""
+    """The segments in a folder, searched by multiplying every query with every vector."""
 
     def __init__(self, folder: str | os.PathLike[str], *, float16: bool = False) -> None:
-        """Use `folder`; `float16` writes new vectors rounded to half the bytes."""
+        """Use `folder`; with `float16`, new vectors are rounded and stored at half the size."""
         self.folder = Path(folder)
         self._segments = SegmentFolder(self.folder, float16=float16)
 
@@ -45,7 +45,7 @@ class ExactVectors:
         live: Ids | None = None,
         options: Options | None = None,  # noqa: ARG002 - there are no structures
         *,
-        strict: bool = True,  # noqa: ARG002 - likewise
+        strict: bool = True,  # noqa: ARG002 - there are no structures
     ) -> str:
         """Write the live vectors of `refs` as one segment, in ascending order of id."""
         for ref in refs:
@@ -94,16 +94,16 @@ class ExactVectors:
         return ref
 
     def worth_merging(self, segments: Sequence[SizedRef], most: int, *, least_growth: float = 1) -> list[str]:
-        """Return the smallest segments where there are more than `most`."""
+        """Return the smallest segments if there are more than `most`; else an empty list."""
         return merge_policy.smallest(segments, most, least_growth=least_growth)
 
     def worth_folding(
         self,
-        segments: Sequence[SizedRef],  # noqa: ARG002 - never
-        dim: int,  # noqa: ARG002 - likewise
-        options: Options,  # noqa: ARG002 - likewise
+        segments: Sequence[SizedRef],  # noqa: ARG002 - there are no structures
+        dim: int,  # noqa: ARG002 - there are no structures
+        options: Options,  # noqa: ARG002 - there are no structures
         *,
-        patience: int = 1,  # noqa: ARG002 - likewise
+        patience: int = 1,  # noqa: ARG002 - there are no structures
     ) -> list[str]:
         """Return an empty list."""
         return []
@@ -111,7 +111,7 @@ class ExactVectors:
     # -- damage ---------------------------------------------------------------------------------------------------
 
     def damage(self, ref: str) -> list[str]:
-        """Return a sentence where the file of a segment is missing or damaged."""
+        """Return a sentence if the file of a segment is missing or damaged; else an empty list."""
         return file_damage(self.folder, [vectors_file(ref)])
 
     def damaged_structures(self, refs: Sequence[str], *, thorough: bool) -> list[str]:  # noqa: ARG002 - there are none
@@ -119,16 +119,16 @@ class ExactVectors:
         return []
 
     def salvage(self, ref: str) -> str:
-        """Write what is sound of a segment; the same file where only bits have flipped."""
+        """Write the sound vectors of a segment; the same file, corrected, if only single bits have flipped."""
         return self._segments.salvage(ref)
 
     def whole_segments(self) -> Iterator[str]:
-        """Yield each segment in the folder that is what was written."""
+        """Yield the ref of each undamaged segment in the folder."""
         return self._segments.whole_segments()
 
 
 class ExactSnapshot:
-    """Some segments, searched by multiplying everything with everything."""
+    """Some open segments, searched by multiplying every query with every vector."""
 
     damaged: Sequence[str] = ()
 
@@ -150,7 +150,7 @@ class ExactSnapshot:
         *,
         exact: bool = False,  # noqa: ARG002 - all answers are exact
     ) -> Hits:
-        """Return the nearest ids of each query."""
+        """Return the `k` nearest ids of each query, (queries, k)."""
         if only is None:
             bitmap = np.ones(self.count, dtype=bool)
         elif only.dtype == np.bool_:
@@ -162,16 +162,16 @@ class ExactSnapshot:
         return combined([no_hits(len(queries), k), *found])
 
     def mask(self, ids: Ids) -> Bitmap:
-        """Return the rows that have one of `ids`."""
+        """Return a bitmap of the rows that have one of `ids`, (count,)."""
         return np.concatenate([np.zeros(0, dtype=bool), *(np.isin(segment.ids, ids) for segment in self.segments)])
 
     def get(self, ids: Ids) -> Vectors:
-        """Return stored vectors."""
+        """Return the stored vectors of `ids`, in their order, (len(ids), dim)."""
         return gathered(self.segments, ids)
 
 
 def scan(segment: Segment, queries: Vectors, k: int, allowed: NDArray[np.bool_] | None = None) -> Hits:
-    """Return the `k` nearest of each query by looking at every vector, or every `allowed` one, in blocks of rows."""
+    """Return the `k` nearest rows of each query, (queries, k), by comparing every vector, or every `allowed` one."""
     segment.demand_sound()
     rows = np.arange(len(segment.ids)) if allowed is None else np.flatnonzero(allowed)
     best = no_hits(len(queries), k)
@@ -186,8 +186,8 @@ def scan(segment: Segment, queries: Vectors, k: int, allowed: NDArray[np.bool_] 
 def cosines(vectors: NDArray[np.floating], rows: NDArray[np.int64], queries: Vectors) -> NDArray[np.float32]:
     """Return the cosines of `queries` with these `rows` of `vectors`, (queries, rows), summed in float64, then rounded.
 
-    Each pair is summed by itself, so that equal vectors have equal scores wherever they stand: a BLAS product does not
-    promise that.
+    Each pair is summed by itself, so that equal vectors have equal scores in whichever row they are. A matrix product
+    of BLAS does not promise that.
     """
     scores = np.empty((len(queries), len(rows)), dtype=np.float32)
     for start in range(0, len(rows), BLOCK):

@@ -4,7 +4,7 @@ A ref is one, two or three SHA-256 digests in hexadecimal, joined by `+`:
 
     VECTORS                    a segment without a search structure
     VECTORS+FACTS+STRUCTURE    a segment with one: the facts about the structure (JSON), and the bytes of FAISS
-    VECTORS+STRUCTURE          written by version 0.1 only; that structure adds nothing to its vectors and is not used
+    VECTORS+STRUCTURE          written by version 0.1 only; this structure makes no search faster and is not used
 
 Each file is named by its own digest and a suffix. So a damaged file is always noticed, and the same content always has
 the same name.
@@ -37,7 +37,7 @@ def vectors_of(ref: str) -> str:
 def files_of(ref: str) -> list[str]:
     """Return the names of the files of `ref`: vectors, then facts and structure if the segment has them.
 
-    `IndexDamaged` for a text that is no ref: it comes from an index that somebody else may have written, and it must
+    Raises `IndexDamaged` for a text that is not a ref. Somebody else may have written the index, and such a text must
     not become a path.
     """
     if not _REF.fullmatch(ref):
@@ -47,5 +47,5 @@ def files_of(ref: str) -> list[str]:
 
 
 def vectors_file(ref: str) -> str:
-    """Return the name of the file of vectors of `ref`; `IndexDamaged` for a text that is no ref."""
+    """Return the name of the file of vectors of `ref`; `IndexDamaged` for a text that is not a ref."""
     return files_of(ref)[0]

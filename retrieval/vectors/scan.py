@@ -1,8 +1,9 @@
 """Scan one segment: compare each query with every vector, exactly and fast.
 
-A matrix product in float32 proposes rows, and sums in float64 decide. The answer is that of `oracle.scan` to the last
-bit: a float32 score is within `margin` of the float64 one, so a row among the k best has at least the k-th best float32
-score less two margins, and only such rows are computed in float64.
+A matrix product in float32 proposes rows, and sums in float64 decide. The scores and their order equal those of
+`oracle.scan` to the last bit. A float32 score differs from the float64 score by at most `margin`. So each of the k best
+rows has at least the k-th best float32 score minus two margins, and only rows with such a score are computed in
+float64.
 """
 
 import os
@@ -21,7 +22,7 @@ from retrieval.vectors.segment import Segment
 BLOCK = 4096
 """Number of rows multiplied at a time: 21 MB at 1,280 dimensions, and 4 MB of scores for `QUERIES` queries."""
 QUERIES = 256
-"""Number of queries that are scanned for together."""
+"""Number of queries that are compared with a block of rows at a time."""
 PAIRS = 64
 """Number of pairs of a query and a row that are summed in float64 at a time.
 
@@ -32,25 +33,26 @@ TOGETHER = 4
 SHARE = 64
 """Number of queries whose candidates one thread ranks at a time."""
 THREADS = 8
-"""Most threads that rank candidates; for many candidates, each takes 84 MB."""
+"""Largest number of threads that rank candidates. For many candidates, each thread takes 84 MB."""
 ALONE = 2048
 """Number of rows that one thread multiplies with a single query at a time: 10 MB at 1,280 dimensions, in 0.35 ms."""
 COSINE_LIMIT = 2
-"""A score beyond this, far over 1, is no cosine: its vector is damaged."""
+"""Largest size of a score. A larger score, far over 1, is not a cosine: its vector is damaged."""
 
 Number = TypeVar("Number", bound=np.generic)
 Mask = NDArray[np.bool_]
-"""(n,), which rows of a segment may be found."""
+"""(n,), one value for each row of a segment: whether the row may be found."""
 Rows = NDArray[np.int64]
 """Rows of a segment; -1 stands for no row."""
 
 
 def margin(dim: int) -> float:
-    """Return how far a float32 score of two vectors of length 1 may be from the float64 one, summed in any order.
+    """Return the largest difference between the float32 and the float64 score of two vectors of length 1.
 
-    The error of an inner product is at most dim * u * sum |x_i y_i| with u = 2**-24 (Higham 2002, Accuracy and
-    Stability of Numerical Algorithms, section 3.1), and this sum is at most the product of the lengths. Another 2 u are
-    for rounding both scores, and one per cent for terms of higher order and for lengths that are only nearly 1.
+    It holds for sums in any order. The error of an inner product is at most dim * u * sum |x_i y_i| with u = 2**-24
+    (Higham 2002, Accuracy and Stability of Numerical Algorithms, section 3.1), and this sum is at most the product of
+    the lengths. Another 2 u are for rounding both scores, and one per cent is for terms of higher order and for lengths
+    that are only nearly 1.
     """
     return 1.01 * (dim + 2) * 2.0**-24
 
@@ -62,14 +64,14 @@ def search(
     allowed: Mask | None = None,
     least: NDArray[np.float32] | None = None,
 ) -> Hits:
-    """Return the `k` nearest rows of each query, (queries, k); with `allowed`, among those rows.
+    """Return the ids of the `k` nearest rows of each query, (queries, k); with `allowed`, among those rows.
 
-    `least` is a score for each query, (queries,). A row with a lower score may be left out: the caller knows k others
-    that are nearer. `IndexDamaged` where the segment is damaged.
+    `least` has a score for each query, (queries,). A row with a lower score may be left out, because the caller knows k
+    other rows that are nearer. Raises `IndexDamaged` if the segment is damaged.
     """
     if least is None:
         least = np.full(len(queries), -np.inf, dtype=np.float32)
-    if not len(queries):  # a structure has found enough for every query: nothing is read
+    if not len(queries):  # a structure has found enough rows for every query: the segment need not be read and checked
         return no_hits(0, k)
     segment.demand_sound()
     parts = [slice(start, start + QUERIES) for start in range(0, len(queries), QUERIES)]
@@ -77,7 +79,7 @@ def search(
 
 
 def _joined(parts: Sequence[Hits]) -> Hits:
-    """Return the hits of several groups of queries, one behind the other."""
+    """Return the hits of several groups of queries, one group after the other."""
     if len(parts) == 1:
         return parts[0]
     return Hits(np.concatenate([hits.ids for hits in parts]), np.concatenate([hits.scores for hits in parts]))
@@ -88,7 +90,7 @@ def _search(segment: Segment, queries: Vectors, k: int, allowed: Mask | None, le
     best = np.repeat(least[:, None], k, axis=1)
     parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
     for number, (rows, scores) in enumerate(_scored(segment.vectors, queries, allowed)):
-        if number == 0:  # no score is known yet: the best of the whole block are
+        if number == 0:  # no scores are known before the first block, so that all scores of this block count
             best = _largest(np.concatenate([best, scores], axis=1), k)
         asking, columns = np.nonzero((scores >= _reach(best, segment.dim)[:, None]) & (scores > -np.inf))
         candidates = scores[asking, columns]
@@ -105,11 +107,11 @@ def _search(segment: Segment, queries: Vectors, k: int, allowed: Mask | None, le
 
 
 def widened(vectors: NDArray[np.floating]) -> Vectors:
-    """Return vectors as float32, exactly.
+    """Return vectors as float32, without rounding.
 
-    float16 is converted by moving bits, several times as fast as numpy converts it: sign, exponent and fraction move to
-    their places, and a multiplication makes up for the smaller bias of the exponent, for subnormal numbers too. The
-    rows are converted in blocks that stay in the processor's cache.
+    float16 is converted by moving bits, which is several times as fast as numpy's conversion. Sign, exponent and
+    fraction move to their places in a float32, and a multiplication corrects the bias of the exponent, also for
+    subnormal numbers. The rows are converted in blocks that stay in the processor's cache.
     """
     if vectors.dtype != np.float16:
         return np.asarray(vectors, dtype=np.float32)
@@ -127,15 +129,15 @@ def widened(vectors: NDArray[np.floating]) -> Vectors:
 
 
 def _reach(best: NDArray[np.float32], dim: int) -> NDArray[np.float64]:
-    """Return for each query the float32 score under which no row can be among its k best."""
+    """Return for each query the float32 score that a row needs to be among its k best, (queries,)."""
     return np.asarray(best.min(axis=1), dtype=np.float64) - 2 * margin(dim)
 
 
 def _scored(vectors: Vectors, queries: Vectors, allowed: Mask | None) -> Iterator[tuple[Rows, NDArray[np.float32]]]:
     """Yield allowed rows with their float32 scores, (queries, rows), in blocks; for a single query all at once.
 
-    A single query is answered without a matrix product, by threads of our own. The threads of a matrix product go on
-    spinning for milliseconds, in which the network of the next query has to share the processor with them.
+    A single query is answered without a matrix product, by threads of our own. The threads of a matrix product keep the
+    processor busy for some milliseconds after it, and would slow down the network that embeds the next query.
     """
     size = ALONE if len(queries) == 1 else BLOCK
 
@@ -147,7 +149,7 @@ def _scored(vectors: Vectors, queries: Vectors, allowed: Mask | None) -> Iterato
         later = [_threads().submit(scored, start) for start in starts[1:]]
         try:
             rows, scores = zip(scored(0), *(future.result() for future in later), strict=True)
-        finally:  # after an error or Ctrl-C, no thread goes on computing
+        finally:  # after an error or Ctrl-C, blocks that no thread has begun are not computed
             for future in later:
                 future.cancel()
         yield np.concatenate(rows), np.concatenate(scores, axis=1)
@@ -187,35 +189,37 @@ def _multiplied(queries: Vectors, rows: NDArray[np.floating]) -> NDArray[np.floa
 
 
 def _finite(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Set the scores of damaged vectors to -inf, in place, so that they keep no other row from being found.
+    """Set the scores of damaged vectors to -inf, in place, so that they do not take the place of other rows.
 
-    Scores of damaged vectors are not finite, or large where a float16 number was not finite.
+    The score of a damaged vector is not finite, or is large because `widened` makes large numbers of those in float16
+    that are not finite.
     """
     scores[~(np.abs(scores) <= COSINE_LIMIT)] = -np.inf
     return scores
 
 
 def _largest(scores: NDArray[np.float32], k: int) -> NDArray[np.float32]:
-    """Return the `k` largest of each row, in no order."""
+    """Return the `k` largest scores of each row, (rows, k), in no order."""
     return np.partition(scores, scores.shape[1] - k, axis=1)[:, -k:]
 
 
 def padded(asking: Rows, values: NDArray[Number], count: int, missing: float) -> NDArray[Number]:
-    """Return `values` as a matrix of `count` rows, filled up with `missing`.
+    """Return `values` as a matrix of `count` rows; rows with fewer values than others end with `missing`.
 
-    `asking` tells for each value the row of the matrix that it goes to, in ascending order.
+    `asking` has for each value the number of its row in the matrix, in ascending order.
     """
     counts = np.bincount(asking, minlength=count)
-    places = np.arange(len(asking)) - np.repeat(np.cumsum(counts) - counts, counts)
+    first_of_row = np.cumsum(counts) - counts
+    columns = np.arange(len(asking)) - np.repeat(first_of_row, counts)
     matrix = np.full((count, counts.max(initial=0)), missing, dtype=values.dtype)
-    matrix[asking, places] = values
+    matrix[asking, columns] = values
     return matrix
 
 
 def rescored(segment: Segment, queries: Vectors, asking: Rows, rows: Rows, k: int) -> Hits:
-    """Return the `k` best of each query by exact scores.
+    """Return the `k` best candidates of each query, (queries, k), with scores summed in float64.
 
-    `asking` and `rows` are pairs of a query and a candidate, in ascending order of query.
+    `asking` has the number of a query and `rows` a candidate of that query, in ascending order of query.
     """
     scores = np.empty(len(rows), dtype=np.float32)
     for start in range(0, len(rows), PAIRS):
@@ -228,7 +232,7 @@ def rescored(segment: Segment, queries: Vectors, asking: Rows, rows: Rows, k: in
 
 
 def refined(segment: Segment, queries: Vectors, proposed: Rows, k: int) -> Hits:
-    """Return the `k` best of each query among the rows `proposed` for it, (queries, m); -1 proposes no row."""
+    """Return the `k` best of each query, (queries, k), among the rows `proposed` for it, (queries, m); -1 is no row."""
     if len(queries) <= SHARE:
         return _refined(segment, queries, proposed, k)
     parts = [slice(start, start + SHARE) for start in range(0, len(queries), SHARE)]
@@ -237,7 +241,7 @@ def refined(segment: Segment, queries: Vectors, proposed: Rows, k: int) -> Hits:
 
 
 def _refined(segment: Segment, queries: Vectors, proposed: Rows, k: int) -> Hits:
-    """Return what `refined` returns, in one thread."""
+    """Do the work of `refined` for some of the queries, in one thread."""
     scores = products(segment, queries, proposed)
     best = _largest(scores, min(k, scores.shape[1]))
     asking, columns = np.nonzero((scores >= _reach(best, segment.dim)[:, None]) & (scores > -np.inf))
@@ -253,7 +257,7 @@ def products(segment: Segment, queries: Vectors, rows: Rows) -> NDArray[np.float
         for first in range(0, rows.shape[1], BLOCK):
             part = group, slice(first, first + BLOCK)
             vectors = np.asarray(segment.vectors[rows[part]], dtype=np.float32)
-            # einsum starts no threads; there is too little work for those of a matrix product
+            # einsum starts no threads, as a matrix product would: there is too little work for several threads
             scores[part] = np.einsum("qcd,qd->qc", vectors, queries[group])
     scores[rows < 0] = -np.inf
     return _finite(scores)

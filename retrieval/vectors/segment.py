@@ -1,8 +1,8 @@
-"""The file of one segment: its format, reading, writing, merging, and saving what is sound of a damaged one.
+"""The file of one segment: its format, reading, writing, merging, and saving the sound vectors of a damaged one.
 
-The file holds three arrays in numpy's own format (version 1.0), one behind the other, all little-endian: ids (n,)
-int64, vectors (n, dim) float32 or float16, and the checksums of the pieces of both (see `checksums`). Version 0.1 wrote
-no checksums. The file is named by the SHA-256 of its bytes.
+The file holds three arrays in numpy's own format (version 1.0), one after the other, all little-endian: ids (n,) int64,
+vectors (n, dim) float32 or float16, and the checksums of the pieces of the file up to there (see `checksums`). Version
+0.1 wrote no checksums. The file is named by the SHA-256 of its bytes.
 """
 
 import itertools
@@ -38,21 +38,24 @@ class Segment:
     vectors: NDArray[np.floating]
     """(n, dim), float32 or float16; mapped into memory, and read when touched."""
     checked: checksums.Pieces | None = None
-    """Checks whether bytes are what was written; None for a file without checksums and for vectors in memory."""
+    """The pieces of the file with their checksums; None for a file without checksums and for vectors in memory."""
     starts: tuple[int, int] = (0, 0)
     """Offsets of the ids and of the vectors in the file, in bytes."""
 
     def demand_sound(self, rows: NDArray[np.int64] | None = None) -> None:
-        """Raise `IndexDamaged` unless the vectors in `rows`, or all for None, are what was written.
+        """Raise `IndexDamaged` if one of the vectors in `rows` is damaged; None: if any vector is.
 
-        Each piece of the file is checked once.
+        Each piece of the file is checked once. Nothing is checked in a file without checksums.
         """
         if self.checked is not None:
             width = self.dim * self.vectors.itemsize
             self.checked.demand(None if rows is None else self.starts[1] + width * rows.ravel(), width)
 
     def rows_outside(self, pieces: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows whose id and vector lie in none of these `pieces` of the file, in ascending order."""
+        """Return the rows, ascending, whose id and vector have no byte in any of these `pieces` of the file.
+
+        `pieces` are numbers of pieces, ascending.
+        """
         rows = np.arange(len(self.ids))
         touched = np.zeros(len(rows), dtype=bool)
         for start, length in zip(self.starts, (8, self.dim * self.vectors.itemsize), strict=True):
@@ -69,16 +72,19 @@ class Segment:
     @cached_property
     def order(self) -> NDArray[np.int64]:
         """The rows in ascending order of id."""
-        return np.argsort(self.ids, kind="stable")  # needs one pass only where they ascend, as they do after a merge
+        return np.argsort(self.ids, kind="stable")  # takes one pass if the ids ascend, as they do after a merge
 
     def positions(self, ids: Ids) -> NDArray[np.int64]:
-        """Return the row of each of `ids`, -1 for an id that is not in the segment."""
+        """Return the row of each of `ids`, (len(ids),); -1 for an id that is not in the segment."""
         places = np.searchsorted(self.ids, ids, sorter=self.order)
         rows = self.order[np.minimum(places, len(self.ids) - 1)]
         return np.where(self.ids[rows] == ids, rows, -1)
 
     def mask(self, ids: Ids) -> NDArray[np.bool_]:
-        """Return which rows have one of `ids`, (n,); several times as fast as `np.isin` where both ascend."""
+        """Return for each row whether it has one of `ids`, (n,).
+
+        This is several times as fast as `np.isin` if both the rows and `ids` ascend.
+        """
         mask = np.zeros(len(self.ids), dtype=bool)
         positions = self.positions(ids)
         mask[positions[positions >= 0]] = True
@@ -86,7 +92,7 @@ class Segment:
 
 
 def common_dim(segments: Sequence[Segment]) -> int:
-    """Return the length of the vectors of all segments, 0 without a segment; `IndexDamaged` where lengths differ."""
+    """Return the length of the vectors of all segments, 0 without a segment; `IndexDamaged` if the lengths differ."""
     dims = {segment.dim for segment in segments}
     if len(dims) > 1:
         raise IndexDamaged("the index holds vectors of several lengths", hint=HINT)
@@ -96,7 +102,8 @@ def common_dim(segments: Sequence[Segment]) -> int:
 def gathered(segments: Sequence[Segment], ids: Ids) -> Vectors:
     """Return the vectors of `ids`, in their order, (len(ids), dim).
 
-    For an id in several segments, the vector of the first of these. `KeyError` for the first id that is in no segment.
+    For an id in several segments, the vector in the first of these is returned. Raises `KeyError` with the first id
+    that is in no segment, and `IndexDamaged` if one of the vectors is damaged.
     """
     vectors = np.zeros((len(ids), segments[0].dim if segments else 0), dtype=np.float32)
     missing = np.ones(len(ids), dtype=bool)
@@ -115,21 +122,24 @@ class SegmentFolder:
     """The segments in one folder: a segment is named by the digest of its file."""
 
     def __init__(self, folder: Path, *, float16: bool = False) -> None:
-        """Use `folder`. `float16` writes new vectors rounded to half the bytes; segments of both kinds are read."""
+        """Use `folder`. With `float16`, new vectors are rounded and stored at half the size.
+
+        Segments of float32 and of float16 can be read in either case.
+        """
         self.folder = folder
         self.dtype = np.dtype("<f2" if float16 else "<f4")
 
     def append(self, ids: Ids, vectors: Vectors) -> str:
-        """Write a segment, durable on return, and return its digest; `ValueError` as `VectorStore.append` says."""
+        """Write a segment, durable on return, and return its digest; `ValueError` as for `VectorStore.append`."""
         distinct = len(np.unique(ids))
         if not (len(ids) == len(vectors) == distinct > 0):
             raise ValueError(f"{len(ids)} ids, {distinct} of them distinct, for {len(vectors)} vectors")
         return self._write(ids, [vectors], vectors.shape[1])
 
     def merge(self, segments: Sequence[Segment], live: Ids | None) -> str:
-        """Write the vectors of `segments` as one segment in ascending order of id; return its digest, "" for none.
+        """Write the vectors of `segments` as one segment, in ascending order of id, and return its digest.
 
-        Only ids in `live` are taken, or all for None.
+        Only the ids in `live` are taken; None takes all. If no vectors are left, nothing is written and "" is returned.
         """
         common_dim(segments)
         ids = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *(segment.ids for segment in segments)]))
@@ -141,7 +151,7 @@ class SegmentFolder:
         return self._write(ids, blocks, segments[0].dim)
 
     def _write(self, ids: Ids, blocks: Iterable[Vectors], dim: int) -> str:
-        """Write ids with their vectors, which come in blocks of rows."""
+        """Write ids and their vectors of length `dim`, which come in blocks of rows, and return the digest."""
         arrays = _packed([ids], (len(ids),), "<i8"), _packed(blocks, (len(ids), dim), self.dtype)
         return files.write_durably(self.folder, VECTORS, checksums.followed_by_checksums(itertools.chain(*arrays)))
 
@@ -150,18 +160,19 @@ class SegmentFolder:
         return open_segment(self.folder / vectors_file(ref))
 
     def demand_whole(self, ref: str) -> None:
-        """Raise `IndexDamaged` unless the file of vectors of `ref` has the digest that it is named by.
+        """Raise `IndexDamaged` unless the file of vectors of `ref` has the digest that is its name.
 
-        Without this check, a copy of damaged vectors would get a name that fits them, and the evidence would be swept.
+        Without this check, a merge would write damaged vectors to a new file whose name fits them, and the file that
+        shows the damage would be swept.
         """
         path = self.folder / vectors_file(ref)
         if files.sha256_of(path) != path.stem:
             raise IndexDamaged(f"the file of vectors {path.name} is missing or damaged", hint=HINT)
 
     def salvage(self, ref: str) -> str:
-        """Write what is sound of a segment and return its digest; "" where nothing is sound.
+        """Write the sound vectors of a segment and return their digest; "" if no vector is sound.
 
-        Where only single bits have flipped, the file is put right and keeps its name.
+        If only single bits have flipped, the file is corrected and keeps its name.
         """
         path = self.folder / vectors_file(ref)
         try:
@@ -183,7 +194,7 @@ class SegmentFolder:
         return self._write(segment.ids[rows], blocks, segment.dim)
 
     def whole_segments(self) -> Iterator[str]:
-        """Yield the digest of each segment in the folder whose vectors are what was written, in ascending order."""
+        """Yield the digest of each undamaged file of vectors in the folder, in ascending order."""
         for name in files.names_in(self.folder):
             digest, _, suffix = name.partition(".")
             if f".{suffix}" != VECTORS or files.sha256_of(self.folder / name) != digest:
@@ -196,7 +207,7 @@ class SegmentFolder:
 
 
 def file_damage(folder: Path, names: Iterable[str]) -> list[str]:
-    """Read every byte of the files `names` and return a sentence for each one that is missing or damaged."""
+    """Read every byte of the files `names` and return a sentence for each file that is missing or damaged."""
     damage = []
     for name in names:
         kind = "vectors" if name.endswith(VECTORS) else "search structure"
@@ -212,10 +223,10 @@ def file_damage(folder: Path, names: Iterable[str]) -> list[str]:
 
 
 def open_segment(path: Path) -> Segment:
-    """Map the segment at `path` into memory. Reads the ids, and not the vectors.
+    """Map the segment at `path` into memory. The ids are read, and the vectors are not.
 
-    `IndexDamaged` where the file is missing, or not as long as its headers say; `StorageError` where the system does
-    not give it.
+    Raises `IndexDamaged` if the file is missing or not as long as its headers say, and `StorageError` if the system
+    cannot read it.
     """
     try:
         with files.opened(path) as file:
@@ -236,7 +247,7 @@ def _damaged(path: Path) -> IndexDamaged:
 
 
 def _segment(data: checksums.Bytes, path: Path) -> Segment:
-    """Return the segment in the bytes of the file at `path`, whose ids have been checked."""
+    """Return the segment in `data`, the bytes of the file at `path`, and check its headers and ids; `IndexDamaged`."""
     try:
         (count,), ids_type, begin = _next_array(data, 0, "<i8")
         (rows, dim), dtype, start = _next_array(data, begin + 8 * count, "<f4", "<f2")
@@ -248,7 +259,7 @@ def _segment(data: checksums.Bytes, path: Path) -> Segment:
     except Exception as error:  # numpy evaluates a header, and raises anything for garbage
         raise _damaged(path) from error
     if checked is not None:
-        checked.demand(np.zeros(1, np.int64), start)
+        checked.demand(np.zeros(1, np.int64), start)  # all bytes before the vectors
     return Segment(ids, vectors, checked, (begin, start))
 
 
@@ -258,7 +269,7 @@ def _demand_shape(ids: NDArray[np.int64], vectors: NDArray[np.floating]) -> None
 
 
 def _pieces(data: checksums.Bytes, end: int, path: Path) -> checksums.Pieces:
-    """Return the pieces of the first `end` bytes, whose checksums follow these."""
+    """Return the pieces of the first `end` bytes, with their checksums, which follow after `end`."""
     (count,), dtype, start = _next_array(data, end, checksums.DTYPE)
     if count != -(-end // checksums.PIECE) or start + 4 * count != len(data):
         raise ValueError(f"{count} checksums of {end} bytes")

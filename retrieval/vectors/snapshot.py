@@ -1,4 +1,4 @@
-"""Segments of the FAISS store that are open, and a search over them: each through its structure, or by scanning it."""
+"""Open segments of the FAISS store, and the search over them: through the structure of each, or by scanning it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ class OpenSegment:
 
     ref: str
     stamp: tuple[Any, ...]
-    """What changes when one of the files changes."""
+    """Inode, size and time of each file: at least one of them changes when a file changes."""
     segment: Segment
     facts: Facts | None
-    """Facts about the structure; None where there is no structure, or where they are damaged."""
+    """Facts about the structure; None if there is no structure, or if the facts are damaged."""
     structure: Any
-    """An open `faiss.Structure`; None where there is none, where it is damaged, or where its recall is too low."""
+    """An open `faiss.Structure`; None if there is none, if it is damaged, or if its recall is too low."""
 
     @property
     def damaged(self) -> bool:
@@ -46,7 +46,10 @@ class OpenSegment:
         return form_of(self.facts if self.approximate else None, len(self.segment.ids))
 
     def added(self, hits: Hits, queries: Vectors, allowed: Mask | None, *, exact: bool) -> Hits:
-        """Return the nearest ids of each query among those in `hits` and those in this segment."""
+        """Return the nearest ids of each query, among those in `hits` and those in this segment.
+
+        `allowed` are the rows of the segment that may be found, or None for all.
+        """
         k = hits.ids.shape[1]
         if exact or not self.approximate:
             more = scan.search(self.segment, queries, k, allowed, hits.scores[:, -1])
@@ -56,7 +59,7 @@ class OpenSegment:
 
 
 class StructuredSnapshot:
-    """Some segments. Each is searched through its structure if it has one that is whole."""
+    """Some open segments. Each is searched through its structure, if it has one that can be used."""
 
     def __init__(self, parts: Sequence[OpenSegment]) -> None:
         self.parts = parts
@@ -64,11 +67,11 @@ class StructuredSnapshot:
         self.count = sum(len(part.segment.ids) for part in parts)
         self.dim = common_dim([part.segment for part in parts])
         self._of_ids: tuple[Ids, Sequence[Mask | None]] | None = None
-        """The ids that were last searched among, and which rows of each segment have them."""
+        """The ids to which the latest search was limited, and for each segment the rows that have them."""
 
     @property
     def forms(self) -> Sequence[SearchForm]:
-        """How the vectors are searched, largest part first; all that is searched exactly is one part."""
+        """How the vectors are searched, largest part first. All vectors that are searched exactly are one part."""
         forms = [part.form for part in self.parts if part.approximate]
         exact = self.count - sum(form.vectors for form in forms)
         if exact:
@@ -76,7 +79,7 @@ class StructuredSnapshot:
         return sorted(forms, key=lambda form: -form.vectors)
 
     def search(self, queries: Vectors, k: int, only: Ids | Bitmap | None = None, *, exact: bool = False) -> Hits:
-        """Return the nearest ids of each query."""
+        """Return the `k` nearest ids of each query, (queries, k)."""
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         hits = no_hits(len(queries), k)
         for part, allowed in zip(self.parts, self._allowed(only), strict=True):
@@ -84,15 +87,15 @@ class StructuredSnapshot:
         return hits
 
     def mask(self, ids: Ids) -> Bitmap:
-        """Return the rows that have one of `ids`."""
+        """Return a bitmap of the rows that have one of `ids`, (count,)."""
         return np.concatenate([np.zeros(0, dtype=bool), *(part.segment.mask(ids) for part in self.parts)])
 
     def get(self, ids: Ids) -> Vectors:
-        """Return stored vectors."""
+        """Return the stored vectors of `ids`, in their order, (len(ids), dim)."""
         return gathered([part.segment for part in self.parts], ids)
 
     def _allowed(self, only: Ids | Bitmap | None) -> Sequence[Mask | None]:
-        """Return for each segment which of its rows may be found, None for all."""
+        """Return for each segment the mask of the rows that may be found; None if all may be."""
         if only is None:
             return [None] * len(self.parts)
         if only.dtype == np.bool_:
@@ -106,5 +109,5 @@ class StructuredSnapshot:
 
 
 def _unless_all(masks: Sequence[Mask]) -> list[Mask | None]:
-    """Return `masks` with None in place of one that allows all rows."""
+    """Return `masks`, with None in place of each mask that allows all rows."""
     return [None if mask.all() else mask for mask in masks]

@@ -231,7 +231,7 @@ def test_a_link_that_appears_after_the_look_is_not_followed(tmp_path: Path, monk
     monkeypatch.setattr(files, "demand_own", lambda *_, **__: None)
     with pytest.raises(StorageError):
         files.read(tmp_path / "committed")
-    witness.tell(tmp_path, 7)
+    witness.record(tmp_path, 7)
     assert (tmp_path / "elsewhere").read_bytes() == b"of somebody else"
 
 

@@ -203,7 +203,7 @@ def test_a_lost_end_of_the_log_is_noticed_by_the_witness(folder: Path, left: int
     if not left:
         log(folder).unlink()
     assert wal.damage(log(folder)) == ""
-    if left < HEADER + LENGTH and not witness.told(folder):
+    if left < HEADER + LENGTH and not witness.recorded(folder):
         pytest.skip("nothing was noted")
     with suppress(IndexDamaged), opened(folder) as index:
         assert "but the newest in the database is" in "".join(index.verify().damage)
@@ -274,18 +274,18 @@ def test_a_new_index_knows_nothing_of_one_that_was_there_before(sample: Path, tm
         index.add(sample / "photos")
     (tmp_path / "index" / "index.db").unlink()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(witness, "tell", lambda *_: None)  # as after a crash right behind the first commit
+        patch.setattr(witness, "record", lambda *_: None)  # as after a crash right behind the first commit
         Index.create(tmp_path / "index", encoder=ColourEncoder()).close()
     with opened(tmp_path / "index") as index:
         assert index.add(sample / "photos").added == PICTURES
 
 
 def test_a_witness_that_is_damaged_tells_nothing(tmp_path: Path) -> None:
-    witness.tell(tmp_path, 12)
-    assert witness.told(tmp_path) == 12
+    witness.record(tmp_path, 12)
+    assert witness.recorded(tmp_path) == 12
     data = (tmp_path / witness.NAME).read_bytes()
     for bit in range(8 * len(data)):
         flip(tmp_path / witness.NAME, bit)
-        assert witness.told(tmp_path) in {0, 12}
+        assert witness.recorded(tmp_path) in {0, 12}
         flip(tmp_path / witness.NAME, bit)
-    assert witness.told(tmp_path / "nowhere") == 0
+    assert witness.recorded(tmp_path / "nowhere") == 0
