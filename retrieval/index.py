@@ -48,7 +48,7 @@ from retrieval.types import (
 from retrieval.vectors.options import structure_options
 
 if TYPE_CHECKING:
-    from retrieval.networks.compiled import Graph
+    from retrieval.networks.graph import Graph
     from retrieval.searching.answer import Searcher
     from retrieval.searching.neighbours import Neighbours
     from retrieval.searching.query import Query, Unusable
@@ -549,7 +549,7 @@ def _opened(kind: type[Index], folder: Path, execution: Execution, given: dict[s
 
 def _stored_graph(store: Store) -> "Graph | None":
     """Return the compiled network that the index keeps; None if it keeps none, or one that is damaged."""
-    from retrieval.networks.compiled import Graph
+    from retrieval.networks.graph import Graph
 
     artefact = artefacts.read(store, GRAPH)
     return None if artefact is None else Graph.checked(artefact.files, artefact.facts)
@@ -567,7 +567,7 @@ def _remember(store: Store, model: Model) -> None:
     graph = model.graph
     if graph is None:
         return
-    from retrieval.networks.compiled import SUFFIXES
+    from retrieval.networks.graph import SUFFIXES
 
     artefact = artefacts.read(store, GRAPH)
     if artefact is None or artefact.facts != graph.facts:

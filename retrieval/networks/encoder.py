@@ -41,9 +41,6 @@ class Encoder(Protocol):
         ...
 
 
-PARITY = 0.999
-"""Least cosine between the vectors that two runtimes of one network give for the same picture. A runtime that differs
-more from Keras is not used."""
 MOST_DIM = 2**20
 """Largest length of a vector; Keras' networks give up to 4096 numbers."""
 MOST_SIDE = 2**14

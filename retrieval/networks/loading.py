@@ -18,15 +18,16 @@ from retrieval.arguments import text_path
 from retrieval.errors import BadInput, BadWeights, ModelMismatch, RetrievalError
 from retrieval.networks import capacity, catalogue
 from retrieval.networks.catalogue import DEFAULT, MINI, RANDOM, Backbone
-from retrieval.networks.encoder import PARITY, Encoder
+from retrieval.networks.encoder import Encoder
 from retrieval.networks.execution import AUTO, Execution
 from retrieval.networks.options import BACKBONE_OPTIONS
+from retrieval.networks.parity import PARITY
 from retrieval.networks.weights import all_weights
 from retrieval.process import forks
 from retrieval.types import DECODE_RULE
 
 if TYPE_CHECKING:
-    from retrieval.networks.compiled import Graph
+    from retrieval.networks.graph import Graph
 
 OWN_ENCODER = '{"name": "own"}'
 """The text that an index stores in place of a backbone if it was made with an encoder of the user's own."""
@@ -256,25 +257,26 @@ def load(
         on_keras = runs_on_keras(execution, many=False)
     if on_keras:
         return plugins.load("runtime:keras")(backbone, weights, rule=rule)
-    from retrieval.networks import compiled  # which imports numpy
+    from retrieval.networks import graph as graphs
+    from retrieval.networks.compiled import CompiledEncoder  # which imports numpy
 
     @cache
     def reference() -> Any:  # noqa: ANN401 - a KerasEncoder
         return plugins.load("runtime:keras")(backbone, weights, accelerated=False, rule=rule)
 
-    graph = compiled.cached(compiled.key(backbone, weights, rule))
+    graph = graphs.cached(graphs.key(backbone, weights, rule))
     if graph is None:
         try:
-            graph = compiled.convert(reference())
+            graph = graphs.convert(reference())
         except RetrievalError:
             raise
         except Exception as error:  # noqa: BLE001 - a user's own model may hold layers that OpenVINO does not know
             reason = " ".join(str(error).split())[:200]
             log.warning("the network cannot be compiled, so it runs on Keras, which is slower (%s)", reason)
             return reference()
-        compiled.remember(compiled.key(backbone, weights, rule), graph)
-    key = compiled.key(backbone, weights, rule)  # again, because Keras may have downloaded the weights meanwhile
-    return compiled.CompiledEncoder(graph, execution, reference, partial(compiled.remember, key))
+        graphs.remember(graphs.key(backbone, weights, rule), graph)
+    key = graphs.key(backbone, weights, rule)  # again, because Keras may have downloaded the weights meanwhile
+    return CompiledEncoder(graph, execution, reference, partial(graphs.remember, key))
 
 
 @cache  # so that a note is logged once

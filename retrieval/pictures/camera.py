@@ -97,7 +97,7 @@ def _developed(opened: "RawPy", size: tuple[int, int]) -> Shot:
     with opened as raw:
         sizes = raw.sizes
         pixels = sizes.raw_width * sizes.raw_height
-        if pixels > opening.MAX_PIXELS:
+        if pixels > limits.MAX_PIXELS:
             raise Image.DecompressionBombError
         image = _preview(raw, size)
         if image is None:

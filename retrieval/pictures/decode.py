@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, _imaging
 
 from retrieval.errors import SHORT, ShortMemory, UnreadableImage
-from retrieval.pictures import animation, formats, incomplete, limits, metadata, opening, quirks, tiff
+from retrieval.pictures import animation, formats, incomplete, limits, metadata, quirks, tiff
 from retrieval.pictures.fitting import PLAIN_RULE
 from retrieval.pictures.fitting import fit as fit  # noqa: PLC0414 - for pictures that are in memory already
 from retrieval.pictures.formats import Format
@@ -107,7 +107,7 @@ def _reasons(form: Format) -> Iterator[None]:
     except UnreadableImage:
         raise
     except Image.DecompressionBombError:
-        raise UnreadableImage(opening.TOO_MANY_PIXELS) from None
+        raise UnreadableImage(limits.TOO_MANY_PIXELS) from None
     except MemoryError:
         raise ShortMemory(SHORT) from None
     except Exception as error:  # a decoder that meets a damaged file may raise anything
@@ -129,14 +129,14 @@ def _decoded(data: bytes, wanted: "_Wanted", profile: bytes | None = None) -> De
                 return _fitted(tiff.read(data, page), None, wanted, profile)
     try:
         image, full = wanted.opened(data)
-        with image, memory.shared().room(opening.cost(image)):
+        with image, memory.shared().room(limits.cost(image)):
             image.load()
             return _fitted(image, full, wanted, profile)
     except OSError as error:
         if not incomplete.is_short(error):
             raise
     image, full = wanted.opened(data)
-    with image, memory.shared().room(incomplete.COPIES * opening.cost(image)):
+    with image, memory.shared().room(incomplete.COPIES * limits.cost(image)):
         loaded = incomplete.loaded(data, lambda part: wanted.opened(part)[0])
         if loaded is None:
             raise UnreadableImage(_too_short(wanted.form.name))

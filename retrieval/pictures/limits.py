@@ -1,4 +1,7 @@
-"""Limits on the work that one file may cause, checked cheaply on its bytes before a decoder sees them.
+"""Limits on the memory and the work that one file may cause, checked cheaply before a decoder sees its bytes.
+
+A few hundred bytes can hold a picture of gigabytes. `cost` tells the memory that decoding takes, from the header alone,
+and refuses pictures with too many pixels; `process.memory` makes large pictures wait for room.
 
 A few bytes can cause hours of work: a JPEG that goes over its pixels a thousand times, a TIFF in a million strips, a
 comment of 100 MB that is read byte by byte. `check` counts what decoders in C have to go through, and `Metered` counts
@@ -11,7 +14,30 @@ import re
 import struct
 from collections.abc import Iterator
 
+from PIL import Image, ImageFile
+
 from retrieval.errors import UnreadableImage
+
+MAX_PIXELS = 178_956_970
+"""Most pixels of a picture in colour that is decoded: Pillow's own limit, which is twice its `MAX_IMAGE_PIXELS`."""
+
+BYTES = 4
+"""Size of a pixel in colour in Pillow's memory, in bytes."""
+
+FEWER_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
+"""Pillow's mode -> size of a pixel in its memory, in bytes; `BYTES` for all other modes."""
+
+MAX_BYTES = MAX_PIXELS * BYTES
+"""Size of the largest picture that is decoded, in Pillow's memory, in bytes."""
+MILLION = 1_000_000
+TOO_MANY_PIXELS = (
+    f"larger than the limit of {MAX_PIXELS // MILLION} megapixels in colour, "
+    f"or of {MAX_BYTES // MILLION} megapixels of one byte each"
+)
+
+COPIES = {"GIF": 9, "PNG": 2, "WEBP": 4, "AVIF": 4, "HEIF": 3, "TIFF": 2, "DIB": 2, "BMP": 2}
+"""Format -> number of copies of the picture that its decoder holds at a time, where this is not 1. Frames before and
+after the picture count too."""
 
 READS = 1_500_000
 """Most reads by Pillow from one file, which take 1 to 4 seconds. The largest PNG in chunks of 8 KiB, as libpng writes
@@ -154,3 +180,31 @@ def _strips(data: bytes) -> int:
     except (struct.error, OverflowError):
         pass
     return most
+
+
+# -- memory -------------------------------------------------------------------------------------------------------
+
+
+def cost(image: ImageFile.ImageFile) -> int:
+    """Return about how much memory it takes to decode `image`, in bytes.
+
+    Raises `PIL.Image.DecompressionBombError` if the picture is too large.
+    """
+    pixels = image.width * image.height
+    bytes_ = pixels * FEWER_BYTES.get(image.mode, BYTES)
+    if bytes_ > MAX_BYTES:
+        raise Image.DecompressionBombError
+    return bytes_ * COPIES.get(image.format or "", 1) + _coefficients(image)
+
+
+def _coefficients(image: ImageFile.ImageFile) -> int:
+    """Return the memory in which libjpeg keeps the coefficients of a progressive JPEG, in bytes.
+
+    These are two bytes per sample of the full picture, even if the picture is decoded at a smaller scale.
+    """
+    layers = getattr(image, "layer", ())
+    if not layers or not image.info.get("progressive"):
+        return 0
+    scale = image.decoderconfig[0] if image.decoderconfig else 1
+    areas: list[int] = [across * down for _, across, down, _ in layers]
+    return int(2 * image.width * image.height * scale**2 * sum(areas) // max(1, *areas))

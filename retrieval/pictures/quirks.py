@@ -12,7 +12,7 @@ from typing import cast
 from PIL import ExifTags, Image, ImageFile
 
 from retrieval.errors import UnreadableImage
-from retrieval.pictures import camera, formats, jxl, opening
+from retrieval.pictures import camera, formats, jxl, limits, opening
 from retrieval.pictures.formats import Format
 from retrieval.pictures.limits import Metered
 from retrieval.process import memory
@@ -43,7 +43,7 @@ def opened(form: Format, data: bytes, size: tuple[int, int]) -> tuple[ImageFile.
         return cast("ImageFile.ImageFile", shot.image), (shot.width, shot.height)
     memory_needed = 0
     for width, height in _sizes_decoded_at_once(form, data):
-        if width * height > opening.MAX_PIXELS:
+        if width * height > limits.MAX_PIXELS:
             raise Image.DecompressionBombError
         memory_needed = max(memory_needed, EAGER * width * height)
     with memory.shared().room(memory_needed):

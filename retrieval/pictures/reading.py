@@ -16,7 +16,7 @@ from retrieval.errors import SHORT, ShortMemory, UnreadableImage
 
 PICTURE = 2**30
 """Most bytes of a file that is read as a picture, 1 GiB: the size of the largest picture that is decoded
-(`opening.MAX_PIXELS`), uncompressed, with three channels of 16 bits."""
+(`limits.MAX_PIXELS`), uncompressed, with three channels of 16 bits."""
 TABLE = 2**28
 """Most bytes of a text file that is read, 256 MiB: the size of a CSV with a million paths of 255 bytes."""
 PIECE = 2**20

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from retrieval.errors import UnreadableImage
-from retrieval.pictures import fitting, formats, opening
+from retrieval.pictures import fitting, formats, limits, opening
 
 NOT_READ = f"{formats.UNSUPPORTED}a rare kind of TIFF"
 MISSING = f"{NOT_READ}; to read it: pip install 'retrieval[tiff]'"
@@ -220,9 +220,9 @@ def cost(page: Page) -> int:
     """Return the memory that `read` takes for a page, in bytes; `DecompressionBombError` if the page is too large."""
     bytes_per_sample = math.ceil(max(page.tags.get(Tag.BITS_PER_SAMPLE, (1,))) / 8)
     size = page.pixels * page.first(Tag.SAMPLES_PER_PIXEL, 1) * bytes_per_sample
-    if size > 2 * opening.MAX_BYTES or page.pixels > opening.MAX_BYTES:
+    if size > 2 * limits.MAX_BYTES or page.pixels > limits.MAX_BYTES:
         raise Image.DecompressionBombError
-    return 2 * size + opening.BYTES * page.pixels
+    return 2 * size + limits.BYTES * page.pixels
 
 
 def read(data: bytes, page: Page) -> Image.Image:

@@ -26,8 +26,8 @@ from retrieval.errors import BadWeights, RetrievalError, StorageError, reason_of
 from retrieval.measuring.metrics import MEASURES, average_precision, gain
 from retrieval.networks import loading, weights
 from retrieval.networks.catalogue import RANDOM, Backbone
-from retrieval.networks.encoder import PARITY
 from retrieval.networks.execution import AUTO, Execution
+from retrieval.networks.parity import PARITY
 from retrieval.training import dataset as datasets
 from retrieval.training import split as splits
 from retrieval.training.checkpoint import LOG, PLOT, SETTINGS, Arrays, Checkpoint, TrainingFolder

@@ -22,13 +22,16 @@ from PIL import Image
 
 from retrieval import BadInput, Index, ModelMismatch
 from retrieval.disk import cache
-from retrieval.networks import compiled, loading
+from retrieval.networks import graph as graphs
+from retrieval.networks import loading
 from retrieval.networks.catalogue import ARCHITECTURES, RANDOM, Backbone
-from retrieval.networks.compiled import SAMPLE, CompiledEncoder, Graph, parity
-from retrieval.networks.encoder import PARITY, Encoder
+from retrieval.networks.compiled import SAMPLE, CompiledEncoder
+from retrieval.networks.encoder import Encoder
 from retrieval.networks.execution import Execution
+from retrieval.networks.graph import Graph
 from retrieval.networks.keras import KerasEncoder
 from retrieval.networks.openvino import OpenVinoEncoder
+from retrieval.networks.parity import PARITY, cosines_of
 from retrieval.pictures import decode as images
 from retrieval.searching.options import SearchOptions
 from retrieval.storage import queries
@@ -66,7 +69,7 @@ def reference() -> KerasEncoder:
 
 @pytest.fixture(scope="module")
 def graph(reference: KerasEncoder) -> Graph:
-    return compiled.convert(reference)
+    return graphs.convert(reference)
 
 
 def compiled_directly(graph: Graph) -> OpenVinoEncoder:
@@ -77,7 +80,7 @@ def compiled_directly(graph: Graph) -> OpenVinoEncoder:
 
 
 def least(vectors: Vectors, expected: Vectors) -> float:
-    cosines = parity(vectors, expected)
+    cosines = cosines_of(vectors, expected)
     assert len(cosines) == len(expected)
     return float(cosines.min())
 
@@ -99,7 +102,7 @@ class TestCompiled(EncoderTests):
 )
 def test_the_compiled_network_of_every_family_agrees_with_keras(family: str) -> None:
     keras = KerasEncoder(Backbone.choose(SMALLEST_OF_FAMILY[family]), RANDOM)
-    encoder = CompiledEncoder(compiled.convert(keras), Execution(), lambda: keras)
+    encoder = CompiledEncoder(graphs.convert(keras), Execution(), lambda: keras)
     pixels = scenes(SAMPLE, keras.size)
     assert least(encoder.images(pixels), keras.images(pixels)) >= PARITY
     assert isinstance(encoder._chosen, OpenVinoEncoder)
@@ -157,7 +160,7 @@ def test_a_conversion_that_differs_from_keras_is_not_used(
 def test_a_precision_that_differs_from_f32_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
     """The largest number of half precision is 65,504. Inside this network of random weights there are larger ones."""
     keras = KerasEncoder(Backbone.choose("resnet50", input_size=64), RANDOM)
-    encoder = CompiledEncoder(compiled.convert(keras), Execution(precision="f16"), lambda: keras)
+    encoder = CompiledEncoder(graphs.convert(keras), Execution(precision="f16"), lambda: keras)
     pixels = scenes(2, keras.size)
     with caplog.at_level(logging.WARNING):
         assert least(encoder.images(pixels), keras.images(pixels)) >= PARITY
@@ -202,8 +205,8 @@ def test_pictures_without_a_vector_do_not_count_for_the_parity(reference: KerasE
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_vectors_that_are_not_numbers_have_no_parity(value: float) -> None:
     row = np.array([[0.6, 0.8]], dtype=np.float32)
-    assert parity(np.full_like(row, value), row).tolist() == [-1.0]
-    assert parity(2 * row, row) == pytest.approx([1.0])
+    assert cosines_of(np.full_like(row, value), row).tolist() == [-1.0]
+    assert cosines_of(2 * row, row) == pytest.approx([1.0])
 
 
 def test_a_network_that_this_openvino_cannot_read_runs_on_keras(
@@ -260,20 +263,20 @@ def test_any_number_of_threads_gives_the_same(graph: Graph, reference: KerasEnco
 def test_a_network_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path))
     first = loading.load(SMALL, RANDOM)
-    name = compiled.key(SMALL, RANDOM)
-    kept = compiled.cached(name)
+    name = graphs.key(SMALL, RANDOM)
+    kept = graphs.cached(name)
     assert kept is not None
     assert kept.files == first.graph.files
     assert loading.load(SMALL, RANDOM).graph == kept
-    for digest, suffix in zip(kept.facts["files"], compiled.SUFFIXES, strict=True):
+    for digest, suffix in zip(kept.facts["files"], graphs.SUFFIXES, strict=True):
         path = cache.folder() / (digest + suffix)
         data = path.read_bytes()
         path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-        assert compiled.cached(name) is None
+        assert graphs.cached(name) is None
         path.write_bytes(data)
     for text in ("", "{", "[]", "null", '{"files": 3}', json.dumps({"files": ["x", "y"]})):
         (cache.folder() / f"{name}.json").write_text(text)
-        assert compiled.cached(name) is None
+        assert graphs.cached(name) is None
     assert loading.load(SMALL, RANDOM).graph.files[1] == kept.files[1]
 
 
@@ -304,11 +307,11 @@ def test_damaged_facts_are_not_used(
     reference: KerasEncoder, graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path))
-    compiled.remember("name", graph)
-    assert compiled.cached("name") == graph
+    graphs.remember("name", graph)
+    assert graphs.cached("name") == graph
     path = cache.folder() / "name.json"
     path.write_bytes(path.read_bytes().replace(b"null", b"1.00"))
-    assert compiled.cached("name") is None
+    assert graphs.cached("name") is None
 
 
 @pytest.fixture
@@ -404,14 +407,14 @@ def test_the_key_tells_weights_and_options_apart(tmp_path: Path, monkeypatch: py
         (tmp_path / name).write_bytes(data)
     paths = [os.fspath(tmp_path / name) for name in "abc"]
     other = Backbone.choose("mobilenet", alpha=0.25, input_size=96)
-    keys = [compiled.key(SMALL, path) for path in paths]
+    keys = [graphs.key(SMALL, path) for path in paths]
     assert keys[0] == keys[2]
-    assert len({*keys, compiled.key(other, paths[0]), compiled.key(SMALL, RANDOM)}) == 4
-    assert compiled.key(SMALL, os.fspath(tmp_path / "none")) is None
+    assert len({*keys, graphs.key(other, paths[0]), graphs.key(SMALL, RANDOM)}) == 4
+    assert graphs.key(SMALL, os.fspath(tmp_path / "none")) is None
     monkeypatch.setenv("KERAS_HOME", os.fspath(tmp_path))
-    assert compiled.key(SMALL, "imagenet") is None
+    assert graphs.key(SMALL, "imagenet") is None
     put(tmp_path / "models" / SMALL.weights_file, b"1")
-    assert compiled.key(SMALL, "imagenet") == keys[0]
+    assert graphs.key(SMALL, "imagenet") == keys[0]
 
 
 # -- an index on another machine ----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 from PIL import ExifTags, Image, ImageOps
 
 from retrieval import Index, UnreadableImage
-from retrieval.pictures import camera, decode, formats, jxl, opening, quirks
+from retrieval.pictures import camera, decode, formats, jxl, limits, quirks
 from retrieval.process import memory
 from retrieval.searching.options import SearchOptions
 from tests.cameras import dng
@@ -363,7 +363,7 @@ def test_a_jpeg_xl_of_too_many_pixels_is_not_decoded(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("it was opened"))
     side = 50_000 - 1
     bits = 0 | 2 << 1 | side << 3 | 1 << 21  # not small; 18 bits of height; as wide as high
-    with pytest.raises(UnreadableImage, match=opening.TOO_MANY_PIXELS):
+    with pytest.raises(UnreadableImage, match=limits.TOO_MANY_PIXELS):
         decode.decode(b"\xff\x0a" + bits.to_bytes(4, "little") + bytes(100), SIZE)
 
 
@@ -442,14 +442,14 @@ def test_a_tiff_is_no_raw_file() -> None:
 
 @needs_raw
 def test_a_raw_file_of_too_many_pixels_is_not_developed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "MAX_PIXELS", 1_000_000)
-    with pytest.raises(UnreadableImage, match=opening.TOO_MANY_PIXELS):
+    monkeypatch.setattr(limits, "MAX_PIXELS", 1_000_000)
+    with pytest.raises(UnreadableImage, match=limits.TOO_MANY_PIXELS):
         decode.decode(dng(scene(1200, 900)), SIZE)
 
 
 # -- reasons ----------------------------------------------------------------------------------------------------------
 
-SENTENCES = {opening.TOO_MANY_PIXELS, memory.TOO_LARGE, formats.UNKNOWN, "empty file"}
+SENTENCES = {limits.TOO_MANY_PIXELS, memory.TOO_LARGE, formats.UNKNOWN, "empty file"}
 for form in formats.FORMATS:
     SENTENCES |= {f"unsupported format: {form.name}{rare}" for rare in ("", " with a rare feature")}
     SENTENCES |= {f"larger than the limit of {most} megapixels for {form.name}" for most in quirks.SLOW.values()}
@@ -509,7 +509,7 @@ def test_icons_of_too_many_pixels_are_refused_before_decoding(kind: str, monkeyp
         else b"icns" + struct.pack(">I4sI", 16 + len(bomb), b"ic10", 8 + len(bomb)) + bomb
     )
     before = largest_size()
-    assert reason(data) == opening.TOO_MANY_PIXELS
+    assert reason(data) == limits.TOO_MANY_PIXELS
     assert largest_size() - before < 100e6
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from retrieval import Index
 from retrieval.errors import ShortMemory, UnreadableImage
-from retrieval.pictures import decode, opening
+from retrieval.pictures import decode, limits, opening
 from retrieval.process import memory
 from tests.fakes import ColourEncoder, colour, picture, put
 from tests.pictures.test_decode import largest_size, png
@@ -105,7 +105,7 @@ def test_a_picture_that_never_fits_is_refused(small: Callable[[int], memory.Budg
 def test_pictures_that_need_most_of_it_are_read_one_after_another(small: Callable[[int], memory.Budget]) -> None:
     data = saved(scenery(), "PNG")
     with opening.opened(data, "PNG") as image:
-        small(opening.cost(image) * 3 // 2)
+        small(limits.cost(image) * 3 // 2)
     with ThreadPoolExecutor(8) as pool:
         decoded = list(pool.map(lambda _: decode.decode(data, SIZE), range(16)))
     assert len(decoded) == 16
