@@ -1,8 +1,9 @@
 """The front door: an index of images, and everything that can be done with it.
 
-Each method of `Index` joins the folders of the package that do the work: `indexing` with `storage` and `networks` to
-change the index, `searching` with the same to ask it. Modules that need numpy or Pillow are imported by the methods
-that use them, so that an update without news does not wait for them.
+The methods of `Index` have no logic of their own; they call the folders of the package that do the work. A method that
+changes the index calls `indexing`, a method that asks it calls `searching`; both give these folders the `storage` and
+the `networks` of the index. Modules that need numpy or Pillow are imported by the methods that use them, so that an
+update that finds nothing new does not wait for them.
 """
 
 import os
@@ -28,7 +29,7 @@ from retrieval.searching.options import SearchOptions
 from retrieval.storage import artefacts, claims, facts
 from retrieval.storage.artefacts import Artefact
 from retrieval.storage.commit import Store
-from retrieval.storage.settings import SEARCH
+from retrieval.storage.settings import FLOAT16, SEARCH
 from retrieval.storage.view import Change
 from retrieval.types import (
     Answers,
@@ -133,7 +134,7 @@ class Index:
         `network` takes the options of `NetworkOptions`. `backbone` is a name that `retrieval backbones` lists, or the
         path of a `.keras` file whose network takes RGB pixels from 0 to 255 and returns a vector or a map of features.
         The default, "auto", is the best backbone whose weights are on this machine, or else mini; nothing is downloaded
-        for it. If `weights` are given without a backbone, the backbone is mobilenet_v2.
+        for it. If `weights` are given without a backbone, the backbone is mini for a `.npz` file, else mobilenet_v2.
 
         `encoder` is an encoder of your own; the backbone and its options are then ignored. `float16` stores vectors in
         half the bytes, with a small loss of precision. `faiss` and `recall` choose the search structures, as
@@ -145,15 +146,19 @@ class Index:
         requested = RequestedNetwork.of(network)
         folder = Path(text_path(path, "the path of the index"))
         Store.refuse_existing(folder)
-        settings = {"float16": flag(float16, "float16") or None, SEARCH: structure_options(faiss, recall) or None}
+        settings: dict[str, Any] = {}  # a setting that has its default is not stored
+        if flag(float16, "float16"):
+            settings[FLOAT16] = True
+        if search := structure_options(faiss, recall):
+            settings[SEARCH] = search
         if encoder is not None:
             demand_encoder(encoder)
-            made = Store.create(folder, loading.described(encoder, None, ""), settings)
-            return cls(made, requested.execution, encoder=encoder)
+            store = Store.create(folder, loading.described(encoder, None, ""), settings)
+            return cls(store, requested.execution, encoder=encoder)
         backbone, weights = choose(requested.backbone, requested.weights, **requested.options)
         loaded = loading.load(backbone, weights, requested.execution)
-        made = Store.create(folder, loading.described(loaded, loaded.backbone, weights), settings)
-        return cls(made, requested.execution, loaded=loaded)
+        store = Store.create(folder, loading.described(loaded, loaded.backbone, weights), settings)
+        return cls(store, requested.execution, loaded=loaded)
 
     @classmethod
     def open(
@@ -167,10 +172,10 @@ class Index:
 
         Opening changes nothing in the folder. The one exception is an index of an older format, which is converted.
 
-        No option is needed: the index knows its network. Options of `NetworkOptions` that are given must name the
-        network that made the index, else `ModelMismatch` is raised; `runtime`, `precision` and `threads` say how it is
-        run. `weights` are checked when they are loaded. An index that was made with an encoder of your own needs the
-        same `encoder` to embed pictures; without it, queries about indexed images still work.
+        No option is needed: the index knows its network. `backbone` and its options, if they are given, must be those
+        of the network that made the index, else `ModelMismatch` is raised. `weights` are checked when they are loaded.
+        `runtime`, `precision` and `threads` choose how the network is run. An index that was made with an encoder of
+        your own needs the same `encoder` to embed pictures; without it, queries about indexed images still work.
 
         Raises `IndexNotFound`, `IndexTooNew`, `IndexDamaged`, `ModelMismatch`, `UnknownBackbone` and `BadInput`.
         """
@@ -276,7 +281,7 @@ class Index:
     def remove(self, path: str | os.PathLike[str]) -> Report:
         """Forget the file at `path`, or all files below the folder at `path`. The files themselves are left alone.
 
-        `path` need not exist any more. `Report.removed` is the number of files with images that were forgotten. A later
+        `path` need not exist on disk. `Report.removed` is the number of files with images that were forgotten. A later
         `add` of the folder finds the files again, unless they are excluded. Raises `BadInput` if the index knows
         nothing at `path`, `IndexBusy` and `StorageError`.
         """
@@ -292,6 +297,7 @@ class Index:
         return Report(removed=sum(image is not None for image in files.values()))
 
     def _tag_new(self) -> None:
+        """Tag new images, and forget the tags of removed ones, if the weights of the network contain a classifier."""
         from retrieval.searching import tags
 
         tags.catch_up(self._store, self._model.row)
@@ -317,8 +323,8 @@ class Index:
     def verify(self, *, repair: bool = False, forget_lost: bool = False) -> "Verification":
         """Check every checksum of the index, and return what is damaged.
 
-        `repair` mends what can be mended without losing an image. What cannot be mended is reported as `unsaved`; only
-        `forget_lost`, which includes `repair`, forgets it. A repair raises `IndexBusy` and `StorageError`.
+        `repair` mends what can be mended without losing an image. What cannot be mended is reported as `unsaved`.
+        `forget_lost` repairs too, and forgets what cannot be mended. A repair raises `IndexBusy` and `StorageError`.
         """
         from retrieval.storage.repair import verified
 
@@ -392,7 +398,7 @@ class Index:
     ) -> Answers:
         """Return what `search_many` returns, with facts about the index. All come from one state of the index.
 
-        The facts are the `coverage`, and after an exact search how many of the matches the search structures find too.
+        The facts are the `coverage` and, after an exact search, how many of the matches the search structures find too.
         """
         k, all_queries = integer(k, "k", 1), several(queries, "queries", "queries")
         with self._searcher(options, timing) as searcher:
@@ -401,8 +407,8 @@ class Index:
     def tagged(self, words: str, k: int = 10, *, offset: int = 0) -> list[Match]:
         """Return the `k` images with a tag that has all the `words` in its name, best first, with all their tags.
 
-        `score` is that of the tag; equal scores stand in ascending order of id. A word may have another ending: "dogs"
-        finds "dog". The first `offset` images are left out. It is `search` for `Tagged(words)`.
+        `Match.score` is the score of that tag; equal scores stand in ascending order of id. A word may have another
+        ending: "dogs" finds "dog". The first `offset` images are left out. `search` for `Tagged(words)` does the same.
 
         Raises `BadInput` if no class has such a name, or if the index has no tags: they need weights with a classifier.
         """
@@ -413,8 +419,8 @@ class Index:
     ) -> "Iterator[Neighbours]":
         """Yield the ids and scores of the `k` images most similar to each query, best first, in the order of `queries`.
 
-        This is for a `k` in the thousands, as no paths are looked up. Unlike `search`, it leaves out all copies of the
-        query. The options `offset`, `include_self`, `views` and `tags` have no effect. Each batch of queries is
+        This is for a `k` in the thousands, because no paths are looked up. Unlike `search`, it leaves out all copies of
+        the query. The options `offset`, `include_self`, `views` and `tags` have no effect. Each batch of queries is
         answered from one state of the index, and no transaction is open while the caller works.
 
         Raises what `search` raises, for the first query that cannot be used.
@@ -422,18 +428,20 @@ class Index:
         k, remaining = integer(k, "k", 1), iterable(queries, "queries", "queries")
         for batch in _batches(remaining):
             with self._searcher(options) as searcher:
-                found = list(searcher.neighbours(batch, k))
-            yield from found
+                neighbours = list(searcher.neighbours(batch, k))
+            yield from neighbours
 
     def matches(self, neighbours: "Neighbours") -> list[Match]:
         """Return the neighbours of a query as matches, with their paths, in the same order.
 
-        Raises `IndexDamaged` for an image that the index does not have, which may also have been removed meanwhile.
+        Raises `IndexDamaged` for an image that the index does not have. The image may also have been removed since the
+        neighbours were found.
         """
         from retrieval.searching import answer, query
 
         with self._store.reading() as view:
-            return answer.matches_of(view, [answer.Found(query.PreparedQuery(), neighbours)])[0]
+            (matches,) = answer.matches_of(view, [answer.Found(query.PreparedQuery(), neighbours)])
+            return matches
 
     def embed(self, pictures: "Iterable[Query]") -> Vectors:
         """Return the vectors of pictures, (n, dim) float32, each row of length 1, in the order of `pictures`.
@@ -467,7 +475,7 @@ class Index:
 
     @contextmanager
     def _searcher(self, options: SearchOptions = PLAIN, timing: Timing | None = None) -> "Iterator[Searcher]":
-        """Give a searcher of the latest state; `BadInput` for options or a timing of another type."""
+        """Yield a searcher of the latest state; raise `BadInput` for options or a timing of another type."""
         from retrieval.searching.answer import Searcher
 
         if not isinstance(options, SearchOptions):
@@ -492,11 +500,11 @@ class Index:
         return True
 
     def __contains__(self, path: object) -> bool:
-        """Tell whether the index has the image at `path`, a string or a path; see `id_of`."""
+        """Tell whether the index has the image at `path`, a string or a path, as `id_of` finds it."""
         return isinstance(path, str | os.PathLike) and self.id_of(path) is not None
 
     def coverage(self) -> Coverage:
-        """Return how much of the indexed folders answers draw on: numbers of images, and of what is missing."""
+        """Return how much of the indexed folders a search covers: the numbers of images and of unreadable files."""
         with self._store.rows() as rows:
             return rows.coverage()
 
@@ -511,7 +519,7 @@ class Index:
             return rows.root_infos()
 
     def images(self, folder: str | os.PathLike[str] | None = None) -> Iterator[IndexedImage]:
-        """Yield the files with images, in byte order of root and path; only those below `folder` if it is given.
+        """Yield the files with images, in byte order of root and path. If `folder` is given, yield only files below it.
 
         An image with copies is yielded once for each of its files. Files are read in pages of some thousands, each in a
         transaction of its own. Raises `BadInput` if the index knows no image below `folder`.
@@ -543,7 +551,7 @@ def _batches(queries: "Iterator[Query]") -> "Iterator[list[Query]]":
 
 
 def _opened(kind: type[Index], folder: Path, execution: Execution, given: dict[str, Any]) -> Index:
-    """Return a pickled index, opened again."""
+    """Return the index that was pickled with these values, opened again."""
     return kind(Store(folder), execution, **given)
 
 
@@ -556,9 +564,9 @@ def _stored_graph(store: Store) -> "Graph | None":
 
 
 def _remember(store: Store, model: Model) -> None:
-    """Keep in the index where the weights of its network are, and the compiled network, if they are new.
+    """Keep in the index where the weights of its network are, and the compiled network, if either is new.
 
-    Within `writing`.
+    The caller holds the lock of the writer (`Store.writing`).
     """
     with store.rows() as rows:
         kept_row = rows.encoder()

@@ -29,13 +29,14 @@ else:
 
 
 DECODE_RULE = 3
-"""Version of what `decode.decode` does to pixels. An index keeps the rule that it was made with, from version 2 on."""
+"""Version of the rule by which `decode.decode` turns files into pixels. An index made with rule 2 or a later rule keeps
+that rule."""
 
 
 def image_id(sha256: bytes) -> int:
     """Return the id of the content with this SHA-256: its first 63 bits.
 
-    Machines that index the same content so give it the same id, without asking one another.
+    The id depends on the content alone, so all indexes on all machines give a content the same id.
     """
     return int.from_bytes(sha256[:8], "big") >> 1
 
@@ -46,15 +47,19 @@ def displayed(path: bytes | str | os.PathLike[str]) -> str:
     Control characters and bytes that are not UTF-8 are escaped: `\n`, `\xff`.
     """
     text = os.fsdecode(path)
-    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else _escaped(character) for character in text)
 
 
 def _escaped(character: str) -> str:
-    raw = ord(character)
-    return rf"\x{raw - 0xDC00:02x}" if 0xDC80 <= raw <= 0xDCFF else repr(character)[1:-1]  # noqa: PLR2004 - PEP 383
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # noqa: PLR2004 - PEP 383: Python keeps a byte that is not UTF-8 as 0xDC00 + byte
+        return rf"\x{code - 0xDC00:02x}"
+    return repr(character)[1:-1]
 
 
-class Found(NamedTuple):  # a scan makes one for each file, and no other kind of class is made as fast
+class Found(NamedTuple):  # a scan makes one per file, and a NamedTuple is made faster than a dataclass
     """A regular file that a scan saw."""
 
     path: bytes
@@ -108,7 +113,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """The nearest vectors of each query, nearest first. A row with fewer than k of them ends in id -1, score -inf."""
+    """The nearest vectors of each query, nearest first. A row with fewer than k vectors ends in id -1, score -inf."""
 
     ids: "NDArray[np.int64]"
     """(queries, k)."""
@@ -136,7 +141,7 @@ class Scored:
 
 
 LIKELY = 0.5
-"""Least probability of a likely match. Below it, nothing can be said of a match: see `searching.likelihood`."""
+"""Least probability of a likely match. A match below it may be related or not (see `searching.likelihood`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +153,8 @@ class Match:
     score: float
     """Cosine between the vectors of the query and of the image, -1 to 1; higher is nearer."""
     path: Path
-    """Absolute path of the first file with this content. Reachable files come first, then the byte order of paths."""
+    """Absolute path of the first file with this content. Reachable files come before others; within each group, files
+    stand in byte order of their paths."""
     id: int
     """Id of the image, the same in every index."""
     width: int
@@ -158,12 +164,12 @@ class Match:
     copies: tuple[Path, ...]
     """Absolute paths of the other files with the same content, in the same order."""
     offline: bool = False
-    """Whether the latest update could look at none of these files."""
+    """Whether the latest update could look at none of the files of the image: neither `path` nor `copies`."""
     relevance: float | None = None
-    """What the rank follows in place of the score, -1 to 1 (see `searching.expansion`); None if it follows the score,
-    and for matches behind those that were ranked again."""
+    """Value by which the matches are ranked instead of the score, -1 to 1 (see `searching.expansion`). None if they are
+    ranked by score, and for the matches that follow the shortlist that was ranked again."""
     false_matches: float | None = None
-    """Expected number of unrelated images of the index that come as near by chance; None where `probability` is."""
+    """Expected number of unrelated images of the index that are as near by chance; None if `probability` is None."""
     probability: float | None = None
     """Probability that the match at this rank is related to the query, 0.5 to 1; 1 for a copy. None if the search did
     not ask for it, if the index has too few images, or if the match does not stand out (see `searching.likelihood`)."""
@@ -171,7 +177,7 @@ class Match:
     """Classes of the image, best first; empty if the search did not ask for them, or the index has none."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the match as JSON can hold it. A path is text, with surrogate escapes for what is not UTF-8.
+        """Return the match as JSON can hold it. A path is text; bytes that are not UTF-8 are surrogate escapes.
 
         `relevance`, `false_matches`, `probability` and `tags` are left out if they are unknown.
         """
@@ -213,7 +219,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an `add` is. Its callback gets one after every batch."""
+    """How far a call of `Index.add` is. `add` gives one to its callback after every batch."""
 
     done: int
     """Number of files that were looked at so far."""
@@ -224,11 +230,11 @@ class Progress:
     unreadable: int
     """Number of files and folders that could not be read so far."""
     latest_failure: str = ""
-    """Path and reason of the latest of these; empty if there is none."""
+    """Path and reason of the latest file or folder that could not be read; empty if there is none."""
 
 
 class Timing(dict[str, float]):
-    """Seconds spent on each step, by the name of the step. Threads that do a step at the same time are added up."""
+    """Seconds spent on each step, by the name of the step. The times of threads that run at once are added up."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -293,29 +299,30 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of the indexed folders the answers of an index draw on."""
+    """How much of the indexed folders a search covers."""
 
     images: int
     """Number of images in the index."""
     unreadable: int
     """Number of files and folders that could not be looked at, read or decoded."""
     offline: int
-    """Number of those `images` of which the latest update could look at no file."""
+    """Number of those `images` that are offline: the latest update could look at none of their files."""
     updating: bool = False
     """Whether a process is writing to the index now, so that there may soon be more images. Known on Linux only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The answers to several queries, with facts about the index. All are of one committed state of the index."""
+    """The answers to several queries, with facts about the index. All come from one committed state of the index."""
 
     results: "list[list[Match] | BadInput | UnreadableImage]"
     """One item per query, in their order: its matches, best first, or the error that says why it has no answer."""
     coverage: Coverage
     """How much this state of the index holds."""
     structures: tuple[int, int] | None = None
-    """(number found, number of all): how many of the matches of an exact search the search structures find as well, by
-    score and for all queries together. None if the search was not exact, or the index has no search structures."""
+    """(number found, number of all): how many of the matches of an exact search the search structures find as well.
+    Matches are ranked by score, and all queries are counted together. None if the search was not exact, or if the index
+    has no search structures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +361,7 @@ class SearchForm:
     vectors: int
     """Number of vectors that are searched in this way."""
     recall: float = 1.0
-    """Share of the nearest vectors that the structure finds: of the first ten or of the second ten, whichever is less.
+    """Share of the ten nearest vectors that the structure finds, or of the ten that come next, whichever is less.
     It was measured on held-out vectors when the structure was built. Pictures unlike those of the index may find fewer;
     an exact search finds all."""
     target: float = 1.0
@@ -362,7 +369,7 @@ class SearchForm:
 
 
 def added_up(forms: Sequence[SearchForm]) -> tuple[SearchForm, ...]:
-    """Return `forms` with all exact ones added up to one, the form with most vectors first."""
+    """Return `forms` with all exact forms merged into one, the form with most vectors first."""
     added = [form for form in forms if form.form != EXACT]
     exact = sum(form.vectors for form in forms if form.form == EXACT)
     if exact:
@@ -371,10 +378,10 @@ def added_up(forms: Sequence[SearchForm]) -> tuple[SearchForm, ...]:
 
 
 class Measured(TypedDict, total=False):
-    """What `retrieval tune` measured for a ranking. Nothing is there for a ranking that was chosen by hand."""
+    """What `retrieval tune` measured for a ranking; empty for a ranking that was chosen without measuring."""
 
     by: str
-    """What was known of the pictures: "labels", or "changes" if changed pictures had to find their originals."""
+    """Source of the right answers: "labels", or "changes" if changed pictures had to find their originals."""
     queries: int
     """Number of queries."""
     plain: float
@@ -409,7 +416,7 @@ class Info:
     roots: tuple[RootInfo, ...]
     """The indexed folders, in byte order of their paths."""
     offline: int
-    """Number of images of which the latest update could look at no file."""
+    """Number of images that are offline: the latest update could look at none of their files."""
     failures: int
     """Number of files and folders that could not be looked at, read or decoded."""
     bytes: int
@@ -420,7 +427,7 @@ class Info:
     """Least cosine between the vectors of the compiled network and of Keras, over the pictures on which both were
     compared; None if the index has no compiled network."""
     rule: int = DECODE_RULE
-    """Version of the decode rule, by which pictures of the index and queries become pixels."""
+    """Version of the decode rule, which turns the files of the index and of queries into pixels."""
     ranking: RankingInForce | None = None
     """The ranking that `Index.tune` has set; None if it was never called."""
 

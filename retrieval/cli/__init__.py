@@ -1,8 +1,8 @@
-"""The command line: each command is one call of the library and the presentation of its result.
+"""The command line: each command calls the library once and presents the result.
 
-A command line is read by `app` and runs the command of that name; every command has a module of its own. Options that
-several commands share are in `options`. The index is found by `find_index`, results are written by `results` and
-`printing`, and everything that goes wrong is told by `errors`.
+`app` reads a command line and runs the command that it names. Every command has a module of its own. Options that
+several commands share are in `options`. `find_index` finds the index, `results` and `printing` write results, and
+`errors` turns every error into a sentence, a hint and an exit code.
 
 Results go to stdout; notes, progress and errors go to stderr. Exit codes:
 

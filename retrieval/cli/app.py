@@ -57,15 +57,15 @@ def _retrieval(version: Version = False, verbose: Verbose = False, quiet: Quiet 
 
 def main() -> None:
     """Run the command line of this process and exit."""
-    # Imports leave no garbage behind. Looking for some takes a tenth of the time of a short command.
+    # Imports leave no garbage behind. Collecting garbage after them would take a tenth of the time of a short command.
     gc.set_threshold(200_000, 50, 50)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    logging.raiseExceptions = False  # a note that cannot be written is no reason for a traceback
+    logging.raiseExceptions = False  # a note that cannot be written must not end in a traceback
     open_streams()
-    warnings.simplefilter("ignore")  # warnings of libraries; -v shows them again
+    warnings.simplefilter("ignore")  # hides the warnings of libraries; -v shows them again
     code = run(sys.argv[1:] or ["--help"])
-    gc.freeze()  # the process ends: searching all of its objects for cycles would take a tenth of a second
+    gc.freeze()  # at exit, Python would search all objects for cycles, which takes a tenth of a second
     sys.exit(code)
 
 

@@ -105,21 +105,24 @@ def classify(
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """What is shown of an image."""
+    """What the command shows about an image."""
 
     classes: Sequence[Scored]
-    """The best first."""
+    """Classes or labels with their scores, best first."""
     verdict: "Verdict | None" = None
-    """How neighbours voted, if they did."""
+    """How the neighbours voted; None without --labels."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the facts for JSON."""
+        """Return the facts as JSON can hold them."""
         facts = {} if self.verdict is None else self.verdict.as_dict()
         return facts | {"classes": [{"label": scored.label, "score": scored.score} for scored in self.classes]}
 
 
 def _classify_each(images: Sequence[str], classified: Callable[[str | bytes], _Shown], *, json_lines: bool) -> int:
-    """Write what each image shows, as `classified` returns it, and return how many images could not be read."""
+    """Write what each image shows, and return the number of images that could not be read.
+
+    `classified` takes the path or the bytes of an image, and returns what it shows.
+    """
     unread = 0
     for query in read_queries(images, None, nul=False):
         try:
@@ -136,7 +139,7 @@ def _classify_each(images: Sequence[str], classified: Callable[[str | bytes], _S
 
 
 def _put_table(image: str, shown: _Shown) -> None:
-    """Write the classes of an image; if neighbours voted, also the lead of the winner and the neighbours."""
+    """Write the classes of an image. If neighbours voted, also write the margin and who voted for the first label."""
     put(displayed(image))
     for scored in shown.classes:
         put(f"  {scored.score:.4f}  {displayed(scored.label)}")

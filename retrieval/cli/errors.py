@@ -1,4 +1,4 @@
-"""The one place where errors of commands end: each becomes a sentence, a hint and an exit code."""
+"""The one place that handles the errors of commands: each becomes a sentence, a hint and an exit code."""
 
 import logging
 import signal
@@ -13,13 +13,13 @@ from retrieval.cli.usage_errors import explained
 from retrieval.errors import RetrievalError, StorageError
 
 INTERRUPTED = 128 + signal.SIGINT
-"""Exit code after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, the same as in shells."""
 READER_GONE = 128 + signal.SIGPIPE
 """Exit code when the program that read stdout has ended."""
 
 
 class InterruptedRunError(Exception):
-    """Ctrl-C was pressed during a command that can say what it kept; the message says so."""
+    """Ctrl-C was pressed during a long command. The message says what is kept and how to continue."""
 
 
 def guarded(command: Callable[[], object], arguments: Sequence[str]) -> int:
@@ -41,7 +41,7 @@ def guarded(command: Callable[[], object], arguments: Sequence[str]) -> int:
         return _fail(error, sentence, hint, error.exit_code)
     except RetrievalError as error:
         return _fail(error, str(error), error.hint, error.exit_code)
-    except Exception as error:  # noqa: BLE001 - a traceback is shown only to people who ask for it
+    except Exception as error:  # noqa: BLE001 - a traceback is shown only with -v
         hint = f"this is a bug in retrieval ({type(error).__name__}); add -v to see where it happened"
         return _fail(error, str(error), hint, 2)
     if code == INTERRUPTED:  # Typer turns Ctrl-C into this exit code
@@ -50,7 +50,7 @@ def guarded(command: Callable[[], object], arguments: Sequence[str]) -> int:
 
 
 def _fail(error: Exception, sentence: str, hint: str, code: int) -> int:
-    """Write what went wrong, after all results so far, and return `code`."""
+    """Write the results so far, then what went wrong, and return `code`."""
     try:
         sys.stdout.flush()
     except (ReaderGoneError, StorageError):

@@ -64,7 +64,7 @@ def evaluate(
     queries: Queries = 1000,
     json_lines: Json = False,
     exact: Annotated[
-        bool, typer.Option("--exact", rich_help_panel=HOW_COMPUTED, help="Compare with every vector.")
+        bool, typer.Option("--exact", rich_help_panel=HOW_COMPUTED, help="Compare each query with every vector.")
     ] = False,
     ranking: Ranking = "auto",
     weights: Weights = None,
@@ -108,7 +108,7 @@ def evaluate(
 
 
 def demand_one(folder: Path | None, ground_truth: str | None, compare: str | None, *, itself: bool) -> None:
-    """Raise `BadInput` unless there is exactly one ground truth, and the folder that it or --compare needs."""
+    """Raise `BadInput` unless exactly one ground truth is given, with the folder that it or --compare needs."""
     table = ground_truth not in {None, HOLIDAYS}
     if itself and ground_truth is not None:
         raise BadInput("only one of --self and --ground-truth can be given")
@@ -128,20 +128,20 @@ def demand_one(folder: Path | None, ground_truth: str | None, compare: str | Non
 
 
 def truth_of(folder: Path | None, ground_truth: str | None, queries: int, opened: "Index", *, itself: bool) -> "Truth":
-    """Return the queries and their right answers, and write notes on those that had to be left out."""
+    """Return the queries with their right answers, and write notes on the files that had to be left out."""
     from retrieval.measuring import changes
     from retrieval.measuring import evaluate as quality
 
     if itself:
-        found = quality.of_itself(opened, folder, max(1, queries // len(changes.CHANGES)))
+        truth = quality.of_itself(opened, folder, max(1, queries // len(changes.CHANGES)))
     elif ground_truth == HOLIDAYS:
-        found = quality.by_holidays(opened, folder or "").sampled(queries)
+        truth = quality.by_holidays(opened, folder or "").sampled(queries)
     elif ground_truth is not None:
-        found = quality.by_table(opened, ground_truth).sampled(queries)
+        truth = quality.by_table(opened, ground_truth).sampled(queries)
     else:
-        found = quality.by_folders(opened, folder or "").sampled(queries)
-    note_each(found.left_out)
-    return found
+        truth = quality.by_folders(opened, folder or "").sampled(queries)
+    note_each(truth.left_out)
+    return truth
 
 
 def _compare(
@@ -153,7 +153,10 @@ def _compare(
     json_lines: bool,
     **network: "Unpack[NetworkOptions]",
 ) -> None:
-    """Index `folder` in each way, and write what each is worth; a failure still shows the ways that are done."""
+    """Index `folder` in each way, and write the quality, speed and size of each.
+
+    If a way fails, the outcomes of the ways before it are still written.
+    """
     from retrieval.measuring import compare
 
     variants = compare.parse_variants(ways)
@@ -192,7 +195,7 @@ def _put_outcomes(outcomes: "Sequence[Outcome]") -> None:
 
 
 def _put_table(found: "Evaluation") -> None:
-    """Write a table of the measures; of changed pictures, also how many of each kind found their original first."""
+    """Write a table of the measures. For changed pictures, also write which share of each kind finds its original."""
     put(f"{found.queries} queries among {found.images} images")
     put("measure      value  95 % interval")
     for name, estimate in found.measures.items():

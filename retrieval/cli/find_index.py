@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from retrieval.networks.options import NetworkOptions
 
 NAME = "index_data"
-"""Name of the folder of an index unless another one is given."""
+"""Name of the folder of an index, if no other name is given."""
 VARIABLE = "RETRIEVAL_INDEX"
 """Environment variable with the folder of the index."""
 
 
 def open_index(given: Path | None, **network: "Unpack[NetworkOptions]") -> "Index":
-    """Open the index to use, with these options of its network; raise what `located` and `Index.open` raise."""
+    """Open the index to use. `network` has the options of `Index.open`. Raise what `located` and `Index.open` raise."""
     folder = located(given)
     from retrieval.index import Index  # imports the database, which --help and --version do without
 
@@ -31,7 +31,7 @@ def open_index(given: Path | None, **network: "Unpack[NetworkOptions]") -> "Inde
 def located(given: Path | None) -> Path:
     """Return the folder of the index to use: `given`, or else `index_data` here or in a folder above, as git does.
 
-    Raise `IndexNotFound` where there is no index, `BadInput` where `given` is not a folder.
+    Raise `IndexNotFound` if there is no index, and `BadInput` if `given` is not a folder.
     """
     if given is not None:
         demand_folder(given)
@@ -61,8 +61,8 @@ def located(given: Path | None) -> Path:
 def to_update(given: Path | None, folders: Sequence[Path]) -> Path:
     """Return the folder of the index to update with `folders`; there need not be an index in it yet.
 
-    An index in a folder above is used if it contains all `folders`, or if no folders are given. Otherwise a new index
-    is to be made here: an index of another place gets new folders only if the user names that index.
+    An index in a folder above is used if it contains all `folders`, or if no folders are given. Otherwise the index is
+    to be made here, because an index in another place gets new folders only if the user names it.
     """
     if given is not None:
         demand_folder(given)
@@ -100,7 +100,7 @@ def _below_one_of(roots: Sequence[str], folder: str) -> bool:
 def _above(here: Path) -> Path | None:
     """Return the nearest `index_data` with an index in a folder above `here`; None if there is none.
 
-    An index of another user is passed over: what lies in a shared folder is used only if it is named.
+    An index of another user (except root) is passed over. An index in a shared folder is used only if it is named.
     """
     for place in here.parents:
         folder = place / NAME
@@ -127,6 +127,6 @@ def demand_folder(where: Path) -> None:
 
 def has_index(folder: Path) -> bool:
     """Tell whether `folder` holds an index, as `Index.exists` does."""
-    from retrieval.index import Index  # imports the database, which the next step needs anyway
+    from retrieval.index import Index  # imports the database, which opening or making the index needs anyway
 
     return Index.exists(folder)

@@ -1,7 +1,7 @@
-"""How help looks: plain text, commands and options in groups, examples before details.
+"""The layout of the help: plain text, commands and options in groups, examples before details.
 
-The docstring of a command is its help. Its first line is also the line of the command in `retrieval --help`. Its
-paragraph of command lines, which begin with `retrieval`, holds the examples.
+The docstring of a command is its help. The first line of the docstring is also the line of the command in `retrieval
+--help`. The paragraph whose lines begin with `retrieval` has the examples.
 """
 
 import inspect
@@ -23,8 +23,11 @@ OPTION_GROUPS = (WHAT, HOW_MANY, HOW_SHOWN, HOW_COMPUTED, GENERAL)
 ON_THE_FIRST_SCREEN = {"--version", "--install-completion", "--help"}
 """Options in `retrieval --help`, which has to fit 24 lines. The help of each command has the others."""
 
+WIDEST = 28
+"""Largest width of the first column, in characters. Longer names have their text on the next line."""
+
 Row = tuple[str, str]
-"""Names of a command, argument or option, and what it is for."""
+"""(names of a command, argument or option, what it is for)"""
 
 
 class Group(TyperGroup):
@@ -68,7 +71,7 @@ class Command(TyperCommand):
         return list(rest)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401 - an object of Typer
-        """Return the words of the usage after the name of the command: what is required, then the rest."""
+        """Return the words of the usage after the name of the command: arguments, required options, then [OPTIONS]."""
         parameters = self.get_params(ctx)
         arguments = [_metavar(parameter) for parameter in parameters if not _is_option(parameter)]
         required = [
@@ -110,23 +113,19 @@ def _paragraphs(text: str | None) -> list[str]:
 
 
 def _write_group(formatter: Any, title: str, rows: Sequence[Row], width: int) -> None:  # noqa: ANN401 - as above
-    """Write a title and rows of two columns, of which the first has `width` characters or more."""
+    """Write a title and rows of two columns. The first column has at least `width` characters."""
     formatter.write_heading(title)
     with formatter.indentation():
         formatter.write_dl([(f"{names:<{width}}", text) for names, text in rows])
 
 
 def _width(rows: Sequence[Row]) -> int:
-    """Return the width of the first column of `rows`; names that are much longer than others do not count."""
+    """Return the width of the first column of `rows`, in characters; names longer than `WIDEST` do not count."""
     return max(len(names) for names, _ in rows if len(names) <= WIDEST)
 
 
-WIDEST = 28
-"""Characters of the first column at most; a longer name has its text on the next line."""
-
-
 def _row(parameter: Any) -> Row:  # noqa: ANN401 - a parameter of Typer
-    """Return the names and the help of an argument or option, with its default where that is a number."""
+    """Return the names and the help of an argument or option, with its default if the default is a number but not 0."""
     text = parameter.help or ""
     default = parameter.default
     if isinstance(default, int | float) and not isinstance(default, bool) and default:

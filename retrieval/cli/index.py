@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class Vectors(TypedDict):
-    """How an index keeps its vectors, and what it searches them with: options of `Index.create` and `configure`."""
+    """Options of `Index.create` and `Index.configure`: how an index stores its vectors and how it searches them."""
 
     faiss: str | None
     recall: float | None
@@ -137,10 +137,11 @@ def index(
         "threads": threads,
     }
     vectors: Vectors = {"faiss": faiss, "recall": recall, "float16": float16}
-    where, unreadable = to_update(index, folders or ()), 0
+    where = to_update(index, folders or ())
+    unreadable = 0
     with _opened_or_made(where, folders or (), exclude or (), network, vectors) as opened:
-        several = folders or [root.path for root in opened.folders()]
-        for folder in several:
+        to_add = folders or [root.path for root in opened.folders()]
+        for folder in to_add:
             with _progress_bar(folder) as progress, interruptible(partial(_kept, opened)):
                 report = opened.add(
                     folder,
@@ -151,7 +152,7 @@ def index(
                     rehash=rehash,
                     progress=progress,
                 )
-            put_report(report, displayed(folder) if len(several) > 1 else "")
+            put_report(report, displayed(folder) if len(to_add) > 1 else "")
             if timing:
                 note_timing(report.timing)
             unreadable += report.unreadable
@@ -162,6 +163,7 @@ def index(
 
 
 def _kept(opened: "Index") -> str:
+    """Return the sentence about an interrupted run."""
     images = opened.coverage().images
     return f"the work so far is kept (the index has {images} images); run the same command again to continue"
 
@@ -189,7 +191,7 @@ def _opened_or_made(
 
 
 def _configure(opened: "Index", vectors: Vectors) -> None:
-    """Choose the search structures of an index that exists, and write when they come into force."""
+    """Choose the search structures of an existing index, and write a note if the old structures stay for now."""
     try:
         opened.configure(**vectors)
     except BaseException:
@@ -197,11 +199,11 @@ def _configure(opened: "Index", vectors: Vectors) -> None:
         raise
     chosen = vectors["faiss"] is not None or vectors["recall"] is not None
     if chosen and any(part.form != EXACT for part in opened.info().search):
-        note("the search structures that exist are kept until: retrieval compact")
+        note("the existing search structures stay in use; to apply the new choice: retrieval compact")
 
 
 def _demand_images(folders: Sequence[Path], exclude: Sequence[str], error: IndexNotFound) -> None:
-    """Raise `BadInput` or exit with code 1 unless the folders have an image that a new index can be made of."""
+    """Raise `BadInput` for a path that is not a folder; exit with code 1 if no folder has an image to index."""
     for folder in folders:
         if not folder.is_dir():
             problem = "is not a folder" if folder.exists() else "does not exist"
@@ -221,7 +223,10 @@ def _demand_images(folders: Sequence[Path], exclude: Sequence[str], error: Index
 
 
 def _better(backbone: str, asked: str | None) -> str:
-    """Return advice for a new index whose backbone was chosen because a better one has no weights on this machine."""
+    """Return advice to download a better backbone than the one that was chosen for a new index.
+
+    It is empty if the user chose the backbone, or if there is no better one. `asked` is the value of --backbone.
+    """
     from retrieval.networks.catalogue import AUTO, architecture
     from retrieval.networks.weights import AT_HAND
 
@@ -235,7 +240,7 @@ def _better(backbone: str, asked: str | None) -> str:
 
 @contextmanager
 def _progress_bar(folder: Path) -> Iterator[Callable[[Progress], None] | None]:
-    """Yield a function that draws the progress on stderr; yield None where no bar is wanted."""
+    """Yield a function that draws the progress on stderr; yield None if no bar is wanted."""
     with bar("{task.fields[rate]}", "{task.fields[failures]}") as drawn:
         if drawn is None:
             yield None

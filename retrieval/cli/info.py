@@ -50,7 +50,7 @@ def _put_info(facts: Info) -> None:
         if facts.ranking.get("reason"):
             put(f"            {displayed(str(facts.ranking['reason']))}")
     if facts.parity is not None:
-        put(f"compiled    its vectors have a cosine of {facts.parity:.5f} or more to those of Keras")
+        put(f"compiled    lowest cosine between vectors of the compiled network and of Keras: {facts.parity:.5f}")
     put(f"size        {facts.bytes / 1e6:.1f} MB on disk")
     put(f"generation  {facts.generation}, the number of the latest change")
     put(f"offline     {_offline(facts)}")
@@ -63,13 +63,13 @@ def _put_info(facts: Info) -> None:
 
 
 def _decoding(facts: Info) -> str:
-    """Return the rule of decoding, and whether a new index would have a newer one."""
+    """Return the number of the decode rule, and the number that a new index would have if that is higher."""
     newer = f"; a new index would have rule {DECODE_RULE}" if facts.rule < DECODE_RULE else ""
     return f"by rule {facts.rule}{newer}"
 
 
 def _vectors(facts: Info) -> str:
-    """Return the number of vectors, and why it may be larger than the number of images."""
+    """Return the number of vectors, and the reason if there are more vectors than images."""
     if facts.vectors <= facts.images:
         return str(facts.vectors)
     return f"{facts.vectors}, some of them of removed images; to free their space: retrieval compact"
@@ -95,8 +95,9 @@ def _ranking(name: str, by: str = "", plain: float = 0, ranked: float = 0, **_: 
 
 
 def _form(part: SearchForm) -> str:
+    """Return how some of the vectors are searched, and the recall of their structure."""
     if part.form == EXACT:
         return f"exact over {part.vectors}"
     if part.recall < part.target:
-        return f"exact over {part.vectors} ({part.form} found {part.recall:.3f} at 10, not {part.target:g})"
+        return f"exact over {part.vectors} ({part.form} is not used: recall {part.recall:.3f}, target {part.target:g})"
     return f"{part.form} over {part.vectors} (recall {part.recall:.3f} at 10, target {part.target:g})"

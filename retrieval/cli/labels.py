@@ -67,9 +67,9 @@ def _put(found: "Examined", most: int) -> None:
     _put_confused(found)
     if found.suspicious and most:
         put("suspicious: score, label -> label of the neighbours, path")
-    for doubt in found.suspicious[:most]:
-        names = f"{displayed(doubt.label)} -> {displayed(doubt.suggested) or 'nothing'}"
-        put(f"{doubt.score:>8.4f}  {names}  {displayed(doubt.path)}")
+    for image in found.suspicious[:most]:
+        names = f"{displayed(image.label)} -> {displayed(image.suggested) or 'nothing'}"
+        put(f"{image.score:>8.4f}  {names}  {displayed(image.path)}")
 
 
 def _put_classes(found: "Examined") -> None:

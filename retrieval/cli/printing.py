@@ -16,10 +16,10 @@ import typer
 from retrieval.types import displayed
 
 log = logging.getLogger("retrieval")
-"""Notes. Its level is how much the user wants to read: ERROR with -q, WARNING by default, DEBUG with -v."""
+"""Logger of the notes. Its level is what the user wants to read: ERROR with -q, WARNING by default, DEBUG with -v."""
 
 MOST_NOTES = 5
-"""Largest number of notes of one kind; the others are counted."""
+"""Largest number of notes of one kind that are written; further ones are only counted."""
 
 
 def talkative() -> bool:
@@ -28,7 +28,7 @@ def talkative() -> bool:
 
 
 def counted(number: int, what: str) -> str:
-    """Return a number with its noun: `1 file`, `2 files`."""
+    """Return a number with the noun `what` in singular or plural: `1 file`, `2 files`."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
@@ -36,7 +36,7 @@ def counted(number: int, what: str) -> str:
 
 
 def put(text: str) -> None:
-    """Write one line to stdout: printable, and in UTF-8 whatever the locale is."""
+    """Write one printable line to stdout, in UTF-8 whatever the locale is."""
     _write(displayed(text).encode() + b"\n")
 
 
@@ -72,7 +72,7 @@ class Notes(logging.Formatter):
 
 
 def note(text: str) -> None:
-    """Write a note to stderr, after the results so far."""
+    """Write a note to stderr, after all results that were put before it."""
     sys.stdout.flush()
     log.warning("%s", text)
 

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def interruptible(kept: Callable[[], str]) -> Iterator[None]:
-    """Let Ctrl-C in the block end the command with the sentence of `kept`: what is kept, and how to continue."""
+    """Let Ctrl-C in the block end the command with the sentence that `kept` returns.
+
+    The sentence says what is kept and how to continue.
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -23,10 +26,10 @@ def interruptible(kept: Callable[[], str]) -> Iterator[None]:
 
 @contextmanager
 def bar(facts: str, last: str = "") -> "Iterator[Progress | None]":
-    """Yield a progress bar that shows `facts`, the remaining time and `last`; yield None where no bar is wanted.
+    """Yield a progress bar that shows `facts`, the remaining time and `last`; yield None if no bar is wanted.
 
-    `facts` and `last` are templates of rich, and each task has the fields that they name. No text is treated as
-    markup, because names of files may contain brackets.
+    `facts` and `last` are templates of rich. The caller gives each task the fields that the templates name. No text is
+    treated as markup of rich, because names of files may contain brackets.
     """
     if not _wanted():
         yield None
@@ -49,7 +52,7 @@ def bar(facts: str, last: str = "") -> "Iterator[Progress | None]":
 
 @contextmanager
 def counting(description: str, total: int) -> Iterator[Callable[[int], None] | None]:
-    """Yield a function that draws how many of `total` steps are done; yield None where no bar is wanted."""
+    """Yield a function that draws how many of `total` steps are done; yield None if no bar is wanted."""
     if not _wanted():
         yield None
         return
@@ -66,4 +69,5 @@ def counting(description: str, total: int) -> Iterator[Callable[[int], None] | N
 
 
 def _wanted() -> bool:
+    """Tell whether progress is drawn: on a terminal, without -q."""
     return sys.stderr.isatty() and talkative()

@@ -173,12 +173,13 @@ def query(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What a query command found."""
+    """What the command found."""
 
     answers: Sequence[Answer]
-    """One for each query that could be read."""
+    """One answer for each query that could be read."""
     coverage: Coverage
     queries: int
+    """Number of queries, with those that could not be read."""
 
     @property
     def exit_code(self) -> int:
@@ -189,7 +190,7 @@ class _Found:
 
 
 def _refuse_with_tag(given: dict[str, bool]) -> None:
-    """Raise `BadInput` if an option that needs an IMAGE is given; `given` maps its name to whether it is."""
+    """Raise `BadInput` if an option that needs an IMAGE is given; `given` maps names of options to whether they are."""
     for name, is_given in given.items():
         if is_given:
             raise BadInput(f"--tag cannot be used together with {name}", hint=f"leave {name} out")
@@ -207,7 +208,7 @@ def _found(queries: Sequence[QueryImage], answers: Answers) -> _Found:
 
 
 def _found_by_tag(tag: str, answers: Answers) -> _Found:
-    """Return the answer to the only query, a tag; raise its error if it has one."""
+    """Return the answer to the only query, a tag; raise the error if the query has no answer."""
     (result,) = answers.results
     if isinstance(result, RetrievalError):
         raise result
@@ -215,7 +216,7 @@ def _found_by_tag(tag: str, answers: Answers) -> _Found:
 
 
 def _note_nothing_found(found: _Found, *, likely: bool) -> None:
-    """Write for which queries nothing was found, and why."""
+    """Write a note for each query without matches, with the reason."""
     empty = [answer for answer in found.answers if not answer.matches]
     if not empty:
         return
@@ -238,7 +239,7 @@ def _no_likely_matches(coverage: Coverage) -> str:
 
 
 def since_start() -> float:
-    """Return the seconds since the system started this process; 0 where the system does not tell (Linux does)."""
+    """Return the seconds since the system started this process. Linux tells them; on other systems, return 0."""
     try:
         with open("/proc/self/stat", "rb") as stat:
             ticks = int(stat.read().rpartition(b")")[2].split()[19])  # proc(5): starttime, field 22
@@ -248,7 +249,7 @@ def since_start() -> float:
 
 
 def _note_coverage(coverage: Coverage) -> None:
-    """Write what the answers could not draw on: files that are unreadable or offline, an update that still runs."""
+    """Write a note if the search did not cover all files: some are unreadable or offline, or an update is running."""
     images = f"{coverage.images} images"
     if coverage.offline:
         images += f" ({coverage.offline} of them are offline)"

@@ -1,4 +1,4 @@
-"""The images that a user asks about: named, listed in a file, or on stdin; and advice when one cannot be used."""
+"""The images that a user asks about: on the command line, in a list, or on stdin; and advice if one cannot be used."""
 
 import os
 import re
@@ -15,7 +15,7 @@ STDIN = "-"
 """The name of standard input on a command line."""
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 WORDS = re.compile(r"[^\W\d_]+([ -][^\W\d_]+)*")
-"""Text that reads like the name of a class: `golden retriever`."""
+"""Pattern of text that reads like the name of a class: `golden retriever`."""
 ADVICE_ON_LISTS = "a list holds one path per line; with --from0, a NUL character ends each path"
 
 
@@ -24,13 +24,13 @@ class QueryImage:
     """One image to ask about."""
 
     name: str
-    """As the user wrote it; `STDIN` for standard input."""
+    """The path as the user wrote it; `STDIN` for standard input."""
     image: str | bytes
     """Path of the file, or the bytes of the file."""
 
 
 def read_queries(images: Sequence[str], files_from: str | None, *, nul: bool) -> list[QueryImage]:
-    """Return the images to ask about: those of the command line, then those of the list `files_from`.
+    """Return the images to ask about: first `images`, of the command line, then those in the list `files_from`.
 
     `nul` means that a NUL character ends each path of the list. Raise `BadInput` for a list that cannot be used.
     """

@@ -1,4 +1,4 @@
-"""What a run of `index` or `remove` did, in words: its counts, what could not be read, what is offline."""
+"""The report of a run of `index` or `remove`: its counts, and notes on files that are unreadable or offline."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ MOST_REASONS = 5
 
 
 def put_report(report: Report, folder: str = "") -> None:
-    """Write what a run did, and notes on what may need attention; if `folder` is given, each line begins with it."""
+    """Write what a run did, and notes on what may need attention. If `folder` is given, each line begins with it."""
     prefix = f"{folder}: " if folder else ""
     if talkative():
         put(f"{prefix}{report}")
@@ -19,7 +19,7 @@ def put_report(report: Report, folder: str = "") -> None:
 
 
 def put_unreadable(reasons: Mapping[str, int]) -> None:
-    """Write why files could not be read, for a run that made no index to keep the list of them."""
+    """Write why files could not be read, for a run that made no index and so keeps no list of these files."""
     for sentence in _unreadable(reasons):
         note(sentence)
 
@@ -35,6 +35,7 @@ def _unreadable(reasons: Mapping[str, int]) -> list[str]:
 
 
 def _remarks(report: Report) -> list[str]:
+    """Return a sentence for each fact of the report that may need attention."""
     sentences = _unreadable(report.reasons)
     known_before = report.unreadable - sum(report.reasons.values())
     advice = "to list unreadable files: retrieval info --failures"

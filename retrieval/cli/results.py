@@ -28,7 +28,7 @@ class Format(Enum):
 
     @classmethod
     def chosen(cls, *, json_lines: bool, csv_rows: bool, paths: bool, nul: bool) -> "Format":
-        """Return the format that the options of a command ask for; raise `BadInput` where they ask for several."""
+        """Return the format that the options of a command ask for; raise `BadInput` if they ask for several."""
         if [json_lines, csv_rows, paths or nul].count(True) > 1:
             raise BadInput("only one of --json, --csv, --paths and -0 can be given")
         if json_lines:
@@ -43,7 +43,7 @@ class Format(Enum):
 COLUMNS = ("query", *(item.name for item in fields(Match)))
 """Columns of a CSV. They are always the same; the cell of an unknown value is empty."""
 BOUNDARY = f"{'':->6}{' the images below may be unrelated ':-<48}"
-"""Line of a table between the likely matches and the others."""
+"""Line of a table between the likely matches and the other matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,12 @@ class Answer:
     """The matches of one query."""
 
     query: str
-    """As the user wrote it."""
+    """The query as the user wrote it."""
     matches: Sequence[Match]
 
 
 def put_answers(answers: Sequence[Answer], form: Format, *, named: bool = False) -> None:
-    """Write the matches of all answers; if `named`, a table stands under the name of its query."""
+    """Write the matches of all answers; if `named`, each table is written under the name of its query."""
     match form:
         case Format.TABLE:
             _put_tables(answers, named=named)
@@ -83,7 +83,7 @@ def _put_tables(answers: Sequence[Answer], *, named: bool) -> None:
 
 
 def _put_table(matches: Sequence[Match]) -> None:
-    """Write the matches as a table; a column of which nothing is known is left out."""
+    """Write the matches as a table; a column is left out if no match has a value for it."""
     columns = _columns(matches)
     if matches:
         put("".join(f"{column.title}  " for column in columns) + "path")
@@ -100,14 +100,14 @@ def _put_table(matches: Sequence[Match]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column of the table before the path; the title and all cells have the same width."""
+    """A column of the table, to the left of the path. The title and all cells have the same width."""
 
     title: str
     cell: Callable[[Match], str]
 
 
 def _columns(matches: Sequence[Match]) -> list[_Column]:
-    """Return the columns that a table of `matches` has before the path."""
+    """Return the columns that a table of `matches` has to the left of the path."""
     columns = [_Column("rank", _rank), _Column(" score", _score)]
     if any(match.relevance is not None for match in matches):
         columns.append(_Column("relevance", _relevance))
@@ -140,7 +140,7 @@ def _tag(match: Match) -> str:
 
 
 def _mark(match: Match) -> str:
-    """Return a remark on a file that cannot be opened. Files that are offline are not looked at: that may hang."""
+    """Return a remark on a file that cannot be opened. An offline file is not looked at, because that may hang."""
     return "  (offline)" if match.offline else _missing(match.path)
 
 
@@ -166,6 +166,7 @@ def _put_csv(answers: Sequence[Answer]) -> None:
 
 
 def _cells(answer: Answer, match: Match) -> list[Any]:
+    """Return the cells of one row, in the order of `COLUMNS`; a list is written as JSON."""
     row = {"query": answer.query} | match.as_dict()
     for name, value in row.items():
         if isinstance(value, list | dict):
@@ -181,5 +182,5 @@ def _csv_line(cells: Sequence[Any]) -> bytes:
 
 
 def _put_paths(answers: Sequence[Answer], end: bytes) -> None:
-    """Write the paths as the file system has them, each followed by `end`."""
+    """Write the paths as the bytes of the file system, each followed by `end`."""
     put_data([os.fsencode(match.path) for answer in answers for match in answer.matches], end)

@@ -1,4 +1,4 @@
-"""The standard streams of the process: stdout and stderr with errors of their own, stdin that is always there."""
+"""The standard streams of the process: stdout and stderr with their own handling of errors, stdin never missing."""
 
 import io
 import logging
@@ -11,11 +11,11 @@ from retrieval.errors import StorageError
 
 
 class ReaderGoneError(Exception):
-    """The program that read stdout has ended. Not a BrokenPipeError: Typer turns that into an exit code of its own."""
+    """The program that read stdout has ended. It is no BrokenPipeError, because Typer gives that its own exit code."""
 
 
 class _Results(io.FileIO):
-    """Stdout. A failed write raises an error with our own sentence, whoever writes and whenever data is flushed."""
+    """Stdout. A failed write raises one of our errors, whoever writes and whenever data is flushed."""
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
         try:
@@ -41,8 +41,8 @@ class _Remarks(io.FileIO):
 def open_streams() -> None:
     """Replace Python's standard streams with our own, and reserve stderr for Python code.
 
-    The C++ code of TensorFlow reports its start on file descriptor 2 whatever log level it is given. That descriptor
-    leads to nowhere from here on, and Python writes to a copy of the old one.
+    The C++ code of TensorFlow writes lines about its start to file descriptor 2, whatever the log level is. So this
+    descriptor is led to the null device, and Python writes to a copy of the old descriptor.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # the calling program closed it
@@ -65,5 +65,5 @@ def _text(raw: io.FileIO, like: Any) -> io.TextIOWrapper:  # noqa: ANN401 - a te
 
 
 def abandon_stdout() -> None:
-    """Let data that is still to be flushed to stdout go nowhere."""
+    """Lead stdout to the null device, so that flushing the data that is left cannot fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -195,7 +195,7 @@ def _put(found: "TrainingResult", *, fresh: bool) -> None:
 
 
 def _kept(found: "TrainingResult", *, fresh: bool) -> str:
-    """Return which epoch is kept, and why if it is the state before the first one."""
+    """Return which epoch is kept. If it is epoch 0, the state before training, also return what that is and why."""
     kept = f"epoch {found.best_epoch} of {found.epochs} is kept"
     if found.best_epoch:
         return kept
@@ -205,7 +205,7 @@ def _kept(found: "TrainingResult", *, fresh: bool) -> str:
 
 @contextmanager
 def _progress_bar() -> "Iterator[Callable[[Step], None]]":
-    """Yield a function that draws the progress on stderr, or does nothing where no bar is wanted."""
+    """Yield a function that draws the progress on stderr, or that does nothing if no bar is wanted."""
     with bar("{task.fields[facts]}") as drawn:
         if drawn is None:
             yield lambda _: None
@@ -214,7 +214,7 @@ def _progress_bar() -> "Iterator[Callable[[Step], None]]":
         learning = drawn.add_task("learning", total=None, facts="", visible=False, start=False)
 
         def show(at: "Step") -> None:
-            if not at.epoch:
+            if at.epoch == 0:  # the pictures are being read
                 drawn.update(reading, completed=at.done, total=at.total)
                 return
             if not drawn.tasks[1].started:

@@ -77,6 +77,7 @@ def tune(
 
 
 def _put(found: "Tuned") -> None:
+    """Write what was measured, what was decided, and why."""
     queries = "" if found.by == "labels" else " of changed pictures"
     put(f"{found.queries} queries, mAP{queries}: {found.plain:.4f} by score, {found.ranked:.4f} by expansion")
     put(found.reason)

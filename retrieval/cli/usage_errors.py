@@ -1,8 +1,9 @@
-"""What is wrong with a command line, in our words: the name of the option, what is allowed, and what was meant perhaps.
+"""Sentences and hints about a wrong command line: the name of the option, the allowed values, and a similar name.
 
-Typer has no public classes for most of its errors, so they are told apart by the names of their classes.
+Typer has no public classes for most of its errors, so the errors are told apart by the names of their classes.
 """
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "backbones": ("models", "networks"),
     "train": ("finetune", "fine-tune", "learn"),
 }
-"""Command -> names of such a command in other programs."""
+"""Command -> names that other programs give to a command of this kind."""
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "--top": ("n", "t", "topk", "top-k", "count", "limit", "max", "num", "number", "results"),
     "--min-score": ("s", "cutoff", "similarity", "min-similarity", "threshold"),
@@ -40,19 +41,20 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "--quiet": ("silent",),
     "--version": ("V",),
 }
-"""Option -> names of such an option in other programs, and guesses."""
+"""Option -> names that other programs give to an option of this kind, and names that users may guess."""
 DUPLICATES = frozenset({"dedup", "dedupe", "duplicates", "dupes", "dups"})
-"""Commands of other programs that find copies."""
+"""Names of commands that find copies in other programs."""
 LARGEST = 2**32 - 1
-"""Largest value of any option: the largest seed of a training."""
+"""Largest whole number that an option takes. It is the largest seed of a training."""
 KINDS_OF_NUMBERS = {"int": "a whole number", "float": "a number"}
+"""Name of a type of Python -> the words for it in an error."""
 
 
 # -- values that no option takes ----------------------------------------------------------------------------------
 
 
 def refuse_empty_values(parameters: Sequence[Any], values: Mapping[str, Any], written: Sequence[str]) -> None:
-    """Raise `BadInput` where a value of `parameters` is empty; `written` is the command line."""
+    """Raise `BadInput` if a value of `parameters` is empty; `written` is the command line as the user wrote it."""
     for parameter in parameters:
         value = values.get(parameter.name)
         several = value if isinstance(value, list | tuple) else [value]
@@ -62,10 +64,10 @@ def refuse_empty_values(parameters: Sequence[Any], values: Mapping[str, Any], wr
 
 
 def refuse_odd_numbers(parameters: Sequence[Any], values: Mapping[str, Any], written: Sequence[str]) -> None:
-    """Raise `BadInput` where a number is infinite, not a number, or larger than `LARGEST`."""
+    """Raise `BadInput` if a number is infinite, not a number, or larger than `LARGEST`."""
     for parameter in parameters:
         value = values.get(parameter.name)
-        if isinstance(value, float) and value - value != 0:  # infinite or not a number
+        if isinstance(value, float) and not math.isfinite(value):
             raise BadInput(f"{_name(parameter, written)} must be {_allowed(parameter)}, not {value:g}")
         if isinstance(value, int) and value > LARGEST:
             raise BadInput(f"{_name(parameter, written)} must be at most {LARGEST}, not {value}")
@@ -108,7 +110,7 @@ def _explained(error: Any, path: str, arguments: Sequence[str]) -> tuple[str, st
 
 
 def _explained_by_message(error: Any, arguments: Sequence[str]) -> tuple[str, str]:  # noqa: ANN401 - an error of Typer
-    """Explain the errors for which Typer has no class of their own."""
+    """Explain the errors that have no class of their own in Typer."""
     if "No such command" in error.message and error.ctx is not None:
         word = next(argument for argument in arguments if not argument.startswith("-"))
         return f"there is no command {word}", _similar_command(word, error.ctx.command.commands)
@@ -131,7 +133,10 @@ def _refused(error: Any) -> str:  # noqa: ANN401 - an error of Typer
 
 
 def _allowed(parameter: Any, reason: str = "") -> str:  # noqa: ANN401 - a parameter of Typer
-    """Return which values a parameter takes: the kind of number, and its bounds."""
+    """Return which values a parameter takes: the kind of number, and its bounds.
+
+    `reason` is the type of the error of validation. For a number out of bounds, only the bounds are returned.
+    """
     least, most = getattr(parameter, "min", None), getattr(parameter, "max", None)
     kind = KINDS_OF_NUMBERS.get(parameter.type_descriptor.annotation.__name__, "something else")
     if least is None and most is None:
@@ -152,7 +157,7 @@ def _name(parameter: Any, arguments: Sequence[str]) -> str:  # noqa: ANN401 - a 
     return str(parameter.opts[-1])
 
 
-# -- what was meant -----------------------------------------------------------------------------------------------
+# -- hints at similar names ---------------------------------------------------------------------------------------
 
 
 def _similar_option(name: str, context: Any) -> str:  # noqa: ANN401 - an object of Typer
@@ -203,7 +208,7 @@ def _before_double_dash(arguments: Sequence[str]) -> Sequence[str]:
 
 
 def _looks_like_file(argument: str) -> bool:
-    """Tell whether an argument that looks like an option may be a file: it exists, or it ends as names of files do."""
+    """Tell whether an argument that looks like an option may be a file: it exists, or its end looks like a suffix."""
     if not argument.startswith("-") or argument in {"-", "--"}:
         return False
     return re.search(r"^-[^=]*\.[A-Za-z]\w{1,4}$", argument) is not None or os.path.lexists(argument)

@@ -16,7 +16,10 @@ SIDE = 320
 
 
 def picture_in(data: bytes) -> Image.Image:
-    """Return the picture in the bytes of a file, scaled to a longer side of `SIDE` pixels; `UnreadableImage`."""
+    """Return the picture in the bytes of a file, scaled so that its longer side has `SIDE` pixels.
+
+    Raises `UnreadableImage` if the picture cannot be read.
+    """
     decoded = decode.decode(data, (SIDE, SIDE))
     scale = SIDE / max(decoded.width, decoded.height)
     size = max(1, round(decoded.width * scale)), max(1, round(decoded.height * scale))
@@ -56,7 +59,7 @@ def compressed(picture: Image.Image) -> Image.Image:
 
 
 def shrunk(picture: Image.Image) -> Image.Image:
-    """Return a picture with a fifth of each side."""
+    """Return a picture whose sides are a fifth as long."""
     return picture.resize((max(1, picture.width // 5), max(1, picture.height // 5)))
 
 
@@ -69,10 +72,10 @@ CHANGES: Mapping[str, Callable[[Image.Image], Image.Image]] = {
     "compressed": compressed,
     "shrunk": shrunk,
 }
-"""JSON name of a change -> the change."""
+"""JSON name of a change -> the function that makes the change."""
 
 
 def _middle(picture: Image.Image, share: float) -> Image.Image:
-    """Return the middle of a picture, this share of each side."""
+    """Return the middle of a picture, with `share` of each side, 0 to 1."""
     left, top = picture.width * (1 - share) / 2, picture.height * (1 - share) / 2
     return picture.crop((round(left), round(top), round(picture.width - left), round(picture.height - top)))

@@ -1,4 +1,4 @@
-"""Several ways to index the same pictures, compared: how good the answers are, how fast it is, how large."""
+"""Compare several ways to index the same pictures: the quality of the answers, the speed, and the size on disk."""
 
 import re
 import statistics
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 
@@ -29,7 +29,7 @@ FORM = re.compile(
 )
 """The form of a variant as a person writes it: BACKBONE[@PIXELS][+POOLING][:RANKING][/FAISS]."""
 TIMED = 30
-"""Number of queries whose median time is taken."""
+"""Number of queries that are timed; the median of their times is taken."""
 
 
 # -- ways to index ------------------------------------------------------------------------------------------------
@@ -37,7 +37,7 @@ TIMED = 30
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A way to index and to rank. None stands for the default."""
+    """A way to index and to rank. None means the default."""
 
     name: str
     """The variant as it was written."""
@@ -48,12 +48,16 @@ class Variant:
     faiss: str | None = None
     """Factory string of the search structures."""
     pooling: str | None = None
+    """Name of a pooling: avg, max or gem."""
     ranking: str | None = None
-    """Ranking of the answers; None for the ranking of the whole comparison."""
+    """Ranking of the answers; None for the ranking that the whole comparison uses."""
 
     @classmethod
     def parse(cls, text: str) -> "Variant":
-        """Return the variant in a text such as `mobilenet_v2@160+gem:expansion/HNSW32,SQ8`; `BadInput`."""
+        """Return the variant that a text names, for example `mobilenet_v2@160+gem:expansion/HNSW32,SQ8`.
+
+        Raises `BadInput` for any other text.
+        """
         parts = FORM.fullmatch(text.strip())
         if parts is None:
             raise BadInput(
@@ -73,10 +77,10 @@ class Variant:
 
 
 def parse_variants(text: str) -> list[Variant]:
-    """Return the variants in a text with commas between them; `BadInput`.
+    """Return the variants in a text, where commas separate them.
 
     A factory string of FAISS may contain commas too. So a part that does not begin with a backbone continues the
-    factory string before it.
+    factory string before it. Raises `BadInput` for a part that is not a variant.
     """
     parts: list[str] = []
     for part in text.split(","):
@@ -97,7 +101,7 @@ def _names_backbone(text: str) -> bool:
     return True
 
 
-# -- what they are worth ------------------------------------------------------------------------------------------
+# -- outcomes -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +111,14 @@ class Outcome:
     variant: Variant
     quality: Evaluation
     pictures_per_second: float
-    """Rate of indexing, from the first pictures that were embedded on. Pictures that are not yet in the file cache of
-    the system take longer."""
+    """Rate of indexing, without the first batch (see `_pictures_per_second`). Pictures that are not yet in the file
+    cache of the system take longer."""
     bytes_per_vector: float
     """Size on disk of the vectors and their search structures, in bytes per vector."""
     query_ms: float
     """Median time from a picture in memory to the answer, in milliseconds."""
     search: tuple[SearchForm, ...]
-    """How the vectors are searched. A few vectors have no search structure, whatever `Variant.faiss` is."""
+    """How the vectors are searched. If there are few vectors, they have no structure, whatever `Variant.faiss` is."""
     unbeaten: bool = True
     """Whether no other outcome is at least as good in mAP, pictures per second, bytes per vector and time of a query
     together, and better in one of them."""
@@ -142,9 +146,9 @@ def mark_unbeaten(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 def _merits(outcome: Outcome) -> list[float]:
-    """Return the figures that are compared; a higher one is better."""
-    mean = outcome.quality.measures["map"].value
-    return [mean, outcome.pictures_per_second, -outcome.bytes_per_vector, -outcome.query_ms]
+    """Return the figures by which outcomes are compared. A higher figure is better, so costs are negative."""
+    mean_average_precision = outcome.quality.measures["map"].value
+    return [mean_average_precision, outcome.pictures_per_second, -outcome.bytes_per_vector, -outcome.query_ms]
 
 
 # -- measuring ----------------------------------------------------------------------------------------------------
@@ -159,11 +163,11 @@ def compare(
     watching: Callable[[str], None] = lambda _: None,
     **network: Unpack[NetworkOptions],
 ) -> Iterator[Outcome]:
-    """Index `folder` in each way, in a temporary folder, and yield what each is worth, in the order of `variants`.
+    """Index `folder` in each way, each in a temporary folder, and yield the outcomes in the order of `variants`.
 
-    `truth` returns the questions to ask of an index. `search` are the options of every search, and `network` those of
-    every `Index.create`. `watching` is called with the name of a variant before it is indexed. All indexes are created
-    before the first is filled, so that a backbone without weights is an error before the long work.
+    `truth` returns the questions to ask an index. `search` has the options of every search, and `network` has the
+    options of every `Index.create`. `watching` is called with the name of a variant before `folder` is indexed with it.
+    All indexes are created before the first one is filled, so that missing weights are an error before the long work.
 
     Raises what `Index.create`, `Index.add` and `truth` raise, and `BadInput` if `folder` holds no pictures.
     """
@@ -179,6 +183,7 @@ def compare(
 
 
 def _created(home: Path, variant: Variant, network: NetworkOptions) -> Index:
+    """Return a new index in the folder `home`, made as `variant` says."""
     chosen: NetworkOptions = {
         **network,
         "backbone": variant.backbone,
@@ -191,7 +196,7 @@ def _created(home: Path, variant: Variant, network: NetworkOptions) -> Index:
 def _measured(
     variant: Variant, home: Path, index: Index, folder: Path, truth: Callable[[Index], Truth], search: SearchOptions
 ) -> Outcome:
-    """Index `folder` in an empty index in the folder `home`, and measure it."""
+    """Add `folder` to `index`, which is empty and lies in the folder `home`, and return the outcome."""
     rate = _pictures_per_second(index, folder)
     index.compact()  # the files of earlier states are not a cost of the variant
     size = sum(path.stat().st_size for path in (home / "vectors").iterdir())
@@ -207,19 +212,30 @@ def _measured(
     )
 
 
+class _Mark(NamedTuple):
+    """How far the indexing was at some moment."""
+
+    seconds: float
+    """The moment, by the clock of `time.perf_counter`."""
+    embedded: int
+    """Number of pictures that were embedded so far."""
+
+
 def _pictures_per_second(index: Index, folder: Path) -> float:
     """Index `folder`, and return the number of pictures per second.
 
-    The first batch is left out, because the network is loaded and compiled during it, unless there is only one batch.
+    The first batch is left out, because the network is loaded and compiled during it. If there is only one batch, it is
+    counted.
     """
-    marks = [(time.perf_counter(), 0)]
-    index.add(folder, progress=lambda at: marks.append((time.perf_counter(), at.embedded)))
+    marks = [_Mark(time.perf_counter(), 0)]
+    index.add(folder, progress=lambda at: marks.append(_Mark(time.perf_counter(), at.embedded)))
     if not index.coverage().images:
         raise BadInput(f"no pictures were found below {displayed(folder)}", hint="give a folder that holds pictures")
     start, end = marks[0], marks[-1]
-    first_batch = next((mark for mark in marks if mark[1]), start)
-    began = first_batch if first_batch[1] < end[1] else start
-    return (end[1] - began[1]) / (end[0] - began[0])
+    first_batch = next((mark for mark in marks if mark.embedded), start)
+    has_one_batch = first_batch.embedded == end.embedded
+    began = start if has_one_batch else first_batch
+    return (end.embedded - began.embedded) / (end.seconds - began.seconds)
 
 
 def _query_ms(index: Index, options: SearchOptions) -> float:

@@ -1,4 +1,4 @@
-"""How good the answers of an index are: which answers are right, and what is measured when all questions are asked.
+"""Measure how good the answers of an index are: collect questions with their right answers, ask them, and measure.
 
 a folder, a CSV, file names, changed pictures -> Truth: questions -> `Index.neighbours` -> `metrics` -> Evaluation
 """
@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,11 @@ from retrieval.searching.query import Query
 from retrieval.types import EXACT, Ids, displayed, image_id
 
 DEPTH = 10_000
-"""Least number of answers to a query that are looked at; it is twice the number of right answers if that is more. A
-right answer further down counts as not found. Each would add less to the average precision than its share of the
-precision there."""
+"""Least number of answers to a query that are looked at. If twice the number of right answers is more, that many are
+looked at. A right answer further down counts as not found; at rank r, it would add at most 1 / r to the average
+precision."""
 CANDIDATES = 4
-"""Number of pictures that may be opened for each picture that is needed, because some cannot be read any more."""
+"""Number of pictures that may be opened for each picture that is needed, because some can no longer be read."""
 _TABLE = "the first line must be query,relevant; each further line is a pair of paths"
 
 
@@ -43,9 +44,9 @@ class Question:
     """A query with its right answers."""
 
     query: Query | Callable[[], Image.Image]
-    """A query, or a function that makes one: pictures in memory are made one by one, when they are asked about."""
+    """A query, or a function that makes a picture when the question is asked, so that few pictures are in memory."""
     relevant: frozenset[int]
-    """Ids of the right answers. The id of the query itself does not count. Questions of a class share this set."""
+    """Ids of the right answers. The id of the query itself does not count. Questions of a class share one set."""
     kind: str = ""
     """Name of the change that was made to a picture; empty if the query was not changed."""
 
@@ -56,7 +57,7 @@ class Truth:
 
     questions: Sequence[Question]
     left_out: tuple[str, ...] = ()
-    """One sentence for each file that was named and cannot be used."""
+    """One sentence for each file that cannot be used."""
 
     def sampled(self, count: int) -> "Truth":
         """Return `count` of the questions, drawn at random from a fixed seed; all of them if there are fewer."""
@@ -66,22 +67,24 @@ class Truth:
         return Truth([self.questions[position] for position in drawn], self.left_out)
 
     def groups(self) -> list[int]:
-        """Return the number of a group for each question. Questions about changes of the same picture are one group.
+        """Return for each question the number of its group. Questions about changes of one picture form a group.
 
-        The answers to such questions depend on one another, which makes intervals wider.
+        The answers to the questions of a group depend on one another, which makes confidence intervals wider.
         """
         kinds = {question.kind for question in self.questions}
         if len(kinds) <= 1:
             return list(range(len(self.questions)))
         numbers: dict[frozenset[int], int] = {}
-        return [numbers.setdefault(question.relevant, len(numbers)) for question in self.questions]
+        for question in self.questions:
+            numbers.setdefault(question.relevant, len(numbers))
+        return [numbers[question.relevant] for question in self.questions]
 
 
 def by_folders(index: Index, folder: str | os.PathLike[str]) -> Truth:
-    """Ask about every indexed image in a subfolder of `folder`; the others of the subfolder, at any depth, are right.
+    """Ask about every indexed image in a subfolder of `folder`. The other images of the same subfolder are right.
 
-    An image with copies in several subfolders belongs to all of them. Raises `BadInput` if the index knows no image
-    below `folder`, or if no subfolder has two images.
+    A subfolder includes the folders below it. An image with copies in several subfolders belongs to all of them. Raises
+    `BadInput` if the index knows no image below `folder`, or if no subfolder has two images.
     """
     classes = labels.classes_of(index, folder)
     if max(map(len, classes.values()), default=0) <= 1:
@@ -91,10 +94,11 @@ def by_folders(index: Index, folder: str | os.PathLike[str]) -> Truth:
 
 
 def by_holidays(index: Index, folder: str | os.PathLike[str]) -> Truth:
-    """Ask as the names of the files in INRIA Holidays say: images of a scene differ in the last two digits of the name.
+    """Return the questions that the file names of INRIA Holidays define.
 
-    The image whose name ends in 00 is the query, the others of the scene are right:
-    https://lear.inrialpes.fr/~jegou/data.php. Raises `BadInput` if no two files have such names.
+    The names of the images of a scene differ only in the last two digits. The image whose name ends in 00 is the query,
+    the other images of the scene are right: https://lear.inrialpes.fr/~jegou/data.php. Raises `BadInput` if no two
+    files have such names.
     """
     scenes: dict[int, set[int]] = defaultdict(set)
     queries = set()
@@ -112,24 +116,33 @@ def by_holidays(index: Index, folder: str | os.PathLike[str]) -> Truth:
 
 
 def _of_groups(groups: Iterable[set[int]], queries: set[int] | None = None) -> Truth:
-    """Ask about the images `queries`, or about all if that is None; the images in a group with the query are right."""
+    """Ask about the images `queries`, or about all images if it is None.
+
+    The right answers are the images that share a group with the query. A query that shares no group is left out.
+    """
     relevant: dict[int, frozenset[int]] = {}
     for group in map(frozenset, groups):
-        for image in group if queries is None else group & queries:
+        asked = group if queries is None else group & queries
+        for image in asked:
+            # Images of one group share its set, which saves memory; a union would be a new set for each of them.
             relevant[image] = relevant[image] | group if image in relevant else group
     return Truth([Question(image, right) for image, right in sorted(relevant.items()) if len(right) > 1])
 
 
 def by_table(index: Index, table: str | os.PathLike[str]) -> Truth:
-    """Ask as a CSV says that has the columns `query` and `relevant`: a row for each pair of a query and a right answer.
+    """Return the questions in a CSV with the columns `query` and `relevant`.
 
-    Paths start from the folder of the CSV. A query need not be in the index; a right answer has to be. Raises
-    `BadInput` for a file that is not such a table, and if no row can be used.
+    Each row is a pair of a query and a right answer to it. Paths are relative to the folder of the CSV. A query need
+    not be in the index, but a right answer must be. Raises `BadInput` for a file without these columns, and if no row
+    can be used.
     """
     table = Path(text_path(table, "the table"))
     home = table.absolute().parent
     pairs = list(labels.read_table(table, ("query", "relevant"), _TABLE))
-    ids = {name: index.id_of(home / name) for name in {name for pair in pairs for name in pair}}
+    ids: dict[str, int | None] = {}
+    for name in chain.from_iterable(pairs):
+        if name not in ids:
+            ids[name] = index.id_of(home / name)
     relevant: dict[int | Path, set[int]] = defaultdict(set)
     left_out = []
     for query, right in pairs:
@@ -139,7 +152,8 @@ def by_table(index: Index, table: str | os.PathLike[str]) -> Truth:
         elif query_id != image:
             key = Path(os.path.realpath(home / query)) if query_id is None else query_id
             relevant[key].add(image)
-    for path in [query for query in relevant if isinstance(query, Path)]:
+    outside_queries = [query for query in relevant if isinstance(query, Path)]
+    for path in outside_queries:
         if complaint := _complaint(path):
             left_out.append(complaint)
             del relevant[path]
@@ -164,10 +178,10 @@ def _unusable(path: Path, error: OSError | UnreadableImage) -> str:
 
 
 def of_itself(index: Index, folder: str | os.PathLike[str] | None = None, count: int = 300) -> Truth:
-    """Ask whether changed pictures find their originals: `count` images, drawn at random, each in all of `CHANGES`.
+    """Ask whether changed pictures find their originals. `count` images are changed, each in all ways of `CHANGES`.
 
-    The images lie below `folder`, or anywhere if that is None. They are drawn from a fixed seed. Raises `BadInput` if
-    none of them can be read.
+    The images are drawn at random, with a fixed seed, from the files below `folder`, or from the whole index if it is
+    None. Raises `BadInput` if none of them can be read.
     """
     count = integer(count, "count", 1)
     ids = np.unique(np.fromiter((image.id for image in index.images(folder)), dtype=np.int64))
@@ -193,9 +207,9 @@ def of_itself(index: Index, folder: str | os.PathLike[str] | None = None, count:
 
 
 def _read(image: int, files: Sequence[Path], left_out: list[str]) -> Image.Image | None:
-    """Return an indexed picture from the first of `files` that still has it.
+    """Return the indexed picture with the id `image` from the first of `files` that still has it; None if none has.
 
-    For each file that has not, a sentence is added to `left_out`. None if there is no such file.
+    A sentence is added to `left_out` for each file that was tried without success.
     """
     for path in files:
         try:
@@ -218,17 +232,17 @@ class Evaluation:
     queries: int
     """Number of queries."""
     images: int
-    """Number of images among which was searched."""
+    """Number of images in the index that was searched."""
     measures: Mapping[str, Estimate]
     """Name of a measure, as in `metrics.MEASURES` -> its mean over all queries."""
     kinds: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
-    """Kind of question -> the measures of its queries; empty if there is one kind only."""
+    """Kind of question, as in `Question.kind` -> the measures of its queries; empty if there is only one kind."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the evaluation as JSON can hold it.
 
-        Each measure stands under its name, with `value`, `low` and `high`; beside them are `queries` and `images`, and
-        `kinds` if there are several.
+        Each measure stands under its name, with `value`, `low` and `high`. The other keys are `queries`, `images` and,
+        if there are several kinds of questions, `kinds`.
         """
         facts = _as_json(self.measures) | {"queries": self.queries, "images": self.images}
         if self.kinds:
@@ -247,9 +261,9 @@ def evaluate(
     *,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Ask all questions, answered as `Index.neighbours` does with `options`, and return the measures.
+    """Ask all questions with `Index.neighbours` and `options`, and return the measures of the answers.
 
-    `progress` is called with the number of questions that have been asked. Raises what `Index.search` raises.
+    `progress` is called with the number of questions that have been answered. Raises what `Index.search` raises.
     """
     answers = ask(index, truth, options, progress=call(progress, "progress"))
     return summarise(truth, answers, index.coverage().images)
@@ -272,7 +286,10 @@ def ask(
 
 
 def summarise(truth: Truth, answers: Sequence[JudgedAnswer], images: int) -> Evaluation:
-    """Return the measures of the answers to the questions of `truth`, in their order, from an index of `images`."""
+    """Return the measures of `answers`, one per question of `truth`, in the same order.
+
+    `images` is the number of images in the index that was asked.
+    """
     by_kind: dict[str, list[list[JudgedAnswer]]] = defaultdict(list)
     by_group: dict[int, list[JudgedAnswer]] = defaultdict(list)
     for question, group, answer in zip(truth.questions, truth.groups(), answers, strict=True):
@@ -287,8 +304,9 @@ def summarise(truth: Truth, answers: Sequence[JudgedAnswer], images: int) -> Eva
 def _answers(index: Index, truth: Truth, options: SearchOptions) -> Iterator[Ids]:
     """Yield the ids of the answers to each question, best first.
 
-    A search structure finds more if more is asked for. So it is asked for 10, for 100 and for all: what users get on
-    their pages comes first. An image that is found only by a longer search stands behind those of the shorter ones.
+    A search structure finds more if it is asked for more. So it is asked for 10, for 100 and for all answers, and the
+    first answers are those that users get on their pages. An image that only a longer search finds stands behind all
+    images of the shorter searches.
     """
     depth = max(DEPTH, 2 * max(len(question.relevant) for question in truth.questions))
     lengths = [depth]
@@ -296,13 +314,13 @@ def _answers(index: Index, truth: Truth, options: SearchOptions) -> Iterator[Ids
         lengths = [10, 100, depth]
     searches = [index.neighbours(_queries(truth), length, options) for length in lengths]
     for neighbours in zip(*searches, strict=True):
-        ids = np.concatenate([found.ids for found in neighbours])
+        ids = np.concatenate([answer.ids for answer in neighbours])
         _, first_positions = np.unique(ids, return_index=True)
         yield ids[np.sort(first_positions)]
 
 
 def _queries(truth: Truth) -> Iterator[Query]:
-    """Yield the queries of all questions; a changed picture is made when it is asked for."""
+    """Yield the queries of all questions. A changed picture is made when its turn comes."""
     for question in truth.questions:
         yield question.query() if callable(question.query) else question.query
 

@@ -14,8 +14,8 @@ from retrieval.index import Index
 from retrieval.pictures import reading
 from retrieval.types import displayed
 
-TABLE = "the first line must be path,label; each further line is a path, from the folder of the CSV, and a label"
-"""The hint of an error about a CSV of labels."""
+TABLE = "the first line must be path,label; each further line is a path, relative to the folder of the CSV, and a label"
+"""Hint of the errors about a CSV of labels."""
 _FOLDER = "give a folder whose subfolders are the labels, or a CSV with the columns path,label"
 
 
@@ -37,9 +37,9 @@ def read(index: Index, source: str | os.PathLike[str]) -> Labels:
 
 
 def by_folders(index: Index, folder: str | os.PathLike[str]) -> Labels:
-    """Label each indexed image below `folder` with the name of its subfolder of `folder`.
+    """Label each indexed image in a subfolder of `folder`, at any depth, with the name of that subfolder.
 
-    Raises `BadInput` if there is no such image.
+    Raises `BadInput` if the subfolders have no indexed image.
     """
     labels: dict[int, set[str]] = defaultdict(set)
     for label, images in classes_of(index, folder).items():
@@ -51,7 +51,7 @@ def by_folders(index: Index, folder: str | os.PathLike[str]) -> Labels:
 
 
 def classes_of(index: Index, folder: str | os.PathLike[str]) -> dict[str, set[int]]:
-    """Return the ids of the indexed images in each subfolder of `folder`, at any depth.
+    """Return the name of each subfolder of `folder` -> the ids of the indexed images below it, at any depth.
 
     Raises `BadInput` if the index knows no image below `folder`.
     """
@@ -64,9 +64,9 @@ def classes_of(index: Index, folder: str | os.PathLike[str]) -> dict[str, set[in
 
 
 def by_table(index: Index, table: str | os.PathLike[str]) -> Labels:
-    """Label images as a CSV says that has the columns `path` and `label`. Paths start from the folder of the CSV.
+    """Return the labels in a CSV with the columns `path` and `label`. Paths are relative to the folder of the CSV.
 
-    Raises `BadInput` for a file that is not such a table, and if none of its images is indexed.
+    Raises `BadInput` for a file without these columns, and if none of its images is indexed.
     """
     table = text_path(table, "the table")
     home = Path(table).absolute().parent
@@ -84,7 +84,10 @@ def by_table(index: Index, table: str | os.PathLike[str]) -> Labels:
 
 
 def _unambiguous(index: Index, labels: Mapping[int, set[str]], left_out: Iterable[str]) -> Labels:
-    """Return the labels of the images that have one, and a sentence for each image that has several."""
+    """Return the labels of the images that have one label, and a sentence for each image that has several.
+
+    `labels` has the labels of each image by its id. The sentences come before those of `left_out`.
+    """
     single = {image: next(iter(names)) for image, names in labels.items() if len(names) == 1}
     several = {image: sorted(names) for image, names in labels.items() if len(names) > 1}
     paths = first_paths(index, several) if several else {}
@@ -96,7 +99,7 @@ def _unambiguous(index: Index, labels: Mapping[int, set[str]], left_out: Iterabl
 
 
 def first_paths(index: Index, images: Iterable[int]) -> dict[int, Path]:
-    """Return the path of the first file of each image, by its id."""
+    """Return id of an image -> path of its first file, in byte order of root and path, for all `images`."""
     wanted = set(images)
     paths: dict[int, Path] = {}
     for image in index.images():
@@ -108,7 +111,7 @@ def first_paths(index: Index, images: Iterable[int]) -> dict[int, Path]:
 def read_table(table: Path, columns: Sequence[str], hint: str) -> Iterator[tuple[str, ...]]:
     """Yield the values of `columns` in each row of a CSV; other columns are ignored.
 
-    Raises `BadInput` with the `hint` if the file cannot be read, is not a CSV, or lacks a column or a value.
+    Raises `BadInput` with `hint` as its hint if the file cannot be read, is not a CSV, or lacks a column or a value.
     """
     name = displayed(os.fsencode(table))
     try:

@@ -1,8 +1,8 @@
 """Measures of quality: pure functions on the ranks of the relevant images in the answer to a query.
 
-The measure of an index is the mean over its queries, with a confidence interval. The query itself is never a result, as
-in INRIA Holidays (Jegou et al. 2008, Hamming embedding and weak geometric consistency). A query without any relevant
-image tells nothing and is not measured.
+The measure of an index is the mean over all queries, with a confidence interval. The query itself is never a result, as
+in INRIA Holidays (Jegou et al. 2008, Hamming embedding and weak geometric consistency). A query without a relevant
+image has no measure, so it must not be among the queries.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from retrieval.types import Ids, Vectors
 
 Ranks = NDArray[np.int64]
+"""(n,), ranks in an answer, from 1."""
 RESAMPLES = 1000
 """Number of samples of a bootstrap, as Efron & Tibshirani 1993 (chapter 14) advise for intervals."""
 CONFIDENCE = 0.95
-"""Probability with which an interval contains the true mean."""
+"""Probability that an interval contains the true mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +69,15 @@ def recall(answer: JudgedAnswer, k: int) -> float:
 
 
 def ndcg(answer: JudgedAnswer, k: int) -> float:
-    """Return the discounted cumulative gain of the first `k` results, divided by that of the best order, 0 to 1.
+    """Return the discounted cumulative gain of the first `k` results, as a share of that of the best order, 0 to 1.
 
     The gain is 1 for a relevant image, else 0. It is discounted by log2(1 + rank): Jarvelin & Kekalainen 2002,
     Cumulated gain-based evaluation of IR techniques, with the discount of Burges et al. 2005.
     """
-    ranks_of_best = np.arange(1, min(k, answer.relevant) + 1)
-    gain = (1 / np.log2(1 + answer.ranks[answer.ranks <= k])).sum()
-    gain_of_best = (1 / np.log2(1 + ranks_of_best)).sum()
-    return float(gain / gain_of_best)
+    ranks_of_best_order = np.arange(1, min(k, answer.relevant) + 1)
+    discounted = (1 / np.log2(1 + answer.ranks[answer.ranks <= k])).sum()
+    discounted_of_best = (1 / np.log2(1 + ranks_of_best_order)).sum()
+    return float(discounted / discounted_of_best)
 
 
 MEASURES: Mapping[str, Callable[[JudgedAnswer], float]] = {
@@ -88,7 +89,7 @@ MEASURES: Mapping[str, Callable[[JudgedAnswer], float]] = {
     "recall@100": partial(recall, k=100),
     "ndcg@10": partial(ndcg, k=10),
 }
-"""JSON name of a measure -> the measure of one answer."""
+"""JSON name of a measure -> the function that measures one answer."""
 
 
 # -- means over queries -------------------------------------------------------------------------------------------
@@ -97,9 +98,9 @@ MEASURES: Mapping[str, Callable[[JudgedAnswer], float]] = {
 def estimate(groups: Sequence[Sequence[JudgedAnswer]]) -> dict[str, Estimate]:
     """Return the mean of each of `MEASURES` over groups of answers, with its interval.
 
-    The answers of a group depend on one another; mostly, a group is one answer. Each group counts the same, and there
-    must be one at least. The interval is from percentiles of a bootstrap of the groups (Efron & Tibshirani 1993, An
-    introduction to the bootstrap, chapter 13), drawn from a fixed seed.
+    A group has answers that depend on one another; most groups have one answer. All groups have the same weight. There
+    must be at least one group. The interval comes from the percentiles of a bootstrap of the groups (Efron & Tibshirani
+    1993, An introduction to the bootstrap, chapter 13), drawn with a fixed seed.
     """
     scores = np.array([_means(group) for group in groups])
     chance = np.random.default_rng(0)
@@ -110,11 +111,11 @@ def estimate(groups: Sequence[Sequence[JudgedAnswer]]) -> dict[str, Estimate]:
 
 
 def gain(before: Sequence[float], after: Sequence[float], groups: Ids) -> Estimate:
-    """Return the mean of `after` - `before`, a measure of the same queries, with its interval.
+    """Return the mean of `after` - `before` with its interval. Both have a measure of the same queries, in one order.
 
-    The difference is taken query by query, because queries differ from one another by more than two answers to one
-    query do. `groups` has a number per query; queries with the same number depend on one another. Groups count, and the
-    interval is computed, as in `estimate`.
+    The difference is taken query by query, because the measures of two queries differ by more than the measures of two
+    answers to one query. `groups` has the number of a group for each query; queries of one group depend on one another.
+    Groups are weighted, and the interval is computed, as in `estimate`.
     """
     differences = means_by_group(np.array(after) - np.array(before), groups)
     count = len(differences)
@@ -132,7 +133,7 @@ def means_by_group(values: NDArray[np.float64], groups: Ids) -> NDArray[np.float
 
 def _means(group: Sequence[JudgedAnswer]) -> NDArray[np.float64]:
     """Return the mean of each of `MEASURES` over the answers of a group."""
-    return np.asarray(np.mean([[measure(answer) for measure in MEASURES.values()] for answer in group], axis=0))
+    return np.array([np.mean([measure(answer) for answer in group]) for measure in MEASURES.values()])
 
 
 def _interval(means: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -145,10 +146,10 @@ def _interval(means: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
 
 
 def leave_one_out(vectors: Vectors, labels: Ids) -> list[JudgedAnswer]:
-    """Search for each of `vectors`, (n, dim), among the others; those with the same label, (n,), are relevant.
+    """Search for each vector among the others, and return the answers in the order of the vectors.
 
-    Answers are in the order of the vectors. A vector that is the only one of its label has none. Equal scores stand in
-    the order of the vectors.
+    `vectors` is (n, dim) and `labels` is (n,). Vectors with the same label as the query are relevant. A vector that is
+    the only one with its label has no answer. Equal scores stand in the order of the vectors.
     """
     answers = []
     for row, (vector, label) in enumerate(zip(vectors, labels, strict=True)):

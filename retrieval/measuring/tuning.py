@@ -1,4 +1,4 @@
-"""Which ranking is better for an index, by score or by expansion: measured on its own images."""
+"""Measure which ranking is better for an index, by score or by expansion, on the images of that index."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,25 +15,25 @@ from retrieval.searching.ranking import EXPANSION, NONE
 from retrieval.types import Measured
 
 LOST = 0.005
-"""Largest loss of precision at 1 that is accepted for a ranking that finds more."""
+"""Largest loss of precision at 1 that is accepted if labels show that expansion finds more."""
 LOST_ALIKE = 0.02
-"""Largest loss of either measure that is accepted where changed pictures are searched for; and the largest half of an
-interval with which that can be decided. With 100 pictures, half an interval of the difference is 0.006 to 0.022.
-Caltech-101, of whose classes expansion finds far more, loses 0.010 of precision at 1."""
+"""Largest loss of either measure that is accepted if the queries are changed pictures. An interval decides only if half
+of its width is at most this number too. With 100 pictures, half the width of the interval of a difference is 0.006 to
+0.022. On Caltech-101, where expansion finds far more images of the same class, the loss of precision at 1 is 0.010."""
 DEVIATIONS = 1.96
-"""Number of standard errors from the mean to an end of its interval of `CONFIDENCE`, 95 %."""
+"""Number of standard errors between a mean and either end of its 95 % interval (see `CONFIDENCE`)."""
 NAMES = {"map": "mAP", "p@1": "P@1"}
 """The measures that decide: JSON name -> name in papers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What was measured, and what was decided."""
+    """What `tune` measured and decided."""
 
     ranking: str
-    """The ranking that is in force from now on: "none" or "expansion"."""
+    """The ranking that searches use from now on: "none" (by score) or "expansion"."""
     by: str
-    """What was known of the pictures: "labels", or "changes" if changed pictures had to find their originals."""
+    """Source of the right answers: "labels", or "changes" if changed pictures had to find their originals."""
     queries: int
     """Number of queries."""
     plain: float
@@ -41,9 +41,9 @@ class Tuned:
     ranked: float
     """Mean average precision of the ranking by expansion."""
     decided: bool
-    """Whether the pictures were enough to decide. If not, the ranking stays as it was."""
+    """Whether there were enough pictures to decide. If not, the ranking stays as it was."""
     reason: str
-    """What was compared, and why it was decided so: a sentence."""
+    """What was compared, and the reason of the decision: a sentence."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the facts as JSON can hold them."""
@@ -55,26 +55,28 @@ class Tuned:
 
 
 def tune(index: Index, truth: Truth, *, labelled: bool, progress: Callable[[int], None] | None = None) -> Tuned:
-    """Measure whether ranking by expansion finds more than ranking by score, and put the better one in force.
+    """Measure whether ranking by expansion finds more than ranking by score, and let searches use the better ranking.
 
-    If `truth` comes from labels (`labelled`), expansion is kept if mean average precision rises, and precision at 1
-    falls by at most `LOST`. Else `truth` asks about changed pictures (`evaluate.of_itself`). These show whether the
-    same picture is found as well as before, but not whether more of the same kind is found, which is the purpose of
-    expansion. So expansion is kept there unless one of the two measures falls by more than `LOST_ALIKE`. If there are
-    too few pictures to decide, the ranking stays as it is.
+    `labelled` says whether `truth` comes from labels. If so, expansion is chosen if mean average precision rises and
+    precision at 1 falls by at most `LOST`. Otherwise `truth` must ask about changed pictures (`evaluate.of_itself`).
+    These show whether the same picture is found as well as before, but not whether more of the same kind is found,
+    which is the purpose of expansion. So expansion is chosen unless one of the two measures falls by more than
+    `LOST_ALIKE`. If there are too few pictures to decide, the ranking stays as it is.
 
-    `progress` is called with the number of queries that have been asked, of two times the number of questions. Raises
-    what `Index.tune` raises, before anything is asked, and what `Index.search` raises.
+    Each question is asked twice, once for each ranking; `progress` is called with the number of queries asked so far.
+    Raises what `Index.tune` raises, before anything is asked, and what `Index.search` raises.
     """
     in_force, measured = _ranking_of(index)
-    index.tune(in_force, **measured)  # keeps the mean of the vectors as it is now
+    index.tune(in_force, **measured)  # stores the mean of the vectors as it is now, which expansion subtracts
     count = len(truth.questions)
     by_score = ask(index, truth, SearchOptions(ranking=NONE), progress=progress)
     second_half = None if progress is None else lambda done: progress(count + done)
     by_expansion = ask(index, truth, SearchOptions(ranking=EXPANSION), progress=second_half)
     decide = _by_labels if labelled else _by_changes
     is_better, reason = decide(differences(truth, by_score, by_expansion))
-    ranking = {None: in_force, True: EXPANSION, False: NONE}[is_better]
+    ranking = in_force
+    if is_better is not None:
+        ranking = EXPANSION if is_better else NONE
     tuned = Tuned(
         ranking=ranking,
         by="labels" if labelled else "changes",
@@ -90,7 +92,7 @@ def tune(index: Index, truth: Truth, *, labelled: bool, progress: Callable[[int]
 
 
 def _ranking_of(index: Index) -> tuple[str, Measured]:
-    """Return the ranking in force, and what was measured for it."""
+    """Return the ranking that searches use now, and what was measured for it."""
     ranking = index.info().ranking
     if ranking is None:
         return NONE, {}
@@ -103,41 +105,42 @@ def _ranking_of(index: Index) -> tuple[str, Measured]:
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """How much the measures of expansion differ from those of ranking by score."""
+    """The measures of ranking by expansion minus the measures of ranking by score."""
 
     of: Mapping[str, Estimate]
     """JSON name of a measure, as in `NAMES` -> the mean difference; positive where expansion is better."""
     pictures: int
-    """Number of pictures on which that was measured."""
+    """Number of pictures on which the differences were measured."""
 
 
 def differences(truth: Truth, before: Sequence[JudgedAnswer], after: Sequence[JudgedAnswer]) -> Differences:
     """Return the mean differences of two lists of answers to the questions of `truth`, with their intervals.
 
-    The difference is taken question by question. Before its interval is computed, two pictures are added: half of one
-    that gains all and half of one that loses all, with one that stays the same (Agresti & Min 2005, Simple improved
-    confidence intervals for comparing matched proportions). Without them, a single picture that is found in both
-    rankings would seem to prove that there is no difference.
+    The difference is taken question by question, as the measure in `after` minus the measure in `before`. Then two
+    pictures are added for the interval: one without a difference, half a picture that gains 1, and half a picture that
+    loses 1 (Agresti & Min 2005, Simple improved confidence intervals for comparing matched proportions). Without these
+    two, a single picture that both rankings find would seem to prove that there is no difference.
     """
     groups = np.array(truth.groups(), dtype=np.int64)
-    found = {}
+    estimates = {}
     for name in NAMES:
         measure = MEASURES[name]
-        difference = np.array([measure(answer) for answer in after]) - [measure(answer) for answer in before]
-        each = means_by_group(difference, groups)
-        count, mean = len(each) + 2, float(each.mean())
-        half = DEVIATIONS * math.sqrt((each**2).sum() + 1 - each.sum() ** 2 / count) / count
-        found[name] = Estimate(mean, mean - half, mean + half)
-    return Differences(found, len(np.unique(groups)))
+        by_question = np.array([measure(answer) for answer in after]) - [measure(answer) for answer in before]
+        by_picture = means_by_group(by_question, groups)
+        count, mean = len(by_picture) + 2, float(by_picture.mean())
+        half = DEVIATIONS * math.sqrt((by_picture**2).sum() + 1 - by_picture.sum() ** 2 / count) / count
+        estimates[name] = Estimate(mean, mean - half, mean + half)
+    return Differences(estimates, len(np.unique(groups)))
 
 
 # -- decisions ----------------------------------------------------------------------------------------------------
 
 
 def _by_labels(found: Differences) -> tuple[bool | None, str]:
-    """Return whether expansion is better, by labels, and the reason.
+    """Return whether expansion is better, judged by labels, and the reason.
 
-    None if the interval of the difference in mean average precision contains 0: then it cannot be decided.
+    The first value is None if that cannot be decided: the interval of the difference in mean average precision
+    contains 0.
     """
     mean, first = found.of["map"], found.of["p@1"]
     if mean.low <= 0 <= mean.high:
@@ -155,7 +158,7 @@ def _by_labels(found: Differences) -> tuple[bool | None, str]:
 def _by_changes(found: Differences) -> tuple[bool | None, str]:
     """Return whether expansion finds changed pictures as well as before, and the reason.
 
-    None if half of an interval is more than `LOST_ALIKE`: then it cannot be decided.
+    The first value is None if that cannot be decided: half the width of an interval is more than `LOST_ALIKE`.
     """
     worst = min(found.of, key=lambda name: found.of[name].value)
     changes = " and ".join(_shown(name, difference) for name, difference in found.of.items())

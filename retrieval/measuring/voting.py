@@ -1,4 +1,4 @@
-"""The label of a picture by a vote of its nearest labelled neighbours, and labels that their neighbours contradict."""
+"""Find the label of a picture by a vote of its nearest labelled neighbours, and labels that neighbours contradict."""
 
 import math
 import os
@@ -24,17 +24,16 @@ if TYPE_CHECKING:
 NEIGHBOURS = 10
 """Default number of labelled neighbours that vote."""
 BY_SCORE = SearchOptions(ranking=NONE)
-"""Neighbours vote in the order of their scores, whatever the ranking of the index."""
+"""Options of the searches for neighbours. The nearest ones by score vote, whatever ranking the index uses."""
 TEMPERATURE = 0.07
-"""The vote of a neighbour weighs exp(score / TEMPERATURE): Wu et al. 2018, Unsupervised feature learning via
+"""The vote of a neighbour has the weight exp(score / TEMPERATURE): Wu et al. 2018, Unsupervised feature learning via
 non-parametric instance discrimination (arXiv 1805.01978), section 3.4."""
 FURTHER = 50
-"""Number of neighbours that are looked at beyond those that vote, because some have no label. If they are not enough,
-ten times as many are looked at, and so on."""
+"""Number of neighbours that are looked at in addition to those that vote, because some neighbours have no label."""
 MOST = 100_000
-"""Largest number of neighbours that are looked at."""
+"""Largest number of neighbours of a picture that are looked at."""
 NOBODY = ""
-"""The label that stands for the vote of a picture without labelled neighbours."""
+"""Stands in place of a label if a picture has no labelled neighbours."""
 
 
 # -- votes about one picture --------------------------------------------------------------------------------------
@@ -62,8 +61,9 @@ class Verdict:
 
     @property
     def margin(self) -> float:
-        """Share of the first label minus that of the second, 0 to 1."""
-        first, second = (self.classes[place].score if place < len(self.classes) else 0.0 for place in (0, 1))
+        """Share of the first label minus the share of the second label, 0 to 1; a missing label has the share 0."""
+        shares = [scored.score for scored in self.classes]
+        first, second = (*shares, 0.0, 0.0)[:2]
         return first - second
 
     def as_dict(self) -> dict[str, Any]:
@@ -74,7 +74,9 @@ class Verdict:
 
 
 def classify(index: Index, labels: Labels, query: "Query", k: int = NEIGHBOURS) -> Verdict:
-    """Return the result of a vote of the `k` nearest labelled images about `query`. A copy of it has no vote.
+    """Let the `k` nearest labelled images vote about `query`, and return the result. A copy of `query` has no vote.
+
+    If too few of the neighbours have a label, ten times as many neighbours are looked at, and so on up to `MOST`.
 
     Raises `BadInput` for a `k` below 1, and what `Index.search` raises.
     """
@@ -86,10 +88,12 @@ def classify(index: Index, labels: Labels, query: "Query", k: int = NEIGHBOURS) 
         if len(voters) == k or len(neighbours.ids) < depth or depth == MOST:
             break
         depth = min(10 * depth, MOST)
-    classes = _counted([(match.id, match.score) for match in voters], labels)
+    classes = _counted([(voter.id, voter.score) for voter in voters], labels)
     winner = classes[0].label if classes else None
-    winners = [match for match in voters if labels.of[match.id] == winner]
-    return Verdict(classes, tuple(Voter(match.path, labels.of[match.id], match.score) for match in winners))
+    voters_for_winner = [
+        Voter(voter.path, labels.of[voter.id], voter.score) for voter in voters if labels.of[voter.id] == winner
+    ]
+    return Verdict(classes, tuple(voters_for_winner))
 
 
 def _counted(votes: Sequence[tuple[int, float]], labels: Labels) -> tuple[Scored, ...]:
@@ -111,14 +115,14 @@ def _counted(votes: Sequence[tuple[int, float]], labels: Labels) -> tuple[Scored
 
 @dataclass(frozen=True, slots=True)
 class LabelQuality:
-    """How well the images of a label are recognised."""
+    """How well a label is recognised. An image is recognised as the label with most votes."""
 
     pictures: int
     """Number of images that have the label."""
     precision: float
-    """Share of the images recognised as this label that have it, 0 to 1; 0 if none is recognised as this label."""
+    """Of the images that are recognised as this label, the share that has it, 0 to 1; 0 if there are no such images."""
     recall: float
-    """Share of the images with this label that are recognised as it, 0 to 1."""
+    """Of the images that have this label, the share that is recognised as it, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,8 @@ class Suspicious:
     suggested: str
     """The label with most votes; `NOBODY` if the image has no labelled neighbour."""
     score: float
-    """Share of the votes for the suggested label minus that for its own, 0 to 1; 1 if all votes are for the former."""
+    """Share of the votes for the suggested label minus the share for its own label, 0 to 1. It is 1 if all votes are
+    for the suggested label, and 0 if no neighbour has a label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +145,13 @@ class Examined:
     pictures: int
     """Number of labelled images."""
     accuracy: float
-    """Share of the images that are recognised as their label, 0 to 1."""
+    """Share of the images whose own label has most votes, 0 to 1."""
     classes: Mapping[str, LabelQuality]
-    """Label -> how well it is recognised; in alphabetical order."""
+    """Label -> how well it is recognised; labels in alphabetical order."""
     confusion: Mapping[str, Mapping[str, int]]
-    """Label -> label with most votes -> number of images; in alphabetical order of the first."""
+    """Label of images -> label with most votes -> number of images; the first labels in alphabetical order."""
     suspicious: tuple[Suspicious, ...]
-    """Highest score first, equal ones in byte order of their paths."""
+    """Images whose label does not have most votes: highest score first, equal ones in byte order of their paths."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the votes as JSON can hold them."""
@@ -157,7 +162,9 @@ class Examined:
 def examine(
     index: Index, labels: Labels, k: int = NEIGHBOURS, progress: Callable[[int], None] | None = None
 ) -> Examined:
-    """Let the `k` nearest labelled images vote about each labelled image, which has no vote itself.
+    """Let the `k` nearest labelled images vote about each labelled image, and return the results.
+
+    An image and its copies have no vote about the image itself.
 
     `progress` is called with the number of images that are done. Raises `BadInput` if all images have the same label,
     for a `k` below 1 or above `MOST`, and what `Index.search` raises.
@@ -179,15 +186,15 @@ def examine(
             suspicious.append(Suspicious(paths[image], label, best.label, best.score - share_of_label))
         if progress is not None:
             progress(done)
-    suspicious.sort(key=lambda image: (-image.score, os.fsencode(image.path)))
+    suspicious.sort(key=lambda doubtful: (-doubtful.score, os.fsencode(doubtful.path)))
     return _examined({label: dict(row) for label, row in confusion.items()}, suspicious)
 
 
 def _votes(index: Index, labels: Labels, images: Sequence[int], k: int) -> Iterator[list[tuple[int, float]]]:
     """Yield the `k` nearest labelled images of each image, as (id, score), nearest first.
 
-    All images are asked about with a depth at which `k` of the neighbours have a label on average. An image for which
-    that is too few is asked about again, as far as `MOST`.
+    All images are asked about with the same number of neighbours, of which `k` or more have a label on average. If an
+    image gets fewer than `k` votes, it is asked about again with `MOST` neighbours.
     """
     images_per_labelled = index.coverage().images / len(images)
     depth = min(round(k * images_per_labelled) + FURTHER, MOST)
@@ -200,13 +207,13 @@ def _votes(index: Index, labels: Labels, images: Sequence[int], k: int) -> Itera
 
 
 def _labelled(neighbours: "Neighbours", labels: Labels, k: int) -> list[tuple[int, float]]:
-    """Return the first `k` neighbours that have a label, as (id, score)."""
+    """Return the first `k` neighbours that have a label, as (id, score), nearest first."""
     pairs = zip(neighbours.ids.tolist(), neighbours.scores.tolist(), strict=True)
     return list(islice((pair for pair in pairs if pair[0] in labels.of), k))
 
 
 def _examined(confusion: Mapping[str, Mapping[str, int]], suspicious: Sequence[Suspicious]) -> Examined:
-    """Return the votes about all images, with the qualities that follow from the confusion of labels."""
+    """Return the votes about all images, with the quality of each label, computed from `confusion`."""
     recognised_as: dict[str, int] = defaultdict(int)
     for row in confusion.values():
         for label, count in row.items():

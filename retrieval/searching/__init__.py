@@ -1,9 +1,10 @@
-"""A query of any kind becomes an answer: the most similar images of one committed state of an index.
+"""Turns a query of any kind into an answer: the most similar images of one committed state of an index.
 
     query -> `query`: a vector, stored or embedded -> `neighbours`: ids and scores, ranked by `expansion`, judged by
           `likelihood`, filtered by `options` -> `answer`: matches with their paths -> `tags`: their classes
 
-`statistics` computes what ranking and judging need to know about the whole index, and keeps it.
+`statistics` computes and keeps what `expansion` and `likelihood` need to know about the whole index. `ranking` has the
+names of the rankings.
 """
 
 __all__ = ["answer", "likelihood", "neighbours", "options", "query", "ranking", "statistics", "tags"]

@@ -1,4 +1,4 @@
-"""Queries -> their answers in one state of an index: prepared, embedded, searched, and shown with their files and tags.
+"""Answer queries in one state of an index: prepare, embed and search them, and give each match its files and tags.
 
 `Searcher` holds what all queries of a search share. It takes queries in batches, so that the network embeds several
 pictures at once.
@@ -29,7 +29,7 @@ from retrieval.types import Answers, Match, Timing, Vectors
 
 
 class Network(Protocol):
-    """The network that embeds the queries of which the index has no vector."""
+    """The network that embeds the queries for which the index has no stored vector."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -60,11 +60,11 @@ class Searcher:
 
     store: Store
     view: View
-    """The state that is searched. Tags are not part of it: they are those of the moment."""
+    """The state that is searched. Tags are not part of this state: the latest ones are used."""
     network: Network
     options: SearchOptions = field(default_factory=SearchOptions)
     timing: Timing = field(default_factory=Timing)
-    """Gets the seconds spent on `read`, `load`, `encode`, `search` and `look up`."""
+    """Receives the seconds spent on `read`, `load`, `encode`, `search` and `look up`."""
 
     def answers(self, queries: Sequence[Query], k: int) -> Answers:
         """Return the answers to `queries`, with the coverage of the same state.
@@ -89,16 +89,16 @@ class Searcher:
         answers: list[list[Match] | Unusable] = []
         for batch in self._found(reader, queries, options.offset + k):
             with self.timing.of("look up"):
-                shown = iter(matches_of(view, [item for item in batch if isinstance(item, Found)], options.offset))
-                answers += [next(shown) if isinstance(item, Found) else item for item in batch]
+                matches = iter(matches_of(view, [item for item in batch if isinstance(item, Found)], options.offset))
+                answers.extend(next(matches) if isinstance(item, Found) else item for item in batch)
         if not options.tags:
             return answers
         return [tags.with_tags(self.store, answer) if isinstance(answer, list) else answer for answer in answers]
 
     def neighbours(self, queries: Iterable[Query], k: int) -> Iterator[Neighbours]:
-        """Yield the best `k` neighbours of each query, without its copies; raise the error of a query that has none.
+        """Yield the best `k` neighbours of each query, without its copies.
 
-        A query by tag is refused.
+        Raises the error of the first query that cannot be used; a query by tag cannot be used here.
         """
         reader = QueryReader(self.view, self.network.size, self.network.rule, excluded="content")
         for batch in self._found(reader, queries, k):
@@ -108,9 +108,9 @@ class Searcher:
                 yield item.neighbours
 
     def embed(self, pictures: Iterable[Query]) -> Vectors:
-        """Return the vectors of pictures, (n, dim); raise the error of the first picture that has none.
+        """Return the vectors of pictures, (n, dim), in the order of `pictures`.
 
-        A query by tag is refused.
+        Raises the error of the first picture that has no vector; a query by tag has none.
         """
         reader = QueryReader(self.view, self.network.size, self.network.rule)
         vectors: list[NDArray[np.float32]] = []
@@ -128,12 +128,13 @@ class Searcher:
 
     @cached_property
     def _search(self) -> NeighbourSearch:
+        """The search of this state. It is made at first use, because its statistics take time to compute."""
         view, options = self.view, self.options
         background = statistics.background_for(view) if options.needs_likelihood else None
         return NeighbourSearch(view, options, statistics.mean_for(view, options.ranking), background)
 
     def _found(self, reader: QueryReader, queries: Iterable[Query], k: int) -> Iterator[list[Found | Unusable]]:
-        """Yield the best `k` neighbours of the queries of each batch; an error stands in place of its query."""
+        """Yield, for each batch, its queries with their best `k` neighbours; an unusable query becomes its error."""
         for batch in _batches(queries):
             with self.timing.of("read"):
                 prepared = [reader.prepare(query) for query in batch]
@@ -175,13 +176,15 @@ def _overlap(
 
 
 def matches_of(view: View, found: Sequence[Found], offset: int = 0) -> list[list[Match]]:
-    """Return the neighbours of each query as matches with their files, without the first `offset` of them.
+    """Return the neighbours of each query as matches with their files, without the first `offset` neighbours.
 
-    A neighbour is left out if the query excludes all of its files. `IndexDamaged` for an image without any file: in a
-    committed state, every image has one.
+    A neighbour is left out if the query excludes all of its files. Raises `IndexDamaged` for an image without a place,
+    because every image of a committed state has one.
     """
     shown = [item.neighbours.at(slice(offset, None)) for item in found]
-    ids = {id_ for neighbours in shown for id_ in neighbours.ids.tolist()}
+    ids: set[int] = set()
+    for neighbours in shown:
+        ids.update(neighbours.ids.tolist())
     places = view.rows.places(sorted(ids))
     if missing := ids - places.keys():
         hint = "see what is damaged with: retrieval verify"
@@ -198,13 +201,13 @@ def _matches(
     excluded_files: frozenset[tuple[int, bytes]],
     offset: int,
 ) -> list[Match]:
-    """Return neighbours as matches, with ranks from `offset` + 1."""
+    """Return the neighbours of one query as matches, with ranks from `offset` + 1."""
     scores = neighbours.scores.tolist()
     relevance = _known(neighbours.relevance, len(scores))
     false_matches = _known(neighbours.false_matches, len(scores))
     probability = _known(neighbours.probability, len(scores))
     matches: list[Match] = []
-    for at, id_ in enumerate(neighbours.ids.tolist()):
+    for position, id_ in enumerate(neighbours.ids.tolist()):
         files = [place for place in places[id_] if (place.root, place.below) not in excluded_files]
         if not files:
             continue
@@ -212,16 +215,16 @@ def _matches(
         matches.append(
             Match(
                 rank=offset + len(matches) + 1,
-                score=scores[at],
+                score=scores[position],
                 path=first.path,
                 id=id_,
                 width=first.width,
                 height=first.height,
                 copies=tuple(place.path for place in copies),
                 offline=first.offline,
-                relevance=relevance[at],
-                false_matches=false_matches[at],
-                probability=probability[at],
+                relevance=relevance[position],
+                false_matches=false_matches[position],
+                probability=probability[position],
             )
         )
     return matches

@@ -1,13 +1,13 @@
 """Query expansion: neighbours are ordered by a score that takes their own neighbours into account.
 
-The query and each of its neighbours are replaced by a weighted mean of themselves and of the vectors nearest to them
-among all of these. For the query, this is query expansion (Chum et al. 2007, Total recall); for the neighbours, it is
-database-side augmentation (Turcot & Lowe 2009, Better matching with fewer features); both together are in Gordo et al.
-2017, End-to-end learning of deep visual representations for image retrieval. The mean of the corpus is subtracted
-first.
+The query and its neighbours form a small set of vectors. First, the mean of all vectors of the index is subtracted from
+them. Then each vector of the set is replaced by a weighted mean of itself and of the vectors of the set nearest to it.
+For the query, this is query expansion (Chum et al. 2007, Total recall); for the neighbours, it is database-side
+augmentation (Turcot & Lowe 2009, Better matching with fewer features); Gordo et al. 2017 (End-to-end learning of deep
+visual representations for image retrieval) use both together.
 
-Only that mean is kept, as it was when the index was tuned. All else is computed from the vectors at hand. So images are
-added and removed without any work for the ranking, and a picture from outside is ranked like an indexed one.
+The index keeps only the mean, as it was when the index was tuned. Everything else is computed for each query. So adding
+and removing images takes no extra work, and a picture that is not in the index is ranked like an indexed one.
 """
 
 import numpy as np
@@ -19,33 +19,37 @@ SHORTLIST = 500
 """Number of neighbours that are ranked. On Corel-1k and Caltech-101 (MobileNetV2), mean average precision is 0.771
 without expansion, and with expansion alone 0.851 for 200 neighbours, 0.870 for 500 and 0.873 for all."""
 SHORTLIST_OF_STRUCTURE = 200
-"""The same number if a search structure finds the neighbours. Asked for many more, the structure may have to look at
-all vectors (`faiss.WORTH`)."""
+"""Number of neighbours that are ranked if a search structure finds them. For many more neighbours, all vectors may have
+to be scanned, because a scan takes less time than that many candidates (`vectors.faiss.CANDIDATE_COST`)."""
 COMPANY = 8
 """Number of neighbours with which a vector is averaged, weighted by 8/9, 7/9, ... 1/9. On the same sets, ranking all
-neighbours, mean average precision is 0.869 with 5 of them and 0.874 with 10. Equal weights find the first one less
-well."""
+neighbours, mean average precision is 0.869 with 5 of them and 0.874 with 10. With equal weights, the first answer is
+right less often."""
 COPY = 0.9999
 """Least score of a neighbour that shows the same picture as the query. Such copies come first, by score."""
 
 
-def relevance(query: NDArray[np.float32], near: Vectors, mean: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return how relevant each of `near`, (n, dim), is to `query`, (dim,): (n,), -1 to 1.
+def relevance(query: NDArray[np.float32], neighbours: Vectors, mean: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the relevance of each of `neighbours`, (n, dim), to `query`, (dim,): (n,), -1 to 1.
 
-    The relevance is half the cosine of the two expanded vectors plus half the cosine of the two vectors themselves, all
-    after `mean`, (dim,), the mean of the corpus, was subtracted. The first half finds more of the same kind. The second
-    half keeps the same object before objects of its kind. With MobileNetV2: mean average precision on Corel-1k and
-    Caltech-101 is 0.771 by score, 0.870 with the first half alone and 0.861 with both. Of their pictures that were
-    changed (`measuring.changes`), the original comes first for 0.90, 0.79 and 0.90.
+    First, `mean`, (dim,), the mean of all vectors of the index, is subtracted from the query and its neighbours. The
+    relevance is half the cosine of the two expanded vectors plus half the cosine of the two vectors themselves. The
+    first half finds more of the same kind. The second half keeps the same object before other objects of its kind.
+
+    With MobileNetV2, mean average precision on Corel-1k and Caltech-101 is 0.771 by score, 0.870 with the first half
+    alone and 0.861 with both. If the queries are changed pictures of these sets (`measuring.changes`), the original
+    comes first for a share of 0.90 by score, 0.79 with the first half alone and 0.90 with both.
     """
-    pool = np.concatenate([query[None], near]) - mean
+    pool = np.concatenate([query[None], neighbours]) - mean  # row 0 is the query
     pool /= np.maximum(np.linalg.norm(pool, axis=1, keepdims=True), np.float32(1e-12))
     products = pool @ pool.T
     weights = _weights(products)
+    # The expanded vectors, `weights @ pool`, need not be computed: their products follow from `products`.
     squares = np.einsum("ij,ij->i", weights @ products, weights)
     lengths = np.sqrt(np.maximum(squares, np.float32(1e-12)))
-    expanded = weights @ (products @ weights[0]) / lengths / lengths[0]
-    return np.asarray(np.clip((expanded + products[0]) / 2, -1, 1)[1:])
+    expanded_cosines = weights @ (products @ weights[0]) / lengths / lengths[0]
+    relevances = (expanded_cosines + products[0]) / 2
+    return np.asarray(np.clip(relevances, -1, 1)[1:])
 
 
 def _weights(products: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -70,8 +74,9 @@ def _weights(products: NDArray[np.float32]) -> NDArray[np.float32]:
 def ranked(ids: NDArray[np.int64], scores: NDArray[np.float32], relevances: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return the positions of neighbours in the order of the answer, (n,).
 
-    Copies of the query come first, by score; then the others, by relevance. Equal ones stand by score, then in
-    ascending order of id.
+    Copies of the query come first, by score; then the others, by relevance. Neighbours of equal relevance stand by
+    score, those of equal score in ascending order of id.
     """
-    copies = scores >= COPY
-    return np.lexsort((ids, -scores, np.where(copies, np.float32(0), -relevances), ~copies))
+    is_copy = scores >= COPY
+    by_relevance = np.where(is_copy, np.float32(0), -relevances)  # copies are all equal here, so the score decides
+    return np.lexsort((ids, -scores, by_relevance, ~is_copy))  # the last key counts first

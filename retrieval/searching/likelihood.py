@@ -1,22 +1,23 @@
-"""Which matches are likely related to the query. The index alone tells, without labels.
+"""Which matches are likely related to the query. This is computed from the index alone, without labels.
 
 The same score means different things for different networks and indexes. So a score is compared with a background:
 images drawn at random from the index, most pairs of which are unrelated.
 
 1. The cosine of the query and a match, after the mean of the background was subtracted, is transformed by `atanh`
    (Fisher 1915, Frequency distribution of the values of the correlation coefficient).
-2. Its distance from the median of the query's own cosines to the background is taken, in units of their spread; and in
-   the same way its distance for the match. The smaller of the two counts: an image that is near to everything is
-   related to nothing.
-3. How far out that distance is among the pairs of the background is measured by the lower half of these pairs, which
-   holds hardly any related pair (an empirical null: Efron 2004, Large-scale simultaneous hypothesis testing).
-4. How often unrelated images come so near, times the number of images, is the expected number of false matches
+2. The transformed cosines of the query and the background have a median and a spread. The distance of the match from
+   this median is taken, in units of the spread. The same is done with the cosines of the match and the background. The
+   smaller of the two distances counts, because an image that is near to everything is related to nothing.
+3. The pairs of the background have such distances too. Hardly any related pair is in the lower half of these distances,
+   so the lower half tells how far out the distance of the match is (an empirical null: Efron 2004, Large-scale
+   simultaneous hypothesis testing).
+4. The expected number of false matches is the share of unrelated images that come so near, times the number of images
    (Desolneux, Moisan & Morel 2000, Meaningful alignments).
-5. The number of matches that are as near, divided by itself plus the number of false matches, is the probability (as in
-   Benjamini & Hochberg 1995, Controlling the false discovery rate).
+5. Let m be the number of matches that are at least as near, and f the expected number of false matches. The probability
+   is m / (m + f) (as in Benjamini & Hochberg 1995, Controlling the false discovery rate).
 
-Only likely matches get a probability. Another match may be related or not: in an index of one theme and in an index of
-no theme, the scores look the same, because there is no gap among them. So the answer there is "cannot tell".
+Only likely matches get a probability. Any other match may be related or not: the scores of an index of one theme and of
+an index without a theme look the same, because there is no gap among them. So for these matches nothing can be told.
 """
 
 from dataclasses import dataclass
@@ -32,27 +33,32 @@ SAMPLE = 500
 """Largest number of images in a background. With 256, the figures of `scripts/bench --only likely` differ by up to
 0.03."""
 FEWEST = 50
-"""Least number of images that an index must have. With 12, 20, 30 and 50 images, this share of the queries of classes
-that the index does not hold has a likely match: 0.30, 0.19, 0.14, 0.13 (means of six kinds of index, four networks)."""
+"""Least number of images that an index must have. Of the queries whose class is not in the index, the share that has a
+likely match all the same is 0.30 with 12 images, 0.19 with 20, 0.14 with 30 and 0.13 with 50 (means over six kinds of
+index and four networks)."""
 DEPTH = 100
-"""Least number of matches that are looked at, even if the caller wants fewer. So the probability of the first match
-does not depend on the number of matches that the caller wants."""
+"""Least number of matches that are looked at, even if the caller wants fewer. With it, the probability of the first
+match does not depend on the number of matches that the caller wants."""
 LOWER = 0.05, 0.25
-"""Quantiles of the distances in the background whose difference is the unit. Up to a fifth of the pairs is related in
-the sets of `scripts/bench --only reliability`. A unit from the upper half would grow with them, and hide them."""
+"""Two quantiles of the distances in the background. Their difference is the unit u of the constants below. In the sets
+of `scripts/bench --only reliability`, up to a fifth of the pairs is related. A unit from the upper half would grow with
+these pairs, and hide them."""
 WEIGHT, STEEP, KNEE, BEYOND = 40.0, 3.0, 12.0, 2.0
-"""Number of unrelated images that come as near as u units above the median, per image: WEIGHT * exp(-STEEP * sqrt(u))
-up to u = KNEE, and from there on exp(BEYOND) times fewer for each unit. Of the pairs of values that were tried, WEIGHT
-and STEEP are within 0.02 of the least mean log-loss on Corel-1k, Caltech-101 and both mixed (50 to 1,000 pictures, four
-networks), and call fewer matches likely of classes that the index does not hold. With this STEEP, the best WEIGHT is 20
-on one set and 40 on the other. The greater is taken, because a match that is wrongly called likely does more harm than
-one that gets no probability. With KNEE and BEYOND, a picture with a twentieth cut off each side stays likely among a
-million images; they cost 0.01."""
+"""Constants of the expected number of false matches per image of the index, for a match whose distance is u units above
+the median: WEIGHT * exp(-STEEP * sqrt(u)) up to u = KNEE, and from there on exp(BEYOND) times fewer for each unit.
+
+Several values of WEIGHT and STEEP were tried on Corel-1k, Caltech-101 and both mixed (50 to 1,000 pictures, four
+networks). The mean log-loss of these two is within 0.02 of the least one, and they call fewer matches likely if the
+index does not hold the class of the query. With this STEEP, the best WEIGHT is 20 on one set and 40 on the other. The
+greater one is taken, because a match that is wrongly called likely does more harm than a match without a probability.
+With KNEE and BEYOND, a picture with a twentieth cut off each side stays likely among a million images; they raise the
+log-loss by 0.01."""
 SPREAD = 1.4826
-"""The standard deviation of a normal distribution is this times the median distance from the median (Hampel 1974, The
+"""Standard deviation of a normal distribution, divided by its median distance from the median (Hampel 1974, The
 influence curve)."""
 NARROWEST = 0.01
-"""Least spread, a tenth of that of photographs. It is needed where all images are alike, or all equally unlike."""
+"""Least spread: a tenth of the spread of photographs. It keeps a division from failing where all images are alike, or
+all are equally unlike."""
 CLOSEST = 1 - 1e-6
 """Largest cosine that is transformed, because `atanh` of 1 is infinite."""
 
@@ -72,12 +78,13 @@ class Background:
         low, high, self._median = np.quantile(distances, (*LOWER, 0.5))
         self._unit = max(high - low, NARROWEST)
 
-    def false_matches(self, query: NDArray[np.float32], near: Vectors) -> NDArray[np.float64]:
-        """Return how many unrelated images are expected to be as near to `query`, (dim,), as each of `near`, (n, dim).
+    def false_matches(self, query: NDArray[np.float32], neighbours: Vectors) -> NDArray[np.float64]:
+        """Return the expected number of unrelated images that are as near to a query as each of its neighbours, (n,).
 
-        The result is (n,). Where it is more than the number of images in the index, nothing can be told.
+        `query` is (dim,) and `neighbours` is (n, dim). The number can be more than the number of images in the index,
+        which means that nothing can be told.
         """
-        queries, matches = self._centred(query[None]), self._centred(near)
+        queries, matches = self._centred(query[None]), self._centred(neighbours)
         of_query = _Centres.of(_nearness(queries @ self._vectors.T))
         of_matches = _Centres.of(_nearness(matches @ self._vectors.T))
         distances = _distances(_nearness(queries @ matches.T), of_query, of_matches)[0]
@@ -86,7 +93,7 @@ class Background:
         return np.asarray(self._images * WEIGHT * np.exp(-exponent))
 
     def _centred(self, vectors: Vectors) -> Vectors:
-        """Return vectors after the mean was subtracted, scaled to length 1."""
+        """Subtract the mean of the background from vectors, and return them scaled to length 1."""
         centred = vectors - self._mean
         return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), np.float32(1e-12)))
 
@@ -104,15 +111,15 @@ def probabilities(false_matches: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class _Centres:
-    """Where the scores of some images lie: one image a row."""
+    """The centre of the transformed cosines of images to the background: one row per image."""
 
     median: Column
     spread: Column
-    """The standard deviation, estimated by the median distance from the median."""
+    """Standard deviation, estimated from the median distance from the median."""
 
     @classmethod
     def of(cls, nearness: NDArray[np.float64]) -> "_Centres":
-        """Return the centre of each row. An image's nearness to itself, if it is in its row, counts little."""
+        """Return the centre of each row. A row may contain the nearness of an image to itself; it changes little."""
         median = np.median(nearness, axis=1)
         spread = SPREAD * np.median(np.abs(nearness - median[:, None]), axis=1)
         return cls(median, np.maximum(spread, NARROWEST))

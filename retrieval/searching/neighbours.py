@@ -1,6 +1,6 @@
-"""The vectors of queries -> the ids and scores of the nearest images, in the order of the answer.
+"""Find the ids and scores of the images nearest to queries, in the order of the answer.
 
-vectors -> search -> without excluded images -> by score -> ranked by expansion -> judged -> filtered -> the first k
+vectors -> search -> leave out excluded images -> order by score -> rank by expansion -> judge -> filter -> the first k
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Neighbours(NamedTuple):
     scores: NDArray[np.float32]
     """Cosines, -1 to 1."""
     relevance: NDArray[np.float32] | None = None
-    """What the order follows, NaN for images behind those that were ranked again; None if it follows the score."""
+    """As `Match.relevance`, NaN for the images that follow the shortlist; None if the images are ranked by score."""
     false_matches: NDArray[np.float64] | None = None
     """As `Match.false_matches`, NaN where it cannot be told; None if the search did not ask for it."""
     probability: NDArray[np.float64] | None = None
@@ -40,7 +40,7 @@ class Neighbours(NamedTuple):
         return cls(ids, np.array([score for _, score in matches], dtype=np.float32))
 
     def at(self, positions: Positions) -> "Neighbours":
-        """Return the neighbours at some positions, in that order."""
+        """Return the neighbours at `positions`, in the order of `positions`."""
         return Neighbours(
             ids=self.ids[positions],
             scores=self.scores[positions],
@@ -59,12 +59,12 @@ class NeighbourSearch:
     mean: NDArray[np.float32] | None = None
     """The mean of all vectors, (dim,), that expansion subtracts; None to rank by score."""
     background: Background | None = None
-    """Against what matches are judged; None if the index has too few images, or if likelihood is not asked for."""
+    """Images with which scores are compared; None if the index has too few images, or likelihood is not asked for."""
 
     def nearest(self, queries: Sequence[PreparedQuery], k: int) -> list[Neighbours]:
-        """Return the best `k` neighbours of each query that pass the options, without the images that it excludes.
+        """Return the best `k` neighbours of each query that pass the options.
 
-        All queries have a vector.
+        The images that a query excludes are left out. Every query must have a vector.
         """
         if not queries:
             return []
@@ -105,7 +105,7 @@ class NeighbourSearch:
         return neighbours.at(self._passing(neighbours))
 
     def _ranked(self, vector: NDArray[np.float32], neighbours: Neighbours, mean: NDArray[np.float32]) -> Neighbours:
-        """Return neighbours with the shortlist in the order of their relevance.
+        """Return neighbours whose first ones, the shortlist, are ranked by relevance; the others stay behind them.
 
         The relevance of a copy of the query is its score: a copy must not count as a neighbour in the expansion.
         """
@@ -121,10 +121,11 @@ class NeighbourSearch:
         return neighbours._replace(relevance=relevance).at(order)
 
     def _judged(self, vector: NDArray[np.float32], neighbours: Neighbours, is_query: NDArray[np.bool_]) -> Neighbours:
-        """Return neighbours with the numbers of false matches and the probabilities, NaN where they cannot be told.
+        """Return neighbours with their numbers of false matches and probabilities, NaN where they cannot be told.
 
-        A copy of the query is certain, even without a background. The probability belongs to the rank, not to the
-        image: where expansion has ordered the neighbours, at least as many of the first ones are right as by score.
+        `is_query` marks the image of the query itself. A copy of the query is certain, even without a background. The
+        probability belongs to the rank and not to the image. It also holds where expansion has ranked the neighbours,
+        because at least as many of the first ones are right then as in the order of scores.
         """
         count = len(neighbours.ids)
         false_matches, probability = np.zeros(count), np.ones(count)
@@ -133,8 +134,8 @@ class NeighbourSearch:
             probability[~copies] = 0
         else:
             others = ~is_query
-            near = self.view.vectors(neighbours.ids[others])
-            false_matches[others] = self.background.false_matches(vector, near)
+            vectors = self.view.vectors(neighbours.ids[others])
+            false_matches[others] = self.background.false_matches(vector, vectors)
             false_matches[copies] = 0
             probability[others] = likelihood.probabilities(false_matches[others])
             probability[copies] = 1
@@ -143,7 +144,7 @@ class NeighbourSearch:
         return neighbours._replace(false_matches=np.minimum(false_matches, self.view.images), probability=probability)
 
     def _passing(self, neighbours: Neighbours) -> NDArray[np.int64]:
-        """Return the positions of the neighbours that score enough and, with `likely`, have a probability."""
+        """Return the positions of neighbours that score at least `min_score` and, with `likely`, have a probability."""
         passing = np.ones(len(neighbours.ids), dtype=bool)
         if self.options.min_score is not None:
             passing &= neighbours.scores >= self.options.min_score
@@ -156,7 +157,7 @@ def _by_score(ids: Ids, scores: NDArray[np.float32], query: PreparedQuery) -> Ne
     """Return neighbours in the order of their scores, equal scores in ascending order of id.
 
     Rounding is corrected: no score is over 1, and the content of the query has the score 1, so that `min_score=1` finds
-    every copy. A query with views has another vector than the stored one: there, the score of its content stays.
+    every copy. The vector of a query with views is not the stored vector, so the score of its content is not corrected.
     """
     scores = np.minimum(scores, np.float32(1))
     if query.id is not None and query.pixels is None:

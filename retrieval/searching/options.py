@@ -10,9 +10,10 @@ from retrieval.searching.ranking import AUTO, check
 from retrieval.types import displayed
 
 VIEWS = ("mirror", "multiscale")
-"""Names of the views of a picture besides the picture itself: its mirror image; its middle, half of its area."""
+"""Names of the views of a picture that can be searched with besides the picture itself. "mirror" is its mirror image,
+"multiscale" is its middle, with half of its area."""
 HIGHEST = 1.001
-"""Largest `min_score`: a cosine is at most 1, but for rounding."""
+"""Largest `min_score`. A cosine is at most 1, but rounding can lift it above 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +32,10 @@ class SearchOptions:
     stay, with score 1), and a query by id or by match leaves out that image."""
     exact: bool = False
     """Whether the search looks at every vector. If not, it uses the search structures of the index, which find nearly
-    all of the nearest images: `Index.info` tells their recall."""
+    all of the nearest images: `Index.info` shows their recall."""
     ranking: str = AUTO
     """Order of the matches. "none" is by score, "expansion" is by `Match.relevance` (see `searching.expansion`), and
-    "auto" is the ranking that `Index.tune` has set, at first "none"."""
+    "auto" is the ranking that `Index.tune` has set; it is "none" if `tune` was never called."""
     likelihood: bool = False
     """Whether matches get their `probability` and `false_matches` (see `searching.likelihood`)."""
     likely: bool = False

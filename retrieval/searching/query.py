@@ -1,11 +1,11 @@
-"""A query of any kind -> its vector, and what of the query must not be among its own matches.
+"""Turn a query of any kind into its vector, and into the images and files that must not be among its matches.
 
     id, Match, and the path or bytes of known content ─────────> stored vector ──┐
     PIL image, array, and the path or bytes of new content ──> pixels ─ network ─┴─> PreparedQuery with a vector
     Tagged ────────────────────────────────────────────────────────────────────────> PreparedQuery with its matches
 
-`QueryReader.prepare` does all that needs no network, one query at a time; `embed` then embeds the pixels of several
-queries together.
+`QueryReader.prepare` reads one query at a time and needs no network. `embed` then embeds the pixels of several queries
+together.
 """
 
 import hashlib
@@ -35,15 +35,15 @@ from retrieval.types import Match, Pixels, Tagged, Timing, Vectors, displayed, i
 log = logging.getLogger("retrieval")
 
 Query = str | bytes | os.PathLike[str] | Image.Image | NDArray[Any] | int | Match | Tagged
-"""A path; the bytes of a picture file; a PIL image; an array as `given.from_array` says; the id of an indexed image, or
-a match; or `Tagged`, for the images that have a tag."""
+"""A path, the bytes of a picture file, a PIL image, an array that `given.from_array` accepts, the id of an indexed
+image, a `Match`, or `Tagged` for the images that have a tag."""
 Unusable = BadInput | UnreadableImage
 """The error of a query that cannot be used. It stands in place of the answer."""
 Excluded = Literal["file", "content", "nothing"]
-"""What is excluded from the matches of a query: "file" is the file at the path that was asked about, or the image with
-the id; "content" is the image in any form of the query, with all its copies."""
+"""What is excluded from the matches of a query. "file" excludes the file of a query by path, or the image of a query by
+id or match. "content" excludes the image of the query with all its copies, whatever the kind of the query."""
 FindTagged = Callable[[str], Sequence[tuple[int, float]]]
-"""Words of a tag -> (id, score) of the images that have it, best first."""
+"""Words of a tag -> (id, score) of the images that have the tag, best first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class PreparedQuery:
 
 @dataclass(frozen=True)
 class QueryReader:
-    """Reads queries about one state of an index."""
+    """Reader of the queries that are answered in one state of an index."""
 
     view: View
     size: tuple[int, int]
@@ -81,13 +81,13 @@ class QueryReader:
     """Names of `options.VIEWS`."""
     excluded: Excluded = "nothing"
     find_tagged: FindTagged | None = None
-    """None where a query by tag is refused."""
+    """Finds the images that have a tag; None to refuse queries by tag."""
 
     def prepare(self, query: Query) -> PreparedQuery | Unusable:
-        """Return `query` with its stored vector or with pixels, or the error for which it cannot be used.
+        """Return `query` with its vector, its pixels or its tag matches, or the error that says why it cannot be used.
 
-        The stored vector is used if the index has the content and no views are asked for. The traceback of the error
-        is cleared, so that an answer with many errors does not keep the bytes of all these queries.
+        The stored vector is used if the index has the content and no views are asked for. The traceback of an error is
+        cleared, because it would keep the bytes of the query in memory as long as the caller keeps the error.
         """
         try:
             return self._prepared(query)
@@ -120,7 +120,7 @@ class QueryReader:
     # -- kinds of queries -----------------------------------------------------------------------------------------
 
     def _of_tag(self, words: str) -> PreparedQuery:
-        """Return a query with the images that have a tag, without those that have left the index."""
+        """Return a query with the images that have a tag. Images that have left the index are dropped."""
         if self.find_tagged is None:
             raise BadInput("a tag is not a picture: it has no vector")
         matches = [(image, score) for image, score in self.find_tagged(words) if self._is_indexed(image)]
@@ -129,10 +129,11 @@ class QueryReader:
     def _of_file(self, path: bytes) -> PreparedQuery:
         """Return the picture at `path`.
 
-        With "file", the file is excluded where `path` leads to it; the image as well, if it has no other file.
+        If "file" is excluded, the file is excluded in every root that contains `path` or the target of its links. An
+        image without another file is excluded as well, so that the search finds another image in its place.
         """
-        image_at = {(spot.root, spot.below): self.view.rows.image_at(spot) for spot in self.view.rows.spots(path)}
-        images = [image for image in image_at.values() if image is not None]
+        images_at = {(spot.root, spot.below): self.view.rows.image_at(spot) for spot in self.view.rows.spots(path)}
+        images = [image for image in images_at.values() if image is not None]
         prepared = self._read(path, images)
         if self.excluded == "content":
             return prepared.without_itself()
@@ -141,14 +142,15 @@ class QueryReader:
         with_other_files = {
             image
             for image, places in self.view.rows.places(images).items()
-            if any((place.root, place.below) not in image_at for place in places)
+            if any((place.root, place.below) not in images_at for place in places)
         }
-        return replace(prepared, excluded_ids=frozenset(images) - with_other_files, excluded_files=frozenset(image_at))
+        return replace(prepared, excluded_ids=frozenset(images) - with_other_files, excluded_files=frozenset(images_at))
 
     def _read(self, path: bytes, images: Sequence[int]) -> PreparedQuery:
         """Return the picture in the file at `path`.
 
-        If the file cannot be opened, return the first of `images`: those that the index has at this path.
+        `images` are the ids of the images that the index has at this path. If the file cannot be opened, return the
+        first of them.
         """
         try:
             data = reading.read_regular(path)
@@ -164,9 +166,9 @@ class QueryReader:
             raise UnreadableImage(f"{displayed(path)} cannot be used: {error}") from error
 
     def _of_image(self, query: Any) -> PreparedQuery:  # noqa: ANN401 - whatever a caller gave as a query
-        """Return the image of the index with an id, which is a whole number of Python or numpy."""
+        """Return the image of the index whose id is `query`, a whole number of Python or numpy."""
         try:
-            id_ = None if isinstance(query, bool) else operator.index(query)
+            id_ = None if isinstance(query, bool) else operator.index(query)  # True would be taken for 1
         except TypeError:
             id_ = None
         if id_ is None:
@@ -177,7 +179,7 @@ class QueryReader:
         return PreparedQuery(id_, self.view.vectors(np.array([id_]))[0])
 
     def _of_content(self, data: bytes, path: bytes | None = None) -> PreparedQuery:
-        """Return the picture in the bytes of a file, which lies at `path` if that is known."""
+        """Return the picture in `data`, the bytes of a file. `path` is the path of the file, if it is known."""
         sha256 = hashlib.sha256(data).digest()
         id_ = image_id(sha256)
         if not self.views and self.view.rows.sha256_of(id_) == sha256:
@@ -200,7 +202,7 @@ class QueryReader:
     def _with_views(self, picture: Image.Image, whole: NDArray[np.uint8] | None = None) -> Pixels:
         """Return the pixels of a picture and of its views, the picture first.
 
-        `whole` are the pixels of the picture at the size of the network, if they were decoded already.
+        `whole` has the pixels of the picture in the input size of the network, if they were decoded already.
         """
         if whole is None:
             whole = given.fitted(picture, self.size, self.rule)
@@ -217,7 +219,7 @@ class QueryReader:
 
 
 def _middle(width: int, height: int) -> tuple[int, int, int, int]:
-    """Return the middle of a picture, half of its area, as a box: left, upper, right, lower."""
+    """Return the box (left, upper, right, lower) of the middle of a picture, which has half of its area."""
     left, upper = (round(side * (1 - math.sqrt(0.5)) / 2) for side in (width, height))
     return left, upper, max(left + 1, width - left), max(upper + 1, height - upper)
 
@@ -228,7 +230,7 @@ def _middle(width: int, height: int) -> tuple[int, int, int, int]:
 def embed(
     queries: Sequence[PreparedQuery | Unusable], encoder: Callable[[], Encoder], timing: Timing
 ) -> list[PreparedQuery | Unusable]:
-    """Return `queries` with their vectors. All pixels are embedded together; errors stay where they are.
+    """Return `queries` with their vectors, in the same order. All pixels are embedded together; errors are kept.
 
     A query whose picture has no vector becomes an `UnreadableImage`. `encoder` is called only if there are pixels.
     """
@@ -267,8 +269,8 @@ def _with_mean(
 def id_of(rows: Rows, path: bytes) -> int | None:
     """Return the id of the indexed image in the file at `path`; None if the index does not have it.
 
-    The image is recognised by the bytes of the file. If the file cannot be opened, it is the image that the index has
-    at this path.
+    The image is recognised by the bytes of the file. If the file cannot be opened, the id is that of the image that the
+    index has at this path.
     """
     try:
         sha256 = hashlib.sha256(reading.read_regular(path)).digest()

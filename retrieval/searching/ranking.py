@@ -1,6 +1,6 @@
-"""The names of the rankings. `expansion` computes the only one that is not by score.
+"""The names of the rankings. The ranking "expansion" is computed by the module `expansion`.
 
-This module imports no numpy, because `options` imports it.
+This module imports no numpy, so that `options` can be imported without waiting for numpy.
 """
 
 from retrieval.errors import BadInput

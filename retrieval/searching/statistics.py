@@ -1,7 +1,7 @@
-"""What ranking and judging need to know about a whole index, computed from a sample of its stored vectors.
+"""The statistics of a whole index that ranking and likelihood need, computed from a sample of its stored vectors.
 
-The mean is kept with the index when it is tuned. Everything else is computed from the state that is searched, once per
-state. Nothing is embedded for it.
+The mean is stored in the index when the index is tuned. Everything else is computed from the state that is searched,
+once per state. No picture is embedded for it.
 """
 
 import numpy as np
@@ -22,10 +22,10 @@ SAMPLE = 10_000
 
 
 def mean_for(view: View, ranking: str) -> NDArray[np.float32] | None:
-    """Return the mean, (dim,), that `ranking` subtracts; None if it is by score, or if the index is empty.
+    """Return the mean vector, (dim,), that `ranking` subtracts; None for a ranking by score, and for an empty index.
 
-    It is the mean that was kept when the index was tuned last, else that of the state. `BadInput` for an unknown
-    ranking.
+    It is the mean that was stored when the index was tuned last, or else the mean of this state. Raises `BadInput` for
+    an unknown ranking.
     """
     check(ranking)
     if ranking == AUTO:
@@ -33,7 +33,7 @@ def mean_for(view: View, ranking: str) -> NDArray[np.float32] | None:
     if ranking != EXPANSION or not view.images:
         return None
     kept = view.rows.setting(MEAN)
-    if kept is not None and len(kept) == view.snapshot.dim:
+    if kept is not None and len(kept) == view.snapshot.dim:  # a damaged setting may have another length
         return np.array(kept, dtype=np.float32)
     return view.statistic(MEAN, lambda: _mean(view))
 
@@ -46,13 +46,15 @@ def background_for(view: View) -> likelihood.Background | None:
 
 
 def _mean(view: View) -> NDArray[np.float32]:
+    """Return the mean of `SAMPLE` vectors of the state, (dim,)."""
     return np.asarray(view.sample(SAMPLE).mean(axis=0))
 
 
 def keep(store: Store, ranking: str, measured: Measured) -> None:
-    """Keep the ranking in force, with what was `measured` for it, and the mean of the vectors; within `writing`.
+    """Store the ranking that searches use from now on, what was `measured` for it, and the mean of the vectors.
 
-    `BadInput` for an unknown ranking, and for expansion in an empty index.
+    The caller holds the lock of the writer (`Store.writing`). Raises `BadInput` for an unknown ranking, and for
+    expansion in an empty index.
     """
     if ranking not in {NONE, EXPANSION}:
         raise BadInput(f"there is no ranking {ranking}", hint=f"choose one of: {NONE}, {EXPANSION}")

@@ -288,7 +288,7 @@ def test_the_form_of_structures_is_checked_before_any_work(copy: Path) -> None:
     assert b"retrieval compact" not in run("index", "-i", copy / "index", "--faiss", "auto").stderr
     give_structure(copy / "index")
     said = run("index", "-i", copy / "index", "--faiss", "flat").stderr
-    assert b"note: the search structures that exist are kept until: retrieval compact" in said
+    assert b"note: the existing search structures stay in use; to apply the new choice: retrieval compact" in said
 
 
 def test_verify_and_repair(copy: Path) -> None:
