@@ -326,11 +326,12 @@ class Index:
         `repair` mends what can be mended without losing an image. What cannot be mended is reported as `unsaved`.
         `forget_lost` repairs too, and forgets what cannot be mended. A repair raises `IndexBusy` and `StorageError`.
         """
+        repair, forget_lost = flag(repair, "repair"), flag(forget_lost, "forget_lost")
         from retrieval.storage.repair import verified
 
         return verified(
             self._store,
-            repairs=flag(repair, "repair") or flag(forget_lost, "forget_lost"),
+            repairs=repair or forget_lost,
             forget_lost=forget_lost,
         )
 
@@ -382,11 +383,11 @@ class Index:
 
         An answer is the list that `search` returns, or the `UnreadableImage` or `BadInput` that it would raise: a query
         that cannot be used costs no other query its answer. Pictures are embedded in batches, which is faster than one
-        by one.
+        by one. All of `queries` is taken before the search begins.
         """
-        k, each = integer(k, "k", 1), iterable(queries, "queries", "queries")
+        k, all_queries = integer(k, "k", 1), several(queries, "queries", "queries")
         with self._searcher(options, timing) as searcher:
-            return searcher.matches(each, k)
+            return searcher.matches(all_queries, k)
 
     def answers(
         self,
@@ -500,8 +501,12 @@ class Index:
         return True
 
     def __contains__(self, path: object) -> bool:
-        """Tell whether the index has the image at `path`, a string or a path, as `id_of` finds it."""
-        return isinstance(path, str | os.PathLike) and self.id_of(path) is not None
+        """Tell whether the index has the image at `path`, as `id_of` finds it; False for what is not a path."""
+        if not isinstance(path, str | bytes | os.PathLike):
+            return False
+        with suppress(BadInput):
+            return self.id_of(os.fsdecode(path)) is not None
+        return False
 
     def coverage(self) -> Coverage:
         """Return how much of the indexed folders a search covers: the numbers of images and of unreadable files."""

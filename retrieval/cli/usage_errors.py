@@ -89,7 +89,9 @@ def explained(error: TyperException, arguments: Sequence[str]) -> tuple[str, str
         if _looks_like_file(argument):
             hint = f"to give a file whose name begins with -, write ./{argument}, or put the name after --"
             break
-    return sentence, f"{hint}; see: {path} --help" if hint else f"see: {path} --help"
+    if hint and not hint.endswith("?"):
+        hint += ";"
+    return sentence, f"{hint} see: {path} --help".strip()
 
 
 def _explained(error: Any, path: str, arguments: Sequence[str]) -> tuple[str, str]:  # noqa: ANN401 - an error of Typer

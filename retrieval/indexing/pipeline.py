@@ -79,8 +79,10 @@ class Pipeline:
 
     def _outcomes(self, batch: Sequence[Value]) -> list[Outcome]:
         """Return the outcomes of a batch of values. Here, and nowhere else, the index is asked what it has."""
-        contents = dict(self.contents_of([_image(value) for value in batch if isinstance(value, Known | Decoded)]))
+        contents = self._contents_for(batch)
         values = [self._decoded_if_new(value, contents) for value in batch]
+        read_again = [value for value, first in zip(values, batch, strict=True) if value is not first]
+        contents |= self._contents_for(read_again)  # a file that was read again may hold something else by now
         new: dict[int, Decoded] = {}
         for value in values:
             if isinstance(value, Decoded) and value.picture.id not in contents:
@@ -88,6 +90,11 @@ class Pipeline:
                 contents[value.picture.id] = value.picture.sha256  # so that a copy later in this batch is not new
         vectors = self._vectors(list(new.values()))
         return [self._outcome(value, contents, new, vectors) for value in values]
+
+    def _contents_for(self, values: Sequence[Value]) -> dict[int, bytes]:
+        """Return what the index has under the ids of some values: id -> SHA-256."""
+        images = [_image(value) for value in values if isinstance(value, Known | Decoded)]
+        return dict(self.contents_of(images)) if images else {}
 
     def _decoded_if_new(self, value: Value, contents: Mapping[int, bytes]) -> Value:
         """Return `value`, or read and decode its file if the worker knew the id, but the index has no such content.

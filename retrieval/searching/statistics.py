@@ -4,6 +4,8 @@ The mean is stored in the index when the index is tuned. Everything else is comp
 once per state. No picture is embedded for it.
 """
 
+import json
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,6 +60,10 @@ def keep(store: Store, ranking: str, measured: Measured) -> None:
     """
     if ranking not in {NONE, EXPANSION}:
         raise BadInput(f"there is no ranking {ranking}", hint=f"choose one of: {NONE}, {EXPANSION}")
+    try:
+        json.dumps(measured)
+    except (TypeError, ValueError):
+        raise BadInput("what was measured must be numbers and text, as JSON holds them") from None
     with store.reading() as view:
         mean = [round(value, 7) for value in _mean(view).tolist()] if view.images else None
     if mean is None and ranking == EXPANSION:

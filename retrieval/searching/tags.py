@@ -8,6 +8,7 @@ and one of the first five tags for 0.960. For the classifier itself, the figures
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -101,10 +102,14 @@ def _classes_with(words: str, names: Mapping[int, str]) -> list[int]:
 
 
 def _stems(text: str) -> set[str]:
-    """Return the stems of the words in `text`, by the algorithm of Porter (1980)."""
+    """Return the stems of the words in `text`, by the algorithm of Porter (1980).
+
+    Capitals, accents and underscores make no difference: Keras writes `golden_retriever`.
+    """
     from snowballstemmer import stemmer
 
-    words = re.findall(r"\w+", text.lower())
+    letters = "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
+    words = re.findall(r"[^\W_]+", letters.lower())
     return set(stemmer("porter").stemWords(words))
 
 

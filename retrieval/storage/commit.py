@@ -126,9 +126,13 @@ class Store:
 
     @staticmethod
     def exists(folder: Path) -> bool:
-        """Tell whether `folder` holds an index, or something that cannot be looked at: opening it gives the reason."""
+        """Tell whether `folder` holds an index, or something that cannot be looked at: opening it gives the reason.
+
+        An empty database is what a creation that was interrupted at its very beginning leaves: it is no index.
+        """
         try:
-            return stat.S_ISREG(os.stat(folder / DATABASE).st_mode)
+            status = os.stat(folder / DATABASE)
+            return stat.S_ISREG(status.st_mode) and status.st_size > 0
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError:

@@ -100,6 +100,8 @@ class Rows:
             found = {spot.root: part_of_root} | found
         if not any(queries.count_below(self.connection, root, below) for root, below in found.items()):
             name = displayed(folder)
+            if os.path.isfile(path):
+                raise BadInput(f"{name} is a file, not a folder", hint="give a folder that holds indexed pictures")
             hint = f"put them there with: retrieval index {name}"
             raise BadInput(f"no picture below {name} is in the index", hint=hint)
         return list(found.items())

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from retrieval import BadInput, Index, Report, UnreadableImage
+from retrieval.indexing import worker
 from retrieval.searching.options import SearchOptions
+from retrieval.types import Found
 from tests.fakes import ColourEncoder, colour, picture, put
 
 
@@ -445,3 +447,29 @@ def test_an_interruption_keeps_what_was_done(
     assert index.info().images == 64
     assert index.verify().whole
     assert counts(index.add(photos)) == {"added": 48, "unchanged": 64}
+
+
+def test_a_file_that_changes_while_it_is_read_again_takes_what_it_holds_now(
+    index: Index, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker knew its content, which has left the index by then; read again, it holds another that is known."""
+    index.add(photos)
+    first, second = (photos / "00.png").read_bytes(), (photos / "01.png").read_bytes()
+    read, seen = worker.read, []
+
+    def changing(task: worker.Task, file: Found) -> worker.Value:
+        if file.path == b"z.png":
+            seen.append(file)
+            if len(seen) == 1:
+                value = read(task, file)
+                assert isinstance(value, worker.Known)
+                return worker.Known(value.file, b"\1" * 32)  # a content that the index has not
+            put(photos / "z.png", second)
+        return read(task, file)
+
+    put(photos / "z.png", first)
+    monkeypatch.setattr(worker, "read", changing)
+    assert counts(index.add(photos)) == {"copied": 1, "unchanged": 12}
+    assert len(seen) == 2
+    assert index.id_of(photos / "z.png") == index.id_of(photos / "01.png")
+    assert index.verify().whole

@@ -66,6 +66,7 @@ def test_the_classes_with_the_largest_cosines_are_kept_and_found(index: Index) -
 def test_words_are_words_of_a_name_in_any_form_and_order(index: Index) -> None:
     tag(index)
     assert names(index.tagged("Apples, green!", 1)) == ["green3.png"]  # the yellowest of them
+    assert names(index.tagged("GREEN_apple", 1)) == names(index.tagged("gréen apples", 1)) == ["green3.png"]
     green = index.tagged("green", 8)  # two classes, the better one counts
     assert set(names(green)[:4]) == {f"green{number}.png" for number in range(4)}
     assert [match.score for match in green] == sorted((match.score for match in green), reverse=True)
