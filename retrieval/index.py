@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from retrieval.arguments import call, flag, integer, iterable, path_of, several, strings, text_path, word
 from retrieval.errors import BadInput, IndexDamaged, RetrievalError
-from retrieval.indexing.update import Settings, Update
 from retrieval.networks import loading
 from retrieval.networks.encoder import Encoder, demand_encoder
 from retrieval.networks.execution import Execution
@@ -26,7 +25,7 @@ from retrieval.networks.loading import GRAPH, Model
 from retrieval.networks.options import NetworkOptions, RequestedNetwork
 from retrieval.networks.weights import choose
 from retrieval.searching.options import SearchOptions
-from retrieval.storage import artefacts, claims, facts
+from retrieval.storage import artefacts, facts
 from retrieval.storage.artefacts import Artefact
 from retrieval.storage.commit import Store
 from retrieval.storage.settings import FLOAT16, SEARCH
@@ -251,6 +250,9 @@ class Index:
         """
         place = path_of(folder, "the folder")
         excluded, no_longer_excluded = strings(exclude, "exclude"), strings(no_exclude, "no_exclude")
+        from retrieval.indexing.update import Settings, Update  # a query does not wait for what an update needs
+        from retrieval.storage import claims
+
         settings = Settings(flag(prune, "prune"), flag(retry_failed, "retry_failed"), flag(rehash, "rehash"))
         call(progress, "progress")
         self._model.ready()
@@ -298,6 +300,11 @@ class Index:
 
     def _tag_new(self) -> None:
         """Tag new images, and forget the tags of removed ones, if the weights of the network contain a classifier."""
+        from retrieval.storage import tag_state
+
+        with suppress(RetrievalError):  # catching up logs it
+            if not tag_state.behind(self._store):
+                return
         from retrieval.searching import tags
 
         tags.catch_up(self._store, self._model.row)

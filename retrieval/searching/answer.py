@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from retrieval.errors import BadInput, IndexDamaged, RetrievalError, UnreadableImage
 from retrieval.networks.embedding import BATCH
 from retrieval.networks.encoder import Encoder
-from retrieval.searching import statistics, tags
+from retrieval.searching import statistics
 from retrieval.searching.neighbours import Neighbours, NeighbourSearch
 from retrieval.searching.options import SearchOptions
 from retrieval.searching.query import Excluded, PreparedQuery, Query, QueryReader, Unusable, embed
 from retrieval.searching.ranking import NONE
+from retrieval.storage import tag_state
 from retrieval.storage.commit import Store
 from retrieval.storage.records import Place
 from retrieval.storage.view import View
@@ -84,15 +85,17 @@ class Searcher:
         """Return the matches of each query, or the error for which it has none, in the order of `queries`."""
         view, network, options = self.view, self.network, self.options
         excluded: Excluded = "nothing" if options.include_self else "file"
-        find_tagged = partial(tags.search, self.store)
+        find_tagged = partial(_find_tagged, self.store)
         reader = QueryReader(view, network.size, network.rule, options.views, excluded, find_tagged)
         answers: list[list[Match] | Unusable] = []
         for batch in self._found(reader, queries, options.offset + k):
             with self.timing.of("look up"):
                 matches = iter(matches_of(view, [item for item in batch if isinstance(item, Found)], options.offset))
                 answers.extend(next(matches) if isinstance(item, Found) else item for item in batch)
-        if not options.tags:
+        if not (options.tags and tag_state.exist(self.store)):
             return answers
+        from retrieval.searching import tags  # most indexes have none
+
         return [tags.with_tags(self.store, answer) if isinstance(answer, list) else answer for answer in answers]
 
     def neighbours(self, queries: Iterable[Query], k: int) -> Iterator[Neighbours]:
@@ -235,3 +238,9 @@ def _known(column: NDArray[np.floating] | None, count: int) -> list[float | None
     if column is None:
         return [None] * count
     return [None if math.isnan(value) else value for value in column.tolist()]
+
+
+def _find_tagged(store: Store, words: str) -> list[tuple[int, float]]:
+    from retrieval.searching import tags  # only a query for a tag waits for it
+
+    return tags.search(store, words)

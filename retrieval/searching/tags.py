@@ -18,7 +18,7 @@ from typing import Any
 from retrieval.errors import BadInput
 from retrieval.networks.directions import Directions, directions_of
 from retrieval.networks.weights import TABLE
-from retrieval.storage import tag_store
+from retrieval.storage import tag_state, tag_store
 from retrieval.storage.commit import Store
 from retrieval.storage.tag_store import Tagger
 from retrieval.types import Match, Vectors
@@ -74,7 +74,7 @@ def search(store: Store, words: str) -> list[tuple[int, float]]:
     Equal scores stand in ascending order of id. Some of the images may have left the index. Raises `BadInput` if the
     index has no tags, or if no class has all the words in its name.
     """
-    if not tag_store.exist(store):
+    if not tag_state.exist(store):
         raise BadInput(
             "the images have no tags, because the weights of the network contain no classifier",
             hint=f"make another index, with --weights of a file that contains one, and {TABLE} beside that file",

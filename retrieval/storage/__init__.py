@@ -17,6 +17,7 @@ __all__ = [
     "repair",
     "rows",
     "settings",
+    "tag_state",
     "tag_store",
     "verify",
     "view",

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
@@ -25,14 +24,12 @@ from retrieval.storage.commit import Store
 from retrieval.storage.settings import TAGGED
 from retrieval.storage.signing import REPAIR
 from retrieval.storage.sqlite import INTEGER, WITHOUT_ROWID, Database
+from retrieval.storage.tag_state import DATABASE, VERSION, behind, exist, path_of, state_of
 from retrieval.storage.view import View
 from retrieval.types import Ids, Tag, Vectors
 
-DATABASE = "tags.db"
 PART = 4096
 """Number of images that are tagged in one transaction."""
-VERSION = 2
-"""Version of the tables. Tables of another version are made again. The tables of version 1 had no sums."""
 
 schema = sql.MetaData()
 classes = sql.Table(
@@ -85,33 +82,6 @@ class Tagger:
     """Takes vectors, (n, dim), and yields for each vector the numbers and the scores of some classes, best first."""
 
 
-# -- whether there are tags ---------------------------------------------------------------------------------------
-
-
-def exist(store: Store) -> bool:
-    """Tell whether images of the index have been tagged."""
-    state = _state(store)
-    return bool(state.get("made")) and state.get("version") == VERSION and _path(store).is_file()
-
-
-def behind(store: Store) -> bool:
-    """Tell whether the index has changed since the latest `update`, or whether the tags are missing."""
-    with store.rows() as rows:
-        state = rows.setting(TAGGED) or {}
-        if state.get("generation") != rows.generation.number:
-            return True
-    return bool(state.get("made")) and not exist(store)
-
-
-def _state(store: Store) -> Mapping[str, Any]:
-    with store.rows() as rows:
-        return rows.setting(TAGGED) or {}
-
-
-def _path(store: Store) -> Path:
-    return store.folder / DATABASE
-
-
 # -- writing ------------------------------------------------------------------------------------------------------
 
 
@@ -122,17 +92,17 @@ def update(store: Store, make_tagger: Callable[[], Tagger | None]) -> None:
     killed, the next call tags the images that are left. Raises `BadInput` if a file with the name of the database does
     not belong to the index.
     """
-    state = _state(store)
-    if not state.get("made") and _path(store).exists():
+    state = state_of(store)
+    if not state.get("made") and path_of(store).exists():
         raise BadInput(f"{DATABASE} in the folder of the index is not a file of the index")
     if state.get("version") != VERSION:
-        sqlite.delete(_path(store))
+        sqlite.delete(path_of(store))
     try:
         _update(store, make_tagger)
     except IndexDamaged:
         if not exist(store):
             raise
-        sqlite.delete(_path(store))
+        sqlite.delete(path_of(store))
         _update(store, make_tagger)
 
 
@@ -147,8 +117,8 @@ def catch_up(store: Store, make_tagger: Callable[[], Tagger | None]) -> None:
 
 def forget(store: Store) -> None:
     """Delete the tags, which the next update makes again; within `writing`."""
-    if _state(store).get("made"):
-        sqlite.delete(_path(store))
+    if state_of(store).get("made"):
+        sqlite.delete(path_of(store))
         store.put_setting(TAGGED, None)
 
 
@@ -158,7 +128,7 @@ def _update(store: Store, make_tagger: Callable[[], Tagger | None]) -> None:
         if tagger is not None:  # the setting is written before the file: then the file is known to be the index's own
             store.put_setting(TAGGED, {"generation": 0, "made": True, "version": VERSION})
         if tagger is not None or exist(store):
-            database = Database(_path(store), create=True)
+            database = Database(path_of(store), create=True)
             try:
                 _bring_up_to_date(database, view, tagger, make_tagger)
             finally:
@@ -312,7 +282,7 @@ def _reading(store: Store) -> Iterator[sql.Connection]:
     """Give a read transaction over the tags; `BadInput` if there are none."""
     if not exist(store):
         raise BadInput("the pictures have no tags: the network's weights have no classifier on top")
-    database = Database(_path(store))
+    database = Database(path_of(store))
     try:
         with database.reading() as connection:
             yield connection
