@@ -572,7 +572,7 @@ def _stored_graph(store: Store) -> "Graph | None":
     from retrieval.networks.graph import Graph
 
     artefact = artefacts.read(store, GRAPH)
-    return None if artefact is None else Graph.checked(artefact.files, artefact.facts)
+    return None if artefact is None else Graph.of(artefact.files, artefact.facts)
 
 
 def _remember(store: Store, model: Model) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from retrieval.cli.app import app
+from retrieval.cli.app import program
 
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
 WIDTH = 78
@@ -42,7 +42,7 @@ def page() -> str:
 
 def sections() -> Iterator[tuple[str, str]]:
     """Yield the title of each section, `retrieval` or `retrieval COMMAND`, and the help that stands in it."""
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(program())
     context = group.make_context("retrieval", [], resilient_parsing=True, terminal_width=WIDTH)
     yield "retrieval", group.get_help(context)
     for name in group.list_commands(context):

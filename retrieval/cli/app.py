@@ -8,49 +8,46 @@ import warnings
 from collections.abc import Sequence
 
 import typer
+from typer.exceptions import TyperException
 
-from retrieval.cli import (
-    backbones,
-    classify,
-    compact,
-    evaluate,
-    index,
-    info,
-    labels,
-    query,
-    remove,
-    train,
-    tune,
-    verify,
-)
+from retrieval import plugins
 from retrieval.cli.errors import guarded
 from retrieval.cli.help import Command, Group
 from retrieval.cli.options import Quiet, Verbose, Version
 from retrieval.cli.streams import open_streams
 
 GROUPS = {
-    "Find": (index.index, query.query, classify.classify),
-    "Look after": (info.info, verify.verify, remove.remove, compact.compact),
-    "Measure": (evaluate.evaluate, tune.tune, labels.labels),
-    "Networks": (backbones.backbones, train.train),
+    "Find": ("index", "query", "classify"),
+    "Look after": ("info", "verify", "remove", "compact"),
+    "Measure": ("evaluate", "tune", "labels"),
+    "Networks": ("backbones", "train"),
 }
-"""Title of a group -> its commands, in the order of `retrieval --help`."""
-
-app = typer.Typer(
-    name="retrieval",
-    cls=Group,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    options_metavar="",
-    subcommand_metavar="COMMAND [OPTIONS]",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for title, commands in GROUPS.items():
-    for command in commands:
-        app.command(cls=Command, rich_help_panel=title)(command)
+"""Title of a group -> its commands, in the order of `retrieval --help`. Each is a function in a module of its name."""
+COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
 
-@app.callback()
+def program(wanted: Sequence[str] = COMMANDS) -> typer.Typer:
+    """Return the program with the `wanted` commands, whose modules are imported.
+
+    A command line needs one command: to import the others would take a tenth of the time of a short one.
+    """
+    made = typer.Typer(
+        name="retrieval",
+        cls=Group,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        options_metavar="",
+        subcommand_metavar="COMMAND [OPTIONS]",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    made.callback()(_retrieval)
+    for title, names in GROUPS.items():
+        for name in names:
+            if name in wanted:
+                made.command(name, cls=Command, rich_help_panel=title)(plugins.load(f"command:{name}"))
+    return made
+
+
 def _retrieval(version: Version = False, verbose: Verbose = False, quiet: Quiet = False) -> None:
     """Find similar images in your own folders; see also: retrieval COMMAND --help."""
 
@@ -71,5 +68,18 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line, write all of its output, and return the exit code."""
-    program = typer.main.get_command(app)
-    return guarded(lambda: program.main(arguments, prog_name="retrieval", standalone_mode=False), arguments)
+    return guarded(lambda: _called(arguments), arguments)
+
+
+def _called(arguments: Sequence[str]) -> object:
+    name = next((argument for argument in arguments if not argument.startswith("-")), "")
+    if name in COMMANDS:
+        try:
+            return _main(program([name]), arguments)
+        except TyperException:
+            pass  # the whole program explains it better: it knows the options of the other commands
+    return _main(program(), arguments)
+
+
+def _main(made: typer.Typer, arguments: Sequence[str]) -> object:
+    return typer.main.get_command(made).main(arguments, prog_name="retrieval", standalone_mode=False)

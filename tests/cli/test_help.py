@@ -2,18 +2,21 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 import typer
 
-from retrieval.cli.app import GROUPS, app
+from retrieval.cli import app
+from retrieval.cli.app import GROUPS
 from retrieval.cli.help import OPTION_GROUPS
 from retrieval.networks.catalogue import Backbone
 from retrieval.training.recipe import LOSSES, SMALLEST_BATCH, SPLITS, Recipe
 from tests.commands import called, lines
 
-PROGRAM: Any = typer.main.get_command(app)
+PROGRAM: Any = typer.main.get_command(app.program())
 COMMANDS = list(PROGRAM.commands)
 LINES, COLUMNS = 24, 80
 """A small terminal; its last line is for the prompt."""
@@ -57,13 +60,13 @@ def test_the_help_of_the_program_fits_a_screen() -> None:
 
 def test_every_command_stands_whole_on_one_line_of_its_group() -> None:
     help_ = shown()
-    assert sorted(COMMANDS) == sorted(command.__name__ for group in GROUPS.values() for command in group)
+    assert sorted(COMMANDS) == sorted(name for group in GROUPS.values() for name in group)
     for title, group in GROUPS.items():
         first = help_.index(f"{title}:") + 1
         for line, command in zip(help_[first:], group, strict=False):
             name, summary = line.split(maxsplit=1)
-            assert name == command.__name__
-            assert summary == (command.__doc__ or "").split("\n", maxsplit=1)[0]
+            assert name == command
+            assert summary == PROGRAM.commands[command].callback.__doc__.split("\n", maxsplit=1)[0]
             assert summary.endswith(".")
             assert "..." not in summary
 
@@ -109,3 +112,10 @@ def test_the_help_of_a_training_knows_what_a_recipe_takes() -> None:
     plain = Recipe(Backbone.choose("mini"), "x")
     for name in ("epochs", "batch", "held_out", "loss", "unfreeze", "seed"):
         assert f"{getattr(plain, name)} by default" in parameters[name].help
+
+
+def test_a_command_loads_no_module_of_another_command() -> None:
+    code = "import sys; from retrieval.cli import main; sys.argv = ['retrieval', 'info', '--help']\ntry: main()\n"
+    code += "finally: print([name for name in sys.modules if name.startswith('retrieval.cli.train')], file=sys.stdout)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "[]"
