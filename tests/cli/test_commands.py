@@ -619,6 +619,7 @@ class TestEvaluate:
         assert {row[2:].split()[0] for row in rows} == {"mini@64", "mini@96"}
         assert foot == "* no other way is at least as good in mAP, pictures/s, bytes/vector and query ms together"
 
+    @pytest.mark.slow
     def test_tuning(self, labelled: Path, tmp_path: Path) -> None:
         shutil.copytree(labelled / "index", tmp_path / "index")
         result = run("tune", labelled / "photos", "-i", tmp_path / "index", "--json")

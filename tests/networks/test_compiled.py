@@ -554,6 +554,7 @@ main()
     assert not (tmp_path / "index" / "encoder").exists()
 
 
+@pytest.mark.slow
 def test_both_runtimes_give_the_same_scores(
     shared: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

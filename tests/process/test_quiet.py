@@ -32,6 +32,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_first_run_of_a_network_is_silent(folder: Path) -> None:
     """With a home that cannot be written, too, where Matplotlib (which Keras imports) has something to say."""
     (folder / "home").write_text("no folder")
