@@ -11,7 +11,6 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property, partial
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -334,13 +333,13 @@ class Index:
         `forget_lost` repairs too, and forgets what cannot be mended. A repair raises `IndexBusy` and `StorageError`.
         """
         repair, forget_lost = flag(repair, "repair"), flag(forget_lost, "forget_lost")
-        from retrieval.storage.repair import verified
+        if repair or forget_lost:
+            from retrieval.storage import repair as repairs
 
-        return verified(
-            self._store,
-            repairs=repair or forget_lost,
-            forget_lost=forget_lost,
-        )
+            return repairs.repair(self._store, forget_lost=forget_lost)
+        from retrieval.storage import verify
+
+        return verify.verify(self._store)
 
     def tune(self, ranking: str, **measured: Unpack[Measured]) -> None:
         """Choose the ranking that searches use by default, "none" or "expansion". The choice is kept in the index.
@@ -433,8 +432,10 @@ class Index:
 
         Raises what `search` raises, for the first query that cannot be used.
         """
+        from retrieval.networks.embedding import batches
+
         k, remaining = integer(k, "k", 1), iterable(queries, "queries", "queries")
-        for batch in _batches(remaining):
+        for batch in batches(remaining):
             with self._searcher(options) as searcher:
                 neighbours = list(searcher.neighbours(batch, k))
             yield from neighbours
@@ -462,9 +463,11 @@ class Index:
         """
         import numpy as np
 
+        from retrieval.networks.embedding import batches
+
         remaining = iterable(pictures, "pictures", "pictures")
         parts = [np.zeros((0, self._model.row["dim"]), dtype=np.float32)]
-        for batch in _batches(remaining):
+        for batch in batches(remaining):
             with self._searcher() as searcher:
                 parts.append(searcher.embed(batch))
         return np.concatenate(parts)
@@ -552,14 +555,6 @@ class Index:
     def failures(self) -> Iterator[Failure]:
         """Yield the files and folders that could not be looked at, read or decoded, in byte order of root and path."""
         return facts.failures(self._store)
-
-
-def _batches(queries: "Iterator[Query]") -> "Iterator[list[Query]]":
-    """Yield queries in lists that the network can embed together."""
-    from retrieval.networks.embedding import BATCH
-
-    while batch := list(islice(queries, BATCH)):
-        yield batch
 
 
 def _opened(kind: type[Index], folder: Path, execution: Execution, given: dict[str, Any]) -> Index:

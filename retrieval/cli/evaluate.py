@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 HOLIDAYS = "holidays"
 """The value of --ground-truth for images whose names follow INRIA Holidays."""
+COMPARISON = "as in: retrieval evaluate photos --compare mini,mobilenet_v2"
+"""An example of a comparison."""
 NAMES = {"map": "mAP", "p@1": "P@1", "p@10": "P@10", "recall@1": "recall@1", "recall@10": "recall@10",
          "recall@100": "recall@100", "ndcg@10": "NDCG@10"}  # fmt: skip
 """JSON name of a measure -> its name in papers."""
@@ -113,7 +115,7 @@ def demand_one(folder: Path | None, ground_truth: str | None, compare: str | Non
     if itself and ground_truth is not None:
         raise BadInput("only one of --self and --ground-truth can be given")
     if folder is None and compare is not None:
-        raise BadInput("--compare needs a FOLDER of images to index and to measure on", hint="give FOLDER")
+        raise BadInput("--compare needs a FOLDER of images to index and to measure on", hint=COMPARISON)
     if folder is None and ground_truth == HOLIDAYS:
         raise BadInput("--ground-truth holidays needs FOLDER, the folder of the Holidays images", hint="give FOLDER")
     if folder is None and not itself and not table:

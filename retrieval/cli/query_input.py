@@ -91,4 +91,5 @@ def _advice(query: QueryImage, error: RetrievalError) -> tuple[str, str]:
         return f"{shown} is a folder", f"give an image in it, or index the folder with: retrieval index {shown}"
     if WORDS.fullmatch(name) and not os.path.lexists(name):
         return f"there is no file {shown}", f"to find images by what they show: retrieval query --tag '{shown}'"
-    return str(error), error.hint
+    missing = not os.path.lexists(name)
+    return str(error), error.hint or ("check the spelling of the path" if missing else "")

@@ -28,10 +28,6 @@ class Pending:
     counted: dict[bytes, str] = field(default_factory=dict)
     """Path of each place of an image -> the field of `Report` in which it was counted."""
 
-    def put(self, row: FileRow) -> None:
-        """Add a place."""
-        self.files.append(row)
-
     def put_picture(self, picture: Picture, vector: Vectors, path: bytes, counted: str) -> None:
         """Add a new image, found at `path` and counted in the field `counted` of `Report`."""
         self.pictures.append(picture)

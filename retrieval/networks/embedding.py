@@ -3,7 +3,9 @@
 The index and the queries embed by `vectors_of`, so that a picture has the same vector in both. Imports numpy.
 """
 
-from typing import Any
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +14,21 @@ from retrieval.errors import BadInput
 from retrieval.networks.encoder import Encoder
 from retrieval.types import Pixels, Vectors
 
+Item = TypeVar("Item")
+
 BATCH = 32
 """Most pictures that are read and embedded together."""
 MOST_PIXELS = BATCH * 600 * 600
 """Most pixels that go through a network at once: a full batch at the largest input size of Keras' networks."""
 NO_VECTOR = "the network finds nothing in it (its features are zero or not numbers)"
 """The reason of a picture that has no vector."""
+
+
+def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Yield `items`, in their order, in lists of `BATCH` or fewer."""
+    remaining = iter(items)
+    while batch := list(islice(remaining, BATCH)):
+        yield batch
 
 
 def together(size: tuple[int, int], most: int) -> int:

@@ -8,14 +8,13 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from itertools import islice
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import BadInput, IndexDamaged, RetrievalError, UnreadableImage
-from retrieval.networks.embedding import BATCH
+from retrieval.networks.embedding import batches
 from retrieval.networks.encoder import Encoder
 from retrieval.searching import statistics
 from retrieval.searching.neighbours import Neighbours, NeighbourSearch
@@ -117,7 +116,7 @@ class Searcher:
         """
         reader = QueryReader(self.view, self.network.size, self.network.rule)
         vectors: list[NDArray[np.float32]] = []
-        for batch in _batches(pictures):
+        for batch in batches(pictures):
             for query in embed([reader.prepare(picture) for picture in batch], self.network.encoder, self.timing):
                 if isinstance(query, BadInput | UnreadableImage):
                     raise query
@@ -138,7 +137,7 @@ class Searcher:
 
     def _found(self, reader: QueryReader, queries: Iterable[Query], k: int) -> Iterator[list[Found | Unusable]]:
         """Yield, for each batch, its queries with their best `k` neighbours; an unusable query becomes its error."""
-        for batch in _batches(queries):
+        for batch in batches(queries):
             with self.timing.of("read"):
                 prepared = [reader.prepare(query) for query in batch]
             prepared = embed(prepared, self.network.encoder, self.timing)
@@ -154,13 +153,6 @@ class Searcher:
                     else:
                         found.append(Found(item, next(neighbours)))
             yield found
-
-
-def _batches(queries: Iterable[Query]) -> Iterator[list[Query]]:
-    """Yield the queries in lists of `BATCH` or fewer."""
-    remaining = iter(queries)
-    while batch := list(islice(remaining, BATCH)):
-        yield batch
 
 
 def _overlap(

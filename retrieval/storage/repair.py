@@ -43,11 +43,6 @@ READ_AGAIN = "index their folders again to read them"
 NO_ENCODER = "the index does not say which network made its vectors"
 
 
-def verified(store: Store, *, repairs: bool, forget_lost: bool) -> Verification:
-    """Return the result of `repair` if `repairs`, else of `verify`."""
-    return repair(store, forget_lost=forget_lost) if repairs else verify(store)
-
-
 def repair(store: Store, *, forget_lost: bool = False) -> Verification:
     """Repair what can be repaired, forget the rest if `forget_lost`, and verify again.
 

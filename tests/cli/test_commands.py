@@ -206,7 +206,8 @@ def test_exit_codes_are_those_of_grep(home: Path) -> None:
 def test_verbose_adds_the_traceback(home: Path) -> None:
     result = run("query", home / "nowhere.png", "-i", home / "index", "-v")
     assert "Traceback" in result.stderr.decode()
-    assert lines(result.stderr)[-1].startswith("error: ")
+    assert lines(result.stderr)[-2].startswith("error: ")
+    assert lines(result.stderr)[-1] == "hint: check the spelling of the path"
 
 
 def test_info_is_for_people_and_for_programs(home: Path) -> None:

@@ -118,4 +118,5 @@ def test_a_command_loads_no_module_of_another_command() -> None:
     code = "import sys; from retrieval.cli import main; sys.argv = ['retrieval', 'info', '--help']\ntry: main()\n"
     code += "finally: print([name for name in sys.modules if name.startswith('retrieval.cli.train')], file=sys.stdout)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "Usage: retrieval info" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
