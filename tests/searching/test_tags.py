@@ -206,6 +206,7 @@ def test_deleted_tags_are_made_again_by_an_update_without_news(shared: Callable[
             index.tagged("hound")
 
 
+@pytest.mark.slow
 def test_photographs_are_found_by_the_names_of_their_classes(shared: Callable[[str], Path], tmp_path: Path) -> None:
     photos = sorted(shared("images/photos").glob("*"))
     with Index.create(tmp_path / "index", backbone="mobilenet_v2", weights=shared(WHOLE)) as index:
