@@ -7,15 +7,14 @@ package can add an implementation: it registers a class as an entry point in the
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
 PLUGINS = {
     "runtime:keras": "retrieval.networks.keras:KerasEncoder",
-    "keras:class_table": "retrieval.networks.keras:class_table",
     "keras:has_gpu": "retrieval.networks.keras:has_gpu",
     "runtime:openvino": "retrieval.networks.openvino:OpenVinoEncoder",
-    "openvino:converted": "retrieval.networks.openvino:converted",
     "openvino:precisions": "retrieval.networks.openvino:precisions",
     "openvino:processor": "retrieval.networks.openvino:processor",
     "training:Learner": "retrieval.training.learner:Learner",
@@ -92,6 +91,11 @@ def implementations(seam: str) -> list[str]:
 
     own = {name.removeprefix(f"{seam}:") for name in PLUGINS if name.startswith(f"{seam}:")}
     return sorted(own | entry_points(group=f"retrieval.{seam}").names)
+
+
+def installed(module: str) -> bool:
+    """Return whether a package of others can be imported, without importing it."""
+    return find_spec(module) is not None
 
 
 def _imported(module: str) -> ModuleType:

@@ -1,4 +1,4 @@
-"""Compiled networks as encoders: compared with Keras on the first pictures, and run in the best precision."""
+"""Converted networks as encoders: compiled for this processor, and run in the best precision."""
 
 import logging
 import threading
@@ -11,36 +11,36 @@ from retrieval import plugins
 from retrieval.networks.catalogue import Backbone
 from retrieval.networks.encoder import Encoder
 from retrieval.networks.execution import AUTO, Execution
-from retrieval.networks.graph import Graph, convert
+from retrieval.errors import RetrievalError
+from retrieval.networks.graph import Graph
 from retrieval.networks.parity import PARITY, cosines_of
 from retrieval.process import forks
 from retrieval.types import Pixels, Vectors
 
 SAMPLE = 8
-"""Number of pictures on which networks are compared. Keras takes up to some seconds for them."""
+"""Number of pictures on which precisions are compared."""
 RUNS = 3
 """Number of timed runs per precision. The fastest run counts: other work of the machine only makes runs slower."""
+ON_KERAS = "run it on Keras: pip install 'retrieval[train]', and --runtime keras"
+"""Hint for networks that OpenVINO cannot run."""
 WORTH = 1.1
 """Factor by which a lower precision must be faster to be chosen."""
 log = logging.getLogger("retrieval")
 
 
 class CompiledEncoder:
-    """The encoder that runs a graph.
-
-    On the first pictures, the encoder compares its vectors with the vectors of Keras, and chooses the best precision.
-    """
+    """The encoder that runs a graph. It chooses the best precision on the first pictures."""
 
     def __init__(
         self,
         graph: Graph,
         execution: Execution,
-        reference: Callable[[], Encoder],
         changed: Callable[[Graph], None] = lambda _: None,
+        otherwise: Callable[[], Encoder] | None = None,
     ) -> None:
-        """Take a graph. `reference` returns the encoder on Keras with the same weights; it is called only if needed.
+        """Take a graph. `changed` is called with the graph whenever new facts about it are known.
 
-        `changed` is called with the graph whenever new facts about it are known.
+        `otherwise` returns the encoder to use if this version of OpenVINO cannot run the graph.
         """
         self.graph = graph
         self.backbone = Backbone.from_json(graph.facts["backbone"])
@@ -48,8 +48,7 @@ class CompiledEncoder:
         self.fingerprint: str = graph.facts["fingerprint"]
         self.digest: str = graph.facts["digest"]
         self.dim: int = graph.facts["dim"]
-        self._execution, self._changed = execution, changed
-        self._reference: Callable[[], Encoder] | None = reference
+        self._execution, self._changed, self._otherwise = execution, changed, otherwise
         self._chosen: Encoder | None = None
         self._after_fork()
         forks.in_child(self._after_fork)
@@ -58,39 +57,22 @@ class CompiledEncoder:
         self._choosing = threading.Lock()
 
     def images(self, batch: Pixels) -> Vectors:
-        """Return one vector of length 1 per picture, (n, dim)."""
+        """Return one vector of length 1 per picture, (n, dim); `RetrievalError` if OpenVINO cannot run the graph."""
         with self._choosing:
-            if self._reference is not None:
-                self._chosen = self._settled(batch[:SAMPLE], self._reference)
-                self._reference = None  # it holds the whole network a second time
-        assert self._chosen is not None  # noqa: S101 - it is chosen at the first call
+            if self._chosen is None:
+                self._chosen = self._settled(batch[:SAMPLE])
         return self._chosen.images(batch)
 
-    def _settled(self, sample: Pixels, reference: Callable[[], Encoder]) -> Encoder:
-        """Return the encoder to run: the graph, or the reference if the graph does not run or differs from it."""
+    def _settled(self, sample: Pixels) -> Encoder:
+        """Return the encoder to run: the graph in the best precision, or `otherwise` if the graph does not run."""
         try:
-            plain = self._measured(sample, reference)
-            if plain is not None:
-                return self._at_best_precision(plain, sample)
-            self._refuse("network", self.graph.facts["parity"], "Keras")
+            return self._at_best_precision(self._run("f32"), sample)
         except RuntimeError as error:  # from OpenVINO, for an operation that this version does not know, for example
             reason = " ".join(str(error).split())[:200]
-            log.warning("the compiled network does not run here, so Keras runs it, which is slower (%s)", reason)
-        return reference()
-
-    def _measured(self, sample: Pixels, reference: Callable[[], Encoder]) -> Encoder | None:
-        """Return the graph in f32, compared with the reference; None where their vectors differ too much."""
-        plain = self._run("f32")
-        if self.graph.facts["parity"] is None:
-            original = reference()
-            expected = original.images(sample)
-            if self._learn_parity(plain, sample, expected) < PARITY:
-                # Try again without rounding the weights.
-                self.graph = convert(original, half=False)
-                plain = self._run("f32")
-                self._learn_parity(plain, sample, expected)
-        known = self.graph.facts["parity"]
-        return plain if known is None or known >= PARITY else None
+            if self._otherwise is None:
+                raise RetrievalError(f"OpenVINO cannot run the network here ({reason})", hint=ON_KERAS) from error
+            log.warning("the index's copy of the network does not run here, so it is made anew (%s)", reason)
+        return self._otherwise()
 
     def _run(self, precision: str) -> Encoder:
         """Return the encoder that runs the graph in a precision."""
@@ -98,13 +80,6 @@ class CompiledEncoder:
         make = plugins.load("runtime:openvino")
         encoder: Encoder = make(self.graph.files, self.size, self.dim, self.fingerprint, execution)
         return encoder
-
-    def _learn_parity(self, plain: Encoder, sample: Pixels, expected: Vectors) -> float:
-        """Measure and return the parity. Keep it as a fact if any picture of the sample could be compared."""
-        cosines = cosines_of(plain.images(sample), expected)
-        if len(cosines):
-            self._learn(parity=float(cosines.min()), pictures=len(cosines))
-        return float(cosines.min(initial=1.0))
 
     def _at_best_precision(self, plain: Encoder, sample: Pixels) -> Encoder:
         """Return the encoder in the precision that was asked for, or in the best one; `plain` runs in f32."""

@@ -1,6 +1,6 @@
-"""Networks converted for OpenVINO: converted from Keras once, and kept in the user's cache.
+"""Networks converted for OpenVINO. A network is converted once, and kept in the user's cache.
 
-    weights -> Keras -> frozen graph -> intermediate representation -> user's cache -> copy in the index
+    weights -`convert`-> Graph -> user's cache -> copy in the index
 
 A converted network is a `Graph`: two files, named by the SHA-256 of their bytes, and facts about them. With the copy in
 the index, a machine can answer queries without the weights and without Keras.
@@ -18,22 +18,23 @@ from typing import Any
 from retrieval import plugins
 from retrieval.disk import cache
 from retrieval.errors import IndexDamaged
-from retrieval.networks.catalogue import IMAGENET, RANDOM, Backbone
+from retrieval.networks.catalogue import IMAGENET, MINI, RANDOM, Backbone
 from retrieval.networks.encoder import MOST_DIM
 from retrieval.networks.execution import PRECISIONS
+from retrieval.networks.weights import SHIPPED
 from retrieval.networks.weights import cached as cached_file
 from retrieval.types import DECODE_RULE
 
-CONVERSION = 1
+CONVERSION = 2
 """Version of the conversion. A graph from another version of the conversion is not taken from the cache."""
 SUFFIXES = (".xml", ".bin")
 """Suffixes of the two files of a graph: its structure and its weights."""
 
 Facts = dict[str, Any]
 """The facts about a graph, as JSON holds them. `files`: digests of the two files. `fingerprint`, `backbone`, `digest`
-of the weights, decode `rule` and `dim` say which network it is. `parity`: the least cosine to the vectors of Keras,
-null where it was not measured. `pictures`: on how many it was measured. `precisions`: processor -> the best precision,
-and the least cosine of its vectors to those in f32."""
+of the weights, decode `rule` and `dim` say which network it is. `parity`: the least cosine of its vectors to those of
+the network as Keras exported it, with float32 weights. `pictures`: on how many pictures it was measured. `precisions`:
+processor -> the best precision, and the least cosine of its vectors to those in f32."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,13 @@ class Graph:
     files: tuple[bytes, bytes]
     """Structure and weights, as OpenVINO reads them."""
     facts: Facts
+
+    @classmethod
+    def made(cls, files: tuple[bytes, bytes], *, backbone: str, digest: str, rule: int, **facts: Any) -> "Graph":  # noqa: ANN401 - values of JSON
+        """Return the graph of two files that were converted now, with its fingerprint."""
+        known = {"backbone": backbone, "digest": digest, "rule": rule, "precisions": {}, **facts}
+        known["fingerprint"] = Backbone.from_json(backbone).fingerprint(digest, rule)
+        return cls(files, {"files": list(map(_digest, files)), **known})
 
     @classmethod
     def checked(cls, files: Sequence[bytes | None], facts: Facts) -> "Graph | None":
@@ -125,6 +133,22 @@ def key(backbone: Backbone, weights: str, rule: int = DECODE_RULE) -> str | None
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+def shipped(backbone: Backbone, weights: str, rule: int = DECODE_RULE) -> Graph | None:
+    """Return the converted network that comes with the package: that of `MINI` with its own weights and options.
+
+    Returns None for any other network.
+    """
+    if weights != str(SHIPPED) or backbone != Backbone.choose(MINI):
+        return None
+    try:
+        files = [SHIPPED.with_suffix(suffix).read_bytes() for suffix in SUFFIXES]
+        facts = json.loads(SHIPPED.with_suffix(".json").read_bytes())
+    except OSError:
+        return None
+    structure, numbers = files
+    return Graph.made((structure, numbers), rule=rule, **facts)
+
+
 def cached(name: str | None) -> Graph | None:
     """Return the graph that the cache has under the key `name`; None where it is missing or damaged."""
     data = cache.read(f"{name}.json") or b""
@@ -149,20 +173,3 @@ def remember(name: str | None, graph: Graph) -> None:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def convert(reference: Any, *, half: bool = True) -> Graph:  # noqa: ANN401 - a KerasEncoder, which stays unimported
-    """Return the graph of `reference`, an encoder on Keras. `half` rounds the stored weights to float16."""
-    files = plugins.load("openvino:converted")(reference.frozen(), half=half)
-    facts = {
-        "files": list(map(_digest, files)),
-        "fingerprint": reference.fingerprint,
-        "digest": reference.digest,
-        "rule": reference.rule,
-        "backbone": reference.backbone.as_json(),
-        "dim": reference.dim,
-        "parity": None,
-        "pictures": 0,
-        "precisions": {},
-    }
-    return Graph(files, facts)

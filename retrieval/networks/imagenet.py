@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING, Unpack
 
-from retrieval import plugins
 from retrieval.arguments import integer
 from retrieval.errors import BadInput
-from retrieval.networks import loading
+from retrieval.networks import downloads, loading
 from retrieval.networks.options import NetworkOptions, RequestedNetwork
 from retrieval.networks.weights import choose_classifier, class_names, class_table
 from retrieval.types import Scored
@@ -36,7 +35,7 @@ class Classifier:
             raise BadInput("a classifier has no pooling to choose", hint="leave out the pooling")
         self.backbone, where = choose_classifier(requested.backbone, requested.weights, **requested.options)
         self._encoder = loading.load(self.backbone, where, requested.execution)
-        table = class_table(where) or plugins.load("keras:class_table")()
+        table = class_table(where) or downloads.fetched_table()
         self._names = class_names(table)
         if len(self._names) != self._encoder.dim:
             raise BadInput(f"{table} has {len(self._names)} classes, but the network has {self._encoder.dim}")

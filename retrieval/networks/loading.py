@@ -18,12 +18,13 @@ from retrieval.arguments import text_path
 from retrieval.errors import BadInput, BadWeights, ModelMismatch, RetrievalError
 from retrieval.networks import capacity, catalogue
 from retrieval.networks.catalogue import DEFAULT, MINI, RANDOM, Backbone
+from retrieval.networks.convert import converted
 from retrieval.networks.encoder import Encoder
 from retrieval.networks.execution import AUTO, Execution
 from retrieval.networks.options import BACKBONE_OPTIONS
-from retrieval.networks.parity import PARITY
 from retrieval.networks.weights import all_weights
 from retrieval.process import forks
+from retrieval.process.children import ChildFailed
 from retrieval.types import DECODE_RULE
 
 if TYPE_CHECKING:
@@ -163,7 +164,11 @@ class Model:
             graph = self._graph()
         if graph is not None and graph.facts["fingerprint"] == self.row["fingerprint"]:
             self._demand_rule(graph.facts["rule"])
-            return CompiledEncoder(graph, self._execution, lambda: self._reference(backbone))
+            return CompiledEncoder(graph, self._execution, otherwise=partial(self._new, backbone, on_keras=False))
+        return self._new(backbone, on_keras=on_keras)
+
+    def _new(self, backbone: Backbone, *, on_keras: bool) -> Encoder:
+        """Return an encoder that is made from weights, not from the index's copy of the network."""
         return self._first_that_fits(
             backbone, partial(load, execution=self._execution, on_keras=on_keras, rule=self.rule)
         )
@@ -207,23 +212,15 @@ class Model:
                 hint="make another index with --index DIR, or use that version",
             )
 
-    def _reference(self, backbone: Backbone) -> Encoder:
-        """Return the encoder on Keras, with which a compiled network is compared."""
-        keras = plugins.load("runtime:keras")
-        return self._first_that_fits(backbone, partial(keras, accelerated=False, rule=self.rule))
-
     @property
     def graph(self) -> "Graph | None":
-        """The compiled network that is loaded, if its vectors agree with those of Keras; else None."""
+        """The converted network that is loaded; None where none is loaded, and where Keras runs the network."""
         encoder = self._encoders.get(False)  # the key is False for an encoder that does not run on Keras
         if encoder is None:
             return None
         from retrieval.networks.compiled import CompiledEncoder
 
-        if not isinstance(encoder, CompiledEncoder):
-            return None
-        parity = encoder.graph.facts["parity"]
-        return encoder.graph if parity is not None and parity >= PARITY else None
+        return encoder.graph if isinstance(encoder, CompiledEncoder) else None
 
     def _checked(self, encoder: Encoder, name: str) -> Encoder:
         """Return the encoder; `ModelMismatch` unless it has the fingerprint of the index."""
@@ -260,23 +257,25 @@ def load(
     from retrieval.networks import graph as graphs
     from retrieval.networks.compiled import CompiledEncoder  # which imports numpy
 
-    @cache
-    def reference() -> Any:  # noqa: ANN401 - a KerasEncoder
-        return plugins.load("runtime:keras")(backbone, weights, accelerated=False, rule=rule)
-
-    graph = graphs.cached(graphs.key(backbone, weights, rule))
+    name = graphs.key(backbone, weights, rule)
+    graph = graphs.cached(name) or graphs.shipped(backbone, weights, rule)
     if graph is None:
         try:
-            graph = graphs.convert(reference())
-        except RetrievalError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a user's own model may hold layers that OpenVINO does not know
-            reason = " ".join(str(error).split())[:200]
-            log.warning("the network cannot be compiled, so it runs on Keras, which is slower (%s)", reason)
-            return reference()
-        graphs.remember(graphs.key(backbone, weights, rule), graph)
-    key = graphs.key(backbone, weights, rule)  # again, because Keras may have downloaded the weights meanwhile
-    return CompiledEncoder(graph, execution, reference, partial(graphs.remember, key))
+            graph = converted(backbone, weights, rule)
+        except ChildFailed as error:
+            return _unconverted(backbone, weights, rule, error)
+        name = graphs.key(backbone, weights, rule)  # again, because the weights may have been downloaded meanwhile
+        graphs.remember(name, graph)
+    return CompiledEncoder(graph, execution, partial(graphs.remember, name))
+
+
+def _unconverted(backbone: Backbone, weights: str, rule: int, error: ChildFailed) -> Any:  # noqa: ANN401 - a KerasEncoder
+    """Return the encoder on Keras for a network that cannot be converted; `RetrievalError` where that is not installed."""
+    problem = f"{weights if backbone.is_model else backbone} cannot be converted for OpenVINO ({error})"
+    if not plugins.installed("tensorflow"):
+        raise RetrievalError(problem, hint=ON_KERAS) from error
+    log.warning("%s, so it runs on Keras, which is slower", problem)
+    return plugins.load("runtime:keras")(backbone, weights, accelerated=False, rule=rule)
 
 
 @cache  # so that a note is logged once

@@ -1,18 +1,14 @@
 """SEAM: the encoder that runs a backbone compiled by OpenVINO for this processor. `plugins` loads this module.
 
-A network is converted once, from a frozen TensorFlow graph. It is kept in OpenVINO's intermediate representation, with
-weights that are rounded to float16. Keras' own export to OpenVINO leaves transposes around each swish, which makes the
-EfficientNets three times slower. The conversion of a frozen graph leaves none.
+It runs the two files of OpenVINO's intermediate representation that `export` makes: structure and weights.
 """
 
 import hashlib
 import sys
-import tempfile
 import threading
 from contextlib import suppress
 from functools import cached_property
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,22 +43,6 @@ if _blocked:
 DEVICE = "CPU"
 
 
-def converted(frozen: bytes, *, half: bool) -> tuple[bytes, bytes]:
-    """Return a frozen TensorFlow graph as the two files of an intermediate representation: structure and weights.
-
-    The converted network takes one picture at a time. `half` rounds the stored weights to float16; the precision of the
-    computation is chosen when the network is compiled.
-    """
-    with tempfile.TemporaryDirectory(prefix="retrieval-") as folder:
-        source, target = Path(folder, "frozen.pb"), Path(folder, "graph.xml")
-        source.write_bytes(frozen)
-        network = openvino.Core().read_model(source)
-        _, height, width, _ = network.input(0).get_partial_shape()
-        network.reshape([1, height, width, 3])
-        openvino.save_model(network, target, compress_to_fp16=half)
-        return target.read_bytes(), target.with_suffix(".bin").read_bytes()
-
-
 def processor() -> str:
     """Return the name of the processor; the best precision is measured per processor."""
     return str(openvino.Core().get_property(DEVICE, "FULL_DEVICE_NAME"))
@@ -84,7 +64,7 @@ class OpenVinoEncoder:
     def __init__(
         self, network: tuple[bytes, bytes], size: tuple[int, int], dim: int, fingerprint: str, execution: Execution
     ) -> None:
-        """Take the two files that `converted` gives, the facts about the network, and the way to run it."""
+        """Take the two files of the network, the facts about the network, and the way to run it."""
         self.size, self.dim, self.fingerprint = size, dim, fingerprint
         self._network, self._execution = network, execution
         self._begin()

@@ -1,12 +1,11 @@
-"""Parity: how a compiled network is compared with Keras, which decides whether it may be used.
+"""Parity: how the vectors of a converted network are compared with those of the network itself.
 
-The vectors that both give for the same pictures are compared by their cosines. `compiled` does that on the first
-pictures, `training.run` for a network that was trained.
+`convert` compares them on pictures that are made up here, `training.run` on pictures of the user. Imports numpy.
 """
 
 from typing import TYPE_CHECKING
 
-from retrieval.types import Vectors
+from retrieval.types import Pixels, Vectors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +14,22 @@ if TYPE_CHECKING:
 PARITY = 0.999
 """Least cosine between the vectors that two runtimes of one network give for the same picture. A runtime that differs
 more from Keras is not used."""
+PICTURES = 8
+"""Number of pictures that are made up."""
+
+
+def made_up(size: tuple[int, int]) -> Pixels:
+    """Return the same `PICTURES` pictures of a size (height, width) each time, with details of all scales."""
+    import numpy as np
+    from PIL import Image
+
+    generator = np.random.default_rng(7)
+    made = []
+    for _ in range(PICTURES):
+        layers = [generator.integers(0, 256, (2**n, 2**n, 3), dtype=np.uint8) for n in range(1, 7)]
+        large = [Image.fromarray(layer).resize(size[::-1], Image.Resampling.BICUBIC) for layer in layers]
+        made.append(np.mean([np.asarray(layer, dtype=np.float32) for layer in large], axis=0))
+    return np.clip(128 + 2.5 * (np.stack(made) - 128), 0, 255).astype(np.uint8)
 
 
 def cosines_of(vectors: Vectors, expected: Vectors) -> "NDArray[np.float64]":

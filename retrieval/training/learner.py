@@ -17,6 +17,7 @@ from keras import layers, ops
 from numpy.typing import NDArray
 
 from retrieval.errors import BadInput
+from retrieval.networks import building
 from retrieval.networks import keras as runtime
 from retrieval.training import losses
 from retrieval.training.recipe import ARCFACE, VICREG, Recipe
@@ -94,14 +95,14 @@ class Learner:
         self._stage: int | None = None
         self._accelerated = runtime.has_gpu() if accelerated is None else accelerated
         self._policy = "mixed_bfloat16" if self._accelerated else "float32"
-        with self._seeded(), runtime.dtype_policy(self._policy):
+        with self._seeded(), building.dtype_policy(self._policy):
             self._networks = _Networks(recipe)
 
     @contextmanager
     def _seeded(self) -> Iterator[None]:
         """Seed all random numbers from the recipe, and restore the random state of the program afterwards."""
         before = np.random.get_state()  # noqa: NPY002 - Keras seeds this generator too
-        with runtime.random_state_kept():
+        with building.random_state_kept():
             keras.utils.set_random_seed(self._recipe.seed)
             try:
                 yield
@@ -112,7 +113,7 @@ class Learner:
     def prepare(self, classes: int, steps: int) -> None:
         """Add the layers that only training needs, for that number of classes and of steps per epoch."""
         self._steps = steps
-        with self._seeded(), runtime.dtype_policy(self._policy):
+        with self._seeded(), building.dtype_policy(self._policy):
             self._model = _training_model(self._recipe, self._networks, classes)
 
     @runtime.tensorflow()
@@ -196,7 +197,7 @@ class Learner:
     def finish(self, weights: State) -> None:
         """End training with these numbers, in float32. Only `embed` and `save` may be called after it."""
         if self._accelerated:
-            with runtime.dtype_policy("float32"):
+            with building.dtype_policy("float32"):
                 self._networks = _Networks(self._recipe)
         self.set_weights(weights)
 
@@ -214,13 +215,13 @@ class _Networks:
     """
 
     def __init__(self, recipe: Recipe) -> None:
-        self.backbone, _ = runtime.application(recipe.backbone, recipe.weights)
+        self.backbone, _ = building.application(recipe.backbone, recipe.weights)
         if recipe.fresh:
             for layer in self.backbone.layers:
                 if isinstance(layer, layers.BatchNormalization):
                     layer.momentum = MOMENTUM
         pixels = keras.Input((*recipe.backbone.input_size, 3), name="pixels")
-        pooled = runtime.features(self.backbone, recipe.backbone, pixels)
+        pooled = building.features(self.backbone, recipe.backbone, pixels)
         pooled = layers.Activation("linear", dtype="float32")(pooled)
         dim = _dim(recipe, int(pooled.shape[-1]))
         features = layers.UnitNormalization(dtype="float32")(pooled)  # lengths do not count in cosines

@@ -1,0 +1,100 @@
+"""Makes the two files of a converted network. Imports Keras and OpenVINO, so only the process that converts imports it.
+
+    backbone and weights -building-> Keras graph -Keras' export-> OpenVINO model -layout-> without transposes
+        -> weights rounded to float16, if the vectors stay the same -> structure and weights
+
+Keras runs on its OpenVINO backend, or on TensorFlow.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from retrieval.networks import building, layout
+from retrieval.networks.catalogue import Backbone
+from retrieval.networks.openvino import DEVICE, openvino
+from retrieval.networks.parity import cosines_of, made_up
+from retrieval.types import Pixels, Vectors
+
+ROUNDED = 0.9995
+"""Least cosine between the vectors of a network before and after its weights are rounded to float16. Where rounding
+changes more, the weights stay as they are."""
+Files = tuple[bytes, bytes]
+"""Structure and weights, as OpenVINO reads them."""
+Network = Any
+"""An OpenVINO model: OpenVINO has no types that mypy can read."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A converted network."""
+
+    files: Files
+    backbone: Backbone
+    """The backbone, with the input size of the network."""
+    digest: str
+    """The digest of the weights, a part of the fingerprint."""
+    parity: float
+    """Least cosine between the vectors of `files` and `vectors`."""
+    pictures: int
+    """Number of pictures on which the parity was measured: those that have a vector."""
+    vectors: Vectors
+    """The vectors of the pictures of `parity.made_up`, (pictures, dim), by the network as Keras exported it."""
+
+
+def exported(backbone: Backbone, weights: str) -> Exported:
+    """Convert a network; `weights` is what `weights.locate_weights` gives. Raises what `building.build` raises."""
+    keras.config.set_floatx("float32")  # whatever the user has in keras.json
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_image_data_format("channels_last")
+    built = building.build(backbone, weights)
+    network = _as_keras_exports(built)
+    sample = made_up(built.backbone.input_size)
+    expected = _vectors(network, sample)
+    for files in _candidates(network):
+        # The files are read back, so that a file that was cut off is noticed.
+        cosines = cosines_of(_vectors(openvino.Core().read_model(*files), sample), expected)
+        parity = float(cosines.min(initial=1.0))
+        if parity >= ROUNDED:
+            break
+    return Exported(files, built.backbone, built.digest, parity, len(cosines), expected)
+
+
+def _as_keras_exports(built: building.Built) -> Network:
+    """Return the graph as an OpenVINO model for one picture at a time, as Keras exports it."""
+    height, width = built.backbone.input_size
+    picture = keras.InputSpec(shape=(1, height, width, 3), dtype="uint8")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "graph.xml")
+        built.graph.export(str(path), format="openvino", input_signature=[picture], verbose=False)
+        network = openvino.Core().read_model(path)
+        network.reshape([1, height, width, 3])
+        return network.clone()  # whose weights are not read from the file
+
+
+def _candidates(network: Network) -> Iterator[Files]:
+    """Yield the files of a network, the fastest and smallest first; the last ones are the surest."""
+    moved = network.clone()
+    layout.without_transposes(moved)
+    yield _saved(moved, half=True)
+    yield _saved(moved, half=False)
+    yield _saved(network, half=False)
+
+
+def _saved(network: Network, *, half: bool) -> Files:
+    """Return the files of a network. `half` rounds the stored weights to float16."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "graph.xml")
+        openvino.save_model(network, path, compress_to_fp16=half)
+        return path.read_bytes(), path.with_suffix(".bin").read_bytes()
+
+
+def _vectors(network: Network, sample: Pixels) -> Vectors:
+    """Return the vectors of pictures in f32, (n, dim)."""
+    request = openvino.Core().compile_model(network, DEVICE, {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+    return np.stack([next(iter(request.infer({0: picture[None]}).values()))[0] for picture in sample])
