@@ -41,6 +41,17 @@ def picture(colour: Colour, size: tuple[int, int] = (32, 24), **options: object)
     return buffer.getvalue()
 
 
+def scenes(count: int, size: tuple[int, int]) -> Pixels:
+    """Pictures of blurred noise, with details of all scales as in photographs."""
+    generator = np.random.default_rng(7)
+    made = []
+    for _ in range(count):
+        layers = [generator.integers(0, 256, (2**n, 2**n, 3), dtype=np.uint8) for n in range(1, 7)]
+        large = [Image.fromarray(layer).resize(size[::-1], Image.Resampling.BICUBIC) for layer in layers]
+        made.append(np.mean([np.asarray(layer, dtype=np.float32) for layer in large], axis=0))
+    return np.clip(128 + 2.5 * (np.stack(made) - 128), 0, 255).astype(np.uint8)
+
+
 def put(path: Path | bytes, data: bytes) -> None:
     """Write a file, making its folders."""
     os.makedirs(os.path.dirname(os.fsencode(path)), exist_ok=True)

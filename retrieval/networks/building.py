@@ -223,6 +223,18 @@ def _randomise(network: Network) -> None:
             depthwise = len(window) > 0 and outputs == 1
             limit = np.sqrt(6 / (np.prod(window) * (1 if depthwise else inputs)))
             variable.assign(generator.uniform(-limit, limit, variable.shape).astype(np.float32))
+    _set_initial_values(network)
+
+
+def _set_initial_values(network: Network) -> None:
+    """Give layers the numbers with which they begin. They have them already, but on OpenVINO as slow expressions."""
+    kinds = keras.layers
+    known = kinds.BatchNormalization, kinds.LayerNormalization, kinds.Conv2D, kinds.DepthwiseConv2D, kinds.Dense
+    for layer in network.layers:
+        for name, value in (("gamma", 1), ("beta", 0), ("moving_mean", 0), ("moving_variance", 1), ("bias", 0)):
+            variable = getattr(layer, name, None) if isinstance(layer, known) else None
+            if variable is not None:
+                variable.assign(np.full(variable.shape, value, np.float32))
 
 
 def _own_model(path: Path) -> tuple[Network, str]:

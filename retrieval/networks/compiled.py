@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from retrieval import plugins
+from retrieval.errors import RetrievalError
 from retrieval.networks.catalogue import Backbone
 from retrieval.networks.encoder import Encoder
-from retrieval.networks.execution import AUTO, Execution
-from retrieval.errors import RetrievalError
+from retrieval.networks.execution import AUTO, ON_KERAS, Execution
 from retrieval.networks.graph import Graph
 from retrieval.networks.parity import PARITY, cosines_of
 from retrieval.process import forks
@@ -21,8 +21,6 @@ SAMPLE = 8
 """Number of pictures on which precisions are compared."""
 RUNS = 3
 """Number of timed runs per precision. The fastest run counts: other work of the machine only makes runs slower."""
-ON_KERAS = "run it on Keras: pip install 'retrieval[train]', and --runtime keras"
-"""Hint for networks that OpenVINO cannot run."""
 WORTH = 1.1
 """Factor by which a lower precision must be faster to be chosen."""
 log = logging.getLogger("retrieval")
@@ -60,19 +58,25 @@ class CompiledEncoder:
         """Return one vector of length 1 per picture, (n, dim); `RetrievalError` if OpenVINO cannot run the graph."""
         with self._choosing:
             if self._chosen is None:
-                self._chosen = self._settled(batch[:SAMPLE])
+                self._chosen, vectors = self._first(batch)
+                return vectors
         return self._chosen.images(batch)
 
-    def _settled(self, sample: Pixels) -> Encoder:
-        """Return the encoder to run: the graph in the best precision, or `otherwise` if the graph does not run."""
+    def _first(self, batch: Pixels) -> tuple[Encoder, Vectors]:
+        """Return the encoder to run, and the vectors of the first pictures.
+
+        It runs the graph in the best precision. It is `otherwise` if the graph does not run.
+        """
         try:
-            return self._at_best_precision(self._run("f32"), sample)
+            chosen = self._at_best_precision(self._run("f32"), batch[:SAMPLE])
+            return chosen, chosen.images(batch)
         except RuntimeError as error:  # from OpenVINO, for an operation that this version does not know, for example
             reason = " ".join(str(error).split())[:200]
             if self._otherwise is None:
                 raise RetrievalError(f"OpenVINO cannot run the network here ({reason})", hint=ON_KERAS) from error
             log.warning("the index's copy of the network does not run here, so it is made anew (%s)", reason)
-        return self._otherwise()
+        chosen = self._otherwise()
+        return chosen, chosen.images(batch)
 
     def _run(self, precision: str) -> Encoder:
         """Return the encoder that runs the graph in a precision."""

@@ -41,7 +41,7 @@ def fetched(backbone: Backbone) -> Path:
             _download(path, {"backbone": backbone.as_json()})
         except (OSError, ChildFailed) as error:
             raise WeightsNotFound(
-                f"the weights of {backbone.name} ({name}) are not on this machine and could not be downloaded ({error})",
+                f"the weights of {backbone.name} ({name}) are not here and could not be downloaded ({error})",
                 hint=f"put {name} into {path.parent} or into a folder named by RETRIEVAL_WEIGHTS, give a file with "
                 "--weights FILE, or try things out with --weights random",
             ) from error
@@ -56,7 +56,7 @@ def fetched_table() -> Path:
             _download(path, {})
         except (OSError, ChildFailed) as error:
             raise WeightsNotFound(
-                f"the names of the classes ({TABLE}) are not on this machine and could not be downloaded ({error})",
+                f"the names of the classes ({TABLE}) are not here and could not be downloaded ({error})",
                 hint=f"put {TABLE} beside the weights, or into {path.parent}",
             ) from error
     return path

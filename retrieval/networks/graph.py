@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from retrieval import plugins
 from retrieval.disk import cache
 from retrieval.errors import IndexDamaged
 from retrieval.networks.catalogue import IMAGENET, MINI, RANDOM, Backbone

@@ -21,6 +21,7 @@ from retrieval.types import DECODE_RULE, Pixels, Vectors
 AT_ONCE = 32
 """Largest batch that a GPU runs: as many pictures as are embedded together in indexing (`embedding.BATCH`)."""
 
+
 @contextlib.contextmanager
 def tensorflow() -> Iterator[None]:
     """Use TensorFlow during the block, and keep its messages off stderr.
@@ -92,5 +93,3 @@ def has_gpu() -> bool:
 
     details = [tf.config.experimental.get_device_details(device) for device in tf.config.list_physical_devices("GPU")]
     return any(detail.get("compute_capability", (0, 0)) >= (8, 0) for detail in details)
-
-

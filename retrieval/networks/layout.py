@@ -107,7 +107,7 @@ class _Moving:
         return self._restored[output]
 
     def _move(self, node: Node, kind: str, sources: Sequence[Output]) -> bool:
-        """Let a node read what lies before the transposes at its inputs. Returns False where it needs the transposes."""
+        """Let a node read what lies before the transposes at its inputs; return False where it needs them."""
         order = next((self._moved[source][1] for source in sources if source in self._moved), None)
         inputs = None if order is None else self._inputs(node, kind, sources, order)
         if order is None or inputs is None:
@@ -155,7 +155,7 @@ class _Moving:
 
 
 def _renamed(node: Node, kind: str, sources: Sequence[Output], order: Order) -> list[Output] | None:
-    """Return the inputs of a node after the first one, for a first input without its transpose; None where it needs it."""
+    """Return the other inputs of a node whose first input loses its transpose; None where the node needs it."""
     others = [_numbers(source) for source in sources[1:]]
     if kind == "BatchNormInference" and order[:2] == (0, 1):  # its channels are axis 1
         return list(sources[1:])

@@ -20,7 +20,7 @@ from retrieval.networks import capacity, catalogue
 from retrieval.networks.catalogue import DEFAULT, MINI, RANDOM, Backbone
 from retrieval.networks.convert import converted
 from retrieval.networks.encoder import Encoder
-from retrieval.networks.execution import AUTO, Execution
+from retrieval.networks.execution import AUTO, ON_KERAS, Execution
 from retrieval.networks.options import BACKBONE_OPTIONS
 from retrieval.networks.weights import all_weights
 from retrieval.process import forks
@@ -270,7 +270,7 @@ def load(
 
 
 def _unconverted(backbone: Backbone, weights: str, rule: int, error: ChildFailed) -> Any:  # noqa: ANN401 - a KerasEncoder
-    """Return the encoder on Keras for a network that cannot be converted; `RetrievalError` where that is not installed."""
+    """Return the encoder on Keras for a network that cannot be converted; `RetrievalError` without TensorFlow."""
     problem = f"{weights if backbone.is_model else backbone} cannot be converted for OpenVINO ({error})"
     if not plugins.installed("tensorflow"):
         raise RetrievalError(problem, hint=ON_KERAS) from error

@@ -31,7 +31,9 @@ class ChildFailed(RuntimeError):
     """A child process ended without an answer; the message is the reason, on one line."""
 
 
-def ask(module: str, facts: Facts, files: Sequence[bytes] = (), environment: Mapping[str, str] | None = None) -> Message:
+def ask(
+    module: str, facts: Facts, files: Sequence[bytes] = (), *, environment: Mapping[str, str] | None = None
+) -> Message:
     """Run `module` in a process of its own with these facts and files, and return its answer.
 
     `environment` is added to the environment of this process. Files that the child leaves in the folder for temporary
@@ -42,7 +44,7 @@ def ask(module: str, facts: Facts, files: Sequence[bytes] = (), environment: Map
             surroundings = {**os.environ, **(environment or {}), "PYTHONPATH": _search_path(), "TMPDIR": folder}
             # -P: a file in the current folder must not take the place of a module.
             command = [sys.executable, "-P", "-m", module]
-            done = subprocess.run(
+            done = subprocess.run(  # noqa: S603 - this Python, and a module of this package
                 command, input=_packed(facts, files), stdout=subprocess.PIPE, check=False, env=surroundings
             )
     except OSError as error:

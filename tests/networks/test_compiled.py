@@ -1,4 +1,4 @@
-"""Compiled networks: they give the vectors of Keras, from a copy that needs neither weights nor TensorFlow."""
+"""Compiled networks: they run in the best precision, from a copy that needs neither weights nor Keras."""
 
 import contextlib
 import functools
@@ -20,56 +20,38 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import BadInput, Index, ModelMismatch
+from retrieval import BadInput, Index, ModelMismatch, RetrievalError
 from retrieval.disk import cache
 from retrieval.networks import graph as graphs
 from retrieval.networks import loading
-from retrieval.networks.catalogue import ARCHITECTURES, RANDOM, Backbone
+from retrieval.networks.catalogue import RANDOM, Backbone
 from retrieval.networks.compiled import SAMPLE, CompiledEncoder
+from retrieval.networks.convert import converted
 from retrieval.networks.encoder import Encoder
 from retrieval.networks.execution import Execution
 from retrieval.networks.graph import Graph
-from retrieval.networks.keras import KerasEncoder
 from retrieval.networks.openvino import OpenVinoEncoder
 from retrieval.networks.parity import PARITY, cosines_of
 from retrieval.pictures import decode as images
 from retrieval.searching.options import SearchOptions
-from retrieval.storage import queries
+from retrieval.storage import artefacts, queries
+from retrieval.storage.artefacts import Artefact
 from retrieval.storage.commit import Store
-from retrieval.types import Pixels, Vectors
+from retrieval.types import DECODE_RULE, Vectors
 from tests.contracts.encoder import EncoderTests
-from tests.fakes import put
+from tests.fakes import put, scenes
 
-pytestmark = pytest.mark.filterwarnings(
+SAVED = pytest.mark.filterwarnings(
     # When Keras saves: its convert_to_numpy (backend/tensorflow/core.py) does not know the `copy` of numpy 2 yet.
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 )
-
 SMALL = Backbone.choose("mobilenet", alpha=0.25, input_size=64)
 F32 = Execution(precision="f32")
-SMALLEST_OF_FAMILY = {found.family: found.name for found in sorted(ARCHITECTURES.values(), key=lambda a: -a.parameters)}
-QUICK = {"mini", "mobilenet", "mobilenet_v2", "mobilenet_v3"}
-
-
-def scenes(count: int, size: tuple[int, int]) -> Pixels:
-    """Pictures of blurred noise, with details of all scales as in photographs."""
-    generator = np.random.default_rng(7)
-    made = []
-    for _ in range(count):
-        layers = [generator.integers(0, 256, (2**n, 2**n, 3), dtype=np.uint8) for n in range(1, 7)]
-        large = [Image.fromarray(layer).resize(size[::-1], Image.Resampling.BICUBIC) for layer in layers]
-        made.append(np.mean([np.asarray(layer, dtype=np.float32) for layer in large], axis=0))
-    return np.clip(128 + 2.5 * (np.stack(made) - 128), 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
-def reference() -> KerasEncoder:
-    return KerasEncoder(SMALL, RANDOM)
-
-
-@pytest.fixture(scope="module")
-def graph(reference: KerasEncoder) -> Graph:
-    return graphs.convert(reference)
+def graph() -> Graph:
+    return converted(SMALL, RANDOM, DECODE_RULE)
 
 
 def compiled_directly(graph: Graph) -> OpenVinoEncoder:
@@ -93,113 +75,31 @@ class TestOpenVino(EncoderTests):
 
 class TestCompiled(EncoderTests):
     @pytest.fixture
-    def encoder(self, graph: Graph, reference: KerasEncoder) -> Encoder:
-        return CompiledEncoder(graph, Execution(), lambda: reference)
-
-
-@pytest.mark.parametrize(
-    "family", [pytest.param(f, marks=[] if f in QUICK else pytest.mark.slow) for f in SMALLEST_OF_FAMILY]
-)
-def test_the_compiled_network_of_every_family_agrees_with_keras(family: str) -> None:
-    keras = KerasEncoder(Backbone.choose(SMALLEST_OF_FAMILY[family]), RANDOM)
-    encoder = CompiledEncoder(graphs.convert(keras), Execution(), lambda: keras)
-    pixels = scenes(SAMPLE, keras.size)
-    assert least(encoder.images(pixels), keras.images(pixels)) >= PARITY
-    assert isinstance(encoder._chosen, OpenVinoEncoder)
-    assert encoder.graph.facts["parity"] >= PARITY
-    assert encoder.graph.facts["pictures"] == SAMPLE
-    assert (encoder.dim, encoder.size, encoder.fingerprint) == (keras.dim, keras.size, keras.fingerprint)
-
-
-def test_a_users_own_model_is_compiled_too(tmp_path: Path) -> None:
-    import keras
-
-    pixels = keras.Input((40, 30, 3))
-    features = keras.layers.Conv2D(5, 3, activation="relu")(pixels)
-    keras.Model(pixels, features).save(tmp_path / "own.keras")
-    encoder = loading.load(Backbone.choose("own.keras"), os.fspath(tmp_path / "own.keras"))
-    assert isinstance(encoder, CompiledEncoder)
-    assert (encoder.size, encoder.dim) == ((40, 30), 5)
-    batch = scenes(3, encoder.size)
-    plain = KerasEncoder(Backbone.choose("own.keras"), os.fspath(tmp_path / "own.keras"))
-    assert least(encoder.images(batch), plain.images(batch)) >= PARITY
-
-
-class Liar:
-    """A reference whose vectors differ from those of its graph."""
-
-    def __init__(self, honest: KerasEncoder) -> None:
-        self.honest = honest
-        self.backbone, self.fingerprint, self.dim = honest.backbone, honest.fingerprint, honest.dim
-        self.digest, self.rule = honest.digest, honest.rule
-
-    def frozen(self) -> bytes:
-        return self.honest.frozen()
-
-    def images(self, batch: Pixels) -> Vectors:
-        return np.roll(self.honest.images(batch), 1, axis=1)
-
-
-def test_a_conversion_that_differs_from_keras_is_not_used(
-    reference: KerasEncoder, graph: Graph, caplog: pytest.LogCaptureFixture
-) -> None:
-    liar: Any = Liar(reference)
-    known: list[Graph] = []
-    encoder = CompiledEncoder(graph, Execution(), lambda: liar, known.append)
-    pixels = scenes(3, reference.size)
-    with caplog.at_level(logging.WARNING):
-        np.testing.assert_array_equal(encoder.images(pixels), liar.images(pixels))
-    assert "differs from the original" in caplog.text
-    assert "Keras" in caplog.text
-    assert known[-1].facts["parity"] < PARITY
-    again = CompiledEncoder(known[-1], Execution(), lambda: liar)  # the parity was measured before
-    np.testing.assert_array_equal(again.images(pixels), liar.images(pixels))
+    def encoder(self, graph: Graph) -> Encoder:
+        return CompiledEncoder(graph, Execution())
 
 
 @pytest.mark.slow
 def test_a_precision_that_differs_from_f32_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
     """The largest number of half precision is 65,504. Inside this network of random weights there are larger ones."""
-    keras = KerasEncoder(Backbone.choose("resnet50", input_size=64), RANDOM)
-    encoder = CompiledEncoder(graphs.convert(keras), Execution(precision="f16"), lambda: keras)
-    pixels = scenes(2, keras.size)
+    graph = converted(Backbone.choose("resnet50", input_size=64), RANDOM, DECODE_RULE)
+    pixels = scenes(2, (64, 64))
+    exact = CompiledEncoder(graph, F32).images(pixels)
     with caplog.at_level(logging.WARNING):
-        assert least(encoder.images(pixels), keras.images(pixels)) >= PARITY
+        assert least(CompiledEncoder(graph, Execution(precision="f16")).images(pixels), exact) >= PARITY
 
 
-def test_parity_is_measured_once_and_kept(reference: KerasEncoder, graph: Graph) -> None:
-    asked: list[int] = []
+def test_a_precision_is_chosen_for_this_processor_on_enough_pictures(graph: Graph) -> None:
     known: list[Graph] = []
-
-    def load() -> KerasEncoder:
-        asked.append(1)
-        return reference
-
-    CompiledEncoder(graph, F32, load, known.append).images(scenes(1, reference.size))
-    CompiledEncoder(known[-1], F32, load).images(scenes(1, reference.size))
-    assert asked == [1]
-
-
-def test_a_precision_is_chosen_for_this_processor_on_enough_pictures(reference: KerasEncoder, graph: Graph) -> None:
-    known: list[Graph] = []
-    encoder = CompiledEncoder(graph, Execution(), lambda: reference, known.append)
-    encoder.images(scenes(SAMPLE - 1, reference.size))
+    encoder = CompiledEncoder(graph, Execution(), known.append)
+    encoder.images(scenes(SAMPLE - 1, SMALL.input_size))
     assert encoder.graph.facts["precisions"] == {}
-    encoder = CompiledEncoder(encoder.graph, Execution(), lambda: reference, known.append)
-    encoder.images(scenes(SAMPLE, reference.size))
+    encoder = CompiledEncoder(encoder.graph, Execution(), known.append)
+    encoder.images(scenes(SAMPLE, SMALL.input_size))
     ((name, cosine),) = encoder.graph.facts["precisions"].values()
     assert name in {"f32", "bf16"}
     assert PARITY <= cosine <= 1.0001
-
-
-def test_pictures_without_a_vector_do_not_count_for_the_parity(reference: KerasEncoder, graph: Graph) -> None:
-    class Mute(Liar):
-        def images(self, batch: Pixels) -> Vectors:
-            return np.full((len(batch), self.dim), np.nan, dtype=np.float32)
-
-    mute: Any = Mute(reference)
-    encoder = CompiledEncoder(graph, Execution(), lambda: mute)
-    encoder.images(scenes(3, reference.size))
-    assert (encoder.graph.facts["parity"], encoder.graph.facts["pictures"]) == (None, 0)
+    assert [one.facts["precisions"] for one in known] == [encoder.graph.facts["precisions"]]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -209,22 +109,40 @@ def test_vectors_that_are_not_numbers_have_no_parity(value: float) -> None:
     assert cosines_of(2 * row, row) == pytest.approx([1.0])
 
 
-def test_a_network_that_this_openvino_cannot_read_runs_on_keras(
-    reference: KerasEncoder, graph: Graph, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.fixture
+def later(graph: Graph) -> Graph:
+    """The network as a later version of OpenVINO may write it."""
     structure = graph.files[0].replace(b'type="Convolution"', b'type="Convolution9000"')
-    later = Graph((structure, graph.files[1]), graph.facts)
-    pixels = scenes(2, reference.size)
-    with caplog.at_level(logging.WARNING):
-        vectors = CompiledEncoder(later, Execution(), lambda: reference).images(pixels)
-    np.testing.assert_array_equal(vectors, reference.images(pixels))
-    assert "the compiled network does not run here" in caplog.text
-    assert all(len(record.getMessage().splitlines()) == 1 for record in caplog.records)
+    assert structure != graph.files[0]
+    return Graph((structure, graph.files[1]), graph.facts)
 
 
-def test_an_interruption_leaves_the_encoder_usable(graph: Graph, reference: KerasEncoder) -> None:
+def test_a_network_that_this_openvino_cannot_run_is_an_error_that_names_the_way_out(later: Graph) -> None:
+    with pytest.raises(RetrievalError, match="OpenVINO cannot run the network here") as raised:
+        CompiledEncoder(later, Execution()).images(scenes(2, SMALL.input_size))
+    assert "pip install 'retrieval[train]'" in raised.value.hint
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_a_copy_in_an_index_that_this_openvino_cannot_run_is_made_anew(
+    graph: Graph, later: Graph, gallery: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options: dict[str, Any] = {"backbone": "mobilenet", "alpha": 0.25, "input_size": 64, "weights": "random"}
+    with Index.create(tmp_path / "index", **options) as index:
+        index.add(gallery)
+        answer = index.search(tmp_path / "query.png")
+    facts = later.facts | {"files": [hashlib.sha256(data).hexdigest() for data in later.files]}
+    with contextlib.closing(Store(tmp_path / "index")) as store, store.writing():
+        artefacts.put(store, loading.GRAPH, Artefact(facts, later.files), graphs.SUFFIXES)
+    caplog.clear()
+    with Index.open(tmp_path / "index") as index, caplog.at_level(logging.WARNING):
+        assert [match.path for match in index.search(tmp_path / "query.png")] == [match.path for match in answer]
+    assert "the index's copy of the network does not run here, so it is made anew" in caplog.text
+
+
+def test_an_interruption_leaves_the_encoder_usable(graph: Graph) -> None:
     encoder = compiled_directly(graph)
-    pixels = scenes(32, reference.size)
+    pixels = scenes(32, SMALL.input_size)
     expected = encoder.images(pixels)
 
     def interrupt(*_: object) -> None:
@@ -250,10 +168,10 @@ def test_an_interruption_leaves_the_encoder_usable(graph: Graph, reference: Kera
 
 
 @pytest.mark.parametrize("threads", [1, 2, 31, 32, 64])
-def test_any_number_of_threads_gives_the_same(graph: Graph, reference: KerasEncoder, threads: int) -> None:
+def test_any_number_of_threads_gives_the_same(graph: Graph, threads: int) -> None:
     execution = Execution("openvino", "f32", threads)
-    encoder = OpenVinoEncoder(graph.files, reference.size, reference.dim, "", execution)
-    pixels = scenes(33, reference.size)
+    encoder = OpenVinoEncoder(graph.files, SMALL.input_size, graph.facts["dim"], "", execution)
+    pixels = scenes(33, SMALL.input_size)
     np.testing.assert_allclose(encoder.images(pixels), compiled_directly(graph).images(pixels), atol=1e-5)
 
 
@@ -289,10 +207,10 @@ def test_it_works_with_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("damage", [b"", b"short", None])
 def test_a_damaged_compiled_file_is_never_run(
-    reference: KerasEncoder, graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes | None
+    graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes | None
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path))
-    pixels = scenes(1, reference.size)
+    pixels = scenes(1, SMALL.input_size)
     expected = compiled_directly(graph).images(pixels)
     (path,) = cache.folder().glob("*.compiled")
     data = path.read_bytes()
@@ -303,14 +221,12 @@ def test_a_damaged_compiled_file_is_never_run(
         assert path.read_bytes()[:32] == hashlib.sha256(path.read_bytes()[32:]).digest()
 
 
-def test_damaged_facts_are_not_used(
-    reference: KerasEncoder, graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damaged_facts_are_not_used(graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path))
     graphs.remember("name", graph)
     assert graphs.cached("name") == graph
     path = cache.folder() / "name.json"
-    path.write_bytes(path.read_bytes().replace(b"null", b"1.00"))
+    path.write_bytes(path.read_bytes().replace(b'"parity": 0', b'"parity": 1'))
     assert graphs.cached("name") is None
 
 
@@ -456,6 +372,7 @@ def gallery(tmp_path: Path) -> Path:
     return folder
 
 
+@SAVED
 def test_a_copied_index_answers_without_weights_tensorflow_or_network(gallery: Path, tmp_path: Path) -> None:
     weights = tmp_path / "weights.weights.h5"
     from tests.networks.test_keras import network
@@ -516,6 +433,7 @@ def test_a_damaged_copy_is_reported_not_used_and_replaced(gallery: Path, tmp_pat
         assert path.read_bytes() == data
 
 
+@SAVED
 def test_given_weights_are_checked_even_where_there_is_a_copy(gallery: Path, tmp_path: Path) -> None:
     from tests.networks.test_keras import network
 

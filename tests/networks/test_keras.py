@@ -3,13 +3,10 @@
 Networks are built with random numbers at small sizes where that will do; the large ones are marked slow.
 """
 
-import contextlib
 import gc
-import io
 import random
 import shutil
 import sys
-import urllib.error
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
@@ -19,11 +16,11 @@ import keras
 import numpy as np
 import pytest
 
-from retrieval.errors import BadInput, BadWeights, WeightsNotFound
+from retrieval.errors import BadInput, BadWeights
+from retrieval.networks.building import scaled
 from retrieval.networks.catalogue import ARCHITECTURES, IMAGENET, MINI, RANDOM, SCALINGS, Architecture, Backbone
 from retrieval.networks.encoder import Encoder
-from retrieval.networks.keras import KerasEncoder, class_table, scaled
-from retrieval.networks.weights import locate_weights
+from retrieval.networks.keras import KerasEncoder
 from retrieval.pictures import decode
 from retrieval.types import Pixels
 from tests.contracts.encoder import EncoderTests
@@ -43,7 +40,8 @@ QUICK = {"mobilenet", "mobilenet_v2", "mobilenet_v3_small", "vgg16"}
 """Networks that are built at their usual size by default; `efficientnet_b0` is compared with Keras below."""
 
 OF_KERAS = {name: found for name, found in ARCHITECTURES.items() if name != MINI}
-SMALLEST_OF_FAMILY = {found.family: found.name for found in sorted(OF_KERAS.values(), key=lambda a: -a.parameters)}
+OF_FAMILY = {found.family: found.name for found in sorted(OF_KERAS.values(), key=lambda a: -a.parameters)}.values()
+"""The smallest network of each family."""
 
 
 def each(names: Iterable[str] = OF_KERAS, *, quick: Collection[str] = QUICK) -> list[Any]:
@@ -165,150 +163,32 @@ def test_it_builds_and_runs_at_its_own_size(found: Architecture) -> None:
     assert not np.array_equal(*vectors)
 
 
-@contextlib.contextmanager
-def served(monkeypatch: pytest.MonkeyPatch, give: Callable[[str], str]) -> Iterator[list[str]]:
-    """Replace Keras' download by `give`, which returns the path for a file name; yield the names that are asked for."""
-    asked: list[str] = []
-
-    def get_file(fname: str, *_: object, **__: object) -> str:
-        asked.append(fname)
-        return give(fname)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(file_utils, "get_file", get_file)
-        yield asked
-
-
-def unreachable(name: str) -> str:
-    """Raise the error that Keras raises without an internet connection."""
-    raise Exception(  # noqa: TRY002 - as Keras does
-        f"URL fetch failure on https://example.org/{name}: None -- [Errno -2] Name or service not known"
-    )
-
-
-@pytest.mark.usefixtures("_memory_given_back")
-@pytest.mark.parametrize("found", each(quick={"mobilenet", "mobilenet_v2", "vgg16"}))
-def test_keras_asks_for_the_file_that_the_table_names(found: Architecture, monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone = Backbone.choose(found.name)
-    with served(monkeypatch, unreachable) as asked, pytest.raises(WeightsNotFound, match=backbone.weights_file):
-        KerasEncoder(backbone, IMAGENET)
-    assert asked == [backbone.weights_file]
-
-
-@pytest.mark.usefixtures("_memory_given_back")
-@pytest.mark.parametrize("found", each(quick={"mobilenet", "mobilenet_v2"}))
-def test_keras_asks_for_the_file_with_the_classifier_too(found: Architecture, monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone = Backbone.choose(found.name).topped()
-    with served(monkeypatch, unreachable) as asked, pytest.raises(WeightsNotFound, match=backbone.weights_file):
-        KerasEncoder(backbone, IMAGENET)
-    assert asked == [backbone.weights_file]
-    assert "top" not in backbone.weights_file
-
-
-def test_a_table_of_classes_that_is_nowhere_is_downloaded_by_keras(
-    monkeypatch: pytest.MonkeyPatch, own_cache: Path
-) -> None:
-    monkeypatch.setattr(file_utils, "urlretrieve", retrieve(b"not the table"))
-    with pytest.raises(WeightsNotFound, match=r"imagenet_class_index\.json"):
-        class_table()
-    assert (own_cache / "models" / "imagenet_class_index.json").exists()
-
-
-SIZES_AND_ALPHAS = [
-    *(("mobilenet", alpha, size, None) for alpha in (0.25, 0.5, 0.75, 1.0) for size in (128, 160, 192, 200)),
-    *(("mobilenet_v2", alpha, size, None) for alpha in (0.35, 0.5, 0.75, 1.0, 1.3, 1.4) for size in (96, 128, 100)),
-    *((f"mobilenet_v3_{kind}", 0.75, 128, None) for kind in ("small", "large")),
-    *((f"mobilenet_v3_{kind}", 1.0, 224, True) for kind in ("small", "large")),
-]
-
-
-@pytest.mark.parametrize(
-    ("name", "alpha", "size", "minimalistic"),
-    [
-        pytest.param(
-            *row, marks=[] if row[:3] in {("mobilenet", 0.25, 128), ("mobilenet", 0.5, 200)} else pytest.mark.slow
-        )
-        for row in SIZES_AND_ALPHAS
-    ],
-)
-def test_keras_asks_for_that_file_with_options_too(
-    name: str, alpha: float, size: int, minimalistic: bool | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    backbone = Backbone.choose(name, alpha=alpha, input_size=size, minimalistic=minimalistic)
-    with served(monkeypatch, unreachable) as asked, pytest.raises(WeightsNotFound):
-        KerasEncoder(backbone, IMAGENET)
-    assert asked == [backbone.weights_file]
-
-
-@pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square:UserWarning")
-@pytest.mark.usefixtures("_memory_given_back")
-@pytest.mark.parametrize("found", each(SMALLEST_OF_FAMILY.values(), quick={"mobilenet"}))
-def test_a_folder_of_weights_is_searched_for_keras_file_with_the_classifier(
-    found: Architecture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    backbone = Backbone.choose(found.name)
-    with served(monkeypatch, unreachable) as asked, pytest.raises(Exception, match="URL fetch failure"):
-        builder(backbone)(weights=IMAGENET)
-    (tmp_path / asked[0]).touch()
-    place = {"RETRIEVAL_WEIGHTS": str(tmp_path)}
-    assert locate_weights(backbone, environment=place) == str(tmp_path / asked[0])
-
-
 # -- the same weights give the same vectors, wherever they come from -----------------------------------------------
 
 
 @pytest.mark.usefixtures("_memory_given_back")
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square:UserWarning")
 @pytest.mark.parametrize(
-    ("name", "way"),
-    [
-        pytest.param(name, way, marks=[] if (name, way) == ("efficientnet_b0", "download") else pytest.mark.slow)
-        for name in SMALLEST_OF_FAMILY.values()
-        for way in ("file", "download")
-    ],
+    "name", [pytest.param(one, marks=[] if one == "efficientnet_b0" else pytest.mark.slow) for one in OF_FAMILY]
 )
 def test_its_vectors_are_those_of_keras_with_keras_own_weights(
-    name: str, way: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Keras builds some networks differently if it loads the weights itself, or normalises after the pooling."""
     found = ARCHITECTURES[name]
     backbone = Backbone.choose(name, input_size=96 if found.family != "nasnet" else None)
     path = str(tmp_path / "numbers.weights.h5")
     network(backbone).save_weights(path)
-    with served(monkeypatch, lambda _: path):
-        theirs = builder(backbone)(
-            weights=IMAGENET, include_top=False, pooling="avg", input_shape=(*backbone.input_size, 3)
-        )
-        mine = KerasEncoder(backbone, path if way == "file" else IMAGENET)
+    monkeypatch.setattr(file_utils, "get_file", lambda *_, **__: path)
+    theirs = builder(backbone)(
+        weights=IMAGENET, include_top=False, pooling="avg", input_shape=(*backbone.input_size, 3)
+    )
+    mine = KerasEncoder(backbone, path)
     pixels = noise(mine)
     preprocess = getattr(keras.applications, found.family).preprocess_input
     features = keras.ops.convert_to_numpy(theirs(preprocess(pixels.astype(np.float32)), training=False))
     expected = features / np.linalg.norm(features, axis=1, keepdims=True)
     np.testing.assert_allclose(mine.images(pixels), expected, atol=1e-4)
-
-
-def test_a_download_and_a_file_of_the_same_numbers_have_the_same_fingerprint(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    backbone = Backbone.choose("mobilenet_v2", input_size=96)
-    path = str(tmp_path / "numbers.weights.h5")
-    network(backbone).save_weights(path)
-    with served(monkeypatch, lambda _: path) as asked:
-        downloaded = KerasEncoder(backbone, IMAGENET)
-    assert asked == [backbone.weights_file]
-    assert downloaded.fingerprint == KerasEncoder(backbone, path).fingerprint
-
-
-def test_a_size_that_keras_has_no_weights_for_takes_those_of_another(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    path = str(tmp_path / "numbers.weights.h5")
-    network(Backbone.choose("mobilenet", alpha=0.25)).save_weights(path)
-    with served(monkeypatch, lambda _: path) as asked:
-        encoder = KerasEncoder(SMALL, IMAGENET)
-    assert asked == ["mobilenet_2_5_224_tf_no_top.h5"]
-    assert encoder.size == (64, 64)
-    assert encoder.fingerprint == KerasEncoder(SMALL, path).fingerprint
 
 
 def test_the_fingerprint_is_that_of_the_numbers(tmp_path: Path) -> None:
@@ -399,76 +279,6 @@ def test_a_file_that_does_not_fit_is_refused_in_a_sentence(
     assert not recwarn.list
 
 
-def test_without_internet_and_file_the_error_names_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    with served(monkeypatch, unreachable), pytest.raises(WeightsNotFound) as raised:
-        KerasEncoder(SMALL, IMAGENET)
-    assert "mobilenet_2_5_224_tf_no_top.h5" in str(raised.value)
-    assert message_is_one_sentence(raised.value)
-    for way in ("mobilenet_2_5_224_tf_no_top.h5", "models", "RETRIEVAL_WEIGHTS", "--weights FILE", "--weights random"):
-        assert way in raised.value.hint
-
-
-def test_options_without_keras_weights_are_refused_before_anything_is_built(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with served(monkeypatch, unreachable) as asked, pytest.raises(WeightsNotFound, match="no weights of mobilenet_v2"):
-        KerasEncoder(Backbone.choose("mobilenet_v2", alpha=0.6), IMAGENET)
-    assert asked == []
-
-
-@pytest.fixture
-def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An empty cache for Keras."""
-    monkeypatch.setattr(file_utils.config, "keras_home", lambda: str(tmp_path))
-    return tmp_path
-
-
-def retrieve(data: bytes) -> Callable[..., None]:
-    """Return a stand-in for urlretrieve that gives `data` and reports its progress in the same way."""
-
-    def urlretrieve(_: str, target: str, report: Callable[[int, int, int], None]) -> None:
-        Path(target).write_bytes(data)
-        for block in range(3):
-            report(block, len(data) // 2, len(data))
-
-    return urlretrieve
-
-
-def test_a_download_with_another_checksum_is_refused(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
-    monkeypatch.setattr(file_utils, "urlretrieve", retrieve(b"not the weights"))
-    with pytest.raises(WeightsNotFound, match="could not be downloaded"):
-        KerasEncoder(Backbone.choose("vgg16", input_size=32), IMAGENET)
-    assert (own_cache / "models" / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5").exists()
-
-
-def test_a_failed_download_leaves_no_file(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
-    def urlretrieve(*_: object) -> None:
-        raise urllib.error.URLError("Name or service not known")
-
-    monkeypatch.setattr(file_utils, "urlretrieve", urlretrieve)
-    with pytest.raises(WeightsNotFound, match="could not be downloaded"):
-        KerasEncoder(Backbone.choose("vgg16", input_size=32), IMAGENET)
-    assert not [*(own_cache / "models").iterdir()]
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_the_progress_of_a_download_goes_to_a_terminal_and_never_to_stdout(
-    monkeypatch: pytest.MonkeyPatch, own_cache: Path, capsys: pytest.CaptureFixture[str], terminal: bool
-) -> None:
-    assert own_cache
-    monkeypatch.setattr(file_utils, "urlretrieve", retrieve(b"not the weights"))
-    monkeypatch.setattr(sys, "stderr", errors := Terminal() if terminal else io.StringIO())
-    with pytest.raises(WeightsNotFound):
-        KerasEncoder(Backbone.choose("vgg16", input_size=32), IMAGENET)
-    assert capsys.readouterr().out == ""
-    assert ("Downloading data from" in errors.getvalue()) is terminal
-
-
 # -- random weights --------------------------------------------------------------------------------------------------
 
 
@@ -523,7 +333,6 @@ def test_pooling_is_computed_over_the_map_of_features(
     vectors = expected(np.maximum(maps, 1e-6))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     assert encoder.images(batch) == pytest.approx(vectors, abs=1e-4)
-    assert len(encoder.frozen()) > 0
 
 
 def test_a_users_own_model_that_gives_a_map_is_pooled(tmp_path: Path) -> None:
