@@ -93,6 +93,25 @@ def implementations(seam: str) -> list[str]:
     return sorted(own | entry_points(group=f"retrieval.{seam}").names)
 
 
+class _Later(ModuleType):
+    """A module that is imported when something of it is used.
+
+    `importlib.util.LazyLoader` does not do that in Python 3.11: there, the `import` statement itself uses the module.
+    """
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - anything of the module
+        if name.startswith("__"):
+            raise AttributeError(name)
+        sys.modules.pop(self.__name__, None)
+        return getattr(import_module(self.__name__), name)
+
+
+def put_off(module: str) -> None:
+    """Let other code import a module without loading it. It is loaded when something of it is used."""
+    if module not in sys.modules and installed(module.partition(".")[0]):
+        sys.modules[module] = _Later(module)
+
+
 def installed(module: str) -> bool:
     """Return whether a package of others can be imported, without importing it."""
     return find_spec(module) is not None

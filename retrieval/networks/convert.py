@@ -56,6 +56,8 @@ def _export(question: Facts, _: Sequence[bytes]) -> Message:
     """Convert the network of a question, in the process that was started for it."""
     from retrieval.process.quiet import hushed
 
+    # Keras' OpenVINO backend imports it for sounds (keras/src/backend/openvino/math.py). It takes half a second.
+    plugins.put_off("scipy.signal")
     with hushed():
         from retrieval.networks import export
 

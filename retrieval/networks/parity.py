@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 PARITY = 0.999
 """Least cosine between the vectors that two runtimes of one network give for the same picture. A runtime that differs
 more from Keras is not used."""
-PICTURES = 8
+PICTURES = 4
 """Number of pictures that are made up."""
 
 

@@ -62,7 +62,9 @@ def answer(function: Callable[[Facts, Sequence[bytes]], Message]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches both processes, and the parent says what happened
     warnings.simplefilter("ignore")  # of libraries, about themselves
     # OpenVINO's converter, which Keras imports, reports each import to its makers (openvino/tools/ovc/__init__.py).
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    # Keras imports the other two where they are installed. They take longer than Keras itself, and are not used here.
+    for unwanted in ("openvino_telemetry", "matplotlib", "sklearn"):
+        sys.modules[unwanted] = None  # type: ignore[assignment]
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as output:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         output.write(_packed(*_answered(function, sys.stdin.buffer)))
@@ -113,12 +115,12 @@ def _packed(facts: Facts, files: Sequence[bytes]) -> bytes:
 
 def _unpacked(message: bytes) -> Message:
     """Return the facts and the files of a message; `ValueError` for a message that was cut off."""
-    line, _, data = message.partition(b"\n")
+    line, end, data = message.partition(b"\n")
     described = json.loads(line)
     files, start = [], 0
     for size in described["sizes"]:
         files.append(data[start : start + size])
         start += size
-    if start != len(data):
+    if not end or start != len(data):
         raise ValueError("the message was cut off")
     return described["facts"], files

@@ -1,0 +1,107 @@
+"""Modules that run in a process of their own: what they answer, and how their end reaches the caller."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrieval.errors import BadInput
+from retrieval.process import children
+from retrieval.process.children import ChildFailed
+
+CHILD = "tests.process.child"
+
+
+def test_an_answer_comes_back_as_it_was_given() -> None:
+    files = [b"", b"\n", bytes(range(256)) * 1000]
+    facts, back = children.ask(CHILD, {"do": "echo", "name": "näher\n"}, files)
+    assert (facts, back) == ({"do": "echo", "name": "näher\n"}, files)
+
+
+@settings(max_examples=200)
+@given(st.dictionaries(st.text(), st.integers() | st.text()), st.lists(st.binary()))
+def test_a_message_is_read_as_it_was_written_and_never_in_part(facts: dict[str, object], files: list[bytes]) -> None:
+    message = children._packed(facts, files)
+    assert children._unpacked(message) == (facts, files)
+    for end in range(len(message)):
+        with pytest.raises(ValueError):  # noqa: PT011 - of JSON or of our own
+            children._unpacked(message[:end])
+
+
+def test_an_error_of_ours_is_raised_again_with_its_hint_and_the_traceback() -> None:
+    with pytest.raises(BadInput, match="this cannot be used") as raised:
+        children.ask(CHILD, {"do": "refuse"})
+    assert raised.value.hint == "use another one"
+    assert "child.py" in raised.value.__notes__[0]
+
+
+def test_another_error_is_a_failure_whose_reason_is_one_line() -> None:
+    with pytest.raises(ChildFailed) as raised:
+        children.ask(CHILD, {"do": "fail"})
+    assert str(raised.value) == "a problem of two lines"
+    assert "ZeroDivisionError" in raised.value.__notes__[0]
+
+
+@pytest.mark.parametrize(("do", "reason"), [("die", "ended by the signal SIGKILL"), ("exit", "exit code 3")])
+def test_a_child_that_ends_without_an_answer_is_a_failure(do: str, reason: str) -> None:
+    with pytest.raises(ChildFailed, match=reason):
+        children.ask(CHILD, {"do": do})
+
+
+def test_what_a_child_prints_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    assert children.ask(CHILD, {"do": "print"}) == ({}, [])
+    out, errors = capfd.readouterr()
+    assert out == ""
+    assert set(errors.splitlines()) == {"printed by a library", "written by native code"}
+
+
+def test_what_a_child_leaves_behind_is_deleted() -> None:
+    facts, _ = children.ask(CHILD, {"do": "leave a file"})
+    assert not Path(facts["path"]).exists()
+
+
+def test_settings_reach_the_child_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("A_SETTING", raising=False)
+    facts, _ = children.ask(CHILD, {"do": "surroundings"}, environment={"A_SETTING": "1"})
+    assert facts["value"] == "1"
+    assert "A_SETTING" not in os.environ
+
+
+def test_a_file_in_the_current_folder_takes_the_place_of_no_module(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "tempfile.py").write_text("raise SystemExit('the wrong module')")
+    monkeypatch.chdir(tmp_path)
+    assert children.ask(CHILD, {"do": "echo"})[0] == {"do": "echo"}
+
+
+def test_without_room_for_temporary_files_it_fails_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/gone")
+    with pytest.raises(ChildFailed, match="No such file or directory"):
+        children.ask(CHILD, {"do": "echo"})
+
+
+def test_without_a_python_it_fails_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/gone/python")
+    with pytest.raises(ChildFailed, match="cannot be started: No such file or directory"):
+        children.ask(CHILD, {"do": "echo"})
+
+
+def test_ctrl_c_ends_both_processes_and_only_the_parent_speaks() -> None:
+    code = "from retrieval.process import children; print('ready', flush=True); children.ask('tests.process.sleeper', {})"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(0.5)  # until the child has started, or nearly
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert errors.count(b"KeyboardInterrupt") == 1
+    assert process.returncode == -signal.SIGINT
