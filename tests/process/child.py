@@ -18,7 +18,8 @@ def respond(question: Facts, files: Sequence[bytes]) -> Message:
         case "echo":
             return question, files
         case "print":
-            print("printed by a library")
+            sys.stdout.write("printed by a library\n")
+            sys.stdout.flush()
             os.write(1, b"written by native code\n")
             return {}, ()
         case "refuse":

@@ -94,7 +94,9 @@ def test_without_a_python_it_fails_with_the_reason(monkeypatch: pytest.MonkeyPat
 
 
 def test_ctrl_c_ends_both_processes_and_only_the_parent_speaks() -> None:
-    code = "from retrieval.process import children; print('ready', flush=True); children.ask('tests.process.sleeper', {})"
+    code = (
+        "from retrieval.process import children; print('ready', flush=True); children.ask('tests.process.sleeper', {})"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )

@@ -1,0 +1,335 @@
+"""Networks are converted without TensorFlow and give the vectors of Keras on TensorFlow.
+
+A conversion that fails, or that is cut off, is never used.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from retrieval import BadWeights
+from retrieval.networks import graph as graphs
+from retrieval.networks import loading
+from retrieval.networks.catalogue import ARCHITECTURES, MINI, RANDOM, Backbone
+from retrieval.networks.convert import _converted, converted
+from retrieval.networks.encoder import Encoder
+from retrieval.networks.execution import Execution
+from retrieval.networks.graph import Graph
+from retrieval.networks.openvino import OpenVinoEncoder
+from retrieval.networks.parity import cosines_of
+from retrieval.networks.weights import SHIPPED
+from retrieval.process.children import ChildFailed
+from retrieval.types import DECODE_RULE, Vectors
+from tests.conftest import PROJECT
+from tests.fakes import colour, picture, put, scenes
+
+keras = pytest.importorskip("keras")
+SMALL = Backbone.choose("mobilenet", alpha=0.25, input_size=64)
+F32 = Execution("openvino", "f32", 2)
+AGREES = 0.9999
+"""Least cosine to Keras on TensorFlow."""
+SAVED = pytest.mark.filterwarnings(
+    # When Keras saves: its convert_to_numpy (backend/tensorflow/core.py) does not know the `copy` of numpy 2 yet.
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+QUICK = {"mini", "mobilenet", "mobilenet_v2", "mobilenet_v3_small"}
+
+
+def as_keras(backbone: Backbone, weights: str) -> Encoder:
+    """The network on TensorFlow."""
+    from retrieval.networks.keras import KerasEncoder
+
+    return KerasEncoder(backbone, weights, accelerated=False)
+
+
+def compiled(graph: Graph) -> OpenVinoEncoder:
+    backbone = Backbone.from_json(graph.facts["backbone"])
+    return OpenVinoEncoder(graph.files, backbone.input_size, graph.facts["dim"], graph.facts["fingerprint"], F32)
+
+
+def least(vectors: Vectors, expected: Vectors) -> float:
+    cosines = cosines_of(vectors, expected)
+    assert len(cosines) == len(expected)
+    return float(cosines.min())
+
+
+def agreement(backbone: Backbone, weights: str = RANDOM) -> float:
+    """Return the least cosine between the vectors of a converted network and of Keras on TensorFlow.
+
+    Demands the same fingerprint, and no transpose left except the one of the pixels.
+    """
+    encoder, graph = as_keras(backbone, weights), converted(backbone, weights, DECODE_RULE)
+    assert graph.facts["fingerprint"] == encoder.fingerprint
+    assert (graph.facts["dim"], graph.facts["pictures"]) == (encoder.dim, 4)
+    assert graph.facts["parity"] >= 0.9995
+    pixels = scenes(4, encoder.size)
+    return least(compiled(graph).images(pixels), encoder.images(pixels))
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=[] if one in QUICK else pytest.mark.slow) for one in ARCHITECTURES]
+)
+def test_every_backbone_gives_the_vectors_of_keras_on_tensorflow(name: str) -> None:
+    assert agreement(Backbone.choose(name), os.fspath(SHIPPED) if name == MINI else RANDOM) >= AGREES
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pooling": "max"},
+        {"pooling": "gem"},
+        {"pooling": "gem4.5"},
+        {"input_size": 97},
+        {"alpha": 0.5},
+    ],
+)
+def test_every_option_gives_the_vectors_of_keras_on_tensorflow(options: dict[str, Any]) -> None:
+    assert agreement(Backbone.choose("mobilenet", **{"alpha": 0.25, "input_size": 64, **options})) >= AGREES
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "options"),
+    [
+        pytest.param("mobilenet_v2", "mobilenet_v2_1.0_224_no_top", {}, id="v2"),
+        pytest.param("mobilenet_v2", "mobilenet_v2_1.0_224_with_top", {}, id="v2 of a file with classifier"),
+        pytest.param("mobilenet", "mobilenet_1.0_224_no_top", {}, id="v1", marks=pytest.mark.slow),
+        pytest.param("mobilenet", "mobilenet_0.25_128_no_top", {"alpha": 0.25, "input_size": 128}, id="v1 small"),
+    ],
+)
+def test_real_weights_give_the_vectors_of_keras_on_tensorflow(
+    name: str, file: str, options: dict[str, Any], shared: Callable[[str], Path]
+) -> None:
+    assert agreement(Backbone.choose(name, **options), os.fspath(shared(f"weights/{file}.weights.h5"))) >= AGREES
+
+
+def test_a_classifier_gives_the_probabilities_of_keras_on_tensorflow(shared: Callable[[str], Path]) -> None:
+    weights = os.fspath(shared("weights/mobilenet_v2_1.0_224_with_top.weights.h5"))
+    assert agreement(Backbone.choose("mobilenet_v2").topped(), weights) >= AGREES
+
+
+# -- a user's own model --------------------------------------------------------------------------------------------
+
+
+def saved(path: Path, make: Callable[[Any], Any], shape: tuple[int | None, ...] = (40, 48, 3)) -> Backbone:
+    pixels = keras.Input(shape)
+    keras.Model(pixels, make(pixels)).save(path)
+    return Backbone.choose(os.fspath(path))
+
+
+def convolutions(pixels: Any) -> Any:
+    features = keras.layers.Rescaling(1 / 127.5, offset=-1)(pixels)
+    features = keras.layers.Conv2D(6, 3, strides=2, padding="same", activation="relu")(features)
+    features = keras.layers.ZeroPadding2D(((1, 0), (0, 1)))(features)
+    shortcut = keras.layers.SeparableConv2D(6, 3, padding="same")(features)
+    return keras.layers.Concatenate()([keras.layers.LeakyReLU()(features), shortcut])
+
+
+def attention(pixels: Any) -> Any:
+    patches = keras.layers.Conv2D(8, 8, strides=8)(pixels)
+    tokens = keras.layers.Reshape((30, 8))(patches)
+    tokens = keras.layers.LayerNormalization()(tokens)
+    tokens = keras.layers.MultiHeadAttention(2, 4)(tokens, tokens)
+    return keras.layers.Dense(7, activation="gelu")(keras.layers.GlobalAveragePooling1D()(tokens))
+
+
+def flattened(pixels: Any) -> Any:
+    features = keras.layers.MaxPooling2D()(keras.layers.Conv2D(4, 3, activation="elu")(pixels))
+    features = keras.layers.UpSampling2D()(keras.layers.Dropout(0.5)(features))
+    return keras.layers.Dense(9)(keras.layers.Flatten()(keras.layers.Permute((2, 1, 3))(features)))
+
+
+@SAVED
+@pytest.mark.parametrize("make", [convolutions, attention, flattened])
+def test_a_model_of_ones_own_gives_the_vectors_of_keras_on_tensorflow(
+    make: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    backbone = saved(tmp_path / "own.keras", make)
+    assert agreement(backbone, os.fspath(tmp_path / "own.keras")) >= AGREES
+
+
+def sobel(pixels: Any) -> Any:
+    """Keras has no Sobel filter on OpenVINO."""
+    edges = keras.ops.image.sobel_edges(keras.layers.Rescaling(1 / 255)(pixels))
+    return keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(keras.ops.reshape(edges, (-1, 40, 48, 6))))
+
+
+def singular(pixels: Any) -> Any:
+    """OpenVINO has no singular values at all."""
+    return keras.ops.svd(pixels[..., 0], compute_uv=False)
+
+
+@SAVED
+def test_a_layer_that_keras_has_on_tensorflow_only_is_converted_with_tensorflow(tmp_path: Path) -> None:
+    path = os.fspath(tmp_path / "own.keras")
+    backbone = saved(tmp_path / "own.keras", sobel)
+    with pytest.raises((BadWeights, ChildFailed)):
+        _converted(backbone, path, DECODE_RULE, "openvino")
+    assert agreement(backbone, path) >= AGREES
+
+
+@SAVED
+def test_a_model_that_cannot_be_converted_runs_on_keras_and_a_note_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = os.fspath(tmp_path / "own.keras")
+    backbone = saved(tmp_path / "own.keras", singular)
+    encoder = loading.load(backbone, path)
+    pixels = scenes(2, (40, 48))
+    np.testing.assert_array_equal(encoder.images(pixels), as_keras(backbone, path).images(pixels))
+    assert "cannot be converted for OpenVINO" in caplog.text
+    assert "so it runs on Keras, which is slower" in caplog.text
+
+
+@SAVED
+def test_without_tensorflow_a_model_that_cannot_be_converted_is_an_error_that_names_the_extra(
+    pictures: Path, tmp_path: Path
+) -> None:
+    path = os.fspath(tmp_path / "own.keras")
+    saved(tmp_path / "own.keras", singular)
+    done = retrieval_without_tensorflow("index", pictures, "-i", tmp_path / "index", "--backbone", path)
+    assert done.returncode == 2
+    assert f"error: {path} " in done.stderr
+    assert "pip install 'retrieval[train]'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "index").exists()
+
+
+# -- whatever happens ----------------------------------------------------------------------------------------------
+
+WITHOUT_TENSORFLOW = """
+import importlib.abc, sys
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in {"tensorflow", "jax", "torch"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def retrieval_without_tensorflow(*arguments: object, **surroundings: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line, and the processes that it starts, where TensorFlow cannot be imported."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "sitecustomize.py").write_text(WITHOUT_TENSORFLOW)
+        path = os.pathsep.join([folder, os.fspath(PROJECT), os.environ.get("PYTHONPATH", "")])
+        return subprocess.run(
+            [sys.executable, "-m", "retrieval", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **surroundings, "PYTHONPATH": path},
+        )
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of three pictures."""
+    for number in range(3):
+        put(tmp_path / "pictures" / f"{number}.png", picture(colour(number), (90, 70)))
+    return tmp_path / "pictures"
+
+
+OPTIONS = ("--backbone", "mobilenet", "--alpha", "0.25", "--input-size", "64", "--weights", "random")
+
+
+def test_equal_networks_give_equal_bytes_in_processes_with_different_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    for seed in ("1", "2"):
+        monkeypatch.setenv("PYTHONHASHSEED", seed)
+        made.append(converted(SMALL, RANDOM, DECODE_RULE).files)
+    assert made[0] == made[1]
+
+
+def test_the_network_that_ships_is_the_conversion_of_the_weights_that_ship() -> None:
+    mini = Backbone.choose(MINI)
+    shipped, fresh = graphs.shipped(mini, os.fspath(SHIPPED)), converted(mini, os.fspath(SHIPPED), DECODE_RULE)
+    assert shipped is not None
+    assert shipped.facts["fingerprint"] == fresh.facts["fingerprint"]
+    pixels = scenes(8, mini.input_size)
+    assert least(compiled(shipped).images(pixels), compiled(fresh).images(pixels)) >= 0.999999
+    assert sum(map(len, shipped.files)) <= 5_000_000
+
+
+def test_two_conversions_at_once_give_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path))
+    with ThreadPoolExecutor(2) as threads:
+        one, two = threads.map(lambda _: loading.load(SMALL, RANDOM), range(2))
+    assert one.graph.files == two.graph.files
+    assert graphs.cached(graphs.key(SMALL, RANDOM)) == one.graph
+
+
+@pytest.mark.parametrize("who", ["child", "all"])
+def test_a_conversion_that_is_killed_leaves_nothing_that_is_used(pictures: Path, tmp_path: Path, who: str) -> None:
+    command = [sys.executable, "-m", "retrieval", "index", pictures, "-i", tmp_path / "index", *OPTIONS]
+    surroundings = {**os.environ, "XDG_CACHE_HOME": os.fspath(tmp_path / "cache")}
+    for wait in (0.02, 0.3, 0.6, 1.0):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True, env=surroundings)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while process.poll() is None and not (found := children.read_text().split()):
+            time.sleep(0.01)
+        time.sleep(wait)
+        if process.poll() is None:
+            if who == "all":
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(found[0]), signal.SIGKILL)
+        _, errors = process.communicate()
+        assert b"Traceback" not in errors
+    done = subprocess.run(command, capture_output=True, check=True, env=surroundings, text=True)
+    assert "3 added" in done.stdout or "3 unchanged" in done.stdout
+
+
+def test_on_a_full_disk_the_index_says_why(pictures: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands for a disk that gets full while the network is written."""
+    limits = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))"
+    ignored = "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)"
+    code = f"{ignored}; {limits}; from retrieval.cli import main; main()"
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "index",
+        pictures,
+        "-i",
+        tmp_path / "index",
+        *OPTIONS,
+        "--runtime",
+        "openvino",
+    ]
+    surroundings = {**os.environ, "XDG_CACHE_HOME": os.fspath(tmp_path / "cache")}
+    done = subprocess.run(command, capture_output=True, check=False, env=surroundings, text=True)
+    assert "Traceback" not in done.stderr
+    assert "cannot be converted for OpenVINO" in done.stderr
+    again = subprocess.run(
+        [sys.executable, "-m", "retrieval", *command[3:]], check=True, env=surroundings, capture_output=True
+    )
+    assert b"3 added" in again.stdout or b"3 unchanged" in again.stdout
+
+
+def test_a_wrong_file_is_refused_in_the_words_of_the_process_that_read_it(tmp_path: Path) -> None:
+    put(tmp_path / "wrong.weights.h5", b"not weights")
+    with pytest.raises(BadWeights, match=r"wrong\.weights\.h5 does not hold the weights of mobilenet") as raised:
+        converted(SMALL, os.fspath(tmp_path / "wrong.weights.h5"), DECODE_RULE)
+    assert SMALL.weights_file in raised.value.hint
+
+
+def test_settings_of_keras_do_not_change_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    expected = converted(SMALL, RANDOM, DECODE_RULE).files
+    settings = {"floatx": "float16", "image_data_format": "channels_first", "backend": "torch", "epsilon": 1e-7}
+    put(tmp_path / "keras.json", json.dumps(settings).encode())
+    monkeypatch.setenv("KERAS_HOME", os.fspath(tmp_path))
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert converted(SMALL, RANDOM, DECODE_RULE).files == expected
+    assert os.environ["KERAS_BACKEND"] == "jax"
