@@ -10,6 +10,7 @@
     ├── IndexTooNew        the index was written by a later version of this program
     ├── IndexDamaged       bytes of the index are missing, or differ from those that were written
     ├── StorageError       the disk is full, read-only or failing
+    ├── MissingLibrary     a library that this task needs is not installed, or cannot be used
     ├── UnknownBackbone    no backbone has that name
     ├── WeightsNotFound    the weights are not on this machine, and cannot be downloaded
     ├── BadWeights         the weights do not fit the backbone
@@ -66,6 +67,10 @@ class IndexDamaged(RetrievalError):
 
 class StorageError(RetrievalError, OSError):
     """The disk is full, read-only or failing; what was committed before is still whole."""
+
+
+class MissingLibrary(RetrievalError, ImportError):
+    """A library that this task needs is not installed, or cannot be used."""
 
 
 class UnknownBackbone(RetrievalError, ValueError):

@@ -11,6 +11,9 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
+from retrieval import extras
+from retrieval.errors import MissingLibrary
+
 PLUGINS = {
     "runtime:keras": "retrieval.networks.keras:KerasEncoder",
     "keras:has_gpu": "retrieval.networks.keras:has_gpu",
@@ -58,17 +61,28 @@ PLUGINS = {
 }
 """Name -> the module and the attribute in the module. The name of an implementation is "SEAM:NAME"."""
 
-TALKATIVE = frozenset({"retrieval.networks.keras", "retrieval.training.learner"})
-"""Modules that import TensorFlow, which writes to stderr when it is imported."""
+ON_TENSORFLOW = {"retrieval.networks.keras": "the runtime keras", "retrieval.training.learner": "training"}
+"""Module that runs Keras on TensorFlow -> the name of its task. The extra `train` installs TensorFlow."""
 
 
 def load(name: str) -> Any:  # noqa: ANN401 - the caller knows what the name stands for
     """Return the object that `PLUGINS` has under `name`; import its module first if necessary.
 
-    Raises `KeyError` for an unknown name, and the errors of the import.
+    Raises `KeyError` for an unknown name, `MissingLibrary` if the object needs TensorFlow and Keras cannot run on it
+    here, and the errors of the import.
     """
     module, _, attribute = PLUGINS[name].partition(":")
+    if module not in sys.modules:
+        demand(name)
     return getattr(sys.modules.get(module) or _imported(module), attribute)
+
+
+def demand(name: str) -> None:
+    """Raise `MissingLibrary` if the object `name` needs TensorFlow, which is not installed. Nothing is imported."""
+    module, _, _ = PLUGINS[name].partition(":")
+    if module in ON_TENSORFLOW and not installed("tensorflow"):
+        sentence = f"{ON_TENSORFLOW[module]} needs TensorFlow, which is not installed"
+        raise MissingLibrary(sentence, hint=extras.hint("install it", "train"))
 
 
 def implementation(seam: str, name: str) -> Any:  # noqa: ANN401 - the caller knows the seam
@@ -113,14 +127,31 @@ def put_off(module: str) -> None:
 
 
 def installed(module: str) -> bool:
-    """Return whether a package of others can be imported, without importing it."""
-    return find_spec(module) is not None
+    """Return whether a package of others is installed, without importing it."""
+    spec = find_spec(module)
+    return spec is not None and spec.origin is not None  # a mere folder of that name has no origin
 
 
 def _imported(module: str) -> ModuleType:
-    if module not in TALKATIVE:
+    if module not in ON_TENSORFLOW:
         return import_module(module)
     from retrieval.process.quiet import hushed
 
-    with hushed():
+    with hushed():  # TensorFlow writes to stderr when it is imported
+        _demand_tensorflow(ON_TENSORFLOW[module])
         return import_module(module)
+
+
+def _demand_tensorflow(task: str) -> None:
+    """Import TensorFlow and Keras. Raises `MissingLibrary` unless Keras runs on TensorFlow."""
+    library, hint = "TensorFlow", "install it anew: pip install --force-reinstall tensorflow"
+    try:
+        import tensorflow  # noqa: F401, ICN001 - only to see whether it can be imported
+
+        library, hint = "Keras on TensorFlow", "set KERAS_BACKEND=tensorflow before Keras is imported"
+        import keras
+    except Exception as error:
+        reason = f"{task} needs {library}, which cannot be loaded ({extras.reason(error)})"
+        raise MissingLibrary(reason, hint=hint) from error
+    if keras.backend.backend() != "tensorflow":
+        raise MissingLibrary(f"{task} needs {library}, but here Keras runs on {keras.backend.backend()}", hint=hint)

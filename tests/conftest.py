@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,21 @@ PROJECT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("RETRIEVAL_SHARED", PROJECT.parent / "shared"))
 
 
+TENSORFLOW = find_spec("tensorflow") is not None
+if not TENSORFLOW:
+    os.environ.setdefault("KERAS_BACKEND", "openvino")  # with which tests can make networks, but not train or run them
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the slow tests too")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--slow"):
-        for item in items:
-            if "slow" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="slow; run with --slow"))
+    for item in items:
+        if "slow" in item.keywords and not config.getoption("--slow"):
+            item.add_marker(pytest.mark.skip(reason="slow; run with --slow"))
+        if "tensorflow" in item.keywords and not TENSORFLOW:
+            item.add_marker(pytest.mark.skip(reason="needs TensorFlow: pip install 'retrieval[train]'"))
 
 
 @pytest.fixture(scope="session")

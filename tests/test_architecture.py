@@ -16,7 +16,7 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path i
 
 FLOORS = [
     {"errors", "types"},
-    {"arguments", "process"},
+    {"arguments", "extras", "process"},
     {"disk", "plugins"},
     {"pictures", "vectors"},
     {"networks", "storage"},
@@ -33,12 +33,15 @@ HEAVY = (
     "tensorflow",
     "keras",
     "faiss",
+    "matplotlib",
+    "nncf",
     "openvino",
     "fastapi",
     "pillow_heif",
     "pillow_jxl",
     "rawpy",
     "rich",
+    "scipy",
     "tifffile",
     "torch",
 )

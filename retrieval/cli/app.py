@@ -57,6 +57,7 @@ def main() -> None:
     # Imports leave no garbage behind. Collecting garbage after them would take a tenth of the time of a short command.
     gc.set_threshold(200_000, 50, 50)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever Keras does for other programs of the user
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.raiseExceptions = False  # a note that cannot be written must not end in a traceback
     open_streams()

@@ -14,8 +14,8 @@ from retrieval.cli.find_index import NAME, VARIABLE
 from retrieval.cli.help import GENERAL, HOW_COMPUTED, HOW_MANY, HOW_SHOWN, WHAT
 from retrieval.cli.printing import log, put
 
-LIBRARIES = ("keras", "tensorflow", "openvino", "faiss-cpu", "pillow", "sqlalchemy")
-"""Libraries whose versions `retrieval -v --version` prints."""
+LIBRARIES = ("keras", "openvino", "faiss-cpu", "pillow", "sqlalchemy", "tensorflow")
+"""Libraries whose versions `retrieval -v --version` prints. The last one is an extra."""
 
 
 def _verbose(value: bool) -> bool:
@@ -36,10 +36,14 @@ def _version(value: bool) -> None:
     if value:
         put(f"retrieval {__version__}")
         if log.isEnabledFor(logging.DEBUG):
+            from importlib.metadata import PackageNotFoundError
             from importlib.metadata import version as version_of
 
             for name in LIBRARIES:
-                put(f"{name} {version_of(name)}")
+                try:
+                    put(f"{name} {version_of(name)}")
+                except PackageNotFoundError:
+                    put(f"{name} is not installed")
         raise typer.Exit
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retrieval import plugins
 from retrieval.cli.help import HOW_COMPUTED, HOW_MANY, WHAT
 from retrieval.cli.options import (
     Alpha,
@@ -141,6 +142,7 @@ def train(
     The result is a backbone for a new index: retrieval index FOLDER --backbone MODEL.keras --index DIR. You can stop at
     any time with Ctrl-C: the last epoch is kept, and the same command with --resume continues from there.
     """
+    plugins.demand("training:Learner")  # before anything is read or looked for
     from retrieval.networks.catalogue import AUTO, RANDOM
     from retrieval.networks.weights import choose
     from retrieval.training.recipe import Recipe

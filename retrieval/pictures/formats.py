@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from retrieval import extras
 from retrieval.errors import UnreadableImage
 from retrieval.types import DECODE_RULE
 
@@ -227,7 +228,7 @@ def check(form: Format) -> None:
     if form.reader is None:
         raise UnreadableImage(UNSUPPORTED + form.name)
     if form.extra is not None and not available(form.extra):
-        raise UnreadableImage(f"{UNSUPPORTED}{form.name}; to read it: pip install 'retrieval[{form.extra}]'")
+        raise UnreadableImage(f"{UNSUPPORTED}{form.name}; {extras.hint('read it', form.extra)}")
 
 
 @cache

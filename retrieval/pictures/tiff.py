@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
+from retrieval import extras
 from retrieval.errors import UnreadableImage
 from retrieval.pictures import fitting, formats, limits, opening
 
 NOT_READ = f"{formats.UNSUPPORTED}a rare kind of TIFF"
-MISSING = f"{NOT_READ}; to read it: pip install 'retrieval[tiff]'"
+MISSING = f"{NOT_READ}; {extras.hint('read it', 'tiff')}"
 PAGES = 64
 """Most pages of a file that are looked at, most pages below a page, and most numbers of a tag that are kept."""
 ENTRIES = 4096

@@ -1,6 +1,7 @@
 """The result of a training: its quality on the held-out pictures, the verdict in a sentence, and the plot."""
 
 import itertools
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from retrieval import extras
 from retrieval.measuring.changes import CHANGES, SIDE
 from retrieval.measuring.metrics import Estimate, JudgedAnswer, average_precision, estimate, leave_one_out
 from retrieval.pictures import decode
@@ -21,6 +23,8 @@ FACTS = "training.json"
 """The member of a `.keras` file that says how the network was trained."""
 Embed = Callable[[Iterable[Pixels]], Vectors]
 """Batches of pictures -> their vectors, (n, dim)."""
+
+log = logging.getLogger("retrieval")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,19 +132,26 @@ def quality_of(
     return NetworkQuality(name, estimate(list(groups.values())), [average_precision(answer) for answer in answers])
 
 
-def plot(log: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Draw the loss, and recall@1 and mAP of the validation, over the epochs of `log`; nothing if `log` is empty."""
-    if not log:
-        return
-    from matplotlib.figure import Figure  # without pyplot, which would open windows and keep state
+def plot(rows: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Draw the loss, and recall@1 and mAP of the validation, over the epochs in `rows`; nothing if there are none.
 
+    Without Matplotlib nothing is drawn, and a note says so: a training of hours does not fail for want of its plot.
+    """
+    if not rows:
+        return
+    try:
+        from matplotlib.figure import Figure  # without pyplot, which would open windows and keep state
+    except ImportError as error:
+        hint = extras.hint("draw them", "train")
+        log.warning("the curves are not drawn, because Matplotlib is missing (%s); %s", extras.reason(error), hint)
+        return
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     left = figure.add_subplot(xlabel="epoch", ylabel="loss")
     right = left.twinx()
     right.set_ylabel("validation")
-    epochs = [row["epoch"] for row in log]
-    lines = left.plot(epochs, [row["loss"] for row in log], "C7", label="loss")
+    epochs = [row["epoch"] for row in rows]
+    lines = left.plot(epochs, [row["loss"] for row in rows], "C7", label="loss")
     for name, label, colour in (("recall@1", "recall@1", "C0"), ("map", "mAP", "C1")):
-        lines += right.plot(epochs, [row[name] for row in log], colour, label=label)
+        lines += right.plot(epochs, [row[name] for row in rows], colour, label=label)
     left.legend(handles=lines, loc="best")
     figure.savefig(path, dpi=100)

@@ -104,8 +104,9 @@ def train(
     The label of a picture is the name of its subfolder, or its label in `table`, a CSV with the columns path and label.
     VICReg needs no labels. After an interruption, `resume` goes on after the latest completed epoch. `force` overwrites
     `out` and the files of an interrupted training. `threads` is the number of threads that decode; 0 stands for one per
-    core. Raises `BadInput`, `StorageError`, and what building and loading the backbone raises.
+    core. Raises `MissingLibrary`, `BadInput`, `StorageError`, and what building and loading the backbone raises.
     """
+    plugins.demand("training:Learner")
     folder, out = Path(text_path(folder, "the folder")), Path(text_path(out, "the file to write"))
     table = None if table is None else text_path(table, "the table")
     recipe.check()
