@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 
+from retrieval import extras
 from retrieval.arguments import integer, word
 from retrieval.errors import BadInput
 
@@ -10,7 +11,7 @@ AUTO = "auto"
 """In place of a runtime or a precision: the one that `Execution` describes."""
 RUNTIMES = (AUTO, "openvino", "keras")
 PRECISIONS = (AUTO, "f32", "bf16", "f16")
-ON_KERAS = "run it on Keras: pip install 'retrieval[train]', and --runtime keras"
+ON_KERAS = f"{extras.hint('run it on Keras', 'train')}, and --runtime keras"
 """Hint for a network that OpenVINO cannot run."""
 MOST_THREADS = 4096
 """Largest number of threads, more than any machine has cores."""

@@ -87,8 +87,6 @@ class KerasEncoder:
 @tensorflow()
 def has_gpu() -> bool:
     """Return whether TensorFlow has a GPU that computes in bfloat16: a GPU of NVIDIA with compute capability >= 8.0."""
-    if keras.backend.backend() != "tensorflow":
-        return False
     import tensorflow as tf
 
     details = [tf.config.experimental.get_device_details(device) for device in tf.config.list_physical_devices("GPU")]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrieval import plugins
 from retrieval.arguments import text_path
-from retrieval.errors import BadInput, BadWeights, ModelMismatch, RetrievalError
+from retrieval.errors import BadInput, BadWeights, MissingLibrary, ModelMismatch, RetrievalError
 from retrieval.networks import capacity, catalogue
 from retrieval.networks.catalogue import DEFAULT, MINI, RANDOM, Backbone
 from retrieval.networks.convert import converted
@@ -278,6 +278,17 @@ def _unconverted(backbone: Backbone, weights: str, rule: int, error: ChildFailed
     return plugins.load("runtime:keras")(backbone, weights, accelerated=False, rule=rule)
 
 
+def _has_gpu() -> bool:
+    """Return whether Keras can use a GPU here; the extra `gpu` installs what it needs."""
+    if not os.path.exists(GPU) or not plugins.installed("tensorflow"):
+        return False
+    try:
+        return bool(plugins.load("keras:has_gpu")())
+    except MissingLibrary as error:  # TensorFlow is broken, or this process runs Keras on another backend
+        log.warning("%s, so the GPU is not used", error)
+        return False
+
+
 @cache  # so that a note is logged once
 def runs_on_keras(execution: Execution, *, many: bool) -> bool:
     """Return whether Keras runs the network.
@@ -287,7 +298,7 @@ def runs_on_keras(execution: Execution, *, many: bool) -> bool:
     """
     if execution.runtime == "keras":
         return True
-    if execution.runtime == AUTO and many and os.path.exists(GPU) and plugins.load("keras:has_gpu")():
+    if execution.runtime == AUTO and many and _has_gpu():
         return True
     try:
         plugins.load("runtime:openvino")
