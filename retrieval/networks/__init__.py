@@ -9,6 +9,7 @@ class as a direction among the vectors.
 """
 
 __all__ = [
+    "building",
     "catalogue",
     "directions",
     "embedding",
