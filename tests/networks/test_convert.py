@@ -22,13 +22,13 @@ import pytest
 from retrieval import BadWeights
 from retrieval.networks import graph as graphs
 from retrieval.networks import loading
-from retrieval.networks.catalogue import ARCHITECTURES, MINI, RANDOM, Backbone
+from retrieval.networks.catalogue import ARCHITECTURES, DEVIATIONS, MINI, RANDOM, Backbone
 from retrieval.networks.convert import _converted, converted
 from retrieval.networks.encoder import Encoder
 from retrieval.networks.execution import Execution
 from retrieval.networks.graph import Graph
 from retrieval.networks.openvino import OpenVinoEncoder
-from retrieval.networks.parity import cosines_of
+from retrieval.networks.parity import PICTURES, cosines_of, made_up
 from retrieval.networks.weights import SHIPPED
 from retrieval.process.children import ChildFailed
 from retrieval.types import DECODE_RULE, Vectors
@@ -38,13 +38,13 @@ from tests.fakes import colour, picture, put, scenes
 keras = pytest.importorskip("keras")
 SMALL = Backbone.choose("mobilenet", alpha=0.25, input_size=64)
 F32 = Execution("openvino", "f32", 2)
-AGREES = 0.9999
-"""Least cosine to Keras on TensorFlow."""
+EXACT, SHIPPED_AS = 0.9999, 0.9995
+"""Least cosines to Keras on TensorFlow: with float32 weights, and as a network is kept."""
 SAVED = pytest.mark.filterwarnings(
     # When Keras saves: its convert_to_numpy (backend/tensorflow/core.py) does not know the `copy` of numpy 2 yet.
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 )
-QUICK = {"mini", "mobilenet", "mobilenet_v2", "mobilenet_v3_small"}
+QUICK = {"mobilenet", "mobilenet_v2", "mobilenet_v3_small"}
 
 
 def as_keras(backbone: Backbone, weights: str) -> Encoder:
@@ -65,24 +65,55 @@ def least(vectors: Vectors, expected: Vectors) -> float:
     return float(cosines.min())
 
 
-def agreement(backbone: Backbone, weights: str = RANDOM) -> float:
-    """Return the least cosine between the vectors of a converted network and of Keras on TensorFlow.
-
-    Demands the same fingerprint, and no transpose left except the one of the pixels.
-    """
-    encoder, graph = as_keras(backbone, weights), converted(backbone, weights, DECODE_RULE)
+def demand_agreement(backbone: Backbone, weights: str = RANDOM) -> None:
+    """Compare a converted network with Keras on TensorFlow: its vectors, with rounded weights and without."""
+    encoder = as_keras(backbone, weights)
+    graph, vectors = _converted(backbone, weights, DECODE_RULE, "openvino")
     assert graph.facts["fingerprint"] == encoder.fingerprint
-    assert (graph.facts["dim"], graph.facts["pictures"]) == (encoder.dim, 4)
-    assert graph.facts["parity"] >= 0.9995
-    pixels = scenes(4, encoder.size)
-    return least(compiled(graph).images(pixels), encoder.images(pixels))
+    assert (graph.facts["dim"], graph.facts["pictures"]) == (encoder.dim, PICTURES)
+    pixels = made_up(encoder.size)
+    expected = encoder.images(pixels)
+    assert least(vectors, expected) >= EXACT
+    assert least(compiled(graph).images(pixels), expected) >= SHIPPED_AS
+    assert graph.facts["parity"] == pytest.approx(least(compiled(graph).images(pixels), vectors), abs=1e-5)
 
 
+def as_trained(backbone: Backbone, path: Path) -> str:
+    """Write random weights with the normalisation that training gives, and return their path.
+
+    With random weights alone, the numbers grow from layer to layer. A deep EfficientNet is chaotic then: in float64, a
+    change of a pixel by a millionth turns its vector by 20 degrees, and TensorFlow does not agree with itself.
+    """
+    from retrieval.networks import building
+
+    network, _ = building.application(backbone, RANDOM)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+        elif isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    pixels = scenes(8, backbone.input_size)[4:].astype(np.float32)
+    network(keras.ops.convert_to_numpy(building.scaled(pixels, backbone.scaling)), training=True)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Normalization) and backbone.architecture.family == "efficientnet":
+            # `building._completed` multiplies it again when the weights are loaded.
+            layer.adapt_variance.assign(np.asarray(layer.adapt_variance) / np.array(DEVIATIONS, np.float32))
+    network.save_weights(path)
+    return os.fspath(path)
+
+
+@SAVED
 @pytest.mark.parametrize(
-    "name", [pytest.param(one, marks=[] if one in QUICK else pytest.mark.slow) for one in ARCHITECTURES]
+    "name", [pytest.param(one, marks=[] if one in QUICK else pytest.mark.slow) for one in ARCHITECTURES if one != MINI]
 )
-def test_every_backbone_gives_the_vectors_of_keras_on_tensorflow(name: str) -> None:
-    assert agreement(Backbone.choose(name), os.fspath(SHIPPED) if name == MINI else RANDOM) >= AGREES
+def test_every_backbone_gives_the_vectors_of_keras_on_tensorflow(name: str, tmp_path: Path) -> None:
+    backbone = Backbone.choose(name)
+    demand_agreement(backbone, as_trained(backbone, tmp_path / "as_trained.weights.h5"))
+    keras.backend.clear_session()
+
+
+def test_mini_gives_the_vectors_of_keras_on_tensorflow() -> None:
+    demand_agreement(Backbone.choose(MINI), os.fspath(SHIPPED))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +127,7 @@ def test_every_backbone_gives_the_vectors_of_keras_on_tensorflow(name: str) -> N
     ],
 )
 def test_every_option_gives_the_vectors_of_keras_on_tensorflow(options: dict[str, Any]) -> None:
-    assert agreement(Backbone.choose("mobilenet", **{"alpha": 0.25, "input_size": 64, **options})) >= AGREES
+    demand_agreement(Backbone.choose("mobilenet", **{"alpha": 0.25, "input_size": 64, **options}))
 
 
 @pytest.mark.parametrize(
@@ -111,12 +142,12 @@ def test_every_option_gives_the_vectors_of_keras_on_tensorflow(options: dict[str
 def test_real_weights_give_the_vectors_of_keras_on_tensorflow(
     name: str, file: str, options: dict[str, Any], shared: Callable[[str], Path]
 ) -> None:
-    assert agreement(Backbone.choose(name, **options), os.fspath(shared(f"weights/{file}.weights.h5"))) >= AGREES
+    demand_agreement(Backbone.choose(name, **options), os.fspath(shared(f"weights/{file}.weights.h5")))
 
 
 def test_a_classifier_gives_the_probabilities_of_keras_on_tensorflow(shared: Callable[[str], Path]) -> None:
     weights = os.fspath(shared("weights/mobilenet_v2_1.0_224_with_top.weights.h5"))
-    assert agreement(Backbone.choose("mobilenet_v2").topped(), weights) >= AGREES
+    demand_agreement(Backbone.choose("mobilenet_v2").topped(), weights)
 
 
 # -- a user's own model --------------------------------------------------------------------------------------------
@@ -156,7 +187,7 @@ def test_a_model_of_ones_own_gives_the_vectors_of_keras_on_tensorflow(
     make: Callable[[Any], Any], tmp_path: Path
 ) -> None:
     backbone = saved(tmp_path / "own.keras", make)
-    assert agreement(backbone, os.fspath(tmp_path / "own.keras")) >= AGREES
+    demand_agreement(backbone, os.fspath(tmp_path / "own.keras"))
 
 
 def sobel(pixels: Any) -> Any:
@@ -176,7 +207,9 @@ def test_a_layer_that_keras_has_on_tensorflow_only_is_converted_with_tensorflow(
     backbone = saved(tmp_path / "own.keras", sobel)
     with pytest.raises((BadWeights, ChildFailed)):
         _converted(backbone, path, DECODE_RULE, "openvino")
-    assert agreement(backbone, path) >= AGREES
+    pixels = scenes(4, (40, 48))
+    vectors = compiled(converted(backbone, path, DECODE_RULE)).images(pixels)
+    assert least(vectors, as_keras(backbone, path).images(pixels)) >= SHIPPED_AS
 
 
 @SAVED
