@@ -424,8 +424,8 @@ class Info:
     search: tuple[SearchForm, ...] = ()
     """How the vectors are searched, the form with most vectors first."""
     parity: float | None = None
-    """Least cosine between the vectors of the compiled network and of Keras, over the pictures on which both were
-    compared; None if the index has no compiled network."""
+    """Least cosine between the vectors of the converted network and of the network as Keras built it, over the pictures
+    on which both were compared; None if the index has no converted network."""
     rule: int = DECODE_RULE
     """Version of the decode rule, which turns the files of the index and of queries into pixels."""
     ranking: RankingInForce | None = None

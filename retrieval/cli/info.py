@@ -50,7 +50,7 @@ def _put_info(facts: Info) -> None:
         if facts.ranking.get("reason"):
             put(f"            {displayed(str(facts.ranking['reason']))}")
     if facts.parity is not None:
-        put(f"compiled    lowest cosine between vectors of the compiled network and of Keras: {facts.parity:.5f}")
+        put(f"compiled    lowest cosine between vectors of the converted network and of Keras: {facts.parity:.5f}")
     put(f"size        {facts.bytes / 1e6:.1f} MB on disk")
     put(f"generation  {facts.generation}, the number of the latest change")
     put(f"offline     {_offline(facts)}")

@@ -66,7 +66,11 @@ def exported(backbone: Backbone, weights: str) -> Exported:
 
 
 def _as_keras_exports(built: building.Built) -> Network:
-    """Return the graph as an OpenVINO model for one picture at a time, as Keras exports it."""
+    """Return the graph as an OpenVINO model, as Keras exports it.
+
+    It takes one picture at a time. For other batches, Keras' export would be wrong: it writes the batch of its sample,
+    1, into the shapes of `Reshape`.
+    """
     height, width = built.backbone.input_size
     picture = keras.InputSpec(shape=(1, height, width, 3), dtype="uint8")
     with tempfile.TemporaryDirectory() as folder:

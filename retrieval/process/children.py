@@ -41,9 +41,10 @@ def ask(
     """
     try:
         with tempfile.TemporaryDirectory(prefix="retrieval-", ignore_cleanup_errors=True) as folder:
-            surroundings = {**os.environ, **(environment or {}), "PYTHONPATH": _search_path(), "TMPDIR": folder}
+            places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder)
+            surroundings = {**os.environ, **(environment or {}), **places, "PYTHONPATH": _search_path()}
             # -P: a file in the current folder must not take the place of a module.
-            command = [sys.executable, "-P", "-m", module]
+            command = [sys.executable or "", "-P", "-m", module]
             done = subprocess.run(  # noqa: S603 - this Python, and a module of this package
                 command, input=_packed(facts, files), stdout=subprocess.PIPE, check=False, env=surroundings
             )

@@ -344,6 +344,28 @@ def test_on_a_full_disk_the_index_says_why(pictures: Path, tmp_path: Path) -> No
     assert b"3 added" in again.stdout or b"3 unchanged" in again.stdout
 
 
+def test_the_program_that_converts_loads_neither_keras_nor_tensorflow(pictures: Path, tmp_path: Path) -> None:
+    code = """
+import sys
+from retrieval import Index
+with Index.create(sys.argv[1], backbone="mobilenet", alpha=0.25, input_size=64, weights="random") as index:
+    print(index.add(sys.argv[2]).added)
+print(sorted({"keras", "tensorflow", "scipy", "jax", "torch"} & sys.modules.keys()))
+"""
+    command = [sys.executable, "-c", code, tmp_path / "index", pictures]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["3", "[]"]
+
+
+@SAVED
+def test_no_code_in_a_model_is_run(tmp_path: Path) -> None:
+    path = tmp_path / "own.keras"
+    saved(path, lambda pixels: keras.layers.Flatten()(keras.layers.Lambda(lambda x: x + 1)(pixels)))
+    with pytest.raises(BadWeights, match="cannot be loaded as a Keras model") as raised:
+        converted(Backbone.choose(os.fspath(path)), os.fspath(path), DECODE_RULE)
+    assert "no Lambda layer" in raised.value.hint
+
+
 def test_a_wrong_file_is_refused_in_the_words_of_the_process_that_read_it(tmp_path: Path) -> None:
     put(tmp_path / "wrong.weights.h5", b"not weights")
     with pytest.raises(BadWeights, match=r"wrong\.weights\.h5 does not hold the weights of mobilenet") as raised:
