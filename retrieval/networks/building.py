@@ -20,6 +20,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval import extras
 from retrieval.errors import BadInput, BadWeights
 from retrieval.networks import bombs, downloads, mini
 from retrieval.networks.catalogue import DEVIATIONS, IMAGENET, MINI, RANDOM, Backbone, Scaling
@@ -247,10 +248,10 @@ def _own_model(path: Path) -> tuple[Network, str]:
         inputs = [tuple(tensor.shape) for tensor in model.inputs]
         outputs = [tuple(tensor.shape) for tensor in model.outputs]
     except Exception as error:
-        raise BadWeights(
-            f"{path} cannot be loaded as a Keras model: {_sentence(error)}",
-            hint="a model may hold no code of its own: no Lambda layer, and only classes that Keras knows",
-        ) from error
+        hint = "a model may hold no code of its own: no Lambda layer, and only classes that Keras knows"
+        if keras.backend.backend() != "tensorflow":
+            hint += f"; {extras.hint('load layers that need TensorFlow', 'train')}"
+        raise BadWeights(f"{path} cannot be loaded as a Keras model: {_sentence(error)}", hint=hint) from error
     if isinstance(getattr(model, "input", None), dict):
         names = ", ".join(map(str, model.input))
         raise BadWeights(
