@@ -162,7 +162,7 @@ class _Moving:
         return origin if known == order else None
 
     def _operand(self, source: Output, order: Order) -> Output | None:
-        """Return what has `source` as its transpose with this order; None for what would have to be moved in memory."""
+        """Return what has `source` as its transpose with this order; None if it has fewer axes or another order."""
         before = self._before(source, order)
         if before is not None or source in self._moved:
             return before
@@ -170,7 +170,11 @@ class _Moving:
         if numbers is not None:
             whole = numbers.reshape((1,) * (len(order) - numbers.ndim) + numbers.shape)
             return _constant(numbers.reshape(()) if numbers.size == 1 else whole.transpose(np.argsort(order)))
-        return _reshaped(source, _inverse(order), source) if len(order) == MAP and _is_pixel(source) else None
+        if len(source.get_partial_shape()) != len(order):
+            return None
+        if len(order) == MAP and _is_pixel(source):
+            return _reshaped(source, _inverse(order), source)
+        return operations.transpose(source, _integers(_inverse(order))).output(0)
 
 
 def _renamed(node: Node, kind: str, sources: Sequence[Output], order: Order) -> list[Output] | None:
@@ -189,16 +193,10 @@ def _renamed(node: Node, kind: str, sources: Sequence[Output], order: Order) -> 
 
 
 def _reduced(node: Node, axes: Sequence[int], order: Order) -> list[Output] | None:
-    """Return the axes of a reduction before a transpose; None where the result would have to be transposed too.
-
-    Channels are reduced where they are last, in one piece of memory.
-    """
+    """Return the axes of a reduction before a transpose; None where its result would lose axes in another order."""
     renamed = [order[axis] for axis in axes]
     kept = [axis for axis in order if axis not in renamed]
-    keeps = node.get_attributes()["keep_dims"]
-    if (order[-1] in renamed) if keeps else (kept != sorted(kept)):
-        return None
-    return [_integers(renamed)]
+    return [_integers(renamed)] if node.get_attributes()["keep_dims"] or kept == sorted(kept) else None
 
 
 def _all(inputs: Any) -> list[Output] | None:  # noqa: ANN401 - an iterator of outputs or None
