@@ -67,8 +67,6 @@ class _Moving:
         """The outputs that now have the axes of the other one. Their readers still expect the transpose."""
         self._restored: dict[tuple[Output, Order], Output] = {}
         """Output and order -> its transpose, for readers that need it."""
-        self._sources: list[tuple[Node, Sequence[Output]]] = []
-        """The nodes of `BY_NUMBER` that were moved, and their inputs before that."""
         self._replaced: list[tuple[Output, Output]] = []
         """Outputs that must be replaced at the end of the walk, and their replacements."""
 
@@ -87,9 +85,7 @@ class _Moving:
                     one.replace_source_output(self._restore(source))
 
     def finish(self) -> None:
-        """Take back the moves that were of no use, and let the readers of removed transposes read past them."""
-        for node, sources in reversed(self._sources):
-            self._take_back(node, sources)
+        """Let the readers of transposes that disappeared read the outputs before them."""
         for output, replacement in reversed(self._replaced):  # a replacement may be replaced itself
             output.replace(replacement)
 
@@ -110,27 +106,12 @@ class _Moving:
             self._restored[origin, order] = operations.transpose(origin, _integers(order)).output(0)
         return self._restored[origin, order]
 
-    def _take_back(self, node: Node, sources: Sequence[Output]) -> None:
-        """Undo the move of a node whose result is transposed, if the transposes of its inputs are there anyway."""
-        output = node.output(0)
-        restored = self._restored.get(self._moved[output])
-        readers = output.get_target_inputs()
-        needed = [self._moved[source] for source in sources if source in self._changed]
-        if restored is None or len(readers) != 1 or not all(one in self._restored for one in needed):
-            return
-        for one, source in zip(node.inputs(), sources, strict=True):
-            one.replace_source_output(self._restore(source) if source in self._changed else source)
-        restored.replace(output)
-        node.validate_and_infer_types()
-
     def _move(self, node: Node, kind: str, sources: Sequence[Output]) -> bool:
         """Let a node read what lies before the transposes at its inputs; return False where it needs them."""
         order = next((self._moved[source][1] for source in sources if source in self._moved), None)
         inputs = None if order is None else self._inputs(node, kind, sources, order)
         if order is None or inputs is None:
             return False
-        if kind in BY_NUMBER:
-            self._sources.append((node, sources))
         for one, source in zip(node.inputs(), inputs, strict=True):
             one.replace_source_output(source)
         node.validate_and_infer_types()
