@@ -14,22 +14,57 @@ if TYPE_CHECKING:
 PARITY = 0.999
 """Least cosine between the vectors that two runtimes of one network give for the same picture. A runtime that differs
 more from Keras is not used."""
-PICTURES = 4
+PICTURES = 6
 """Number of pictures that are made up."""
+GROUNDS = (0.0, 16.0, 255.0)
+"""Colours behind the things on every second made-up picture: black, nearly black, white."""
+FADING = 1.2
+"""Exponent with which the amplitude of the made-up texture falls with the frequency. That of photographs falls with an
+exponent of about 1 (Field 1987, Relations between the statistics of natural images)."""
 
 
 def made_up(size: tuple[int, int]) -> Pixels:
-    """Return the same `PICTURES` pictures of a size (height, width) each time, with details of all scales."""
+    """Return the same `PICTURES` made-up photographs of a size (height, width) each time.
+
+    Like photographs, they have large flat areas, soft light, things with sharp outlines, and texture. Rounded weights
+    err most where a picture is flat and dark, so half of the pictures have a ground of one colour.
+    """
     import numpy as np
-    from PIL import Image
 
     generator = np.random.default_rng(7)
+    down, right = (axis[..., None] for axis in np.mgrid[0 : size[0], 0 : size[1]] / np.reshape(size, (2, 1, 1)))
     made = []
-    for _ in range(PICTURES):
-        layers = [generator.integers(0, 256, (2**n, 2**n, 3), dtype=np.uint8) for n in range(1, 7)]
-        large = [Image.fromarray(layer).resize(size[::-1], Image.Resampling.BICUBIC) for layer in layers]
-        made.append(np.mean([np.asarray(layer, dtype=np.float32) for layer in large], axis=0))
-    return np.clip(128 + 2.5 * (np.stack(made) - 128), 0, 255).astype(np.uint8)
+    for number in range(PICTURES):
+        light = down * generator.normal() + right * generator.normal()
+        flat = number % 2 == 0
+        ground = GROUNDS[number // 2 % len(GROUNDS)] if flat else _colour(generator) + 30 * light
+        picture = ground + (3 if flat else 15) * _texture(generator, size)
+        for _ in range(4):
+            middle, reach = generator.uniform(size=2), generator.uniform(0.08, 0.4, 2)
+            distance = np.hypot((down - middle[0]) / reach[0], (right - middle[1]) / reach[1])
+            roughness = generator.choice([2, 12, 35])
+            thing = _colour(generator) + 50 * light + roughness * _texture(generator, size)
+            picture = np.where(distance + 0.1 * _texture(generator, size) < 1, thing, picture)
+        made.append(picture + generator.normal(0, 2, (*size, 1)))
+    pixels: Pixels = np.clip(np.stack(made), 0, 255).astype(np.uint8)
+    return pixels
+
+
+def _colour(generator: "np.random.Generator") -> "NDArray[np.float64]":
+    """Return a colour, R, G, B; many are close to grey, and some are brighter or darker than pixels can be."""
+    colour: NDArray[np.float64] = generator.uniform(-40, 295) + generator.normal(0, 30, 3)
+    return colour
+
+
+def _texture(generator: "np.random.Generator", size: tuple[int, int]) -> "NDArray[np.float64]":
+    """Return noise with details of all scales, (*size, 1), with the mean 0 and the standard deviation 1."""
+    import numpy as np
+
+    frequency = np.hypot(np.fft.fftfreq(size[0])[:, None] * size[0], np.fft.rfftfreq(size[1]) * size[1])
+    spectrum = np.fft.rfft2(generator.standard_normal(size)) / np.maximum(frequency, 1) ** FADING
+    texture = np.fft.irfft2(spectrum, size)
+    scaled: NDArray[np.float64] = (texture - texture.mean()) / texture.std()
+    return scaled[..., None]
 
 
 def cosines_of(vectors: Vectors, expected: Vectors) -> "NDArray[np.float64]":
