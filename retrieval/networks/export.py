@@ -108,7 +108,15 @@ def _round(network: Network) -> None:
 
 
 def _saved(network: Network) -> Files:
-    """Return the files of a network."""
+    """Return the files of a network. Equal networks have equal files.
+
+    So nodes are named by their place. Keras' names count everything that the process has built.
+    """
+    network.set_friendly_name("network")
+    for number, node in enumerate(network.get_ordered_ops()):
+        node.set_friendly_name(f"{node.get_type_name()}_{number}")
+        for output in node.outputs():
+            output.get_tensor().set_names(set())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "graph.xml")
         openvino.save_model(network, path, compress_to_fp16=False)

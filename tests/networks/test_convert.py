@@ -277,6 +277,19 @@ def test_equal_networks_give_equal_bytes_in_processes_with_different_hashes(monk
     assert made[0] == made[1]
 
 
+@SAVED
+def test_equal_weights_from_different_files_give_equal_bytes(tmp_path: Path) -> None:
+    """With and without the classifier: Keras builds more networks for the first."""
+    backbone = Backbone.choose("mobilenet", alpha=0.25)
+    whole = keras.applications.MobileNet(alpha=0.25, weights=None)
+    bare = keras.applications.MobileNet(alpha=0.25, weights=None, include_top=False)
+    bare.set_weights(whole.get_weights()[: len(bare.weights)])
+    whole.save_weights(tmp_path / "whole.weights.h5")
+    bare.save_weights(tmp_path / "bare.weights.h5")
+    one, two = (converted(backbone, os.fspath(path), DECODE_RULE) for path in sorted(tmp_path.glob("*.h5")))
+    assert one.facts == two.facts
+
+
 def test_the_network_that_ships_is_the_conversion_of_the_weights_that_ship() -> None:
     mini = Backbone.choose(MINI)
     shipped, fresh = graphs.shipped(mini, os.fspath(SHIPPED)), converted(mini, os.fspath(SHIPPED), DECODE_RULE)
