@@ -20,6 +20,7 @@
 command line.
 """
 
+import re
 from typing import ClassVar
 
 
@@ -98,3 +99,9 @@ UNFORESEEN = "an unexpected error; to see it, read the file again with -v --retr
 def reason_of(error: OSError) -> str:
     """Return the system's own words for `error` in lower case, as the reason of a failure."""
     return (error.strerror or str(error)).lower()
+
+
+def one_line(error: BaseException) -> str:
+    """Return the first sentence of an error of a library, on one line, without codes for a terminal."""
+    words = re.sub(r"\x1b\[[\d;]*m", "", str(error)).split()
+    return " ".join(words).partition(". ")[0][:200].rstrip(".") or type(error).__name__

@@ -116,7 +116,8 @@ class _Later(ModuleType):
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - anything of the module
         if name.startswith("__"):
             raise AttributeError(name)
-        sys.modules.pop(self.__name__, None)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
         return getattr(import_module(self.__name__), name)
 
 
@@ -128,7 +129,10 @@ def put_off(module: str) -> None:
 
 def installed(module: str) -> bool:
     """Return whether a package of others is installed, without importing it."""
-    spec = find_spec(module)
+    try:
+        spec = find_spec(module)
+    except ValueError:  # a program has put an object without a specification in its place
+        return False
     return spec is not None and spec.origin is not None  # a mere folder of that name has no origin
 
 

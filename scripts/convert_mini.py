@@ -8,8 +8,8 @@ from retrieval.networks.graph import SUFFIXES
 from retrieval.networks.weights import SHIPPED
 from retrieval.types import DECODE_RULE
 
-FACTS = ("backbone", "digest", "dim", "parity", "pictures")
-"""The facts that are written. The fingerprint and the digests of the files follow from them."""
+FACTS = ("backbone", "digest", "dim", "files", "parity", "pictures", "precisions")
+"""The facts that are written. The fingerprint follows from them and the decode rule."""
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ __all__ = [
     "building",
     "catalogue",
     "directions",
+    "downloads",
     "embedding",
     "encoder",
     "execution",

@@ -4,7 +4,7 @@ A file that would take too much memory, or that refers to other files, is refuse
 
 A `.keras` file is a zip archive that holds an HDF5 file and the network as JSON. Both zip and HDF5 compress, so a small
 file can hold huge arrays. Both can name files outside themselves, and a line of JSON can describe a layer of terabytes.
-This module imports Keras and h5py, so only `networks.keras` imports it.
+This module imports Keras and h5py, so only `networks.building` imports it.
 """
 
 import io

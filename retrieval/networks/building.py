@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import extras
-from retrieval.errors import BadInput, BadWeights
-from retrieval.networks import bombs, downloads, mini
-from retrieval.networks.catalogue import DEVIATIONS, IMAGENET, MINI, RANDOM, Backbone, Scaling
+from retrieval.errors import BadInput, BadWeights, one_line
+from retrieval.networks import bombs, mini
+from retrieval.networks.catalogue import DEVIATIONS, MINI, RANDOM, Backbone, Scaling
 from retrieval.networks.weights import REINSTALL, SHIPPED
 
 GEM_LEAST = 1e-6
@@ -45,10 +45,10 @@ class Built:
 
 
 def build(backbone: Backbone, weights: str) -> Built:
-    """Build `backbone` with `weights`: a path, `RANDOM` or `IMAGENET`, as `weights.locate_weights` gives them.
+    """Build `backbone` with `weights`: a path or `RANDOM`, as `downloads.located` gives them.
 
-    Raises `BadWeights` for a file that does not fit, `WeightsNotFound` where a download fails, and `BadInput` for
-    options with which Keras cannot build the network.
+    Raises `BadWeights` for a file that does not fit, and `BadInput` for options with which Keras cannot build the
+    network.
     """
     with random_state_kept():
         network, digest = _own_model(Path(weights)) if backbone.is_model else application(backbone, weights)
@@ -135,7 +135,7 @@ def application(backbone: Backbone, weights: str) -> tuple[Network, str]:
     if weights == RANDOM:
         _randomise(network)
     else:
-        _load(network, backbone, downloads.fetched(backbone) if weights == IMAGENET else Path(weights))
+        _load(network, backbone, Path(weights))
     digest = _digest(network.get_weights())
     _completed(network, backbone)
     return network, digest
@@ -160,7 +160,7 @@ def _built(backbone: Backbone, *, size: tuple[int, int] | None, top: bool | None
             **backbone.options,
         )
     except ValueError as error:
-        raise BadInput(f"Keras cannot build {backbone}: {_sentence(error)}") from error
+        raise BadInput(f"Keras cannot build {backbone}: {one_line(error)}") from error
 
 
 def _completed(network: Network, backbone: Backbone) -> None:
@@ -192,7 +192,7 @@ def _load(network: Network, backbone: Backbone, path: Path) -> None:
         except Exception as second:
             takes = f"the backbone takes a file such as {backbone.weights_file}; check --backbone and --alpha"
             raise BadWeights(
-                f"{path} does not hold the weights of {backbone}: {_sentence(first)}",
+                f"{path} does not hold the weights of {backbone}: {one_line(first)}",
                 hint=REINSTALL if path == SHIPPED else takes,
             ) from second
 
@@ -249,9 +249,9 @@ def _own_model(path: Path) -> tuple[Network, str]:
         outputs = [tuple(tensor.shape) for tensor in model.outputs]
     except Exception as error:
         hint = "a model may hold no code of its own: no Lambda layer, and only classes that Keras knows"
-        if keras.backend.backend() != "tensorflow":
-            hint += f"; {extras.hint('load layers that need TensorFlow', 'train')}"
-        raise BadWeights(f"{path} cannot be loaded as a Keras model: {_sentence(error)}", hint=hint) from error
+        if "not supported with openvino backend" in str(error):
+            hint = extras.hint("load this layer", "train")
+        raise BadWeights(f"{path} cannot be loaded as a Keras model: {one_line(error)}", hint=hint) from error
     if isinstance(getattr(model, "input", None), dict):
         names = ", ".join(map(str, model.input))
         raise BadWeights(
@@ -273,11 +273,6 @@ def _is_picture(shape: tuple[int | None, ...]) -> bool:
 def _is_vector(shape: tuple[int | None, ...]) -> bool:
     """Return whether an output is a vector, or a map of features that can be pooled to a vector."""
     return len(shape) in {2, 4} and shape[-1] is not None
-
-
-def _sentence(error: Exception) -> str:
-    """Return the first sentence of an error of Keras, on one line."""
-    return " ".join(str(error).split()).partition(". ")[0][:200].rstrip(".")
 
 
 def _digest(weights: Sequence[NDArray[np.float32]]) -> str:

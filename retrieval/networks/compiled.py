@@ -97,7 +97,7 @@ class CompiledEncoder:
         cosine = cosines_of(chosen.images(sample), plain.images(sample)).min(initial=1.0)
         if cosine >= PARITY:
             return chosen
-        self._refuse(f"network in {asked}", cosine, "f32")
+        log.warning("the network in %s differs from the one in f32 (cosine %.4f), so f32 is used", asked, cosine)
         return plain
 
     def _best_precision(self, plain: Encoder, sample: Pixels) -> str:
@@ -111,12 +111,6 @@ class CompiledEncoder:
             return "f32"
         precision, _ = known
         return str(precision)
-
-    @staticmethod
-    def _refuse(what: str, cosine: float, instead: str) -> None:
-        """Log that a compiled network is not used, and what is used instead."""
-        sentence = "the compiled %s differs from the original (cosine %.4f), so %s is used instead"
-        log.warning(sentence, what, cosine, instead)
 
     def _race(self, plain: Encoder, sample: Pixels) -> list[Any]:
         """Return the fastest precision on this processor, and the least cosine of its vectors to those in f32.

@@ -5,63 +5,94 @@
 So a program that uses Keras itself is not disturbed, no TensorFlow is needed, and the memory goes back to the system.
 """
 
+import logging
+import os
+import tempfile
 from collections.abc import Sequence
 
-from retrieval import plugins
+from retrieval import extras, plugins
 from retrieval.errors import BadWeights
 from retrieval.networks.catalogue import Backbone
 from retrieval.networks.graph import Graph
 from retrieval.networks.parity import PARITY, cosines_of
 from retrieval.process import children
-from retrieval.process.children import ChildFailed, Facts, Message
+from retrieval.process.children import ChildDied, ChildFailed, Facts, Message
 from retrieval.types import Vectors
+
+UNWANTED = ("openvino_telemetry", "matplotlib", "sklearn")
+"""Modules that Keras and OpenVINO must not import here. OpenVINO's converter, which Keras imports, reports each import
+to its makers by the first (openvino/tools/ovc/__init__.py). The other two take longer than Keras itself, which imports
+them where they are installed, and are not used."""
+log = logging.getLogger("retrieval")
 
 
 def converted(backbone: Backbone, weights: str, rule: int) -> Graph:
-    """Convert `backbone` with `weights`, as `weights.locate_weights` gives them, for pictures of a decode rule.
+    """Convert `backbone` with `weights`, as `downloads.located` gives them, for pictures of a decode rule.
 
-    A user's own model may have layers that Keras runs differently on its OpenVINO backend, or not at all. So it is also
-    converted with TensorFlow, where that is installed, and that graph is used if the vectors differ.
+    A user's own model may have layers that Keras runs differently on OpenVINO, or not at all. So its vectors are
+    compared with those of TensorFlow, where that is installed. If they differ, the model is converted with TensorFlow.
 
-    Raises `BadWeights` for a file that does not fit, `WeightsNotFound` where a download fails, `BadInput` for options
-    with which Keras cannot build the network, and `ChildFailed` where the conversion fails.
+    Raises `BadWeights` for a file that does not fit, `BadInput` for options with which Keras cannot build the network,
+    `ChildFailed` where the conversion fails, and `ChildDied` where it was ended.
     """
-    if not (backbone.is_model and plugins.installed("tensorflow")):
-        return _converted(backbone, weights, rule, "openvino")[0]
-    try:
-        graph, vectors = _converted(backbone, weights, rule, "openvino")
-    except (BadWeights, ChildFailed):
-        return _converted(backbone, weights, rule, "tensorflow")[0]
-    try:
-        other, expected = _converted(backbone, weights, rule, "tensorflow")
-    except (BadWeights, ChildFailed):
+    if not backbone.is_model:
+        return _exported(backbone, weights, rule, "openvino")[0]
+    if not plugins.installed("tensorflow"):
+        graph, _ = _exported(backbone, weights, rule, "openvino")
+        log.warning(NOT_COMPARED, extras.hint("compare them", "train"))
         return graph
-    agrees = cosines_of(vectors, expected).min(initial=1.0) >= PARITY
-    return graph if agrees else other
+    try:
+        graph, vectors = _exported(backbone, weights, rule, "openvino")
+        agrees = cosines_of(vectors, _on_tensorflow(backbone, weights, *vectors.shape)).min(initial=1.0) >= PARITY
+    except ChildDied:
+        raise
+    except (BadWeights, ChildFailed):
+        agrees = False
+    return graph if agrees else _exported(backbone, weights, rule, "tensorflow")[0]
 
 
-def _converted(backbone: Backbone, weights: str, rule: int, backend: str) -> tuple[Graph, Vectors]:
+NOT_COMPARED = "the vectors of your model were not compared with those of Keras on TensorFlow; %s"
+
+
+def _exported(backbone: Backbone, weights: str, rule: int, backend: str) -> tuple[Graph, Vectors]:
     """Convert a network with a backend of Keras. Returns it, and its vectors of the pictures of `parity.made_up`."""
+    facts, (structure, numbers, vectors) = _ask("export", backbone, weights, backend)
+    graph = Graph.made((structure, numbers), rule=rule, **facts)
+    return graph, _array(vectors, -1, graph.facts["dim"])
+
+
+def _on_tensorflow(backbone: Backbone, weights: str, count: int, dim: int) -> Vectors:
+    """Return the vectors of the pictures of `parity.made_up` by Keras on TensorFlow."""
+    _, (vectors,) = _ask("embed", backbone, weights, "tensorflow")
+    return _array(vectors, count, dim)
+
+
+def _ask(task: str, backbone: Backbone, weights: str, backend: str) -> Message:
+    question = {"task": task, "backbone": backbone.as_json(), "weights": weights}
+    # Conversion needs no GPU, and TensorFlow would take the memory of all of them.
+    return children.ask(__name__, question, environment={"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""})
+
+
+def _array(data: bytes, count: int, dim: int) -> Vectors:
     import numpy as np
 
-    question = {"backbone": backbone.as_json(), "weights": weights}
-    # Conversion needs no GPU, and TensorFlow would take the memory of all of them.
-    environment = {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""}
-    facts, (structure, numbers, vectors) = children.ask(__name__, question, environment=environment)
-    graph = Graph.made((structure, numbers), rule=rule, **facts)
-    return graph, np.frombuffer(vectors, np.float32).reshape(-1, graph.facts["dim"])
+    return np.frombuffer(data, np.float32).reshape(count, dim)
 
 
-def _export(question: Facts, _: Sequence[bytes]) -> Message:
-    """Convert the network of a question, in the process that was started for it."""
+def _respond(question: Facts, _: Sequence[bytes]) -> Message:
+    """Do the task of a question, in the process that was started for it."""
     from retrieval.process.quiet import hushed
 
+    os.environ["KERAS_HOME"] = tempfile.mkdtemp()  # the user's settings of Keras are not for this process
     # Keras' OpenVINO backend imports it for sounds (keras/src/backend/openvino/math.py). It takes half a second.
     plugins.put_off("scipy.signal")
     with hushed():
         from retrieval.networks import export
 
-        made = export.exported(Backbone.from_json(question["backbone"]), question["weights"])
+        backbone, weights = Backbone.from_json(question["backbone"]), question["weights"]
+        if question["task"] == "embed":
+            return {}, (export.reference(backbone, weights).tobytes(),)
+        made = export.exported(backbone, weights)
     facts = {
         "backbone": made.backbone.as_json(),
         "digest": made.digest,
@@ -73,4 +104,4 @@ def _export(question: Facts, _: Sequence[bytes]) -> Message:
 
 
 if __name__ == "__main__":
-    children.answer(_export)
+    children.answer(_respond, without=UNWANTED)

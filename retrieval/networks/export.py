@@ -45,8 +45,8 @@ class Exported:
     """The backbone, with the input size of the network."""
     digest: str
     """The digest of the weights, a part of the fingerprint."""
-    parity: float
-    """Least cosine between the vectors of `files` and `vectors`."""
+    parity: float | None
+    """Least cosine between the vectors of `files` and `vectors`; None if no picture has a vector."""
     pictures: int
     """Number of pictures on which the parity was measured: those that have a vector."""
     vectors: Vectors
@@ -54,21 +54,25 @@ class Exported:
 
 
 def exported(backbone: Backbone, weights: str) -> Exported:
-    """Convert a network; `weights` is what `weights.locate_weights` gives. Raises what `building.build` raises."""
-    keras.config.set_floatx("float32")  # whatever the user has in keras.json
-    keras.config.set_dtype_policy("float32")
-    keras.config.set_image_data_format("channels_last")
+    """Convert a network; `weights` is what `downloads.located` gives. Raises what `building.build` raises."""
     built = building.build(backbone, weights)
     network = _as_keras_exports(built)
     sample = made_up(built.backbone.input_size)
     expected = _vectors(network, sample)
-    for files in _candidates(network):
-        # The files are read back, so that a file that was cut off is noticed.
-        cosines = cosines_of(_vectors(openvino.Core().read_model(*files), sample), expected)
-        parity = float(cosines.min(initial=1.0))
-        if parity >= ROUNDED:
-            break
-    return Exported(files, built.backbone, built.digest, parity, len(cosines), expected)
+    count = len(cosines_of(expected, expected))
+    if count:
+        for candidate in _candidates(network):
+            files, parity = _compared(candidate, sample, expected)
+            if parity >= ROUNDED:
+                return Exported(files, built.backbone, built.digest, parity, count, expected)
+    # Nothing can be told from the pictures, or a change is too large: the network stays as it is.
+    return Exported(_saved(network), built.backbone, built.digest, 1.0 if count else None, count, expected)
+
+
+def reference(backbone: Backbone, weights: str) -> Vectors:
+    """Return the vectors of the pictures of `parity.made_up`, as Keras itself computes them."""
+    built = building.build(backbone, weights)
+    return np.asarray(built.graph.predict_on_batch(made_up(built.backbone.input_size)), dtype=np.float32)
 
 
 def _as_keras_exports(built: building.Built) -> Network:
@@ -84,16 +88,32 @@ def _as_keras_exports(built: building.Built) -> Network:
         built.graph.export(str(path), format="openvino", input_signature=[picture], verbose=False)
         network = openvino.Core().read_model(path)
         network.reshape([1, height, width, 3])
+        layout.simplify(network)
         return network.clone()  # whose weights are not read from the file
 
 
-def _candidates(network: Network) -> Iterator[Files]:
-    """Yield the files of a network, the fastest and smallest first; the last ones are the surest."""
+def _candidates(network: Network) -> Iterator[Network]:
+    """Yield faster and smaller forms of a network, the best first."""
     moved = network.clone()
-    layout.without_transposes(moved)
+    try:
+        layout.without_transposes(moved)
+    except (RuntimeError, ValueError):  # of OpenVINO or numpy, for a network that `layout` does not foresee
+        moved = network.clone()
     rounded = moved.clone()
     _round(rounded)
-    yield from map(_saved, (rounded, moved, network))
+    yield from (rounded, moved)
+
+
+def _compared(network: Network, sample: Pixels, expected: Vectors) -> tuple[Files, float]:
+    """Return the files of a network, and the least cosine of its vectors to those that are expected.
+
+    The files are read back, so that a file that was cut off is noticed. The cosine is -1 for a network that cannot run.
+    """
+    files = _saved(network)
+    try:
+        return files, float(cosines_of(_vectors(openvino.Core().read_model(*files), sample), expected).min())
+    except RuntimeError:
+        return files, -1.0
 
 
 def _round(network: Network) -> None:

@@ -8,7 +8,6 @@ the index, a machine can answer queries without the weights and without Keras.
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,7 +99,8 @@ def _is_precision(known: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Return whether a value can be a cosine."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -2 < value < 2  # noqa: PLR2004 - rounding
 
 
 # -- in the user's cache ------------------------------------------------------------------------------------------
@@ -135,17 +135,17 @@ def key(backbone: Backbone, weights: str, rule: int = DECODE_RULE) -> str | None
 def shipped(backbone: Backbone, weights: str, rule: int = DECODE_RULE) -> Graph | None:
     """Return the converted network that comes with the package: that of `MINI` with its own weights and options.
 
-    Returns None for any other network.
+    Returns None for any other network, and if the files are missing or damaged.
     """
     if weights != str(SHIPPED) or backbone != Backbone.choose(MINI):
         return None
     try:
         files = [SHIPPED.with_suffix(suffix).read_bytes() for suffix in SUFFIXES]
         facts = json.loads(SHIPPED.with_suffix(".json").read_bytes())
-    except OSError:
+        facts |= {"rule": rule, "fingerprint": backbone.fingerprint(facts["digest"], rule)}
+        return Graph.checked(files, facts)
+    except (OSError, ValueError, LookupError, TypeError):
         return None
-    structure, numbers = files
-    return Graph.made((structure, numbers), rule=rule, **facts)
 
 
 def cached(name: str | None) -> Graph | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from retrieval.networks import building
+from retrieval.networks import building, downloads
 from retrieval.networks.catalogue import Backbone
 from retrieval.process import forks
 from retrieval.process.quiet import hushed
@@ -49,7 +49,7 @@ class KerasEncoder:
         """
         self._accelerated = has_gpu() if accelerated is None else accelerated
         with building.dtype_policy("mixed_bfloat16" if self._accelerated else keras.config.dtype_policy()):
-            built = building.build(backbone, weights)
+            built = building.build(backbone, downloads.located(backbone, weights))
         self._graph, self.backbone, self.digest = built.graph, built.backbone, built.digest
         self._graph.jit_compile = self._accelerated
         self._most = AT_ONCE

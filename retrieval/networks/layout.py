@@ -39,18 +39,34 @@ MAP = 4
 """Number of axes of a map of features."""
 
 
+def simplify(network: Network) -> None:
+    """Compute the constants of `network`, and make its batch normalisations products and sums, in place.
+
+    OpenVINO 2026.4 computes a batch normalisation of sequences wrongly if a ReLU and a convolution stand before it.
+    """
+    _fold_constants(network)
+    for node in network.get_ordered_ops():
+        numbers = [_numbers(one.get_source_output()) for one in node.inputs()[1:]]
+        if node.get_type_name() == "BatchNormInference" and all(one is not None for one in numbers):
+            gamma, beta, mean, variance = (np.asarray(one, np.float64) for one in numbers)
+            scale = gamma / np.sqrt(variance + node.get_attributes()["epsilon"])
+            channels = (1, -1, *(1,) * (len(node.output(0).get_partial_shape()) - 2))
+            factor, summand = (one.astype(np.float32).reshape(channels) for one in (scale, beta - mean * scale))
+            product = operations.multiply(node.input_value(0), _constant(factor))
+            node.output(0).replace(operations.add(product, _constant(summand)).output(0))
+
+
 def without_transposes(network: Network) -> None:
-    """Move and remove the transposes of `network`, in place. All its shapes must be known."""
-    fold_constants(network)
+    """Move and remove the transposes of a network that `simplify` was given, in place. All its shapes must be known."""
     moving = _Moving()
     for node in network.get_ordered_ops():
         moving.visit(node)
     moving.finish()
     network.validate_nodes_and_infer_types()
-    fold_constants(network)
+    _fold_constants(network)
 
 
-def fold_constants(network: Network) -> None:
+def _fold_constants(network: Network) -> None:
     """Compute what does not depend on the input of the network, in place."""
     manager = openvino.passes.Manager()
     manager.register_pass(openvino.passes.ConstantFolding())
@@ -149,6 +165,8 @@ class _Moving:
             return before
         numbers = _numbers(source)
         if numbers is not None:
+            if numbers.ndim > len(order):
+                return None
             whole = numbers.reshape((1,) * (len(order) - numbers.ndim) + numbers.shape)
             return _constant(numbers.reshape(()) if numbers.size == 1 else whole.transpose(np.argsort(order)))
         if len(source.get_partial_shape()) != len(order):
@@ -161,8 +179,6 @@ class _Moving:
 def _renamed(node: Node, kind: str, sources: Sequence[Output], order: Order) -> list[Output] | None:
     """Return the other inputs of a node whose first input loses its transpose; None where the node needs it."""
     others = [_numbers(source) for source in sources[1:]]
-    if kind == "BatchNormInference" and order[:2] == (0, 1):  # its channels are axis 1
-        return list(sources[1:])
     if kind in REDUCTIONS and others[0] is not None:
         return _reduced(node, _values(sources[1]), order)
     if kind == "Pad" and others[0] is not None and others[1] is not None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from retrieval import plugins
 from retrieval.arguments import text_path
 from retrieval.errors import BadInput, BadWeights, MissingLibrary, ModelMismatch, RetrievalError
-from retrieval.networks import capacity, catalogue
+from retrieval.networks import capacity, catalogue, downloads
 from retrieval.networks.catalogue import DEFAULT, MINI, RANDOM, Backbone
 from retrieval.networks.convert import converted
 from retrieval.networks.encoder import Encoder
@@ -24,7 +24,7 @@ from retrieval.networks.execution import AUTO, ON_KERAS, Execution
 from retrieval.networks.options import BACKBONE_OPTIONS
 from retrieval.networks.weights import all_weights
 from retrieval.process import forks
-from retrieval.process.children import ChildFailed
+from retrieval.process.children import ChildDied, ChildFailed
 from retrieval.types import DECODE_RULE
 
 if TYPE_CHECKING:
@@ -162,7 +162,9 @@ class Model:
         graph = None
         if not on_keras and self._given is None:
             graph = self._graph()
-        if graph is not None and graph.facts["fingerprint"] == self.row["fingerprint"]:
+        if graph is not None and all(
+            graph.facts[name] == self.row[name] for name in ("fingerprint", "backbone", "dim")
+        ):
             self._demand_rule(graph.facts["rule"])
             return CompiledEncoder(graph, self._execution, otherwise=partial(self._new, backbone, on_keras=False))
         return self._new(backbone, on_keras=on_keras)
@@ -260,18 +262,24 @@ def load(
     name = graphs.key(backbone, weights, rule)
     graph = graphs.cached(name) or graphs.shipped(backbone, weights, rule)
     if graph is None:
+        weights = downloads.located(backbone, weights)
         try:
             graph = converted(backbone, weights, rule)
         except ChildFailed as error:
             return _unconverted(backbone, weights, rule, error)
-        name = graphs.key(backbone, weights, rule)  # again, because the weights may have been downloaded meanwhile
+        name = graphs.key(backbone, weights, rule)
         graphs.remember(name, graph)
     return CompiledEncoder(graph, execution, partial(graphs.remember, name))
 
 
 def _unconverted(backbone: Backbone, weights: str, rule: int, error: ChildFailed) -> Any:  # noqa: ANN401 - a KerasEncoder
-    """Return the encoder on Keras for a network that cannot be converted; `RetrievalError` without TensorFlow."""
+    """Return the encoder on Keras for a network that cannot be converted; `RetrievalError` without TensorFlow.
+
+    Keras is no way out where the conversion was ended from outside, for example for lack of memory.
+    """
     problem = f"{weights if backbone.is_model else backbone} cannot be converted for OpenVINO ({error})"
+    if isinstance(error, ChildDied):
+        raise RetrievalError(problem, hint="try again; a network takes some of its size as memory") from error
     if not plugins.installed("tensorflow"):
         raise RetrievalError(problem, hint=ON_KERAS) from error
     log.warning("%s, so it runs on Keras, which is slower", problem)

@@ -3,7 +3,7 @@
 It has residual blocks of plain 3x3 convolutions (He et al. 2016, Deep Residual Learning for Image Recognition), with
 average pooling in the shortcuts (He et al. 2019, Bag of Tricks for Image Classification, ResNet-D). In training, two
 cores compute four times as many operations per second with plain convolutions as with depthwise ones.
-`scripts/train_mini.py` makes the weights. This module imports Keras, so only `networks.keras` imports it.
+`scripts/train_mini.py` makes the weights. This module imports Keras, so only `networks.building` imports it.
 """
 
 import json

@@ -1,6 +1,7 @@
-"""Parity: how the vectors of a converted network are compared with those of the network itself.
+"""Parity: how the vectors of a network in another form, precision or runtime are compared with its own.
 
-`convert` compares them on pictures that are made up here, `training.run` on pictures of the user. Imports numpy.
+`export` and `convert` compare them on pictures that are made up here, `compiled` and `training.run` on pictures of the
+user. Imports numpy.
 """
 
 from typing import TYPE_CHECKING
@@ -12,8 +13,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PARITY = 0.999
-"""Least cosine between the vectors that two runtimes of one network give for the same picture. A runtime that differs
-more from Keras is not used."""
+"""Least cosine between the vectors that two runtimes or precisions of one network give for the same picture. Another
+one that differs more is not used."""
+MOST_SIDE = 256
+"""Largest side at which pictures are made up, in pixels. Larger ones are enlarged, because the noise takes long."""
 PICTURES = 6
 """Number of pictures that are made up."""
 GROUNDS = (0.0, 16.0, 255.0)
@@ -30,23 +33,30 @@ def made_up(size: tuple[int, int]) -> Pixels:
     err most where a picture is flat and dark, so half of the pictures have a ground of one colour.
     """
     import numpy as np
+    from PIL import Image
 
     generator = np.random.default_rng(7)
+    small = (min(size[0], MOST_SIDE), min(size[1], MOST_SIDE))
+    made = [_made_up(generator, small, number) for number in range(PICTURES)]
+    return np.stack([np.asarray(Image.fromarray(one).resize(size[::-1], Image.Resampling.BICUBIC)) for one in made])
+
+
+def _made_up(generator: "np.random.Generator", size: tuple[int, int], number: int) -> Pixels:
+    """Return one picture, (*size, 3): a ground and four things, lit from a side."""
+    import numpy as np
+
     down, right = (axis[..., None] for axis in np.mgrid[0 : size[0], 0 : size[1]] / np.reshape(size, (2, 1, 1)))
-    made = []
-    for number in range(PICTURES):
-        light = down * generator.normal() + right * generator.normal()
-        flat = number % 2 == 0
-        ground = GROUNDS[number // 2 % len(GROUNDS)] if flat else _colour(generator) + 30 * light
-        picture = ground + (3 if flat else 15) * _texture(generator, size)
-        for _ in range(4):
-            middle, reach = generator.uniform(size=2), generator.uniform(0.08, 0.4, 2)
-            distance = np.hypot((down - middle[0]) / reach[0], (right - middle[1]) / reach[1])
-            roughness = generator.choice([2, 12, 35])
-            thing = _colour(generator) + 50 * light + roughness * _texture(generator, size)
-            picture = np.where(distance + 0.1 * _texture(generator, size) < 1, thing, picture)
-        made.append(picture + generator.normal(0, 2, (*size, 1)))
-    pixels: Pixels = np.clip(np.stack(made), 0, 255).astype(np.uint8)
+    light = down * generator.normal() + right * generator.normal()
+    flat = number % 2 == 0
+    ground = GROUNDS[number // 2 % len(GROUNDS)] if flat else _colour(generator) + 30 * light
+    picture = ground + (3 if flat else 15) * _texture(generator, size) + np.zeros(3)
+    for _ in range(4):
+        middle, reach = generator.uniform(size=2), generator.uniform(0.08, 0.4, 2)
+        distance = np.hypot((down - middle[0]) / reach[0], (right - middle[1]) / reach[1])
+        roughness = generator.choice([2, 12, 35])
+        thing = _colour(generator) + 50 * light + roughness * _texture(generator, size)
+        picture = np.where(distance + 0.1 * _texture(generator, size) < 1, thing, picture)
+    pixels: Pixels = np.clip(picture + generator.normal(0, 2, (*size, 1)), 0, 255).astype(np.uint8)
     return pixels
 
 
@@ -63,7 +73,7 @@ def _texture(generator: "np.random.Generator", size: tuple[int, int]) -> "NDArra
     frequency = np.hypot(np.fft.fftfreq(size[0])[:, None] * size[0], np.fft.rfftfreq(size[1]) * size[1])
     spectrum = np.fft.rfft2(generator.standard_normal(size)) / np.maximum(frequency, 1) ** FADING
     texture = np.fft.irfft2(spectrum, size)
-    scaled: NDArray[np.float64] = (texture - texture.mean()) / texture.std()
+    scaled: NDArray[np.float64] = (texture - texture.mean()) / max(texture.std(), 1e-9)
     return scaled[..., None]
 
 

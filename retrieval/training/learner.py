@@ -17,7 +17,7 @@ from keras import layers, ops
 from numpy.typing import NDArray
 
 from retrieval.errors import BadInput
-from retrieval.networks import building
+from retrieval.networks import building, downloads
 from retrieval.networks import keras as runtime
 from retrieval.training import losses
 from retrieval.training.recipe import ARCFACE, VICREG, Recipe
@@ -215,7 +215,7 @@ class _Networks:
     """
 
     def __init__(self, recipe: Recipe) -> None:
-        self.backbone, _ = building.application(recipe.backbone, recipe.weights)
+        self.backbone, _ = building.application(recipe.backbone, downloads.located(recipe.backbone, recipe.weights))
         if recipe.fresh:
             for layer in self.backbone.layers:
                 if isinstance(layer, layers.BatchNormalization):

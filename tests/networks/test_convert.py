@@ -23,7 +23,7 @@ from retrieval import BadWeights
 from retrieval.networks import graph as graphs
 from retrieval.networks import loading
 from retrieval.networks.catalogue import ARCHITECTURES, DEVIATIONS, MINI, RANDOM, Backbone
-from retrieval.networks.convert import _converted, converted
+from retrieval.networks.convert import _exported, converted
 from retrieval.networks.encoder import Encoder
 from retrieval.networks.execution import Execution
 from retrieval.networks.graph import Graph
@@ -68,7 +68,7 @@ def least(vectors: Vectors, expected: Vectors) -> float:
 def demand_agreement(backbone: Backbone, weights: str = RANDOM) -> None:
     """Compare a converted network with Keras on TensorFlow: its vectors, with rounded weights and without."""
     encoder = as_keras(backbone, weights)
-    graph, vectors = _converted(backbone, weights, DECODE_RULE, "openvino")
+    graph, vectors = _exported(backbone, weights, DECODE_RULE, "openvino")
     assert graph.facts["fingerprint"] == encoder.fingerprint
     assert (graph.facts["dim"], graph.facts["pictures"]) == (encoder.dim, PICTURES)
     pixels = made_up(encoder.size)
@@ -206,7 +206,7 @@ def test_a_layer_that_keras_has_on_tensorflow_only_is_converted_with_tensorflow(
     path = os.fspath(tmp_path / "own.keras")
     backbone = saved(tmp_path / "own.keras", sobel)
     with pytest.raises((BadWeights, ChildFailed)):
-        _converted(backbone, path, DECODE_RULE, "openvino")
+        _exported(backbone, path, DECODE_RULE, "openvino")
     pixels = scenes(4, (40, 48))
     vectors = compiled(converted(backbone, path, DECODE_RULE)).images(pixels)
     assert least(vectors, as_keras(backbone, path).images(pixels)) >= SHIPPED_AS
