@@ -42,7 +42,7 @@ def picture(colour: Colour, size: tuple[int, int] = (32, 24), **options: object)
 
 
 def scenes(count: int, size: tuple[int, int]) -> Pixels:
-    """Pictures of blurred noise, with details of all scales as in photographs."""
+    """Pictures of blurred noise, with details of all scales; others than the package makes up for its own checks."""
     generator = np.random.default_rng(7)
     made = []
     for _ in range(count):

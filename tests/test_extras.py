@@ -163,3 +163,16 @@ def test_every_extra_that_is_named_is_one_of_the_package() -> None:
     named = {form.extra for form in formats.FORMATS if form.extra} | formats.PACKAGES.keys() | {"train"}
     assert named <= project["optional-dependencies"].keys()
     assert extras.hint("read it", "heif") == "to read it: pip install 'retrieval[heif]'"
+
+
+def test_a_module_that_is_put_off_is_loaded_once_when_it_is_used() -> None:
+    code = """
+import sys
+from retrieval import plugins
+plugins.put_off("colorsys")
+import colorsys
+assert not vars(sys.modules["colorsys"]).get("rgb_to_hsv")
+first, second = colorsys.rgb_to_hsv, colorsys.rgb_to_hsv
+print(first is second is sys.modules["colorsys"].rgb_to_hsv)
+"""
+    assert python(code).stdout == b"True\n"

@@ -7,7 +7,6 @@ Keras runs on its OpenVINO backend, or on TensorFlow.
 """
 
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,17 +55,39 @@ class Exported:
 def exported(backbone: Backbone, weights: str) -> Exported:
     """Convert a network; `weights` is what `downloads.located` gives. Raises what `building.build` raises."""
     built = building.build(backbone, weights)
-    network = _as_keras_exports(built)
     sample = made_up(built.backbone.input_size)
-    expected = _vectors(network, sample)
+    network, expected = _sound(_as_keras_exports(built), sample, known=not backbone.is_model)
     count = len(cosines_of(expected, expected))
-    if count:
-        for candidate in _candidates(network):
-            files, parity = _compared(candidate, sample, expected)
-            if parity >= ROUNDED:
-                return Exported(files, built.backbone, built.digest, parity, count, expected)
-    # Nothing can be told from the pictures, or a change is too large: the network stays as it is.
-    return Exported(_saved(network), built.backbone, built.digest, 1.0 if count else None, count, expected)
+    rounded = network.clone()
+    _round(rounded)
+    files = _saved(rounded)
+    # The files are read back, so that a file that was cut off is noticed.
+    cosines = cosines_of(_vectors(openvino.Core().read_model(*files), sample), expected)
+    parity = float(cosines.min(initial=1.0))
+    if not count or parity < ROUNDED:
+        files, parity = _saved(network), 1.0
+    return Exported(files, built.backbone, built.digest, parity if count else None, count, expected)
+
+
+def _sound(network: Network, sample: Pixels, *, known: bool) -> tuple[Network, Vectors]:
+    """Return a network without transposes, and its vectors of the sample. If these differ, return it as it is.
+
+    OpenVINO itself errs in some networks: 2026.4 does where a convolution of sequences, a ReLU and a product have
+    transposes between them. The tests hold the `known` networks of the catalogue against TensorFlow. For another
+    network whose two forms differ, nobody knows which one is right: `ValueError`.
+    """
+    plain = _vectors(network, sample)
+    moved = network.clone()
+    try:
+        layout.without_transposes(moved)
+        fast = _vectors(moved, sample)
+    except (RuntimeError, ValueError):  # of OpenVINO or numpy, for a network that `layout` does not foresee
+        return network, plain
+    if cosines_of(fast, plain).min(initial=1.0) >= ROUNDED:
+        return moved, fast
+    if not known:
+        raise ValueError("OpenVINO computes two equal forms of the network differently")
+    return network, plain
 
 
 def reference(backbone: Backbone, weights: str) -> Vectors:
@@ -90,30 +111,6 @@ def _as_keras_exports(built: building.Built) -> Network:
         network.reshape([1, height, width, 3])
         layout.simplify(network)
         return network.clone()  # whose weights are not read from the file
-
-
-def _candidates(network: Network) -> Iterator[Network]:
-    """Yield faster and smaller forms of a network, the best first."""
-    moved = network.clone()
-    try:
-        layout.without_transposes(moved)
-    except (RuntimeError, ValueError):  # of OpenVINO or numpy, for a network that `layout` does not foresee
-        moved = network.clone()
-    rounded = moved.clone()
-    _round(rounded)
-    yield from (rounded, moved)
-
-
-def _compared(network: Network, sample: Pixels, expected: Vectors) -> tuple[Files, float]:
-    """Return the files of a network, and the least cosine of its vectors to those that are expected.
-
-    The files are read back, so that a file that was cut off is noticed. The cosine is -1 for a network that cannot run.
-    """
-    files = _saved(network)
-    try:
-        return files, float(cosines_of(_vectors(openvino.Core().read_model(*files), sample), expected).min())
-    except RuntimeError:
-        return files, -1.0
 
 
 def _round(network: Network) -> None:

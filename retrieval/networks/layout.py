@@ -40,10 +40,7 @@ MAP = 4
 
 
 def simplify(network: Network) -> None:
-    """Compute the constants of `network`, and make its batch normalisations products and sums, in place.
-
-    OpenVINO 2026.4 computes a batch normalisation of sequences wrongly if a ReLU and a convolution stand before it.
-    """
+    """Compute the constants of `network`, and make its batch normalisations products and sums, in place."""
     _fold_constants(network)
     for node in network.get_ordered_ops():
         numbers = [_numbers(one.get_source_output()) for one in node.inputs()[1:]]

@@ -10,6 +10,7 @@ gone, and the child ends too.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -161,7 +162,8 @@ def _stderr() -> int:
 
 def _end_of(code: int) -> str:
     if code < 0:
-        return f"the process that did it was ended by the signal {-code}"
+        name = next((known.name for known in signal.Signals if known == -code), -code)
+        return f"the process that did it was ended by the signal {name}"
     return f"the process that did it ended without an answer (exit code {code})"
 
 

@@ -181,8 +181,19 @@ def flattened(pixels: Any) -> Any:
     return keras.layers.Dense(9)(keras.layers.Flatten()(keras.layers.Permute((2, 1, 3))(features)))
 
 
+def sequence(pixels: Any) -> Any:
+    """OpenVINO 2026.4 computes a batch normalisation after these layers wrongly."""
+    rows = keras.layers.Conv1D(8, 3, padding="same", activation="relu")(keras.layers.Reshape((40, 144))(pixels))
+    return keras.layers.GlobalAveragePooling1D()(keras.layers.BatchNormalization()(rows))
+
+
+def recurrent(pixels: Any) -> Any:
+    """OpenVINO cannot convert it from TensorFlow."""
+    return keras.layers.GRU(6)(keras.layers.Reshape((40, 144))(keras.layers.Rescaling(1 / 255)(pixels)))
+
+
 @SAVED
-@pytest.mark.parametrize("make", [convolutions, attention, flattened])
+@pytest.mark.parametrize("make", [convolutions, attention, flattened, recurrent])
 def test_a_model_of_ones_own_gives_the_vectors_of_keras_on_tensorflow(
     make: Callable[[Any], Any], tmp_path: Path
 ) -> None:
@@ -206,6 +217,17 @@ def test_a_layer_that_keras_has_on_tensorflow_only_is_converted_with_tensorflow(
     path = os.fspath(tmp_path / "own.keras")
     backbone = saved(tmp_path / "own.keras", sobel)
     with pytest.raises((BadWeights, ChildFailed)):
+        _exported(backbone, path, DECODE_RULE, "openvino")
+    pixels = scenes(4, (40, 48))
+    vectors = compiled(converted(backbone, path, DECODE_RULE)).images(pixels)
+    assert least(vectors, as_keras(backbone, path).images(pixels)) >= SHIPPED_AS
+
+
+@SAVED
+def test_a_model_that_openvino_computes_in_two_ways_is_converted_with_tensorflow(tmp_path: Path) -> None:
+    path = os.fspath(tmp_path / "own.keras")
+    backbone = saved(tmp_path / "own.keras", sequence)
+    with pytest.raises(ChildFailed, match="OpenVINO computes two equal forms of the network differently"):
         _exported(backbone, path, DECODE_RULE, "openvino")
     pixels = scenes(4, (40, 48))
     vectors = compiled(converted(backbone, path, DECODE_RULE)).images(pixels)
@@ -298,6 +320,28 @@ def test_the_network_that_ships_is_the_conversion_of_the_weights_that_ship() -> 
     pixels = scenes(8, mini.input_size)
     assert least(compiled(shipped).images(pixels), compiled(fresh).images(pixels)) >= 0.999999
     assert sum(map(len, shipped.files)) <= 5_000_000
+
+
+@pytest.mark.parametrize("suffix", [".xml", ".bin", ".json"])
+def test_a_damaged_copy_of_the_network_that_ships_is_not_used(
+    suffix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for path in SHIPPED.parent.glob("mini.*"):
+        put(tmp_path / path.name, path.read_bytes())
+    monkeypatch.setattr(graphs, "SHIPPED", tmp_path / SHIPPED.name)
+    damaged, mini = tmp_path / f"mini{suffix}", Backbone.choose(MINI)
+    assert graphs.shipped(mini, os.fspath(tmp_path / SHIPPED.name)) is not None
+    data = damaged.read_bytes()
+    for wrong in (data[:50] + b"?" + data[51:], data[:70], b""):
+        damaged.write_bytes(wrong)
+        assert graphs.shipped(mini, os.fspath(tmp_path / SHIPPED.name)) is None
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (32, 48), (600, 300)])
+def test_made_up_pictures_have_the_size_and_are_the_same_each_time(size: tuple[int, int]) -> None:
+    pixels = made_up(size)
+    assert (pixels.shape, pixels.dtype) == ((PICTURES, *size, 3), np.uint8)
+    np.testing.assert_array_equal(pixels, made_up(size))
 
 
 def test_two_conversions_at_once_give_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from typing import Any
 import keras
 import pytest
 
-from retrieval.errors import WeightsNotFound
+from retrieval.errors import BadWeights, WeightsNotFound
 from retrieval.networks import downloads, loading
 from retrieval.networks.catalogue import IMAGENET, Architecture, Backbone
 from retrieval.networks.weights import cached, cached_table, locate_weights
-from tests.fakes import put
+from tests.fakes import picture, put
 from tests.networks.test_keras import OF_FAMILY, SMALL, each, message_is_one_sentence, network
 
 pytestmark = pytest.mark.filterwarnings(
@@ -151,7 +151,9 @@ def test_weights_are_downloaded_into_keras_cache_once(published: Path) -> None:
     assert path == cached(SMALL) == published.parent / "keras" / "models" / "mobilenet_2_5_224_tf_no_top.h5"
     assert path.read_bytes() == (published / path.name).read_bytes()
     (published / path.name).unlink()
+    before = path.stat()
     assert downloads.fetched(SMALL) == path
+    assert path.stat() == before
     assert left(published) == [path.name]
 
 
@@ -177,7 +179,52 @@ def test_a_download_with_another_checksum_is_refused_and_not_kept(published: Pat
     put(published / backbone.weights_file, b"not the weights")
     with pytest.raises(WeightsNotFound, match="could not be downloaded") as raised:
         downloads.fetched(backbone)
-    assert "hash" in str(raised.value)
+    assert "Incomplete or corrupted file detected" in str(raised.value)
+    assert left(published) == []
+
+
+def test_a_file_in_keras_cache_with_another_checksum_is_downloaded_again(published: Path) -> None:
+    backbone = Backbone.choose("vgg16", input_size=32)
+    put(cached(backbone), b"of another network")
+    with pytest.raises(BadWeights, match="is damaged, or is not the file that Keras publishes") as raised:
+        downloads.fetched(backbone)
+    assert "delete the file, and it is downloaded again" in raised.value.hint
+    assert left(published) == [backbone.weights_file]
+
+
+def test_what_a_killed_download_left_is_swept_a_day_later(published: Path) -> None:
+    folder = cached(SMALL).parent
+    for name, age in (("download-old", 2), ("download-new", 0)):
+        put(folder / name / "models" / "part.h5", b"1")
+        os.utime(folder / name, (time.time() - age * 86_400,) * 2)
+    with pytest.raises(WeightsNotFound):
+        downloads.fetched(SMALL)
+    assert [path.name for path in folder.iterdir()] == ["download-new"]
+
+
+def test_an_index_with_weights_of_keras_shows_the_download_and_can_be_interrupted(
+    published: Path, tmp_path: Path
+) -> None:
+    backbone = Backbone.choose("mobilenet", alpha=0.25)
+    network(backbone).save(published / backbone.weights_file)
+    put(published / f"{backbone.weights_file}.waits", b"")
+    put(tmp_path / "pictures" / "0.png", picture((1, 2, 3)))
+    options = ["--backbone", "mobilenet", "--alpha", "0.25", "--weights", "imagenet", "-i", tmp_path / "index"]
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "retrieval", "index", tmp_path / "pictures", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    while not left(published):
+        time.sleep(0.02)
+        assert process.poll() is None
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate()
+    shown = b""
+    with contextlib.suppress(OSError), os.fdopen(ours, "rb") as file:
+        while data := file.read1(4096):
+            shown += data
+    assert b"Downloading data from" in shown
+    assert process.returncode == 130
     assert left(published) == []
 
 

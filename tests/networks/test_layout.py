@@ -108,6 +108,7 @@ def count(made: Any, kind: str = "Transpose") -> int:
 def test_the_results_stay_the_same(names: list[str]) -> None:
     made = network(names)
     expected = results(made)
+    layout.simplify(made)
     layout.without_transposes(made)
     for one, other in zip(results(made), expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
@@ -116,9 +117,20 @@ def test_the_results_stay_the_same(names: list[str]) -> None:
 @pytest.mark.parametrize("name", sorted(set(STEPS) - {"dense", "unknown"}))
 def test_a_chain_of_what_it_knows_keeps_the_transposes_at_its_ends_alone(name: str) -> None:
     made = network(["convolution", name, "convolution"])
+    layout.simplify(made)
     layout.without_transposes(made)
     assert count(made) == 2
     assert count(made, "Convert") == 0
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (5, 3), (4, 5, 3), (1, 4, 5, 3), (2, 1, 1, 1, 3), (1, 1, 1, 1, 1)])
+def test_a_constant_may_have_any_number_of_axes(shape: tuple[int, ...]) -> None:
+    pixels = operations.parameter([1, HEIGHT, WIDTH, CHANNELS], np.float32)
+    made = openvino.Model([operations.add(around(convolution)(pixels), numbers(*shape))], [pixels])
+    expected = results(made)
+    layout.simplify(made)
+    layout.without_transposes(made)
+    np.testing.assert_allclose(results(made)[0], expected[0], rtol=1e-3, atol=1e-4)
 
 
 def test_a_reduction_over_all_positions_needs_no_transpose_behind_it() -> None:
