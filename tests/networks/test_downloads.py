@@ -214,7 +214,7 @@ def test_an_index_with_weights_of_keras_shows_the_download_and_can_be_interrupte
     command = [sys.executable, "-m", "retrieval", "index", tmp_path / "pictures", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, start_new_session=True)
     os.close(theirs)
-    while not left(published):
+    while backbone.weights_file not in left(published):
         time.sleep(0.02)
         assert process.poll() is None
     os.kill(process.pid, signal.SIGINT)
@@ -256,7 +256,7 @@ def test_a_download_that_is_killed_leaves_no_file_under_the_name_of_the_weights(
     network(backbone).save(published / backbone.weights_file)
     put(published / f"{backbone.weights_file}.waits", b"")
     process = subprocess.Popen([sys.executable, "-c", FETCH], stderr=subprocess.PIPE, start_new_session=True)
-    while not left(published):
+    while backbone.weights_file not in left(published):
         time.sleep(0.02)
         assert process.poll() is None
     if who == "all":
