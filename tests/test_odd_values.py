@@ -90,7 +90,7 @@ def asked(index: Index, folder: Path) -> dict[str, Callable[[Any], object]]:
     made |= {
         f"create {name}": lambda value, name=name: Index.create(
             folder / "new", **{"encoder": ColourEncoder(), name: value}
-        )
+        ).close()
         for name in ("runtime", "precision", "threads", "faiss", "recall", "float16")
     }
     made |= {

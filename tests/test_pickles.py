@@ -48,6 +48,7 @@ def test_an_index_is_opened_again_where_it_is(index: Index, photos: Path) -> Non
         assert other.add(photos).unchanged == 12
 
 
+@pytest.mark.tensorflow
 def test_options_travel_with_an_index(tmp_path: Path) -> None:
     Index.create(tmp_path / "index", backbone="mini", runtime="keras", threads=2).close()
     index = Index.open(tmp_path / "index", runtime="keras", threads=2)

@@ -52,7 +52,7 @@ def test_an_update_without_news_opens_no_picture_and_imports_nothing_that_reads_
         import atexit, os, sys
         opened = []
         sys.addaudithook(lambda event, arguments: opened.append(arguments[0]) if event == "open" else None)
-        heavy = ("numpy", "PIL", "pillow_heif", "pathspec", "faiss", "keras", "tensorflow", "rich")
+        heavy = ("numpy", "PIL", "pillow_heif", "faiss", "keras", "openvino", "scipy", "tensorflow", "rich")
         atexit.register(lambda: print([name for name in heavy if name in sys.modules]))
         atexit.register(lambda: print([path for path in opened if ".png" in str(path)]))
         from retrieval.cli import main
@@ -61,6 +61,28 @@ def test_an_update_without_news_opens_no_picture_and_imports_nothing_that_reads_
     command = [sys.executable, "-c", code, "index", photos, "-i", photos.parent / "index"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert lines(result.stdout.encode()) == ["12 unchanged", "[]", "[]"]
+
+
+def of_networks(*arguments: str | Path) -> set[str]:
+    """Run the program, and return which of the libraries for networks it imports."""
+    code = """if True:
+        import atexit, sys
+        names = {"keras", "openvino", "scipy", "tensorflow"}
+        atexit.register(lambda: print("imported:", *names & sys.modules.keys()))
+        from retrieval.cli import main
+        main()
+    """
+    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    mark, *found = result.stdout.splitlines()[-1].split()
+    assert mark == "imported:"
+    return set(found)
+
+
+def test_the_libraries_for_networks_are_imported_where_a_network_runs_only(home: Path, tmp_path: Path) -> None:
+    index, known = ("-i", tmp_path / "index"), home / "photos" / "03.png"
+    assert of_networks("index", home / "photos", "--backbone", "mini", *index) == {"openvino"}
+    for arguments in (("--help",), ("info", *index), ("query", known, *index), ("index", *index)):
+        assert of_networks(*arguments) == set(), arguments
 
 
 def test_the_table_has_rank_score_path_and_copies(home: Path) -> None:
@@ -734,6 +756,7 @@ def test_labels(home: Path, table_of_labels: Path) -> None:
     assert [line.split("  ")[-1] for line in shown] == [one["path"] for one in found["suspicious"]]
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

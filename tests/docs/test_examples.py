@@ -29,13 +29,15 @@ REASONS = {
     "names folders of one machine",
 }
 """All reasons for which a block does not run. A new one is to be a better reason than that it fails."""
+TRAINS = "trains a network"
+"""The reason for the mark `slow` of blocks that need TensorFlow."""
 COMMANDS = {title: set(re.findall(r"--[a-z][\w-]*", text)) for title, text in sections()}
 """Command -> the long options in its help."""
 SHELLS = {"|", "<", ">", "&&", ";"}
 """Words that only a shell understands."""
 WEIGHTS = """
 from retrieval.networks.catalogue import Backbone
-from retrieval.networks.keras import application
+from retrieval.networks.building import application
 application(Backbone.choose(), 'random')[0].save_weights('mobilenet_v2_1.0_224_no_top.weights.h5')
 """
 
@@ -100,8 +102,13 @@ def run(block: Block, home: Path, names: dict[str, object]) -> None:
 
 
 def with_blocks(mark: str) -> list[object]:
-    pages = [page for page in PAGES if any(block.mark == mark and block.kind != OUTPUT for block in blocks(page))]
-    return [pytest.param(page, id=named(page)) for page in pages]
+    """Return the pages that have blocks with this mark, as parameters of a test."""
+    found = []
+    for page in PAGES:
+        reasons = {block.reason for block in blocks(page) if block.mark == mark and block.kind != OUTPUT}
+        marks = [pytest.mark.tensorflow] if TRAINS in reasons else []
+        found += [pytest.param(page, id=named(page), marks=marks)] if reasons else []
+    return found
 
 
 @pytest.mark.parametrize("page", with_blocks(""))
@@ -117,7 +124,7 @@ def test_the_examples_of_a_page_run_one_after_the_other(page: Path, home: Path) 
 def test_the_long_examples_of_a_page_run(
     page: Path, home: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each in processes of its own, as they load TensorFlow."""
+    """Each in processes of its own, as some load TensorFlow."""
     monkeypatch.setenv("RETRIEVAL_WEIGHTS", os.fspath(weights))
     for block in blocks(page):
         if block.mark != SLOW:

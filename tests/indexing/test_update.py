@@ -200,8 +200,8 @@ def test_a_folder_that_cannot_be_listed_is_offline_not_gone(
     index.add(photos)
     scandir = os.scandir
 
-    def refusing(path: bytes) -> object:
-        if path.rstrip(b"/").endswith(b"sub"):
+    def refusing(path: str | bytes) -> object:
+        if os.fsencode(path).rstrip(b"/").endswith(b"sub"):
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 

@@ -126,6 +126,7 @@ def test_weights_that_compress_well_are_accepted(tmp_path: Path) -> None:
     assert bombs.check(path) == 4_000_000
 
 
+@pytest.mark.tensorflow
 def test_a_bomb_takes_no_memory(model: Path, tmp_path: Path) -> None:
     """It is refused in a sentence, before anything of it is unpacked."""
     path = changed(model, tmp_path / "bomb.keras", weights=bytes(2**30))

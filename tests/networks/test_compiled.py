@@ -457,6 +457,7 @@ def test_an_execution_that_does_not_exist_is_refused(tmp_path: Path, options: di
     assert not (tmp_path / "index").exists()
 
 
+@pytest.mark.tensorflow
 def test_without_openvino_keras_runs_the_network_and_a_note_says_so(gallery: Path, tmp_path: Path) -> None:
     code = """
 import sys
@@ -473,6 +474,7 @@ main()
 
 
 @pytest.mark.slow
+@pytest.mark.tensorflow
 def test_both_runtimes_give_the_same_scores(
     shared: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

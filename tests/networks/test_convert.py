@@ -102,6 +102,7 @@ def as_trained(backbone: Backbone, path: Path) -> str:
     return os.fspath(path)
 
 
+@pytest.mark.tensorflow
 @SAVED
 @pytest.mark.parametrize(
     "name", [pytest.param(one, marks=[] if one in QUICK else pytest.mark.slow) for one in ARCHITECTURES if one != MINI]
@@ -112,10 +113,12 @@ def test_every_backbone_gives_the_vectors_of_keras_on_tensorflow(name: str, tmp_
     keras.backend.clear_session()
 
 
+@pytest.mark.tensorflow
 def test_mini_gives_the_vectors_of_keras_on_tensorflow() -> None:
     demand_agreement(Backbone.choose(MINI), os.fspath(SHIPPED))
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(
     "options",
     [
@@ -130,6 +133,7 @@ def test_every_option_gives_the_vectors_of_keras_on_tensorflow(options: dict[str
     demand_agreement(Backbone.choose("mobilenet", **{"alpha": 0.25, "input_size": 64, **options}))
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("name", "file", "options"),
     [
@@ -145,6 +149,7 @@ def test_real_weights_give_the_vectors_of_keras_on_tensorflow(
     demand_agreement(Backbone.choose(name, **options), os.fspath(shared(f"weights/{file}.weights.h5")))
 
 
+@pytest.mark.tensorflow
 def test_a_classifier_gives_the_probabilities_of_keras_on_tensorflow(shared: Callable[[str], Path]) -> None:
     weights = os.fspath(shared("weights/mobilenet_v2_1.0_224_with_top.weights.h5"))
     demand_agreement(Backbone.choose("mobilenet_v2").topped(), weights)
@@ -192,6 +197,7 @@ def recurrent(pixels: Any) -> Any:
     return keras.layers.GRU(6)(keras.layers.Reshape((40, 144))(keras.layers.Rescaling(1 / 255)(pixels)))
 
 
+@pytest.mark.tensorflow
 @SAVED
 @pytest.mark.parametrize("make", [convolutions, attention, flattened, recurrent])
 def test_a_model_of_ones_own_gives_the_vectors_of_keras_on_tensorflow(
@@ -212,6 +218,7 @@ def singular(pixels: Any) -> Any:
     return keras.ops.svd(pixels[..., 0], compute_uv=False)
 
 
+@pytest.mark.tensorflow
 @SAVED
 def test_a_layer_that_keras_has_on_tensorflow_only_is_converted_with_tensorflow(tmp_path: Path) -> None:
     path = os.fspath(tmp_path / "own.keras")
@@ -223,6 +230,7 @@ def test_a_layer_that_keras_has_on_tensorflow_only_is_converted_with_tensorflow(
     assert least(vectors, as_keras(backbone, path).images(pixels)) >= SHIPPED_AS
 
 
+@pytest.mark.tensorflow
 @SAVED
 def test_a_model_that_openvino_computes_in_two_ways_is_converted_with_tensorflow(tmp_path: Path) -> None:
     path = os.fspath(tmp_path / "own.keras")
@@ -234,6 +242,7 @@ def test_a_model_that_openvino_computes_in_two_ways_is_converted_with_tensorflow
     assert least(vectors, as_keras(backbone, path).images(pixels)) >= SHIPPED_AS
 
 
+@pytest.mark.tensorflow
 @SAVED
 def test_a_model_that_cannot_be_converted_runs_on_keras_and_a_note_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -34,6 +34,7 @@ def test_what_photographs_show_is_told(shared: Fixture) -> None:
     assert five / len(photos) >= 0.92
 
 
+@pytest.mark.tensorflow
 def test_the_scores_are_those_of_keras(shared: Fixture) -> None:
     import keras
 

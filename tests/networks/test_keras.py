@@ -26,10 +26,13 @@ from retrieval.types import Pixels
 from tests.contracts.encoder import EncoderTests
 from tests.fakes import ColourEncoder
 
-pytestmark = pytest.mark.filterwarnings(
-    # When Keras saves: its convert_to_numpy (backend/tensorflow/core.py) does not know the `copy` of numpy 2 yet.
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.filterwarnings(
+        # When Keras saves: its convert_to_numpy (backend/tensorflow/core.py) does not know the `copy` of numpy 2 yet.
+        "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+    ),
+]
 
 file_utils: Any = sys.modules[keras.utils.get_file.__module__]
 """The module of Keras that downloads files; tests replace its functions."""

@@ -159,7 +159,8 @@ print("parent", len(index.search(picture(200), k=3)))
 
 def tried(runtime: str, folder: Path) -> list[str]:
     """What a program prints that uses a network, forks, and uses it in the child."""
-    command = [sys.executable, "-c", textwrap.dedent(RUN), os.fspath(folder), runtime]
+    quiet = "ignore:This process:DeprecationWarning"  # of Python 3.12: a process with threads forks
+    command = [sys.executable, "-W", quiet, "-c", textwrap.dedent(RUN), os.fspath(folder), runtime]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     assert result.stderr == ""
     return result.stdout.splitlines()
@@ -171,6 +172,7 @@ def test_a_child_embeds_with_a_network_that_its_parent_has_compiled(tmp_path: Pa
     assert rest == ["added 1", "score 1.0", "parent 3"]
 
 
+@pytest.mark.tensorflow
 def test_a_child_says_what_to_do_where_its_parent_has_used_tensorflow(tmp_path: Path) -> None:
     """It would wait for threads that are the parent's."""
     said, parent = tried("keras", tmp_path)

@@ -50,6 +50,7 @@ def test_the_first_run_of_a_network_is_silent(folder: Path) -> None:
     assert ran(code, folder, HOME=home, XDG_CACHE_HOME=os.fspath(folder / "cache")) == ("", "")
 
 
+@pytest.mark.tensorflow
 @pytest.mark.slow
 def test_a_training_is_silent(folder: Path) -> None:
     code = """

@@ -13,10 +13,13 @@ from retrieval.networks.weights import SHIPPED
 from retrieval.training.learner import SHRINKAGE, Learner, whitening
 from retrieval.training.recipe import Recipe
 
-pytestmark = pytest.mark.filterwarnings(
-    # Arrays of Keras do not know the `copy` of numpy 2 yet.
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.filterwarnings(
+        # Arrays of Keras do not know the `copy` of numpy 2 yet.
+        "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+    ),
+]
 BACKBONE = Backbone.choose(MINI, input_size=32)
 
 

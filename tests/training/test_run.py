@@ -29,10 +29,13 @@ from retrieval.training.recipe import LOSSES, Recipe
 from retrieval.training.run import Step, train
 from scripts.benchmarks.quality import Histogram
 
-pytestmark = pytest.mark.filterwarnings(
-    # Arrays of Keras do not know the `copy` of numpy 2 yet.
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.filterwarnings(
+        # Arrays of Keras do not know the `copy` of numpy 2 yet.
+        "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+    ),
+]
 CLASSES, EACH = 6, 8
 FINE = Recipe.of(Backbone.choose(MINI, input_size=48), str(SHIPPED), epochs=4, batch=16, unfreeze=0.3)
 TINY = Backbone.choose(MINI, input_size=32)
