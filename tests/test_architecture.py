@@ -34,7 +34,6 @@ HEAVY = (
     "keras",
     "faiss",
     "matplotlib",
-    "nncf",
     "openvino",
     "fastapi",
     "pillow_heif",
