@@ -23,6 +23,7 @@ UNWANTED = ("openvino_telemetry", "matplotlib", "sklearn")
 """Modules that Keras and OpenVINO must not import here. OpenVINO's converter, which Keras imports, reports each import
 to its makers by the first (openvino/tools/ovc/__init__.py). The other two take longer than Keras itself, which imports
 them where they are installed, and are not used."""
+NOT_COMPARED = "the vectors of your model were not compared with those of Keras on TensorFlow; %s"
 log = logging.getLogger("retrieval")
 
 
@@ -49,9 +50,6 @@ def converted(backbone: Backbone, weights: str, rule: int) -> Graph:
     except (BadWeights, ChildFailed):
         agrees = False
     return graph if agrees else _exported(backbone, weights, rule, "tensorflow")[0]
-
-
-NOT_COMPARED = "the vectors of your model were not compared with those of Keras on TensorFlow; %s"
 
 
 def _exported(backbone: Backbone, weights: str, rule: int, backend: str) -> tuple[Graph, Vectors]:

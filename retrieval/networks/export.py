@@ -49,7 +49,7 @@ class Exported:
     pictures: int
     """Number of pictures on which the parity was measured: those that have a vector."""
     vectors: Vectors
-    """The vectors of the pictures of `parity.made_up`, (pictures, dim), by the network as Keras exported it."""
+    """The vectors of all pictures of `parity.made_up`, (n, dim), by the network before its weights were rounded."""
 
 
 def exported(backbone: Backbone, weights: str) -> Exported:
