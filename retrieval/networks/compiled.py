@@ -5,24 +5,32 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retrieval import plugins
-from retrieval.errors import RetrievalError
-from retrieval.networks.catalogue import Backbone
+from retrieval.errors import BadInput, RetrievalError
+from retrieval.networks.catalogue import MINI, Backbone
 from retrieval.networks.encoder import Encoder
-from retrieval.networks.execution import AUTO, ON_KERAS, Execution
-from retrieval.networks.graph import Graph
+from retrieval.networks.execution import AUTO, INT8, ON_KERAS, Execution
+from retrieval.networks.graph import Graph, int8
 from retrieval.networks.parity import PARITY, cosines_of
 from retrieval.process import forks
 from retrieval.types import Pixels, Vectors
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SAMPLE = 8
 """Number of pictures on which precisions are compared."""
 RUNS = 3
 """Number of timed runs per precision. The fastest run counts: other work of the machine only makes runs slower."""
-WORTH = 1.1
-"""Factor by which a lower precision must be faster to be chosen."""
+WORTH = {INT8: 1.3}
+"""Precision -> factor by which it must be faster than the best one before it to be chosen."""
+WORTH_ELSE = 1.1
+"""This factor for all other precisions."""
+NEAR = 0.995
+"""Least mean cosine of vectors in int8 to those in f32. Its steps are coarse, so single vectors may differ more."""
 log = logging.getLogger("retrieval")
 
 
@@ -47,6 +55,11 @@ class CompiledEncoder:
         self.digest: str = graph.facts["digest"]
         self.dim: int = graph.facts["dim"]
         self._execution, self._changed, self._otherwise = execution, changed, otherwise
+        if execution.precision == INT8 and int8(graph) is None:
+            raise BadInput(
+                f"{self.backbone} has no int8 form; only {MINI} has one, with its own weights and options",
+                hint="leave out --precision",
+            )
         self._chosen: Encoder | None = None
         self._after_fork()
         forks.in_child(self._after_fork)
@@ -81,8 +94,11 @@ class CompiledEncoder:
     def _run(self, precision: str) -> Encoder:
         """Return the encoder that runs the graph in a precision."""
         execution = replace(self._execution, precision=precision)
+        files = self.graph.files
+        if precision == INT8:
+            files, execution = int8(self.graph) or files, replace(self._execution, precision="f32")
         make = plugins.load("runtime:openvino")
-        encoder: Encoder = make(self.graph.files, self.size, self.dim, self.fingerprint, execution)
+        encoder: Encoder = make(files, self.size, self.dim, self.fingerprint, execution)
         return encoder
 
     def _at_best_precision(self, plain: Encoder, sample: Pixels) -> Encoder:
@@ -92,12 +108,13 @@ class CompiledEncoder:
             return plain
         if asked == AUTO:
             best = self._best_precision(plain, sample)
-            return plain if best == "f32" else self._run(best)
+            return plain if best == "f32" or (best == INT8 and int8(self.graph) is None) else self._run(best)
         chosen = self._run(asked)
-        cosine = cosines_of(chosen.images(sample), plain.images(sample)).min(initial=1.0)
-        if cosine >= PARITY:
+        cosines = cosines_of(chosen.images(sample), plain.images(sample))
+        if _are_near(cosines, asked):
             return chosen
-        log.warning("the network in %s differs from the one in f32 (cosine %.4f), so f32 is used", asked, cosine)
+        least = cosines.min(initial=1.0)
+        log.warning("the network in %s differs from the one in f32 (cosine %.4f), so f32 is used", asked, least)
         return plain
 
     def _best_precision(self, plain: Encoder, sample: Pixels) -> str:
@@ -115,15 +132,16 @@ class CompiledEncoder:
     def _race(self, plain: Encoder, sample: Pixels) -> list[Any]:
         """Return the fastest precision on this processor, and the least cosine of its vectors to those in f32.
 
-        A precision is not chosen if it is not faster by the factor `WORTH`, or if its vectors differ too much from f32.
+        A precision is not chosen if it is not faster by its factor of `WORTH`, or if its vectors differ too much.
         """
         best, least = "f32", 1.0
         exact, fastest = self._timed(plain, sample)
-        for precision in plugins.load("openvino:precisions")():
+        known: list[str] = plugins.load("openvino:precisions")()
+        for precision in known if int8(self.graph) is None else [*known, INT8]:
             vectors, seconds = self._timed(self._run(precision), sample)
-            cosine = float(cosines_of(vectors, exact).min(initial=1.0))
-            if cosine >= PARITY and WORTH * seconds < fastest:
-                best, fastest, least = precision, seconds, cosine
+            cosines = cosines_of(vectors, exact)
+            if _are_near(cosines, precision) and WORTH.get(precision, WORTH_ELSE) * seconds < fastest:
+                best, fastest, least = precision, seconds, float(cosines.min(initial=1.0))
         return [best, least]
 
     @staticmethod
@@ -141,3 +159,10 @@ class CompiledEncoder:
         """Add facts to the graph, and tell the caller of the new facts."""
         self.graph = replace(self.graph, facts=self.graph.facts | facts)
         self._changed(self.graph)
+
+
+def _are_near(cosines: "NDArray[np.float64]", precision: str) -> bool:
+    """Return whether vectors with these cosines to those in f32 may be used in their place."""
+    if precision == INT8:
+        return not len(cosines) or bool(cosines.mean() >= NEAR)
+    return bool(cosines.min(initial=1.0) >= PARITY)

@@ -28,6 +28,9 @@ CONVERSION = 2
 SUFFIXES = (".xml", ".bin")
 """Suffixes of the two files of a graph: its structure and its weights."""
 
+INT8 = SHIPPED.with_name("mini.int8.xml"), SHIPPED.with_name("mini.int8.bin")
+"""The two files of the int8 form of the network that ships, made by scripts/quantise_mini."""
+
 Facts = dict[str, Any]
 """The facts about a graph, as JSON holds them. `files`: digests of the two files. `fingerprint`, `backbone`, `digest`
 of the weights, decode `rule` and `dim` say which network it is. `parity`: the least cosine of its vectors to those of
@@ -142,10 +145,26 @@ def shipped(backbone: Backbone, weights: str, rule: int = DECODE_RULE) -> Graph 
     try:
         files = [SHIPPED.with_suffix(suffix).read_bytes() for suffix in SUFFIXES]
         facts = json.loads(SHIPPED.with_suffix(".json").read_bytes())
+        facts.pop("int8", None)
         facts |= {"rule": rule, "fingerprint": backbone.fingerprint(facts["digest"], rule)}
         return Graph.checked(files, facts)
     except (OSError, ValueError, LookupError, TypeError):
         return None
+
+
+def int8(graph: Graph) -> tuple[bytes, bytes] | None:
+    """Return the two files of the int8 form of a network. Only `MINI` has one, with its own weights and options.
+
+    Returns None for any other network, and if the files are missing or damaged.
+    """
+    try:
+        facts = json.loads(SHIPPED.with_suffix(".json").read_bytes())
+        if any(graph.facts[name] != facts[name] for name in ("backbone", "digest")):
+            return None
+        structure, numbers = (path.read_bytes() for path in INT8)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return (structure, numbers) if [_digest(structure), _digest(numbers)] == facts.get("int8") else None
 
 
 def cached(name: str | None) -> Graph | None:
