@@ -33,21 +33,27 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_the_first_run_of_a_network_is_silent(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("runtime", "library"),
+    [("openvino", "openvino"), pytest.param("keras", "tensorflow", marks=pytest.mark.tensorflow)],
+)
+def test_the_first_run_of_a_network_is_silent(folder: Path, runtime: str, library: str) -> None:
     """With a home that cannot be written, too, where Matplotlib (which Keras imports) has something to say."""
     (folder / "home").write_text("no folder")
     code = """
-        import os, sys
+        import logging, os, sys
+        logging.getLogger("retrieval").setLevel("ERROR")  # there is a note that the weights are random
         before = [os.fstat(number).st_ino for number in (1, 2)]
         from retrieval import Index
-        with Index.create(sys.argv[1] + "/index", backbone="mini") as index:
+        small = {"backbone": "mobilenet", "alpha": 0.25, "input_size": 64, "weights": "random"}
+        with Index.create(sys.argv[1] + "/index", runtime=sys.argv[2], **small) as index:
             assert index.add(sys.argv[1] + "/photos").added == 12
-        assert "tensorflow" in sys.modules
+        assert sys.argv[3] in sys.modules
         assert before == [os.fstat(number).st_ino for number in (1, 2)]
         assert "TF_CPP_MIN_LOG_LEVEL" not in os.environ
     """
     home = os.fspath(folder / "home")
-    assert ran(code, folder, HOME=home, XDG_CACHE_HOME=os.fspath(folder / "cache")) == ("", "")
+    assert ran(code, folder, runtime, library, HOME=home, XDG_CACHE_HOME=os.fspath(folder / "cache")) == ("", "")
 
 
 @pytest.mark.tensorflow
