@@ -25,10 +25,8 @@ SAMPLE = 8
 """Number of pictures on which precisions are compared."""
 RUNS = 3
 """Number of timed runs per precision. The fastest run counts: other work of the machine only makes runs slower."""
-WORTH = {INT8: 1.3}
-"""Precision -> factor by which it must be faster than the best one before it to be chosen."""
-WORTH_ELSE = 1.1
-"""This factor for all other precisions."""
+WORTH = 1.1
+"""Factor by which a lower precision must be faster to be chosen."""
 NEAR = 0.995
 """Least mean cosine of vectors in int8 to those in f32. Its steps are coarse, so single vectors may differ more."""
 log = logging.getLogger("retrieval")
@@ -108,7 +106,7 @@ class CompiledEncoder:
             return plain
         if asked == AUTO:
             best = self._best_precision(plain, sample)
-            return plain if best == "f32" or (best == INT8 and int8(self.graph) is None) else self._run(best)
+            return plain if best == "f32" else self._run(best)
         chosen = self._run(asked)
         cosines = cosines_of(chosen.images(sample), plain.images(sample))
         if _are_near(cosines, asked):
@@ -132,16 +130,16 @@ class CompiledEncoder:
     def _race(self, plain: Encoder, sample: Pixels) -> list[Any]:
         """Return the fastest precision on this processor, and the least cosine of its vectors to those in f32.
 
-        A precision is not chosen if it is not faster by its factor of `WORTH`, or if its vectors differ too much.
+        A precision is not chosen if it is not faster by the factor `WORTH`, or if its vectors differ too much from f32.
+        int8 takes no part: with it, the scores of an index would depend on how busy the processor was.
         """
         best, least = "f32", 1.0
         exact, fastest = self._timed(plain, sample)
-        known: list[str] = plugins.load("openvino:precisions")()
-        for precision in known if int8(self.graph) is None else [*known, INT8]:
+        for precision in plugins.load("openvino:precisions")():
             vectors, seconds = self._timed(self._run(precision), sample)
-            cosines = cosines_of(vectors, exact)
-            if _are_near(cosines, precision) and WORTH.get(precision, WORTH_ELSE) * seconds < fastest:
-                best, fastest, least = precision, seconds, float(cosines.min(initial=1.0))
+            cosine = float(cosines_of(vectors, exact).min(initial=1.0))
+            if cosine >= PARITY and WORTH * seconds < fastest:
+                best, fastest, least = precision, seconds, cosine
         return [best, least]
 
     @staticmethod
