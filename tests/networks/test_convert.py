@@ -92,7 +92,7 @@ def as_trained(backbone: Backbone, path: Path) -> str:
             layer.momentum = 0.0
         elif isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
-    pixels = scenes(8, backbone.input_size)[4:].astype(np.float32)
+    pixels = np.concatenate([made_up(backbone.input_size), scenes(4, backbone.input_size)]).astype(np.float32)
     network(keras.ops.convert_to_numpy(building.scaled(pixels, backbone.scaling)), training=True)
     for layer in network.layers:
         if isinstance(layer, keras.layers.Normalization) and backbone.architecture.family == "efficientnet":
