@@ -102,6 +102,10 @@ def reason_of(error: OSError) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the first sentence of an error of a library, on one line, without codes for a terminal."""
-    words = re.sub(r"\x1b\[[\d;]*m", "", str(error)).split()
-    return " ".join(words).partition(". ")[0][:200].rstrip(".") or type(error).__name__
+    """Return the first sentence of an error of a library that tells something, on one line, without terminal codes.
+
+    Keras begins with a sentence that says in which call the error occurred (keras/src/utils/traceback_utils.py).
+    """
+    words = " ".join(re.sub(r"\x1b\[[\d;]*m", "", str(error)).split())
+    told = re.sub(r"^Exception encountered when calling \S+\. ", "", words)
+    return told.partition(". ")[0][:200].rstrip(".") or type(error).__name__

@@ -1,5 +1,7 @@
 """The extras of this package: libraries that only some tasks need, and that `pip` installs on request only."""
 
+from retrieval.errors import one_line
+
 
 def hint(purpose: str, extra: str) -> str:
     """Return what to do where an extra is missing, for example: to read it: pip install 'retrieval[heif]'."""
@@ -13,4 +15,4 @@ def reason(error: BaseException) -> str:
     """
     while isinstance(error.__context__, ImportError):
         error = error.__context__
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return one_line(error)

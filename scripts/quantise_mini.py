@@ -40,12 +40,11 @@ def main() -> None:
     if shipped is None:
         arguments.error("convert mini first: scripts/convert_mini")
     files = quantised(shipped.files, pixels(arguments.parse_args().pictures, backbone.input_size))
-    for path, content in zip(graphs.INT8, files, strict=True):
-        path.write_bytes(content)
-    path = SHIPPED.with_suffix(".json")
-    facts = json.loads(path.read_bytes())
-    facts["int8"] = [hashlib.sha256(content).hexdigest() for content in files]
-    path.write_text(json.dumps(facts, indent=1) + "\n")
+    for suffix, content in zip(graphs.SUFFIXES, files, strict=True):
+        graphs.INT8_FORM.with_suffix(suffix).write_bytes(content)
+    facts = {name: shipped.facts[name] for name in ("backbone", "digest")}
+    facts["files"] = [hashlib.sha256(content).hexdigest() for content in files]
+    graphs.INT8_FORM.write_text(json.dumps(facts, indent=1) + "\n")
 
 
 def pixels(tar: Path, size: tuple[int, int]) -> list[Any]:

@@ -7,7 +7,8 @@ their principal components. The loss is what the cosine lacks to 1, and the squa
 batch.
 
 A run that was stopped goes on where it was, when it is started again with the same folder. Training takes a GPU where
-TensorFlow has one. When new weights are in the package, run `scripts/convert_mini`.
+TensorFlow has one. When new weights are in the package, run `scripts/convert_mini` and then
+`scripts/quantise_mini.py`.
 """
 
 import argparse

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from retrieval import plugins
-from retrieval.errors import BadInput, RetrievalError
+from retrieval.errors import BadInput, RetrievalError, one_line
 from retrieval.networks.catalogue import MINI, Backbone
 from retrieval.networks.encoder import Encoder
 from retrieval.networks.execution import AUTO, INT8, ON_KERAS, Execution
@@ -53,7 +53,8 @@ class CompiledEncoder:
         self.digest: str = graph.facts["digest"]
         self.dim: int = graph.facts["dim"]
         self._execution, self._changed, self._otherwise = execution, changed, otherwise
-        if execution.precision == INT8 and int8(graph) is None:
+        self._int8 = int8(graph) if execution.precision == INT8 else None
+        if execution.precision == INT8 and self._int8 is None:
             raise BadInput(
                 f"{self.backbone} has no int8 form; only {MINI} has one, with its own weights and options",
                 hint="leave out --precision",
@@ -82,7 +83,7 @@ class CompiledEncoder:
             chosen = self._at_best_precision(self._run("f32"), batch[:SAMPLE])
             return chosen, chosen.images(batch)
         except RuntimeError as error:  # from OpenVINO, for an operation that this version does not know, for example
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)
             if self._otherwise is None:
                 raise RetrievalError(f"OpenVINO cannot run the network here ({reason})", hint=ON_KERAS) from error
             log.warning("the index's copy of the network does not run here, so it is made anew (%s)", reason)
@@ -91,10 +92,10 @@ class CompiledEncoder:
 
     def _run(self, precision: str) -> Encoder:
         """Return the encoder that runs the graph in a precision."""
-        execution = replace(self._execution, precision=precision)
         files = self.graph.files
-        if precision == INT8:
-            files, execution = int8(self.graph) or files, replace(self._execution, precision="f32")
+        if precision == INT8 and self._int8 is not None:
+            files, precision = self._int8, "f32"  # what was not quantised is computed in f32
+        execution = replace(self._execution, precision=precision)
         make = plugins.load("runtime:openvino")
         encoder: Encoder = make(files, self.size, self.dim, self.fingerprint, execution)
         return encoder
@@ -108,11 +109,10 @@ class CompiledEncoder:
             best = self._best_precision(plain, sample)
             return plain if best == "f32" else self._run(best)
         chosen = self._run(asked)
-        cosines = cosines_of(chosen.images(sample), plain.images(sample))
-        if _are_near(cosines, asked):
+        cosine, least = _nearness(cosines_of(chosen.images(sample), plain.images(sample)), asked)
+        if cosine >= least:
             return chosen
-        least = cosines.min(initial=1.0)
-        log.warning("the network in %s differs from the one in f32 (cosine %.4f), so f32 is used", asked, least)
+        log.warning("the network in %s differs from the one in f32 (cosine %.4f), so f32 is used", asked, cosine)
         return plain
 
     def _best_precision(self, plain: Encoder, sample: Pixels) -> str:
@@ -159,9 +159,11 @@ class CompiledEncoder:
         self._changed(self.graph)
 
 
-def _are_near(cosines: "NDArray[np.float64]", precision: str) -> bool:
-    """Return whether vectors with these cosines to those in f32 may be used in their place."""
+def _nearness(cosines: "NDArray[np.float64]", precision: str) -> tuple[float, float]:
+    """Return the cosine that tells how near the vectors in a precision are to those in f32, and its least value.
+
+    It is the mean for int8. A mean says nothing about a single query, so fewer pictures than `SAMPLE` are near enough.
+    """
     if precision == INT8:
-        # A mean says nothing about a single query: one picture in twenty is below it on its own.
-        return len(cosines) < SAMPLE or bool(cosines.mean() >= NEAR)
-    return bool(cosines.min(initial=1.0) >= PARITY)
+        return float(cosines.mean()) if len(cosines) >= SAMPLE else 1.0, NEAR
+    return float(cosines.min(initial=1.0)), PARITY

@@ -23,7 +23,8 @@ UNWANTED = ("openvino_telemetry", "matplotlib", "sklearn")
 """Modules that Keras and OpenVINO must not import here. OpenVINO's converter, which Keras imports, reports each import
 to its makers by the first (openvino/tools/ovc/__init__.py). The other two take longer than Keras itself, which imports
 them where they are installed, and are not used."""
-NOT_COMPARED = "the vectors of your model were not compared with those of Keras on TensorFlow; %s"
+NOT_COMPARED = "the vectors of your model were not compared with those of Keras on TensorFlow (%s)"
+"""The note about a user's own model that only OpenVINO has run."""
 log = logging.getLogger("retrieval")
 
 
@@ -38,17 +39,22 @@ def converted(backbone: Backbone, weights: str, rule: int) -> Graph:
     """
     if not backbone.is_model:
         return _exported(backbone, weights, rule, "openvino")[0]
-    if not plugins.installed("tensorflow"):
-        graph, _ = _exported(backbone, weights, rule, "openvino")
+    has_tensorflow = plugins.installed("tensorflow")
+    try:
+        graph, vectors = _exported(backbone, weights, rule, "openvino")
+    except (BadWeights, ChildFailed) as error:
+        if isinstance(error, ChildDied) or not has_tensorflow:
+            raise
+        return _exported(backbone, weights, rule, "tensorflow")[0]
+    if not has_tensorflow:
         log.warning(NOT_COMPARED, extras.hint("compare them", "train"))
         return graph
     try:
-        graph, vectors = _exported(backbone, weights, rule, "openvino")
-        agrees = cosines_of(vectors, _on_tensorflow(backbone, weights, *vectors.shape)).min(initial=1.0) >= PARITY
-    except ChildDied:
-        raise
-    except (BadWeights, ChildFailed):
-        agrees = False
+        expected = _on_tensorflow(backbone, weights, *vectors.shape)
+    except (BadWeights, ChildFailed) as error:  # TensorFlow may be broken
+        log.warning(NOT_COMPARED, error)
+        return graph
+    agrees = cosines_of(vectors, expected).min(initial=1.0) >= PARITY
     return graph if agrees else _exported(backbone, weights, rule, "tensorflow")[0]
 
 

@@ -23,7 +23,7 @@ from retrieval.networks.catalogue import IMAGENET, Backbone
 from retrieval.networks.convert import UNWANTED
 from retrieval.networks.weights import TABLE, cached, cached_table
 from retrieval.process import children
-from retrieval.process.children import ChildFailed, Facts, Message
+from retrieval.process.children import ChildDied, ChildFailed, Facts, Message
 
 SILENCE = 60
 """Time after which a server that sends nothing is given up, in seconds."""
@@ -42,8 +42,8 @@ def fetched(backbone: Backbone) -> Path:
     """Return the file with the weights that Keras publishes, from Keras' cache or by download.
 
     Keras checks the bytes of the file, where it knows their hash, and downloads another one in place of a wrong one. A
-    download shows a progress bar on stderr if that is a terminal. Raises `WeightsNotFound`, and `BadWeights` for a file
-    in the cache that cannot be used or replaced.
+    download shows a progress bar on stderr if that is a terminal. A file in a
+    cache that cannot be written is taken as it is. Raises `WeightsNotFound`, and `BadWeights` for a wrong file.
     """
     name, path = backbone.weights_file, cached(backbone)
     if not backbone.published:
@@ -51,18 +51,21 @@ def fetched(backbone: Backbone) -> Path:
             f"Keras has no weights of {backbone}",
             hint="give a file with --weights FILE, choose another --alpha, or try things out with --weights random",
         )
+    here = path.is_file()
     try:
         _fetch(path, {"backbone": backbone.as_json()})
     except (OSError, ChildFailed) as error:
-        if path.is_file():
-            raise BadWeights(
-                f"{path} is damaged, or is not the file that Keras publishes ({_reason(error)})",
-                hint="delete the file, and it is downloaded again, or give it with --weights FILE",
+        if not here:
+            raise WeightsNotFound(
+                f"the weights of {backbone.name} ({name}) are not here and could not be downloaded ({_reason(error)})",
+                hint=f"put {name} into {path.parent} or into a folder named by RETRIEVAL_WEIGHTS, give a file with "
+                "--weights FILE, or try things out with --weights random",
             ) from error
-        raise WeightsNotFound(
-            f"the weights of {backbone.name} ({name}) are not here and could not be downloaded ({_reason(error)})",
-            hint=f"put {name} into {path.parent} or into a folder named by RETRIEVAL_WEIGHTS, give a file with "
-            "--weights FILE, or try things out with --weights random",
+        if isinstance(error, OSError | ChildDied):  # it could not be checked: the cache may be for reading only
+            return path
+        raise BadWeights(
+            f"{path} is damaged, or is not the file that Keras publishes ({error})",
+            hint="delete the file, and it is downloaded again, or give it with --weights FILE",
         ) from error
     return path
 
@@ -85,8 +88,9 @@ def _fetch(path: Path, question: Facts) -> None:
     """Let Keras check the file at `path`, or download it, and put it there if it is new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f"{PREFIX}*"):  # by a process that was killed
-        if left.stat().st_mtime < time.time() - OLD:
-            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another process sweeps too
+            if left.stat().st_mtime < time.time() - OLD:
+                shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=PREFIX, dir=path.parent) as home:
         copy = Path(home, path.parent.name, path.name)
         copy.parent.mkdir()
@@ -101,7 +105,7 @@ def _fetch(path: Path, question: Facts) -> None:
 
 def _reason(error: OSError | ChildFailed) -> str:
     """Return the reason of a failure; that of the system names the file."""
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}"
     return str(error)
 

@@ -27,15 +27,15 @@ CONVERSION = 2
 """Version of the conversion. A graph from another version of the conversion is not taken from the cache."""
 SUFFIXES = (".xml", ".bin")
 """Suffixes of the two files of a graph: its structure and its weights."""
-
-INT8 = SHIPPED.with_name("mini.int8.xml"), SHIPPED.with_name("mini.int8.bin")
-"""The two files of the int8 form of the network that ships, made by scripts/quantise_mini."""
+INT8_FORM = SHIPPED.with_name("mini.int8.json")
+"""Facts about the int8 form of the network that ships: of which `backbone` and `digest` of weights it is, and the
+digests of its two `files` beside it. scripts/quantise_mini.py makes it."""
 
 Facts = dict[str, Any]
 """The facts about a graph, as JSON holds them. `files`: digests of the two files. `fingerprint`, `backbone`, `digest`
 of the weights, decode `rule` and `dim` say which network it is. `parity`: the least cosine of its vectors to those of
-the network as Keras exported it, with float32 weights. `pictures`: on how many pictures it was measured. `precisions`:
-processor -> the best precision, and the least cosine of its vectors to those in f32."""
+the network before its weights were rounded, null if no picture had a vector. `pictures`: on how many pictures it was
+measured. `precisions`: processor -> the best precision, and the least cosine of its vectors to those in f32."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,6 @@ def shipped(backbone: Backbone, weights: str, rule: int = DECODE_RULE) -> Graph 
     try:
         files = [SHIPPED.with_suffix(suffix).read_bytes() for suffix in SUFFIXES]
         facts = json.loads(SHIPPED.with_suffix(".json").read_bytes())
-        facts.pop("int8", None)
         facts |= {"rule": rule, "fingerprint": backbone.fingerprint(facts["digest"], rule)}
         return Graph.checked(files, facts)
     except (OSError, ValueError, LookupError, TypeError):
@@ -158,13 +157,13 @@ def int8(graph: Graph) -> tuple[bytes, bytes] | None:
     Returns None for any other network, and if the files are missing or damaged.
     """
     try:
-        facts = json.loads(SHIPPED.with_suffix(".json").read_bytes())
-        if any(graph.facts[name] != facts[name] for name in ("backbone", "digest")):
-            return None
-        structure, numbers = (path.read_bytes() for path in INT8)
+        facts = json.loads(INT8_FORM.read_bytes())
+        structure, numbers = (INT8_FORM.with_suffix(suffix).read_bytes() for suffix in SUFFIXES)
+        sound = facts["files"] == [_digest(structure), _digest(numbers)]
+        its_own = all(graph.facts[name] == facts[name] for name in ("backbone", "digest"))
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    return (structure, numbers) if [_digest(structure), _digest(numbers)] == facts.get("int8") else None
+    return (structure, numbers) if sound and its_own else None
 
 
 def cached(name: str | None) -> Graph | None:

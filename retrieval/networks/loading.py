@@ -279,7 +279,7 @@ def _unconverted(backbone: Backbone, weights: str, rule: int, error: ChildFailed
     """
     problem = f"{weights if backbone.is_model else backbone} cannot be converted for OpenVINO ({error})"
     if isinstance(error, ChildDied):
-        raise RetrievalError(problem, hint="try again; a network takes some of its size as memory") from error
+        raise RetrievalError(problem, hint="make room in memory and on the disk, and try again") from error
     if not plugins.installed("tensorflow"):
         raise RetrievalError(problem, hint=ON_KERAS) from error
     log.warning("%s, so it runs on Keras, which is slower", problem)

@@ -220,26 +220,41 @@ def singular(pixels: Any) -> Any:
 
 @pytest.mark.tensorflow
 @SAVED
-def test_a_layer_that_keras_has_on_tensorflow_only_is_converted_with_tensorflow(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [(sobel, "sobel_edges` is not supported"), (sequence, "computes two equal forms of the network differently")],
+)
+def test_what_keras_or_openvino_cannot_do_alone_is_converted_with_tensorflow(
+    make: Callable[[Any], Any], reason: str, tmp_path: Path
+) -> None:
     path = os.fspath(tmp_path / "own.keras")
-    backbone = saved(tmp_path / "own.keras", sobel)
-    with pytest.raises((BadWeights, ChildFailed)):
+    backbone = saved(tmp_path / "own.keras", make)
+    with pytest.raises((BadWeights, ChildFailed), match=reason):
         _exported(backbone, path, DECODE_RULE, "openvino")
     pixels = scenes(4, (40, 48))
     vectors = compiled(converted(backbone, path, DECODE_RULE)).images(pixels)
     assert least(vectors, as_keras(backbone, path).images(pixels)) >= SHIPPED_AS
 
 
-@pytest.mark.tensorflow
 @SAVED
-def test_a_model_that_openvino_computes_in_two_ways_is_converted_with_tensorflow(tmp_path: Path) -> None:
-    path = os.fspath(tmp_path / "own.keras")
-    backbone = saved(tmp_path / "own.keras", sequence)
-    with pytest.raises(ChildFailed, match="OpenVINO computes two equal forms of the network differently"):
-        _exported(backbone, path, DECODE_RULE, "openvino")
-    pixels = scenes(4, (40, 48))
-    vectors = compiled(converted(backbone, path, DECODE_RULE)).images(pixels)
-    assert least(vectors, as_keras(backbone, path).images(pixels)) >= SHIPPED_AS
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_model_that_was_not_compared_with_tensorflow_is_used_and_a_note_says_so(
+    broken: bool, tmp_path: Path, pictures: Path
+) -> None:
+    saved(tmp_path / "own.keras", convolutions)
+    command = ["index", pictures, "-i", tmp_path / "index", "--backbone", tmp_path / "own.keras"]
+    if broken:
+        put(tmp_path / "broken" / "tensorflow" / "__init__.py", b"raise ImportError('a library is missing')")
+        path = os.pathsep.join([os.fspath(tmp_path / "broken"), os.fspath(PROJECT)])
+        surroundings = {**os.environ, "PYTHONPATH": path}
+        done = subprocess.run(
+            [sys.executable, "-m", "retrieval", *command], capture_output=True, text=True, check=False, env=surroundings
+        )
+    else:
+        done = retrieval_without_tensorflow(*command)
+    assert (done.returncode, done.stdout) == (0, "3 added\n"), done.stderr
+    assert "the vectors of your model were not compared with those of Keras on TensorFlow" in done.stderr
+    assert ("a library is missing" if broken else "pip install 'retrieval[train]'") in done.stderr
 
 
 @pytest.mark.tensorflow
@@ -272,7 +287,16 @@ def test_without_tensorflow_a_model_that_cannot_be_converted_is_an_error_that_na
 
 # -- whatever happens ----------------------------------------------------------------------------------------------
 
-WITHOUT_TENSORFLOW = "import sys; sys.modules.update(dict.fromkeys(['tensorflow', 'jax', 'torch']))"
+WITHOUT_TENSORFLOW = """
+from importlib.machinery import PathFinder
+
+find_spec = PathFinder.find_spec
+
+def find_others(name, *places):
+    return None if name.partition(".")[0] in {"tensorflow", "jax", "torch"} else find_spec(name, *places)
+
+PathFinder.find_spec = find_others
+"""
 
 
 def retrieval_without_tensorflow(*arguments: object, **surroundings: str) -> subprocess.CompletedProcess[str]:

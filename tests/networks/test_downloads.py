@@ -4,6 +4,7 @@ A stand-in takes the place of the internet: in the process that downloads, `urlr
 """
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -190,6 +191,19 @@ def test_a_file_in_keras_cache_with_another_checksum_is_downloaded_again(publish
         downloads.fetched(backbone)
     assert "delete the file, and it is downloaded again" in raised.value.hint
     assert left(published) == [backbone.weights_file]
+
+
+def test_a_file_in_a_cache_that_cannot_be_written_is_used(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(cached(SMALL), b"weights")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(cached(SMALL).parent))
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)  # whoever runs the tests may write everywhere
+    assert downloads.fetched(SMALL) == cached(SMALL)
+    cached(SMALL).unlink()
+    with pytest.raises(WeightsNotFound, match="Permission denied"):
+        downloads.fetched(SMALL)
 
 
 def test_what_a_killed_download_left_is_swept_a_day_later(published: Path) -> None:

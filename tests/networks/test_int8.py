@@ -12,7 +12,7 @@ import pytest
 from retrieval import BadInput, Index
 from retrieval.networks import graph as graphs
 from retrieval.networks.catalogue import MINI, RANDOM, Backbone
-from retrieval.networks.compiled import NEAR, CompiledEncoder
+from retrieval.networks.compiled import NEAR, SAMPLE, CompiledEncoder, _nearness
 from retrieval.networks.convert import converted
 from retrieval.networks.execution import INT8, Execution
 from retrieval.networks.graph import Graph
@@ -80,20 +80,30 @@ def test_it_is_asked_for_by_name_and_only_mini_has_it(tmp_path: Path) -> None:
     assert not (tmp_path / "index").exists()
 
 
-@pytest.mark.parametrize("name", ["mini.int8.xml", "mini.int8.bin", "mini.json"])
+@pytest.mark.parametrize("name", ["mini.int8.xml", "mini.int8.bin", "mini.int8.json"])
 def test_a_damaged_or_missing_form_is_not_used(
     graph: Graph, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for path in SHIPPED.parent.glob("mini.*"):
         put(tmp_path / path.name, path.read_bytes())
-    monkeypatch.setattr(graphs, "SHIPPED", tmp_path / SHIPPED.name)
-    monkeypatch.setattr(graphs, "INT8", tuple(tmp_path / path.name for path in graphs.INT8))
+    monkeypatch.setattr(graphs, "INT8_FORM", tmp_path / graphs.INT8_FORM.name)
     assert graphs.int8(graph) is not None
     data = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(data[:100] + b"?" + data[101:])
     assert graphs.int8(graph) is None
     (tmp_path / name).unlink()
     assert graphs.int8(graph) is None
+
+
+def test_a_single_query_is_computed_in_int8_however_its_own_cosine_is() -> None:
+    far = np.full(SAMPLE, 0.98)
+    assert _nearness(far[:1], INT8) == (1.0, NEAR)
+    cosine, least = _nearness(far, INT8)
+    assert cosine < least, "the mean of a full sample counts"
+    cosine, least = _nearness(np.array([1.0] * 7 + [0.97]), INT8)
+    assert cosine >= least
+    cosine, least = _nearness(np.array([0.9985]), "bf16")
+    assert cosine < least
 
 
 def test_it_is_never_chosen_by_itself(graph: Graph) -> None:
