@@ -155,6 +155,10 @@ class Index:
             return cls(store, requested.execution, encoder=encoder)
         backbone, weights = choose(requested.backbone, requested.weights, **requested.options)
         loaded = loading.load(backbone, weights, requested.execution)
+        if loading.lacks_int8(loaded):
+            from retrieval.networks import quantise
+
+            quantise.demand()
         store = Store.create(folder, loading.described(loaded, loaded.backbone, weights), settings)
         return cls(store, requested.execution, loaded=loaded)
 
@@ -562,11 +566,11 @@ def _opened(kind: type[Index], folder: Path, execution: Execution, given: dict[s
     return kind(Store(folder), execution, **given)
 
 
-def _stored_graph(store: Store) -> "Graph | None":
-    """Return the compiled network that the index keeps; None if it keeps none, or one that is damaged."""
+def _stored_graph(store: Store, name: str) -> "Graph | None":
+    """Return a form of the compiled network that the index keeps; None if it keeps none, or one that is damaged."""
     from retrieval.networks.graph import Graph
 
-    artefact = artefacts.read(store, GRAPH)
+    artefact = artefacts.read(store, name)
     return None if artefact is None else Graph.of(artefact.files, artefact.facts)
 
 
@@ -579,11 +583,9 @@ def _remember(store: Store, model: Model) -> None:
         kept_row = rows.encoder()
     if model.row["weights"] != kept_row["weights"]:
         store.put_encoder(model.row)
-    graph = model.graph
-    if graph is None:
-        return
-    from retrieval.networks.graph import SUFFIXES
+    for name, graph in model.forms.items():
+        from retrieval.networks.graph import SUFFIXES
 
-    artefact = artefacts.read(store, GRAPH)
-    if artefact is None or artefact.facts != graph.facts:
-        artefacts.put(store, GRAPH, Artefact(graph.facts, graph.files), SUFFIXES)
+        artefact = artefacts.read(store, name)
+        if artefact is None or artefact.facts != graph.facts:
+            artefacts.put(store, name, Artefact(graph.facts, graph.files), SUFFIXES)

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
 from retrieval.errors import UNFORESEEN
@@ -25,9 +25,10 @@ from retrieval.indexing.missing import Missing
 from retrieval.indexing.pending import Pending
 from retrieval.networks.encoder import Encoder
 from retrieval.pictures.source import Folder, Source
+from retrieval.process.threads import in_order
 from retrieval.storage.commit import Store
 from retrieval.storage.records import FileRow, Spot
-from retrieval.types import Found, Ids, Progress, Report, Timing, Unlisted, displayed
+from retrieval.types import Found, Ids, Pixels, Progress, Report, Timing, Unlisted, displayed
 
 if TYPE_CHECKING:
     from retrieval.indexing.pipeline import Embedded, Outcome, Pipeline
@@ -39,6 +40,8 @@ COMMIT_ROWS = 2000
 """Number of changed places after which a commit is due."""
 PAGE = 5000
 """Number of rows that are read together."""
+Sample = Callable[[int], Pixels]
+"""Returns so many pictures of the folder, or fewer, (n, height, width, 3)."""
 NOT_GIVEN = ""
 """Value of `FileRow.reader` for a file whose bytes could not be read. Each run reads the file again."""
 
@@ -92,15 +95,18 @@ class Update:
         *,
         size: tuple[int, int],
         rule: int,
-        encoder: Callable[[], Encoder],
+        encoder: Callable[[Sample], Encoder],
         threads: int,
         progress: Callable[[Progress], None] | None,
     ) -> None:
-        """Prepare a run over the folder at `spot`, a root or one below it."""
+        """Prepare a run over the folder at `spot`, a root or one below it.
+
+        `encoder` is called when the first picture has to be embedded, with a function that gives it a sample.
+        """
         self.store, self.settings = store, settings
         self.source: Source = Folder(spot.place)
         self.below = spot.below + b"/" if spot.below else b""
-        self.size, self.rule, self.encoder = size, rule, encoder
+        self.size, self.rule, self.encoder = size, rule, cache(partial(encoder, self._sample))
         self.threads, self.progress = threads, progress
         self.tally = Tally()
         self.linked: Counter[int] = Counter()
@@ -245,7 +251,7 @@ class Update:
         with self.store.rows() as rows:
             self.ids = rows.image_ids()  # 8 bytes per image
         if self.progress is not None:
-            self.total = sum(isinstance(seen, Found) for seen in self._scan())
+            self.total = self._count()
         with closing(self._pipeline().run(files)) as batches:  # the threads end before the index is closed
             for outcomes in batches:
                 for outcome in outcomes:
@@ -253,10 +259,28 @@ class Update:
                 self._report_progress()
                 self._commit_if_due()
 
+    def _count(self) -> int:
+        return sum(isinstance(seen, Found) for seen in self._scan())
+
     def _pipeline(self) -> "Pipeline":
         from retrieval.indexing.pipeline import Pipeline  # imports numpy: a run that reads no file need not wait for it
 
         return Pipeline(self._task, self.encoder, self._contents_of, self.threads, self.timing)
+
+    def _sample(self, count: int) -> Pixels:
+        """Return the pictures in up to `count` files that lie at equal distances in the order of the scan."""
+        import numpy as np
+
+        from retrieval.indexing import worker
+
+        total = self.total or self._count()
+        files = (seen for seen in self._scan() if isinstance(seen, Found))
+        share = min(count, total)
+        some = (seen for place, seen in enumerate(files) if place * share // total < (place + 1) * share // total)
+        task = replace(self._task(), known=np.zeros(0, dtype=np.int64))
+        with closing(in_order(partial(worker.read, task), some, self.threads, self.threads)) as values:
+            pictures = [value.pixels for value in values if isinstance(value, worker.Decoded)]
+        return np.stack(pictures) if pictures else np.zeros((0, *self.size, 3), dtype=np.uint8)
 
     def _task(self) -> "Task":
         from retrieval.indexing.worker import Task

@@ -20,9 +20,10 @@ from retrieval.process.children import ChildDied, ChildFailed, Facts, Message
 from retrieval.types import Vectors
 
 UNWANTED = ("openvino_telemetry", "matplotlib", "sklearn")
-"""Modules that Keras and OpenVINO must not import here. OpenVINO's converter, which Keras imports, reports each import
-to its makers by the first (openvino/tools/ovc/__init__.py). The other two take longer than Keras itself, which imports
-them where they are installed, and are not used."""
+"""Modules that Keras, OpenVINO and NNCF must not import in a process of ours. By the first, OpenVINO's converter, which
+Keras imports, reports each import to its makers (openvino/tools/ovc/__init__.py), and so does NNCF
+(nncf/telemetry/wrapper.py). The other two take longer than Keras itself, which imports them where they are installed,
+and are not used."""
 NOT_COMPARED = "the vectors of your model were not compared with those of Keras on TensorFlow (%s)"
 """The note about a user's own model that only OpenVINO has run."""
 log = logging.getLogger("retrieval")

@@ -28,30 +28,35 @@ CONVERSION = 2
 SUFFIXES = (".xml", ".bin")
 """Suffixes of the two files of a graph: its structure and its weights."""
 INT8_FORM = SHIPPED.with_name("mini.int8.json")
-"""Facts about the int8 form of the network that ships: of which `backbone` and `digest` of weights it is, and the
-digests of its two `files` beside it. scripts/quantise_mini.py makes it."""
+"""Facts about the int8 form of the network that ships. scripts/quantise_mini.py writes them and the two files."""
 
+Files = tuple[bytes, bytes]
+"""Structure and weights, as OpenVINO reads them."""
 Facts = dict[str, Any]
 """The facts about a graph, as JSON holds them. `files`: digests of the two files. `fingerprint`, `backbone`, `digest`
 of the weights, decode `rule` and `dim` say which network it is. `parity`: the least cosine of its vectors to those of
-the network before its weights were rounded, null if no picture had a vector. `pictures`: on how many pictures it was
-measured. `precisions`: processor -> the best precision, and the least cosine of its vectors to those in f32."""
+the network before its weights were rounded, null if no picture had a vector; of an int8 form, the mean cosine to those
+in f32. `pictures`: on how many pictures it was measured. `precisions`: processor -> the best precision, and the least
+cosine of its vectors to those in f32."""
 
 
 @dataclass(frozen=True)
 class Graph:
     """A converted network."""
 
-    files: tuple[bytes, bytes]
-    """Structure and weights, as OpenVINO reads them."""
+    files: Files
     facts: Facts
 
     @classmethod
-    def made(cls, files: tuple[bytes, bytes], *, backbone: str, digest: str, rule: int, **facts: Any) -> "Graph":  # noqa: ANN401 - values of JSON
+    def made(cls, files: Files, *, backbone: str, digest: str, rule: int, **facts: Any) -> "Graph":  # noqa: ANN401 - values of JSON
         """Return the graph of two files that were converted now, with its fingerprint."""
         known = {"backbone": backbone, "digest": digest, "rule": rule, "precisions": {}, **facts}
         known["fingerprint"] = Backbone.from_json(backbone).fingerprint(digest, rule)
         return cls(files, {"files": list(map(_digest, files)), **known})
+
+    def with_files(self, files: Files, **facts: Any) -> "Graph":  # noqa: ANN401 - values of JSON
+        """Return another form of this network: two other files, and facts that differ."""
+        return Graph(files, self.facts | {"precisions": {}, **facts, "files": list(map(_digest, files))})
 
     @classmethod
     def checked(cls, files: Sequence[bytes | None], facts: Facts) -> "Graph | None":
@@ -151,19 +156,19 @@ def shipped(backbone: Backbone, weights: str, rule: int = DECODE_RULE) -> Graph 
         return None
 
 
-def int8(graph: Graph) -> tuple[bytes, bytes] | None:
-    """Return the two files of the int8 form of a network. Only `MINI` has one, with its own weights and options.
+def shipped_int8(graph: Graph) -> Graph | None:
+    """Return the int8 form of a network that comes with the package: that of `MINI` with its own weights and options.
 
     Returns None for any other network, and if the files are missing or damaged.
     """
     try:
         facts = json.loads(INT8_FORM.read_bytes())
-        structure, numbers = (INT8_FORM.with_suffix(suffix).read_bytes() for suffix in SUFFIXES)
-        sound = facts["files"] == [_digest(structure), _digest(numbers)]
-        its_own = all(graph.facts[name] == facts[name] for name in ("backbone", "digest"))
+        if any(graph.facts[name] != facts[name] for name in ("backbone", "digest")):
+            return None
+        files = [INT8_FORM.with_suffix(suffix).read_bytes() for suffix in SUFFIXES]
+        return Graph.checked(files, graph.facts | facts)
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    return (structure, numbers) if sound and its_own else None
 
 
 def cached(name: str | None) -> Graph | None:

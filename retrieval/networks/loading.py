@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from retrieval import plugins
 from retrieval.arguments import text_path
@@ -25,17 +25,18 @@ from retrieval.networks.options import BACKBONE_OPTIONS
 from retrieval.networks.weights import all_weights
 from retrieval.process import forks
 from retrieval.process.children import ChildDied, ChildFailed
-from retrieval.types import DECODE_RULE
+from retrieval.types import DECODE_RULE, Pixels
 
 if TYPE_CHECKING:
+    from retrieval.networks.compiled import CompiledEncoder
     from retrieval.networks.graph import Graph
 
 OWN_ENCODER = '{"name": "own"}'
 """The text that an index stores in place of a backbone if it was made with an encoder of the user's own."""
 GPU = "/dev/nvidia0"
 """The file by which Linux shows a GPU of NVIDIA. TensorFlow is imported and asked for a GPU only if the file exists."""
-GRAPH = "graph"
-"""Name of the artefact of an index that holds its compiled network."""
+GRAPH, INT8_FORM = FORMS = ("graph", "int8")
+"""Names of the artefacts of an index that hold its compiled network, and the int8 form of it."""
 DEFAULTS = Execution()
 _HINT = (
     "vectors of two networks cannot be compared: use the network of the index, or make another index with --index DIR"
@@ -60,7 +61,7 @@ class Model:
     def __init__(
         self,
         row: Mapping[str, Any],
-        graph: "Callable[[], Graph | None]" = lambda: None,
+        stored: "Callable[[str], Graph | None]" = lambda _: None,
         *,
         encoder: Encoder | None = None,
         loaded: Encoder | None = None,
@@ -69,12 +70,12 @@ class Model:
     ) -> None:
         """Take the row, and the `encoder` or the `weights` that the caller gave, if any.
 
-        `graph` returns the index's copy of the compiled network. `loaded` is an encoder that `load` has returned
-        already. Raises `ModelMismatch` for an encoder with another fingerprint, and `BadInput` for a network that takes
-        too much memory.
+        `stored` returns a form of the compiled network that the index keeps, by its name in `FORMS`. `loaded` is an
+        encoder that `load` has returned already. Raises `ModelMismatch` for an encoder with another fingerprint, and
+        `BadInput` for a network that takes too much memory.
         """
         self.row = dict(row)
-        self._graph, self._execution = graph, execution
+        self._stored, self._execution = stored, execution
         self.size: tuple[int, int] = (row["height"], row["width"])
         capacity.demand_size(self.size)
         self._given = weights
@@ -134,10 +135,12 @@ class Model:
         if self._given is not None:
             self.encoder()
 
-    def encoder(self, *, many: bool = False) -> Encoder:
+    def encoder(self, sample: Callable[[int], Pixels] | None = None, *, many: bool = False) -> Encoder:
         """Return the encoder for `many` pictures or for a few. The first call loads it.
 
-        Raises `ModelMismatch` if the weights on this machine are not the weights of the index.
+        `sample` returns so many pictures of the user, or fewer. The network is quantised on them if int8 was asked for
+        and there is no int8 form yet. Raises `ModelMismatch` if the weights on this machine are not the weights of the
+        index, and `MissingLibrary` if NNCF is needed and not installed.
         """
         self._demand_rule(self.rule)
         if many and self.rule < DECODE_RULE and not self._older_rule_noted:
@@ -149,7 +152,23 @@ class Model:
             on_keras = runs_on_keras(self._execution, many=many)
             if on_keras not in self._encoders:
                 self._encoders[on_keras] = self._loaded(on_keras=on_keras)
-            return self._encoders[on_keras]
+            encoder = self._encoders[on_keras]
+        self._complete(encoder, sample)
+        return encoder
+
+    def _complete(self, encoder: Encoder, sample: Callable[[int], Pixels] | None) -> None:
+        """Give the encoder the int8 form that it lacks: the index's copy, or one that is made from pictures."""
+        if not lacks_int8(encoder):
+            return
+        form = self._stored(INT8_FORM)
+        if form is not None and form.facts["fingerprint"] == encoder.fingerprint:
+            encoder.use_int8(form)
+        elif sample is not None:
+            from retrieval.networks.quantise import FEWEST, pictures
+
+            pixels = sample(pictures(encoder.size))
+            if len(pixels) >= FEWEST:
+                encoder.quantise(pixels)
 
     def _loaded(self, *, on_keras: bool) -> Encoder:
         from retrieval.networks.compiled import CompiledEncoder
@@ -161,7 +180,7 @@ class Model:
             )
         graph = None
         if not on_keras and self._given is None:
-            graph = self._graph()
+            graph = self._stored(GRAPH)
         if graph is not None and all(
             graph.facts[name] == self.row[name] for name in ("fingerprint", "backbone", "dim")
         ):
@@ -215,14 +234,14 @@ class Model:
             )
 
     @property
-    def graph(self) -> "Graph | None":
-        """The converted network that is loaded; None where none is loaded, and where Keras runs the network."""
-        encoder = self._encoders.get(False)  # the key is False for an encoder that does not run on Keras
-        if encoder is None:
-            return None
+    def forms(self) -> "dict[str, Graph]":
+        """The forms of the converted network that are loaded, by name; none where Keras runs the network."""
         from retrieval.networks.compiled import CompiledEncoder
 
-        return encoder.graph if isinstance(encoder, CompiledEncoder) else None
+        encoder = self._encoders.get(False)  # the key is False for an encoder that does not run on Keras
+        if not isinstance(encoder, CompiledEncoder):
+            return {}
+        return {GRAPH: encoder.graph} | ({} if encoder.int8 is None else {INT8_FORM: encoder.int8})
 
     def _checked(self, encoder: Encoder, name: str) -> Encoder:
         """Return the encoder; `ModelMismatch` unless it has the fingerprint of the index."""
@@ -319,6 +338,13 @@ def runs_on_keras(execution: Execution, *, many: bool) -> bool:
         log.warning("%s, so the network runs on Keras, which is slower", problem)
         return True
     return False
+
+
+def lacks_int8(encoder: Encoder) -> "TypeGuard[CompiledEncoder]":
+    """Tell whether an encoder is to run in int8, and its network has no int8 form yet."""
+    from retrieval.networks.compiled import CompiledEncoder
+
+    return isinstance(encoder, CompiledEncoder) and encoder.lacks_int8
 
 
 def described(encoder: Encoder, backbone: Backbone | None, weights: str) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from retrieval.disk.files import disk_errors
 from retrieval.storage import queries
 from retrieval.storage.commit import ARTEFACTS, Store
 from retrieval.storage.compaction import GRACE
-from retrieval.storage.settings import GRAPH
+from retrieval.storage.settings import GRAPH, INT8
 
-NAMES = {GRAPH: "compiled network"}
+NAMES = {GRAPH: "compiled network", INT8: "int8 form of the network"}
 """What users call each artefact, by its name. The setting of the same name has its facts."""
 
 Facts = dict[str, Any]
@@ -68,19 +68,17 @@ def put(store: Store, name: str, artefact: Artefact, suffixes: Sequence[str]) ->
     digest that the facts give it.
     """
     folder = store.folder / ARTEFACTS
-    names = []
     with disk_errors():
         folder.mkdir(parents=True, exist_ok=True)
         for digest, suffix, data in zip(artefact.facts["files"], suffixes, artefact.files, strict=True):
-            file_name = digest + suffix
-            names.append(file_name)
-            if files.sha256_of(folder / file_name) == digest:
+            if files.sha256_of(folder / (digest + suffix)) == digest:
                 continue  # an earlier call wrote the same file
             if files.write_durably(folder, suffix, (data,)) != digest:
                 raise ValueError(f"a file of the artefact {name} does not have the digest in its facts")
     store.put_setting(name, artefact.facts)
+    kept = [digest for known in NAMES for digest in (facts_of(store, known) or {}).get("files", ())]
     with disk_errors():
-        files.sweep(folder, suffixes, set(names), GRACE)
+        files.sweep(folder, suffixes, {digest + suffix for digest in kept for suffix in suffixes}, GRACE)
 
 
 def damage(store: Store) -> Iterator[str]:

@@ -22,6 +22,8 @@ MEAN = "mean"
 """The mean of all vectors when the index was tuned."""
 GRAPH = "graph"
 """The facts of the compiled network, an artefact."""
+INT8 = "int8"
+"""The facts of the int8 form of the compiled network, an artefact."""
 TAGGED = "tagged"
 """The state of the tags, with the generation up to which the images have tags."""
 
@@ -82,5 +84,6 @@ _CHECKS: Mapping[str, Check] = {
     RANKING: _is_ranking,
     MEAN: _is_mean,
     GRAPH: _is_artefact,
+    INT8: _is_artefact,
     TAGGED: _is_state_of_tags,
 }

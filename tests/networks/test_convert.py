@@ -4,6 +4,7 @@ A conversion that fails, or that is cut off, is never used.
 """
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -111,6 +112,7 @@ def test_every_backbone_gives_the_vectors_of_keras_on_tensorflow(name: str, tmp_
     backbone = Backbone.choose(name)
     demand_agreement(backbone, as_trained(backbone, tmp_path / "as_trained.weights.h5"))
     keras.backend.clear_session()
+    gc.collect()  # the large ones would not fit the memory together
 
 
 @pytest.mark.tensorflow
