@@ -155,10 +155,7 @@ class Index:
             return cls(store, requested.execution, encoder=encoder)
         backbone, weights = choose(requested.backbone, requested.weights, **requested.options)
         loaded = loading.load(backbone, weights, requested.execution)
-        if loading.lacks_int8(loaded):
-            from retrieval.networks import quantise
-
-            quantise.demand()
+        loading.demand_int8(loaded)
         store = Store.create(folder, loading.described(loaded, loaded.backbone, weights), settings)
         return cls(store, requested.execution, loaded=loaded)
 

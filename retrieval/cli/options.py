@@ -122,7 +122,7 @@ Precision = Annotated[
     str,
     typer.Option(
         metavar="NAME", rich_help_panel=HOW_COMPUTED,
-        help="Precision: f32, bf16, f16, int8 (of mini), or auto (the fastest that is accurate enough).",
+        help="Precision: f32, bf16, f16, int8, or auto (the fastest that is accurate enough).",
     ),
 ]  # fmt: skip
 Threads = Annotated[

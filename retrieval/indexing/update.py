@@ -25,7 +25,6 @@ from retrieval.indexing.missing import Missing
 from retrieval.indexing.pending import Pending
 from retrieval.networks.encoder import Encoder
 from retrieval.pictures.source import Folder, Source
-from retrieval.process.threads import in_order
 from retrieval.storage.commit import Store
 from retrieval.storage.records import FileRow, Spot
 from retrieval.types import Found, Ids, Pixels, Progress, Report, Timing, Unlisted, displayed
@@ -272,10 +271,11 @@ class Update:
         import numpy as np
 
         from retrieval.indexing import worker
+        from retrieval.process.threads import in_order
 
-        total = self.total or self._count()
-        files = (seen for seen in self._scan() if isinstance(seen, Found))
+        total = max(1, self.total or self._count())
         share = min(count, total)
+        files = (seen for seen in self._scan() if isinstance(seen, Found))
         some = (seen for place, seen in enumerate(files) if place * share // total < (place + 1) * share // total)
         task = replace(self._task(), known=np.zeros(0, dtype=np.int64))
         with closing(in_order(partial(worker.read, task), some, self.threads, self.threads)) as values:

@@ -11,7 +11,7 @@ AUTO = "auto"
 """In place of a runtime or a precision: the one that `Execution` describes."""
 RUNTIMES = (AUTO, "openvino", "keras")
 INT8 = "int8"
-"""The precision of whole numbers of 8 bits. Only a network that was quantised has it: `graph.int8`."""
+"""The precision of whole numbers of 8 bits. It needs the int8 form of a network: `quantise.int8_form`."""
 PRECISIONS = (AUTO, "f32", "bf16", "f16", INT8)
 ON_KERAS = f"{extras.hint('run it on Keras', 'train')}, and --runtime keras"
 """Hint for a network that OpenVINO cannot run."""

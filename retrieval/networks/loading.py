@@ -158,7 +158,7 @@ class Model:
 
     def _complete(self, encoder: Encoder, sample: Callable[[int], Pixels] | None) -> None:
         """Give the encoder the int8 form that it lacks: the index's copy, or one that is made from pictures."""
-        if not lacks_int8(encoder):
+        if not _lacks_int8(encoder):
             return
         form = self._stored(INT8_FORM)
         if form is not None and form.facts["fingerprint"] == encoder.fingerprint:
@@ -340,7 +340,15 @@ def runs_on_keras(execution: Execution, *, many: bool) -> bool:
     return False
 
 
-def lacks_int8(encoder: Encoder) -> "TypeGuard[CompiledEncoder]":
+def demand_int8(encoder: Encoder) -> None:
+    """Raise `MissingLibrary` if an encoder is to run in int8, and its int8 form cannot be made here."""
+    if _lacks_int8(encoder):
+        from retrieval.networks import quantise
+
+        quantise.demand()
+
+
+def _lacks_int8(encoder: Encoder) -> "TypeGuard[CompiledEncoder]":
     """Tell whether an encoder is to run in int8, and its network has no int8 form yet."""
     from retrieval.networks.compiled import CompiledEncoder
 

@@ -2,13 +2,18 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from retrieval import BadInput, Index, Report, UnreadableImage
 from retrieval.indexing import worker
+from retrieval.indexing.update import Settings, Update
+from retrieval.pictures import given
 from retrieval.searching.options import SearchOptions
+from retrieval.storage import claims
 from retrieval.types import Found
 from tests.fakes import ColourEncoder, colour, picture, put
 
@@ -46,6 +51,26 @@ def test_a_second_run_opens_nothing(
     monkeypatch.setattr("retrieval.indexing.worker._read", unexpected)
     assert counts(index.add(photos)) == {"unchanged": 12}
     assert encoder.pictures == 12
+
+
+@pytest.mark.parametrize(("count", "places"), [(4, [2, 5, 8, 11]), (12, range(12)), (400, range(12))])
+def test_a_sample_is_spread_over_the_whole_folder(
+    index: Index, photos: Path, count: int, places: Sequence[int]
+) -> None:
+    index.add(photos)  # a picture that the index knows is decoded for a sample too
+    if count > 12:
+        put(photos / "broken.jpg", b"\xff\xd8\xff nothing")  # it is left out
+    with index._store.writing():
+        spot = claims.claim(index._store, os.fsencode(photos), [], [])
+        update = Update(
+            index._store, spot, Settings(), size=(2, 2), rule=3, encoder=unexpected, threads=2, progress=None
+        )
+        with index._store.rows() as rows:
+            update.ids = rows.image_ids()
+        pixels = update._sample(count)
+    files = sorted(photos.rglob("*.png"), key=os.fsencode)
+    expected = [given.pixels(files[place], (2, 2))[0] for place in places]
+    np.testing.assert_array_equal(pixels, expected)
 
 
 def test_a_touched_file_is_unchanged_and_not_embedded_again(index: Index, photos: Path, encoder: ColourEncoder) -> None:

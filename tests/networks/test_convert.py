@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,9 @@ def as_trained(backbone: Backbone, path: Path) -> str:
     """
     from retrieval.networks import building
 
+    backbone = replace(
+        backbone, input_size=min(backbone.input_size, (300, 300))
+    )  # for less memory; weights fit any size
     network, _ = building.application(backbone, RANDOM)
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
