@@ -72,7 +72,8 @@ class CompiledEncoder:
             if self._chosen is None:
                 self._chosen, vectors = self._first(batch)
                 return vectors
-        return self._chosen.images(batch)
+            chosen = self._chosen  # another thread may call `use_int8` from here on
+        return chosen.images(batch)
 
     def _first(self, batch: Pixels) -> tuple[Encoder, Vectors]:
         """Return the encoder to run, and the vectors of the first pictures.
