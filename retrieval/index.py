@@ -343,12 +343,12 @@ class Index:
         return verify.verify(self._store)
 
     def tune(self, ranking: str, **measured: Unpack[Measured]) -> None:
-        """Choose the ranking that searches use by default, "none" or "expansion". The choice is kept in the index.
+        """Choose the ranking that searches use by default: "none", "mixed" or "expansion". It is kept in the index.
 
         `measured` says what was measured for this choice; `Index.info` shows it. The function
         `retrieval.measuring.tuning.tune` measures which ranking is better, and then calls this method.
 
-        Raises `BadInput` for another ranking and for expansion in an empty index, `IndexBusy` and `StorageError`.
+        Raises `BadInput` for another ranking, and for any but "none" in an empty index, `IndexBusy` and `StorageError`.
         """
         from retrieval.searching import statistics
 

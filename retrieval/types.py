@@ -166,8 +166,8 @@ class Match:
     offline: bool = False
     """Whether the latest update could look at none of the files of the image: neither `path` nor `copies`."""
     relevance: float | None = None
-    """Value by which the matches are ranked instead of the score, -1 to 1 (see `searching.expansion`). None if they are
-    ranked by score, and for the matches that follow the shortlist that was ranked again."""
+    """Value by which the match is ranked instead of the score, -1 to 1 (see `searching.expansion`). None if it is
+    ranked by score, as are the first matches of the ranking "mixed" and the matches behind the shortlist."""
     false_matches: float | None = None
     """Expected number of unrelated images of the index that are as near by chance; None if `probability` is None."""
     probability: float | None = None
@@ -384,10 +384,11 @@ class Measured(TypedDict, total=False):
     """Source of the right answers: "labels", or "changes" if changed pictures had to find their originals."""
     queries: int
     """Number of queries."""
-    plain: float
-    """Mean average precision of the ranking by score."""
-    ranked: float
-    """Mean average precision of the ranking by expansion."""
+    map: dict[str, float]
+    """Name of each ranking that was measured -> its mean average precision."""
+    agreement: dict[str, float]
+    """Name of each ranking -> the share of the first matches that changed pictures share with their originals; empty if
+    labels decided."""
     reason: str
     """What was compared, and why this ranking was chosen: a sentence."""
 
@@ -396,7 +397,7 @@ class RankingInForce(Measured):
     """The ranking that searches of an index use by default, with what was measured for it."""
 
     name: str
-    """The ranking: "none" (by score) or "expansion"."""
+    """The ranking: "none" (by score), "mixed" or "expansion"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from retrieval.cli.find_index import open_index
 from retrieval.cli.help import WHAT
 from retrieval.cli.options import Folder, Json, Quiet, Verbose
 from retrieval.cli.printing import counted, put
+from retrieval.cli.rankings import in_words, listed
+from retrieval.searching.ranking import by_default
 from retrieval.types import DECODE_RULE, EXACT, Info, SearchForm, displayed
 
 
@@ -45,10 +47,9 @@ def _put_info(facts: Info) -> None:
     put(f"decoding    {_decoding(facts)}")
     put(f"vectors     {_vectors(facts)}")
     put(f"search      {', '.join(map(_form, facts.search)) or EXACT}")
-    if facts.ranking:
-        put(f"ranking     {_ranking(**facts.ranking)}")
-        if facts.ranking.get("reason"):
-            put(f"            {displayed(str(facts.ranking['reason']))}")
+    put(f"ranking     {_ranking(facts)}")
+    if facts.ranking and facts.ranking.get("reason"):
+        put(f"            {displayed(str(facts.ranking['reason']))}")
     if facts.parity is not None:
         put(f"compiled    lowest cosine between vectors of the converted network and of Keras: {facts.parity:.5f}")
     put(f"size        {facts.bytes / 1e6:.1f} MB on disk")
@@ -85,13 +86,16 @@ def _unreadable(facts: Info) -> str:
     return f"{counted(facts.failures, 'file')}; to list them: retrieval info --failures"
 
 
-def _ranking(name: str, by: str = "", plain: float = 0, ranked: float = 0, **_: object) -> str:
+def _ranking(facts: Info) -> str:
     """Return how results are ranked, and the figures that decided it."""
-    chosen = "by score" if name == "none" else name
-    if not by:
-        return chosen
-    queries = "" if by == "labels" else " of changed pictures"
-    return f"{chosen} (mAP{queries} {plain:.4f} by score, {ranked:.4f} by expansion)"
+    chosen = facts.ranking
+    if chosen is None:
+        return f"{in_words(by_default(facts.images))}, by default; to measure which is best: retrieval tune"
+    figures = chosen.get("map")  # absent in an index that an earlier version tuned
+    if not figures:
+        return in_words(chosen["name"])
+    queries = "" if chosen.get("by") == "labels" else " of changed pictures"
+    return f"{in_words(chosen['name'])} (mAP{queries} {listed(figures)})"
 
 
 def _form(part: SearchForm) -> str:

@@ -136,7 +136,8 @@ Ranking = Annotated[
     str,
     typer.Option(
         metavar="NAME", rich_help_panel=HOW_COMPUTED,
-        help="Ranking of the results: none (by score), expansion, or auto (the choice of `retrieval tune`).",
+        help="Ranking of the results: none (by score), mixed (the first 3 by score), expansion, or auto (the choice "
+        "of `retrieval tune`, or else mixed).",
     ),
 ]  # fmt: skip
 Classes = Annotated[

@@ -23,6 +23,7 @@ from retrieval.cli.options import (
 )
 from retrieval.cli.printing import note, put
 from retrieval.cli.progress import counting
+from retrieval.cli.rankings import in_words, listed
 from retrieval.errors import BadInput
 
 if TYPE_CHECKING:
@@ -45,14 +46,15 @@ def tune(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure which ranking finds more, and use it from now on.
+    """Measure which ranking is best, and use it from now on.
 
         retrieval tune
         retrieval tune photos
 
-    Two rankings are compared: by score, and by query expansion. FOLDER and --ground-truth say which images belong
-    together, as for `retrieval evaluate`. Without them, changed pictures must find their originals, and no labels are
-    needed. The images of the index are not embedded again. If there are too few images to decide, nothing is changed.
+    Three rankings are compared: by score, mixed (the first 3 by score, the others by query expansion), and all by
+    expansion. FOLDER and --ground-truth say which images belong together, as for `retrieval evaluate`. Without them,
+    changed pictures must find their originals and the same neighbours, and no labels are needed. The images of the
+    index are not embedded again. If there are too few images to decide, nothing is changed.
     """
     labelled = folder is not None or ground_truth is not None
     if off and labelled:
@@ -68,7 +70,7 @@ def tune(
         from retrieval.measuring import tuning
 
         truth = truth_of(folder, ground_truth, queries, opened, itself=not labelled)
-        with counting("asking", 2 * len(truth.questions)) as progress:
+        with counting("asking", len(tuning.COMPARED) * len(truth.questions)) as progress:
             found = tuning.tune(opened, truth, labelled=labelled, progress=progress)
     if json_lines:
         put(json.dumps(found.as_dict()))
@@ -79,10 +81,11 @@ def tune(
 def _put(found: "Tuned") -> None:
     """Write what was measured, what was decided, and why."""
     queries = "" if found.by == "labels" else " of changed pictures"
-    put(f"{found.queries} queries, mAP{queries}: {found.plain:.4f} by score, {found.ranked:.4f} by expansion")
+    put(f"{found.queries} queries, mAP{queries}: {listed(found.map)}")
+    if found.agreement:
+        put(f"agreement of the neighbours of changed pictures and originals: {listed(found.agreement)}")
     put(found.reason)
-    ranking = "score" if found.ranking == "none" else found.ranking
     if found.decided:
-        put(f"from now on, results are ranked by: {ranking}")
+        put(f"from now on, the ranking is: {in_words(found.ranking)}")
     else:
-        put(f"nothing is changed; results are ranked as before by: {ranking}")
+        put(f"nothing is changed; the ranking is, as before: {in_words(found.ranking)}")

@@ -50,6 +50,10 @@ class Question:
     kind: str = ""
     """Name of the change that was made to a picture; empty if the query was not changed."""
 
+    def made(self) -> Query:
+        """Return the query. A changed picture is made now."""
+        return self.query() if callable(self.query) else self.query
+
 
 @dataclass(frozen=True, slots=True)
 class Truth:
@@ -265,8 +269,8 @@ def evaluate(
 
     `progress` is called with the number of questions that have been answered. Raises what `Index.search` raises.
     """
-    answers = ask(index, truth, options, progress=call(progress, "progress"))
-    return summarise(truth, answers, index.coverage().images)
+    judged = ask(index, truth, options, progress=call(progress, "progress"))
+    return summarise(truth, judged, index.coverage().images)
 
 
 def ask(
@@ -277,31 +281,31 @@ def ask(
     progress: Callable[[int], None] | None = None,
 ) -> list[JudgedAnswer]:
     """Ask all questions as `evaluate` does, and return the answers in the order of the questions."""
-    answers = []
-    for question, ids in zip(truth.questions, _answers(index, truth, options), strict=True):
-        answers.append(_judged(ids, question))
+    judged = []
+    for question, ids in zip(truth.questions, answers(index, truth, options), strict=True):
+        judged.append(judge(ids, question))
         if progress is not None:
-            progress(len(answers))
-    return answers
+            progress(len(judged))
+    return judged
 
 
-def summarise(truth: Truth, answers: Sequence[JudgedAnswer], images: int) -> Evaluation:
-    """Return the measures of `answers`, one per question of `truth`, in the same order.
+def summarise(truth: Truth, judged: Sequence[JudgedAnswer], images: int) -> Evaluation:
+    """Return the measures of the answers, one per question of `truth`, in the same order.
 
     `images` is the number of images in the index that was asked.
     """
     by_kind: dict[str, list[list[JudgedAnswer]]] = defaultdict(list)
     by_group: dict[int, list[JudgedAnswer]] = defaultdict(list)
-    for question, group, answer in zip(truth.questions, truth.groups(), answers, strict=True):
+    for question, group, answer in zip(truth.questions, truth.groups(), judged, strict=True):
         by_kind[question.kind].append([answer])
         by_group[group].append(answer)
     kinds = {}
     if len(by_kind) > 1:
         kinds = {kind: estimate(groups) for kind, groups in by_kind.items()}
-    return Evaluation(len(answers), images, estimate(list(by_group.values())), kinds)
+    return Evaluation(len(judged), images, estimate(list(by_group.values())), kinds)
 
 
-def _answers(index: Index, truth: Truth, options: SearchOptions) -> Iterator[Ids]:
+def answers(index: Index, truth: Truth, options: SearchOptions) -> Iterator[Ids]:
     """Yield the ids of the answers to each question, best first.
 
     A search structure finds more if it is asked for more. So it is asked for 10, for 100 and for all answers, and the
@@ -322,11 +326,12 @@ def _answers(index: Index, truth: Truth, options: SearchOptions) -> Iterator[Ids
 def _queries(truth: Truth) -> Iterator[Query]:
     """Yield the queries of all questions. A changed picture is made when its turn comes."""
     for question in truth.questions:
-        yield question.query() if callable(question.query) else question.query
+        yield question.made()
 
 
-def _judged(ids: Ids, question: Question) -> JudgedAnswer:
+def judge(ids: Ids, question: Question) -> JudgedAnswer:
     """Return where the right answers to a question stand among `ids`."""
     relevant = np.fromiter(question.relevant, dtype=np.int64, count=len(question.relevant))
     ranks = np.flatnonzero(np.isin(ids, relevant)) + 1
-    return JudgedAnswer(ranks, len(question.relevant - {question.query}))
+    itself = question.query if isinstance(question.query, int) else None
+    return JudgedAnswer(ranks, len(question.relevant - {itself}))

@@ -1,29 +1,46 @@
-"""Measure which ranking is better for an index, by score or by expansion, on the images of that index."""
+"""Choose the ranking that is best for an index, measured on the images of that index.
+
+Truth -> each ranking answers its questions -> `Asked`: measures by picture -> comparisons -> Tuned
+
+The rankings are compared one after another, from the one by score to the one that changes the order most. Each is
+compared with the best one before it, and takes its place if it is better.
+"""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval.index import Index
-from retrieval.measuring.evaluate import Truth, ask, summarise
-from retrieval.measuring.metrics import CONFIDENCE, MEASURES, Estimate, JudgedAnswer, means_by_group
+from retrieval.measuring.evaluate import Question, Truth, answers, judge
+from retrieval.measuring.metrics import MEASURES, Estimate, means_by_group
+from retrieval.networks.embedding import batches
 from retrieval.searching.options import SearchOptions
-from retrieval.searching.ranking import EXPANSION, NONE
-from retrieval.types import Measured
+from retrieval.searching.ranking import NONE, RANKINGS, by_default
+from retrieval.types import Ids, Measured
 
 LOST = 0.005
-"""Largest loss of precision at 1 that is accepted if labels show that expansion finds more."""
+"""Largest loss of precision at 1 or of mean average precision that is accepted if the other one rises by labels."""
 LOST_ALIKE = 0.02
-"""Largest loss of either measure that is accepted if the queries are changed pictures. An interval decides only if half
-of its width is at most this number too. With 100 pictures, half the width of the interval of a difference is 0.006 to
-0.022. On Caltech-101, where expansion finds far more images of the same class, the loss of precision at 1 is 0.010."""
+"""Largest loss of either measure, against the ranking by score, that is accepted if the queries are changed pictures.
+An interval decides only if half of its width is at most this number too. With 100 pictures, half the width of the
+interval of a difference is 0.006 to 0.022."""
+COMPANY = 10
+"""Number of first matches that are compared for the agreement: a page of results."""
+AGREEMENT = "agreement"
+"""Name of the measure that is the share of the first `COMPANY` matches of a picture that its changed version has too.
+The picture itself does not count."""
 DEVIATIONS = 1.96
-"""Number of standard errors between a mean and either end of its 95 % interval (see `CONFIDENCE`)."""
-NAMES = {"map": "mAP", "p@1": "P@1"}
-"""The measures that decide: JSON name -> name in papers."""
+"""Number of standard errors between a mean and either end of its 95 % interval."""
+COMPARED = (NONE, *RANKINGS)
+"""Names of the rankings that are compared, from the one by score to the one that changes the order most."""
+JUDGED = {"map": "mAP", "p@1": "P@1"}
+"""The measures of the right answers: JSON name -> name in papers."""
+SCORE = "the order by score"
+"""The ranking `NONE` in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +48,15 @@ class Tuned:
     """What `tune` measured and decided."""
 
     ranking: str
-    """The ranking that searches use from now on: "none" (by score) or "expansion"."""
+    """Name of the ranking that searches use from now on, as in `SearchOptions.ranking`."""
     by: str
     """Source of the right answers: "labels", or "changes" if changed pictures had to find their originals."""
     queries: int
     """Number of queries."""
-    plain: float
-    """Mean average precision of the ranking by score."""
-    ranked: float
-    """Mean average precision of the ranking by expansion."""
+    map: Mapping[str, float]
+    """Name of each ranking -> its mean average precision, 0 to 1."""
+    agreement: Mapping[str, float]
+    """Name of each ranking -> its agreement (see `AGREEMENT`), 0 to 1; empty if labels decided."""
     decided: bool
     """Whether there were enough pictures to decide. If not, the ranking stays as it was."""
     reason: str
@@ -51,134 +68,217 @@ class Tuned:
 
     def measured(self) -> Measured:
         """Return what the index keeps of the measurement."""
-        return Measured(by=self.by, queries=self.queries, plain=self.plain, ranked=self.ranked, reason=self.reason)
+        return Measured(
+            by=self.by,
+            queries=self.queries,
+            map=dict(self.map),
+            agreement=dict(self.agreement),
+            reason=self.reason,
+        )
 
 
 def tune(index: Index, truth: Truth, *, labelled: bool, progress: Callable[[int], None] | None = None) -> Tuned:
-    """Measure whether ranking by expansion finds more than ranking by score, and let searches use the better ranking.
+    """Measure which ranking is best for `index`, and let its searches use that one.
 
-    `labelled` says whether `truth` comes from labels. If so, expansion is chosen if mean average precision rises and
-    precision at 1 falls by at most `LOST`. Otherwise `truth` must ask about changed pictures (`evaluate.of_itself`).
-    These show whether the same picture is found as well as before, but not whether more of the same kind is found,
-    which is the purpose of expansion. So expansion is chosen unless one of the two measures falls by more than
-    `LOST_ALIKE`. If there are too few pictures to decide, the ranking stays as it is.
+    `labelled` says whether `truth` comes from labels (see `_by_labels`). Otherwise `truth` must ask about changed
+    pictures, as `evaluate.of_itself` does (see `_by_changes`). If there are too few pictures to decide, the ranking
+    stays as it is.
 
-    Each question is asked twice, once for each ranking; `progress` is called with the number of queries asked so far.
-    Raises what `Index.tune` raises, before anything is asked, and what `Index.search` raises.
+    Each question is asked once for each ranking; `progress` is called with the number of queries asked so far. Raises
+    what `Index.tune` raises, before anything is asked, and what `Index.search` raises.
     """
-    in_force, measured = _ranking_of(index)
-    index.tune(in_force, **measured)  # stores the mean of the vectors as it is now, which expansion subtracts
-    count = len(truth.questions)
-    by_score = ask(index, truth, SearchOptions(ranking=NONE), progress=progress)
-    second_half = None if progress is None else lambda done: progress(count + done)
-    by_expansion = ask(index, truth, SearchOptions(ranking=EXPANSION), progress=second_half)
-    decide = _by_labels if labelled else _by_changes
-    is_better, reason = decide(differences(truth, by_score, by_expansion))
-    ranking = in_force
-    if is_better is not None:
-        ranking = EXPANSION if is_better else NONE
+    info = index.info()
+    in_force = by_default(info.images)
+    if info.ranking is not None:
+        measured: Any = {name: value for name, value in info.ranking.items() if name != "name"}
+        in_force = info.ranking["name"]
+        index.tune(in_force, **measured)  # stores the mean of the vectors as it is now, which expansion subtracts
+    asked = _ask(index, truth, labelled=labelled, progress=progress)
+    verdict = decide(asked, _by_labels if labelled else _by_changes)
     tuned = Tuned(
-        ranking=ranking,
+        ranking=verdict.ranking or in_force,
         by="labels" if labelled else "changes",
-        queries=count,
-        plain=summarise(truth, by_score, 0).measures["map"].value,
-        ranked=summarise(truth, by_expansion, 0).measures["map"].value,
-        decided=is_better is not None,
-        reason=reason,
+        queries=len(truth.questions),
+        map=_means(asked, "map"),
+        agreement={} if labelled else _means(asked, AGREEMENT),
+        decided=verdict.ranking is not None,
+        reason=verdict.reason,
     )
     if tuned.decided:
-        index.tune(ranking, **tuned.measured())
+        index.tune(tuned.ranking, **tuned.measured())
     return tuned
 
 
-def _ranking_of(index: Index) -> tuple[str, Measured]:
-    """Return the ranking that searches use now, and what was measured for it."""
-    ranking = index.info().ranking
-    if ranking is None:
-        return NONE, {}
-    measured: Any = {name: value for name, value in ranking.items() if name != "name"}
-    return ranking["name"], measured
-
-
-# -- differences of two rankings ----------------------------------------------------------------------------------
+# -- asking -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Differences:
-    """The measures of ranking by expansion minus the measures of ranking by score."""
+class Asked:
+    """What the answers by one ranking are worth."""
 
-    of: Mapping[str, Estimate]
-    """JSON name of a measure, as in `NAMES` -> the mean difference; positive where expansion is better."""
-    pictures: int
-    """Number of pictures on which the differences were measured."""
+    ranking: str
+    """Name of the ranking."""
+    measures: Mapping[str, NDArray[np.float64]]
+    """Name of a measure -> its mean for each picture, (n,). The pictures have the same order for all rankings."""
 
+    def minus(self, other: "Asked", measure: str) -> Estimate:
+        """Return the mean difference of a measure, `self` minus `other`, with its interval.
 
-def differences(truth: Truth, before: Sequence[JudgedAnswer], after: Sequence[JudgedAnswer]) -> Differences:
-    """Return the mean differences of two lists of answers to the questions of `truth`, with their intervals.
-
-    The difference is taken question by question, as the measure in `after` minus the measure in `before`. Then two
-    pictures are added for the interval: one without a difference, half a picture that gains 1, and half a picture that
-    loses 1 (Agresti & Min 2005, Simple improved confidence intervals for comparing matched proportions). Without these
-    two, a single picture that both rankings find would seem to prove that there is no difference.
-    """
-    groups = np.array(truth.groups(), dtype=np.int64)
-    estimates = {}
-    for name in NAMES:
-        measure = MEASURES[name]
-        by_question = np.array([measure(answer) for answer in after]) - [measure(answer) for answer in before]
-        by_picture = means_by_group(by_question, groups)
+        The difference is taken picture by picture. Then two pictures are added for the interval: one without a
+        difference, half a picture that gains 1, and half a picture that loses 1 (Agresti & Min 2005, Simple improved
+        confidence intervals for comparing matched proportions). Without these two, a single picture that both rankings
+        find would seem to prove that there is no difference.
+        """
+        by_picture = self.measures[measure] - other.measures[measure]
         count, mean = len(by_picture) + 2, float(by_picture.mean())
         half = DEVIATIONS * math.sqrt((by_picture**2).sum() + 1 - by_picture.sum() ** 2 / count) / count
-        estimates[name] = Estimate(mean, mean - half, mean + half)
-    return Differences(estimates, len(np.unique(groups)))
+        return Estimate(mean, mean - half, mean + half)
 
 
-# -- decisions ----------------------------------------------------------------------------------------------------
+def _ask(index: Index, truth: Truth, *, labelled: bool, progress: Callable[[int], None] | None) -> list[Asked]:
+    """Ask all questions by each of the rankings, and return the measures of the answers.
 
-
-def _by_labels(found: Differences) -> tuple[bool | None, str]:
-    """Return whether expansion is better, judged by labels, and the reason.
-
-    The first value is None if that cannot be decided: the interval of the difference in mean average precision
-    contains 0.
+    A few questions at a time are asked by all rankings, so that a changed picture is made only once.
     """
-    mean, first = found.of["map"], found.of["p@1"]
-    if mean.low <= 0 <= mean.high:
-        return None, f"{_pictures(found)} too few to tell: expansion changes {_shown('map', mean)}"
-    is_better = mean.low > 0 and first.value >= -LOST
+    ways = {name: SearchOptions(ranking=name) for name in COMPARED}
+    agreements = {} if labelled else {name: _Agreement(index, truth, options) for name, options in ways.items()}
+    rows: dict[str, list[list[float]]] = {name: [] for name in COMPARED}
+    for questions in batches(truth.questions):
+        part = Truth([replace(question, query=question.made()) for question in questions])
+        for name, options in ways.items():
+            for question, ids in zip(part.questions, answers(index, part, options), strict=True):
+                judged = judge(ids, question)
+                agreement = 0.0 if labelled else agreements[name].of(question, ids)
+                rows[name].append([*(MEASURES[measure](judged) for measure in JUDGED), agreement])
+            if progress is not None:
+                progress(sum(map(len, rows.values())))
+    return [measured(name, truth, of_ranking) for name, of_ranking in rows.items()]
+
+
+def measured(ranking: str, truth: Truth, rows: Sequence[Sequence[float]]) -> Asked:
+    """Return the measures by picture. A row has the measures `JUDGED` and the agreement of one question of `truth`."""
+    groups = np.array(truth.groups(), dtype=np.int64)
+    columns = np.array(rows, dtype=np.float64).T
+    names = (*JUDGED, AGREEMENT)
+    return Asked(ranking, {name: means_by_group(column, groups) for name, column in zip(names, columns, strict=True)})
+
+
+class _Agreement:
+    """Compares the first matches of changed pictures with those of their originals."""
+
+    def __init__(self, index: Index, truth: Truth, options: SearchOptions) -> None:
+        """Ask about the originals; each question of `truth` has one, which is its only right answer."""
+        originals = sorted({_original(question) for question in truth.questions})
+        found: Iterator[Any] = index.neighbours(originals, COMPANY, options)
+        self._company = {original: near.ids for original, near in zip(originals, found, strict=True)}
+
+    def of(self, question: Question, ids: Ids) -> float:
+        """Return the agreement of the answer to a question with the answer to its original, 0 to 1."""
+        original = _original(question)
+        company = self._company[original]
+        near = ids[ids != original][:COMPANY]
+        return len(np.intersect1d(near, company)) / max(1, len(company))
+
+
+def _original(question: Question) -> int:
+    (original,) = question.relevant
+    return original
+
+
+def _means(asked: Sequence[Asked], measure: str) -> dict[str, float]:
+    return {each.ranking: float(each.measures[measure].mean()) for each in asked}
+
+
+# -- deciding -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The decision between several rankings."""
+
+    ranking: str | None
+    """Name of the best ranking; None if there are too few pictures to tell."""
+    reason: str
+
+
+Judge = Callable[[Asked, Asked, Asked], tuple[bool | None, str]]
+"""Takes a ranking, the best one before it, and the one by score. Returns whether the first is better than the second,
+None if that cannot be told, and a clause that says why, with the differences."""
+
+
+def decide(asked: Sequence[Asked], judge: Judge) -> Verdict:
+    """Return the best of some rankings, of which the first is by score.
+
+    Each of the others is compared with the best one before it, and takes its place if it is better. If none is better
+    than by score, but one might be, nothing is decided.
+    """
+    by_score, *others = asked
+    best, unknown, reasons = by_score, False, []
+    for each in others:
+        is_better, why = judge(each, best, by_score)
+        reasons.append(why)
+        unknown |= is_better is None
+        if is_better:
+            best = each
+    reason = f"on {_pictures(by_score)}, {'; '.join(reasons)}"
+    return Verdict(None if unknown and best is by_score else best.ranking, reason)
+
+
+def _by_labels(ranking: Asked, best: Asked, _by_score: Asked) -> tuple[bool | None, str]:
+    """Return whether a ranking is better than the best one before it, judged by labels, and why.
+
+    It is better if one of the two measures `JUDGED` rises, with its whole interval, and the other one falls by at most
+    `LOST`. It cannot be told if neither rises, and the interval of mean average precision contains 0.
+    """
+    mean, first = ranking.minus(best, "map"), ranking.minus(best, "p@1")
+    this, other = ranking.ranking, _named(best)
+    shown = f"({_shown('mAP', mean)}, {_shown('P@1', first)})"
+    if mean.low > 0 and first.value >= -LOST:
+        return True, f"{this} finds more than {other} {shown}"
+    if first.low > 0 and mean.value >= -LOST:
+        return True, f"{this} is right first more often than {other} {shown}"
+    if mean.low > 0:
+        return False, f"{this} finds more than {other}, but loses more than {LOST} of P@1 {shown}"
     if mean.high < 0:
-        why = "expansion finds less"
-    elif is_better:
-        why = "expansion finds more"
-    else:
-        why = f"expansion finds more, but loses more than {LOST} of P@1"
-    return is_better, f"{why}: it changes {_shown('map', mean)}, and {_shown('p@1', first)}"
+        return False, f"{this} finds less than {other} {shown}"
+    return None, f"{this} and {other} do not differ enough to tell {shown}"
 
 
-def _by_changes(found: Differences) -> tuple[bool | None, str]:
-    """Return whether expansion finds changed pictures as well as before, and the reason.
+def _by_changes(ranking: Asked, best: Asked, by_score: Asked) -> tuple[bool | None, str]:
+    """Return whether a ranking is better than the best one before it, judged by changed pictures, and why.
 
-    The first value is None if that cannot be decided: half the width of an interval is more than `LOST_ALIKE`.
+    Changed pictures show whether the same picture is found as well as by score: neither measure may fall by more than
+    `LOST_ALIKE`. They also show whether a picture and its changed version have the same neighbours: the agreement must
+    rise, with its whole interval. A search for a kind of picture is better if it does not depend on the crop or the
+    light, but only labels can show that it finds more of the kind.
     """
-    worst = min(found.of, key=lambda name: found.of[name].value)
-    changes = " and ".join(_shown(name, difference) for name, difference in found.of.items())
-    if max(difference.value - difference.low for difference in found.of.values()) > LOST_ALIKE:
-        return None, f"{_pictures(found)} too few to tell a loss of {LOST_ALIKE}: expansion changes {changes}"
-    if found.of[worst].value < -LOST_ALIKE:
-        why = f"expansion loses more than {LOST_ALIKE} of {NAMES[worst]}, so the same picture is found less well"
-        return False, f"{why}: it changes {changes}"
-    return True, (
-        f"the same picture is found as well as before, as a loss of up to {LOST_ALIKE} is accepted: expansion changes "
-        f"{changes}. Expansion is for finding more of the same kind; changed pictures cannot show whether it does, but "
-        "labels can"
-    )
+    alike = {name: ranking.minus(by_score, measure) for measure, name in JUDGED.items()}
+    agreement = ranking.minus(best, AGREEMENT)
+    this, other = ranking.ranking, _named(best)
+    same = f"({', '.join(_shown(name, difference) for name, difference in alike.items())})"
+    worst = min(alike, key=lambda name: alike[name].value)
+    if max(difference.value - difference.low for difference in alike.values()) > LOST_ALIKE:
+        return None, f"too few to tell whether {this} loses {LOST_ALIKE} against {SCORE} {same}"
+    if alike[worst].value < -LOST_ALIKE:
+        return False, f"{this} loses more than {LOST_ALIKE} of {worst} against {SCORE}, so it is not taken {same}"
+    found = f"{this} finds changed pictures as well as {SCORE} {same}"
+    agrees = f"than with {other} ({_shown(AGREEMENT, agreement)})"
+    if agreement.low > 0:
+        return True, f"{found}, and their neighbours agree more {agrees}"
+    if agreement.high < 0:
+        return False, f"{found}, but their neighbours agree less {agrees}"
+    return None, f"{found}, but their neighbours do not clearly agree more or less {agrees}"
 
 
-def _pictures(found: Differences) -> str:
-    return "1 picture is" if found.pictures == 1 else f"{found.pictures} pictures are"
+def _pictures(asked: Asked) -> str:
+    count = len(asked.measures["map"])
+    return "1 picture" if count == 1 else f"{count} pictures"
+
+
+def _named(asked: Asked) -> str:
+    return SCORE if asked.ranking == NONE else asked.ranking
 
 
 def _shown(name: str, difference: Estimate) -> str:
-    """Return a difference with its interval, for a person."""
-    interval = f"{difference.low:+.4f} to {difference.high:+.4f}, {100 * CONFIDENCE:.0f} % interval"
-    return f"{NAMES[name]} by {difference.value:+.4f} ({interval})"
+    """Return a difference with half the width of its interval, for a person."""
+    return f"{name} {difference.value:+.4f} ± {difference.high - difference.value:.4f}"

@@ -133,7 +133,7 @@ class Searcher:
         """The search of this state. It is made at first use, because its statistics take time to compute."""
         view, options = self.view, self.options
         background = statistics.background_for(view) if options.needs_likelihood else None
-        return NeighbourSearch(view, options, statistics.mean_for(view, options.ranking), background)
+        return NeighbourSearch(view, options, statistics.expansion_for(view, options.ranking), background)
 
     def _found(self, reader: QueryReader, queries: Iterable[Query], k: int) -> Iterator[list[Found | Unusable]]:
         """Yield, for each batch, its queries with their best `k` neighbours; an unusable query becomes its error."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.searching import expansion, likelihood
+from retrieval.searching.expansion import Expansion
 from retrieval.searching.likelihood import Background
 from retrieval.searching.options import SearchOptions
 from retrieval.searching.query import PreparedQuery
@@ -27,7 +28,7 @@ class Neighbours(NamedTuple):
     scores: NDArray[np.float32]
     """Cosines, -1 to 1."""
     relevance: NDArray[np.float32] | None = None
-    """As `Match.relevance`, NaN for the images that follow the shortlist; None if the images are ranked by score."""
+    """As `Match.relevance`, NaN for images whose rank does not follow it; None if all images are ranked by score."""
     false_matches: NDArray[np.float64] | None = None
     """As `Match.false_matches`, NaN where it cannot be told; None if the search did not ask for it."""
     probability: NDArray[np.float64] | None = None
@@ -56,8 +57,8 @@ class NeighbourSearch:
 
     view: View
     options: SearchOptions
-    mean: NDArray[np.float32] | None = None
-    """The mean of all vectors, (dim,), that expansion subtracts; None to rank by score."""
+    expansion: Expansion | None = None
+    """What ranks the neighbours; None to rank by score."""
     background: Background | None = None
     """Images with which scores are compared; None if the index has too few images, or likelihood is not asked for."""
 
@@ -84,7 +85,7 @@ class NeighbourSearch:
     @property
     def _shortlist(self) -> int:
         """Number of neighbours that expansion ranks."""
-        if self.mean is None:
+        if self.expansion is None:
             return 0
         return expansion.SHORTLIST if self.is_exact else expansion.SHORTLIST_OF_STRUCTURE
 
@@ -98,26 +99,28 @@ class NeighbourSearch:
         """Return all neighbours of one query that pass the options, best first."""
         allowed = (ids >= 0) & ~np.isin(ids, [*query.excluded_ids])
         neighbours = _by_score(ids[allowed], scores[allowed], query)
-        if self.mean is not None and len(neighbours.ids):
-            neighbours = self._ranked(vector, neighbours, self.mean)
+        if self.expansion is not None and len(neighbours.ids):
+            neighbours = self._ranked(vector, neighbours, self.expansion)
         if self.options.needs_likelihood:
             neighbours = self._judged(vector, neighbours, neighbours.ids == query.id)
         return neighbours.at(self._passing(neighbours))
 
-    def _ranked(self, vector: NDArray[np.float32], neighbours: Neighbours, mean: NDArray[np.float32]) -> Neighbours:
-        """Return neighbours whose first ones, the shortlist, are ranked by relevance; the others stay behind them.
+    def _ranked(self, vector: NDArray[np.float32], neighbours: Neighbours, by: Expansion) -> Neighbours:
+        """Return neighbours whose first ones, the shortlist, are ranked by expansion; the others stay behind them.
 
         The relevance of a copy of the query is its score: a copy must not count as a neighbour in the expansion.
         """
         shortlist = slice(self._shortlist)
         scores = neighbours.scores[shortlist]
         relevance = np.full(len(neighbours.ids), np.nan, dtype=np.float32)
-        relevance[shortlist] = scores
-        others = np.flatnonzero(scores < expansion.COPY)
-        if len(others):
-            relevance[others] = expansion.relevance(vector, self.view.vectors(neighbours.ids[others]), mean)
+        copies = int(np.count_nonzero(scores >= expansion.COPY))  # they stand first, because the order is by score
+        relevance[:copies] = scores[:copies]
+        if copies < len(scores):
+            near = self.view.vectors(neighbours.ids[shortlist][copies:])
+            relevance[copies : len(scores)] = expansion.relevance(vector, near, by.mean, by.ranking.share)
         order = np.arange(len(neighbours.ids))
-        order[shortlist] = expansion.ranked(neighbours.ids[shortlist], scores, relevance[shortlist])
+        order[shortlist] = expansion.ranked(neighbours.ids[shortlist], scores, relevance[shortlist], by.ranking.first)
+        relevance[copies : copies + by.ranking.first] = np.nan
         return neighbours._replace(relevance=relevance).at(order)
 
     def _judged(self, vector: NDArray[np.float32], neighbours: Neighbours, is_query: NDArray[np.bool_]) -> Neighbours:

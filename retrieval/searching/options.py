@@ -34,8 +34,10 @@ class SearchOptions:
     """Whether the search looks at every vector. If not, it uses the search structures of the index, which find nearly
     all of the nearest images: `Index.info` shows their recall."""
     ranking: str = AUTO
-    """Order of the matches. "none" is by score, "expansion" is by `Match.relevance` (see `searching.expansion`), and
-    "auto" is the ranking that `Index.tune` has set; it is "none" if `tune` was never called."""
+    """Order of the matches. "none" is by score. "expansion" is by `Match.relevance` (see `searching.expansion`).
+    "mixed" is by score for copies of the query and for the 3 best other matches, and by `Match.relevance` for the rest.
+    "auto" is the ranking that `Index.tune` has set; if `tune` was never called, it is "mixed" in an index of at least
+    100 images, and else "none"."""
     likelihood: bool = False
     """Whether matches get their `probability` and `false_matches` (see `searching.likelihood`)."""
     likely: bool = False

@@ -1,15 +1,55 @@
-"""The names of the rankings. The ranking "expansion" is computed by the module `expansion`.
+"""The rankings: their names, and how each of them orders the images that are nearest to a query.
 
-This module imports no numpy, so that `options` can be imported without waiting for numpy.
+The order itself is computed by the module `expansion`. This module imports no numpy, so that `options` can be imported
+without waiting for numpy.
 """
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from retrieval.errors import BadInput
 
-AUTO, NONE, EXPANSION = "auto", "none", "expansion"
-"""The ranking that `Index.tune` has set; the ranking by score; the ranking by query expansion."""
+AUTO, NONE, MIXED, EXPANSION = "auto", "none", "mixed", "expansion"
+"""The ranking that `Index.tune` has set, or else the default; by score; the first few by score and the others by query
+expansion; all by query expansion."""
+FEWEST = 100
+"""Least number of images that an index must have to be ranked by `MIXED` by default. Of 10 to 50 pictures, the order
+changes little: mean average precision changed by -0.003 to +0.07 on pictures of the sets below."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """How query expansion orders the images that are nearest to a query."""
+
+    first: int
+    """Number of the best images by score that keep their places. Copies of the query stand before them."""
+    share: float
+    """Weight of the expanded vectors in the relevance, 0 to 1 (see `expansion.relevance`)."""
+
+
+RANKINGS: Mapping[str, Ranking] = {MIXED: Ranking(3, 0.75), EXPANSION: Ranking(0, 0.5)}
+"""Name -> the ranking, for the rankings that use expansion.
+
+A picture that was changed (cropped, recoloured and so on) nearly always has its original among the first few by score,
+and expansion may move it down. So the first few stay. The two numbers of `MIXED` were chosen on four sets (rooms of the
+Houses dataset, CIFAR-10, and the photos and art paintings of PACS) with MobileNetV2 and the network `mini`. Against the
+order by score, the mean reciprocal rank of the originals falls by at most 0.008. It falls by up to 0.015 if 2 stay, and
+by up to 0.023 if 1 stays. With a share of 0.5, 0.75 and 1, mean average precision rises by 0.035, 0.036 and 0.036, and
+the mean reciprocal rank falls by at most 0.007, 0.008 and 0.010."""
 
 
 def check(name: str) -> None:
     """Raise `BadInput` if `name` is not the name of a ranking."""
-    if name not in {AUTO, NONE, EXPANSION}:
-        raise BadInput(f"there is no ranking {name}", hint=f"choose one of: {AUTO}, {NONE}, {EXPANSION}")
+    if name != AUTO:
+        demand_own(name)
+
+
+def demand_own(name: str) -> None:
+    """Raise `BadInput` if `name` is not the name of a ranking that an index can use by default."""
+    if name != NONE and name not in RANKINGS:
+        raise BadInput(f"there is no ranking {name}", hint=f"choose one of: {NONE}, {', '.join(RANKINGS)}")
+
+
+def by_default(images: int) -> str:
+    """Return the name of the ranking of an index with a number of images for which `Index.tune` has set none."""
+    return MIXED if images >= FEWEST else NONE

