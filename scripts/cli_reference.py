@@ -18,7 +18,7 @@ READ_ON = {
     "query": ("Searching", "searching.md"),
     "backbones": ("Backbones", "backbones.md"),
     "evaluate": ("Quality", "quality.md#measuring"),
-    "tune": ("Quality", "quality.md#a-better-order"),
+    "tune": ("Quality", "quality.md#order-of-the-answers"),
     "classify": ("Quality", "quality.md#what-does-a-picture-show"),
     "labels": ("Quality", "quality.md#labels-of-your-own"),
     "train": ("Training", "training.md"),

@@ -58,32 +58,30 @@ def relevance(
     pool = np.concatenate([query[None], neighbours]) - mean  # row 0 is the query
     pool /= np.maximum(np.linalg.norm(pool, axis=1, keepdims=True), np.float32(1e-12))
     products = pool @ pool.T
-    weights = _weights(products)
-    # The expanded vectors, `weights @ pool`, need not be computed: their products follow from `products`.
-    squares = np.einsum("ij,ij->i", weights @ products, weights)
+    members, weights = _company(products)
+    # The expanded vectors, weighted sums of rows of `pool`, need not be computed: their products follow from `products`
+    sums = products @ np.bincount(members[0], weights, len(pool)).astype(np.float32)
+    within = products[members[:, :, None], members[:, None, :]]  # (n, m, m)
+    squares = np.einsum("nij,i,j->n", within, weights, weights, optimize=True)
     lengths = np.sqrt(np.maximum(squares, np.float32(1e-12)))
-    expanded_cosines = weights @ (products @ weights[0]) / lengths / lengths[0]
+    expanded_cosines = sums[members] @ weights / lengths / lengths[0]
     relevances = share * expanded_cosines + (1 - share) * products[0]
     return np.asarray(np.clip(relevances, -1, 1)[1:])
 
 
-def _weights(products: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the weight of each vector (column) in the expansion of each vector (row), (n, n).
+def _company(products: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the vectors of which the expansion of each vector is the weighted sum, and their weights.
 
-    A vector has the weight 1 for itself, lower weights for the `COMPANY` vectors nearest to it, and 0 for the others.
+    The positions are (n, m), where m is `COMPANY` + 1 or the number of vectors, if that is less. The first one of a row
+    is the vector itself; the others are those nearest to it, nearest first. The weights, (m,), are equal for all rows.
     """
-    others = products.copy()
-    np.fill_diagonal(others, -np.inf)
-    count = min(COMPANY, len(others) - 1)
-    if count < len(others) - 1:
-        columns = np.argpartition(-others, count - 1, axis=1)[:, :count]
-    else:
-        columns = np.argsort(-others, axis=1)[:, :count]
-    order = np.argsort(-np.take_along_axis(others, columns, 1), axis=1, kind="stable")
-    weights = np.eye(len(others), dtype=np.float32)
-    shares = (np.arange(COMPANY, COMPANY - count, -1) / (COMPANY + 1)).astype(np.float32)
-    np.put_along_axis(weights, np.take_along_axis(columns, order, 1), shares[None], 1)
-    return weights
+    near = products.copy()
+    np.fill_diagonal(near, np.inf)
+    count = min(COMPANY + 1, len(near))
+    members = np.argpartition(near, len(near) - count, axis=1)[:, len(near) - count :]
+    order = np.argsort(-np.take_along_axis(near, members, 1), axis=1, kind="stable")
+    weights = np.arange(COMPANY + 1, COMPANY + 1 - count, -1) / (COMPANY + 1)
+    return np.take_along_axis(members, order, 1), weights.astype(np.float32)
 
 
 def ranked(

@@ -20,8 +20,10 @@ from retrieval.networks.catalogue import MINI, Backbone
 from retrieval.networks.execution import cores
 from retrieval.networks.weights import choose
 from retrieval.pictures import decode
+from retrieval.searching.expansion import SHORTLIST, ranked, relevance
 from retrieval.searching.likelihood import DEPTH, SAMPLE, Background, probabilities
-from retrieval.types import LIKELY, Vectors
+from retrieval.searching.ranking import RANKINGS, by_default
+from retrieval.types import LIKELY, Ids, Vectors
 from scripts.benchmarks import corpora
 from scripts.benchmarks.measure import BenchError, Setting, apart
 from scripts.benchmarks.table import Reliability
@@ -115,21 +117,33 @@ def one_each(labels: Labels) -> NDArray[np.int64]:
 
 
 def ask(vectors: Vectors, labels: Labels, strangers: Vectors, tallies: tuple[Tally, ...]) -> None:
-    """Ask about pictures of an index and about others, as `Index.search` judges them."""
+    """Ask about pictures of an index and about others, as `Index.search` ranks and judges them."""
     chance = np.random.default_rng(0)
     background = Background(vectors[chance.permutation(len(vectors))[:SAMPLE]], len(vectors))
+    mean = vectors.mean(axis=0)
     for at in chance.permutation(len(vectors))[:ASKED]:
-        others = np.delete(np.arange(len(vectors)), at)
-        near = others[np.argsort(-(vectors[others] @ vectors[at]), kind="stable")[:DEPTH]]
+        near = answer(vectors, vectors[at], np.delete(np.arange(len(vectors)), at), mean)
         told = probabilities(background.false_matches(vectors[at], vectors[near]))[:SHOWN]
         for tally in tallies:
             tally.told += told.tolist()
             tally.right += (labels[near[:SHOWN]] == labels[at]).tolist()
     for stranger in strangers:
-        near = np.argsort(-(vectors @ stranger), kind="stable")[:DEPTH]
+        near = answer(vectors, stranger, np.arange(len(vectors)), mean)
         likely = probabilities(background.false_matches(stranger, vectors[near]))[0] >= LIKELY
         for tally in tallies:
             tally.strange.append(bool(likely))
+
+
+def answer(vectors: Vectors, query: NDArray[np.float32], others: Ids, mean: NDArray[np.float32]) -> Ids:
+    """Return the images of an index that are nearest to a query among `others`, in the order of the default ranking."""
+    ranking = RANKINGS.get(by_default(len(vectors)))
+    scores = vectors[others] @ query
+    order = np.argsort(-scores, kind="stable")[: DEPTH if ranking is None else SHORTLIST]
+    near = others[order]
+    if ranking is None:
+        return near
+    relevances = relevance(query, vectors[near], mean, ranking.share)
+    return near[ranked(near, scores[order], relevances, ranking.first)]
 
 
 def embedded(setting: Setting, network: str, parts: tuple[str, ...]) -> tuple[Vectors, Labels]:
