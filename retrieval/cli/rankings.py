@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from retrieval.searching.ranking import NONE, RANKINGS
+from retrieval.searching.ranking import NAMES, NONE
 
 
 def in_words(ranking: str) -> str:
@@ -12,5 +12,5 @@ def in_words(ranking: str) -> str:
 
 def listed(figures: Mapping[str, float]) -> str:
     """Return one figure per ranking, for example "0.8850 by score, 0.9533 mixed"."""
-    measured = [name for name in (NONE, *RANKINGS) if name in figures]
+    measured = [name for name in NAMES if name in figures]
     return ", ".join(f"{figures[name]:.4f} {in_words(name)}" for name in measured)

@@ -61,7 +61,7 @@ def tune(
         raise BadInput("--off cannot be used with FOLDER or --ground-truth", hint="run: retrieval tune --off")
     demand_one(folder, ground_truth, None, itself=not labelled)
     with open_index(index, weights=weights, runtime=runtime, precision=precision, threads=threads) as opened:
-        from retrieval.searching.ranking import NONE
+        from retrieval.searching.ranking import NAMES, NONE
 
         if off:
             opened.tune(NONE)
@@ -70,7 +70,7 @@ def tune(
         from retrieval.measuring import tuning
 
         truth = truth_of(folder, ground_truth, queries, opened, itself=not labelled)
-        with counting("asking", len(tuning.COMPARED) * len(truth.questions)) as progress:
+        with counting("asking", len(NAMES) * len(truth.questions)) as progress:
             found = tuning.tune(opened, truth, labelled=labelled, progress=progress)
     if json_lines:
         put(json.dumps(found.as_dict()))

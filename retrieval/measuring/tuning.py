@@ -19,7 +19,7 @@ from retrieval.measuring.evaluate import Question, Truth, answers, judge
 from retrieval.measuring.metrics import MEASURES, Estimate, means_by_group
 from retrieval.networks.embedding import batches
 from retrieval.searching.options import SearchOptions
-from retrieval.searching.ranking import NONE, RANKINGS, by_default
+from retrieval.searching.ranking import NAMES, NONE, by_default
 from retrieval.types import Ids, Measured
 
 LOST = 0.005
@@ -35,8 +35,6 @@ AGREEMENT = "agreement"
 The picture itself does not count."""
 DEVIATIONS = 1.96
 """Number of standard errors between a mean and either end of its 95 % interval."""
-COMPARED = (NONE, *RANKINGS)
-"""Names of the rankings that are compared, from the one by score to the one that changes the order most."""
 JUDGED = {"map": "mAP", "p@1": "P@1"}
 """The measures of the right answers: JSON name -> name in papers."""
 SCORE = "the order by score"
@@ -140,9 +138,9 @@ def _ask(index: Index, truth: Truth, *, labelled: bool, progress: Callable[[int]
 
     A few questions at a time are asked by all rankings, so that a changed picture is made only once.
     """
-    ways = {name: SearchOptions(ranking=name) for name in COMPARED}
+    ways = {name: SearchOptions(ranking=name) for name in NAMES}
     agreements = {} if labelled else {name: _Agreement(index, truth, options) for name, options in ways.items()}
-    rows: dict[str, list[list[float]]] = {name: [] for name in COMPARED}
+    rows: dict[str, list[list[float]]] = {name: [] for name in NAMES}
     for questions in batches(truth.questions):
         part = Truth([replace(question, query=question.made()) for question in questions])
         for name, options in ways.items():

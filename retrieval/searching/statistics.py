@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from retrieval.errors import BadInput
 from retrieval.searching import likelihood
 from retrieval.searching.expansion import Expansion
-from retrieval.searching.ranking import AUTO, NONE, RANKINGS, by_default, check, demand_own
+from retrieval.searching.ranking import AUTO, NONE, RANKINGS, by_default, check, check_own
 from retrieval.storage.commit import Store
 from retrieval.storage.settings import MEAN, RANKING
 from retrieval.storage.view import View
@@ -66,7 +66,7 @@ def keep(store: Store, ranking: str, measured: Measured) -> None:
     The caller holds the lock of the writer (`Store.writing`). Raises `BadInput` for an unknown ranking, and for
     any but the one by score in an empty index.
     """
-    demand_own(ranking)
+    check_own(ranking)
     try:
         json.dumps(measured)
     except (TypeError, ValueError):
