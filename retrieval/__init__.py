@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrieval import plugins
 from retrieval.errors import (
+    BadFilter,
     BadInput,
     BadWeights,
     IndexBusy,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from retrieval.storage.verify import Verification
     from retrieval.types import (
         Answers,
+        Blend,
         Coverage,
         Failure,
         IndexedImage,
@@ -60,8 +62,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Answers",
+    "BadFilter",
     "BadInput",
     "BadWeights",
+    "Blend",
     "Coverage",
     "Encoder",
     "Failure",

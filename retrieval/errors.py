@@ -2,6 +2,7 @@
 
     RetrievalError
     ├── BadInput           a value that cannot be used: an option, a folder, a query
+    │   └── BadFilter      a filter with a fault, and its place
     ├── UnreadableImage    a picture that cannot be read or decoded; the message is the reason
     │   └── ShortMemory    a picture that cannot be read now, for lack of memory
     ├── IndexNotFound      no index at that place
@@ -36,6 +37,15 @@ class RetrievalError(Exception):
 
 class BadInput(RetrievalError, ValueError):
     """A value that the caller gave cannot be used."""
+
+
+class BadFilter(BadInput):
+    """A filter has a fault. `filter` is the filter, and `at` is the position of the fault in it, from 0."""
+
+    def __init__(self, message: str, *, hint: str = "", filter: str = "", at: int = 0) -> None:  # noqa: A002
+        super().__init__(message, hint=hint)
+        self.filter = filter
+        self.at = at
 
 
 class UnreadableImage(RetrievalError, ValueError):

@@ -534,13 +534,21 @@ class Index:
         with self._store.rows() as rows:
             return rows.root_infos()
 
-    def images(self, folder: str | os.PathLike[str] | None = None) -> Iterator[IndexedImage]:
+    def images(
+        self, folder: str | os.PathLike[str] | None = None, *, where: str | None = None
+    ) -> Iterator[IndexedImage]:
         """Yield the files with images, in byte order of root and path. If `folder` is given, yield only files below it.
 
-        An image with copies is yielded once for each of its files. Files are read in pages of some thousands, each in a
-        transaction of its own. Raises `BadInput` if the index knows no image below `folder`.
+        If `where` is given, yield only files that meet this filter (see `SearchOptions.where`). An image with copies is
+        yielded once for each of its files. Files are read in pages of some thousands, each in a transaction of its own.
+        Raises `BadInput` if the index knows no image below `folder`, and `BadFilter` for a faulty filter.
         """
-        return facts.images(self._store, None if folder is None else path_of(folder, "the folder"))
+        below = None if folder is None else path_of(folder, "the folder")
+        if where is None:
+            return facts.images(self._store, below)
+        from retrieval.searching.filters import parse
+
+        return facts.images(self._store, below, parse(word(where, "where")))
 
     def id_of(self, path: str | os.PathLike[str]) -> int | None:
         """Return the id of the image at `path`, or None if the index does not have it.

@@ -334,6 +334,19 @@ class Tagged:
 
 
 @dataclass(frozen=True, slots=True)
+class Blend:
+    """A query made of several pictures: for images that are near to some pictures, and far from others."""
+
+    like: "Sequence[Any]"
+    """Pictures to be near to, at least one. A picture is anything that can be a query, except a tag or a blend."""
+    unlike: "Sequence[Any]" = ()
+    """Pictures to be far from."""
+    weights: "Sequence[float] | None" = None
+    """Weight of each picture, more than 0: first those of `like`, then those of `unlike`; None if all are equal. Only
+    the proportions within `like` and within `unlike` count."""
+
+
+@dataclass(frozen=True, slots=True)
 class RootInfo:
     """An indexed folder."""
 

@@ -16,6 +16,7 @@ READ_ON = {
     "index": ("Indexing", "indexing.md"),
     "remove": ("Indexing", "indexing.md#drives-that-are-away"),
     "query": ("Searching", "searching.md"),
+    "list": ("Searching", "searching.md#filters"),
     "backbones": ("Backbones", "backbones.md"),
     "evaluate": ("Quality", "quality.md#measuring"),
     "tune": ("Quality", "quality.md#order-of-the-answers"),

@@ -17,7 +17,7 @@ from retrieval.cli.options import Quiet, Verbose, Version
 from retrieval.cli.streams import open_streams
 
 GROUPS = {
-    "Find": ("index", "query", "classify"),
+    "Find": ("index", "query", "list", "classify"),
     "Look after": ("info", "verify", "remove", "compact"),
     "Measure": ("evaluate", "tune", "labels"),
     "Networks": ("backbones", "train"),

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 from typer.exceptions import TyperException
 
-from retrieval.cli.printing import complain, log, show_traceback
+from retrieval.cli.printing import complain, log, show_place, show_traceback
 from retrieval.cli.streams import ReaderGoneError, abandon_stdout
 from retrieval.cli.usage_errors import explained
-from retrieval.errors import RetrievalError, StorageError
+from retrieval.errors import BadFilter, RetrievalError, StorageError
 
 INTERRUPTED = 128 + signal.SIGINT
 """Exit code after Ctrl-C, the same as in shells."""
@@ -55,6 +55,8 @@ def _fail(error: Exception, sentence: str, hint: str, code: int) -> int:
         sys.stdout.flush()
     except (ReaderGoneError, StorageError):
         abandon_stdout()
+    if isinstance(error, BadFilter):
+        show_place(error.filter, error.at)
     complain_of(error, sentence, hint)
     return code
 

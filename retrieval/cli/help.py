@@ -39,7 +39,6 @@ class Group(TyperGroup):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - objects of Typer
         """Write the groups of commands, then the options."""
-        formatter.write_paragraph()
         self.format_commands(ctx, formatter)
         rows = [_row(option) for option in self.get_params(ctx) if ON_THE_FIRST_SCREEN & set(option.opts)]
         _write_group(formatter, "Options", rows, _width(rows))

@@ -98,6 +98,11 @@ def complain(kind: str, text: str) -> None:
     sys.stderr.write(f"{label} {displayed(text)}\n")
 
 
+def show_place(text: str, at: int) -> None:
+    """Write a line of text to stderr, and below it a mark at the character `at`."""
+    sys.stderr.write(f"  {displayed(text)}\n  {' ' * len(displayed(text[:at]))}^\n")
+
+
 def show_traceback(error: Exception) -> None:
     """Write to stderr where `error` happened."""
     sys.stderr.write(_printable_lines("".join(traceback.format_exception(error)).rstrip("\n")) + "\n")

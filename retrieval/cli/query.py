@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,17 +22,25 @@ from retrieval.cli.options import (
     Timed,
     Verbose,
     Weights,
+    Where,
 )
 from retrieval.cli.printing import counted, note, note_each, note_timing
-from retrieval.cli.query_input import QueryImage, complain_of_query, read_queries
+from retrieval.cli.query_input import PLUS, QueryImage, complain_of_query, read_blend, read_queries
 from retrieval.cli.results import Answer, Format, put_answers
 from retrieval.errors import BadInput, RetrievalError
-from retrieval.types import Answers, Coverage, Tagged, Timing, displayed
+from retrieval.types import Answers, Blend, Coverage, Tagged, Timing, displayed
+
+if TYPE_CHECKING:
+    from retrieval.searching.options import SearchOptions
 
 
 def query(
     images: Annotated[
-        list[str] | None, typer.Argument(metavar="[IMAGE]...", help="Image files, answered in order; - is stdin.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[IMAGE]...",
+            help="Image files, answered in order; - is stdin.",
+        ),
     ] = None,
     files_from: Annotated[
         str | None,
@@ -53,6 +61,7 @@ def query(
     include_self: Annotated[
         bool, typer.Option("--include-self", rich_help_panel=WHAT, help="Let IMAGE be one of its own results.")
     ] = False,
+    where: Where = None,
     k: Annotated[
         int, typer.Option("-k", "--top", metavar="N", min=1, rich_help_panel=HOW_MANY, help="Number of results.")
     ] = 10,
@@ -109,10 +118,11 @@ def query(
     """Show the images that are most similar to an image.
 
         retrieval query beach.jpg
-        retrieval query beach.jpg -k 5 --json
+        retrieval query beach.jpg --where "taken:2024 format:jpeg"
 
-    IMAGE need not be in the index. With --tag "golden retriever", the results are the images that the network
-    recognises as that class; this needs a network whose weights can name classes.
+    IMAGE need not be in the index. In `a.jpg + 2:b.jpg - c.jpg`, the images are one question: results are like a.jpg
+    and b.jpg, which has twice the weight, and unlike c.jpg. With --tag "golden retriever", the results are the images
+    that the network recognises as that class; this needs a network whose weights can name classes.
 
     The exit code is 1 if nothing was found, and 2 if an IMAGE cannot be read; the other images are still answered.
     """
@@ -145,6 +155,7 @@ def query(
         include_self=include_self,
         exact=exact,
         ranking=ranking,
+        where=where,
         likelihood=True,
         likely=likely,
         views=[view.strip() for view in views.split(",") if view],
@@ -152,8 +163,8 @@ def query(
     )
     with opened:
         if tag is None:
-            queries = read_queries(images or (), files_from, nul=from0)
-            answers = opened.answers([query.image for query in queries], k, options, timing=spent)
+            queries, asked = _asked(images or (), files_from, nul=from0)
+            answers = opened.answers(asked, k, options, timing=spent)
             found = _found(queries, answers)
         else:
             answers = opened.answers([Tagged(tag)], k, options, timing=spent)
@@ -167,8 +178,21 @@ def query(
     if timing:
         spent.add("total", since_start())
         note_timing(spent)
-    _note_nothing_found(found, likely=likely)
+    _note_nothing_found(found, _why_nothing(found.coverage, options))
     raise typer.Exit(found.exit_code)
+
+
+def _asked(
+    images: Sequence[str], files_from: str | None, *, nul: bool
+) -> tuple[Sequence[QueryImage], Sequence[str | bytes | Blend]]:
+    """Return the queries by the names that the user gave them, and what to ask the index."""
+    if PLUS not in images:
+        queries = read_queries(images, files_from, nul=nul)
+        return queries, [query.image for query in queries]
+    if files_from is not None:
+        raise BadInput("--files-from cannot be used with +", hint="ask about the list in another command")
+    name = " ".join(images)
+    return [QueryImage(name, name)], [read_blend(images)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,12 +239,20 @@ def _found_by_tag(tag: str, answers: Answers) -> _Found:
     return _Found([Answer(tag, result)], answers.coverage, 1)
 
 
-def _note_nothing_found(found: _Found, *, likely: bool) -> None:
+def _why_nothing(coverage: Coverage, options: "SearchOptions") -> str:
+    """Return why a query has no matches, for a note."""
+    if options.likely:
+        return _no_likely_matches(coverage)
+    if options.where is not None and options.min_score is None and not options.offset:
+        return "no image of the index meets the filter"
+    return "nothing found"
+
+
+def _note_nothing_found(found: _Found, reason: str) -> None:
     """Write a note for each query without matches, with the reason."""
     empty = [answer for answer in found.answers if not answer.matches]
     if not empty:
         return
-    reason = _no_likely_matches(found.coverage) if likely else "nothing found"
     if not found.coverage.images:
         note("the index is empty")
     elif len(empty) == len(found.answers):

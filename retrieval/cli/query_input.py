@@ -5,14 +5,20 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from retrieval.cli.errors import complain_of
 from retrieval.errors import BadInput, RetrievalError, UnreadableImage, reason_of
 from retrieval.pictures import reading
-from retrieval.types import displayed
+from retrieval.types import Blend, displayed
 
 STDIN = "-"
 """The name of standard input on a command line."""
+PLUS, MINUS = SIGNS = "+", "-"
+"""What stands between the pictures of one question. With a `+` among the images, `-` is not standard input."""
+EXAMPLE = "for example: a.jpg + 2:b.jpg - c.jpg"
+WEIGHTED = re.compile(r"(\d{1,6}(?:\.\d{1,6})?):(.+)", re.DOTALL | re.ASCII)
+"""Pattern of a picture with its weight."""
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 WORDS = re.compile(r"[^\W\d_]+([ -][^\W\d_]+)*")
 """Pattern of text that reads like the name of a class: `golden retriever`."""
@@ -46,6 +52,36 @@ def read_queries(images: Sequence[str], files_from: str | None, *, nul: bool) ->
         piped = name == STDIN and name in images  # in a list, - is the name of a file
         queries.append(QueryImage(name, reading.read_stream(sys.stdin.buffer) if piped else name))
     return queries
+
+
+def read_blend(words: Sequence[str]) -> Blend:
+    """Return the one question of a command line such as `a.jpg + 2:b.jpg - c.jpg`.
+
+    Its answers are like `a.jpg` and, with twice the weight, `b.jpg`, and unlike `c.jpg`. Raise `BadInput` if pictures
+    and signs do not alternate.
+    """
+    signed = list(words) if words[0] in SIGNS else [PLUS, *words]
+    sides: dict[str, list[tuple[str, float]]] = {PLUS: [], MINUS: []}
+    for sign, picture in zip_longest(signed[::2], signed[1::2], fillvalue=""):
+        if sign not in SIGNS:
+            raise BadInput(f"there is no + or - before {displayed(sign)}", hint=EXAMPLE)
+        if picture in {*SIGNS, ""}:
+            raise BadInput(f"there is no picture after {sign}", hint=EXAMPLE)
+        sides[sign].append(_weighted(picture))
+    weighted = sides[PLUS] + sides[MINUS]
+    return Blend(
+        like=[path for path, _ in sides[PLUS]],
+        unlike=[path for path, _ in sides[MINUS]],
+        weights=[weight for _, weight in weighted],
+    )
+
+
+def _weighted(picture: str) -> tuple[str, float]:
+    """Return the path of a picture and its weight, which may stand before it, as in `2:b.jpg`."""
+    found = WEIGHTED.fullmatch(picture)
+    if found is None or os.path.lexists(picture):
+        return picture, 1.0
+    return found[2], float(found[1])
 
 
 def read_list(source: str, *, nul: bool) -> list[str]:

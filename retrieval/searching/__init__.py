@@ -2,9 +2,10 @@
 
     query -> `query`: a vector, stored or embedded -> `neighbours`: ids and scores, ranked by `expansion`, judged by
           `likelihood`, filtered by `options` -> `answer`: matches with their paths -> `tags`: their classes
+    filter -> `filters`: a condition -> `neighbours`: the images among which the search takes place
 
 `statistics` computes and keeps what `expansion` and `likelihood` need to know about the whole index. `ranking` has the
 names of the rankings.
 """
 
-__all__ = ["answer", "likelihood", "neighbours", "options", "query", "ranking", "statistics", "tags"]
+__all__ = ["answer", "filters", "likelihood", "neighbours", "options", "query", "ranking", "statistics", "tags"]

@@ -17,6 +17,7 @@ from retrieval.errors import BadInput, IndexDamaged, RetrievalError, UnreadableI
 from retrieval.networks.embedding import batches
 from retrieval.networks.encoder import Encoder
 from retrieval.searching import statistics
+from retrieval.searching.filters import parse
 from retrieval.searching.neighbours import Neighbours, NeighbourSearch
 from retrieval.searching.options import SearchOptions
 from retrieval.searching.query import Excluded, PreparedQuery, Query, QueryReader, Unusable, embed
@@ -133,7 +134,8 @@ class Searcher:
         """The search of this state. It is made at first use, because its statistics take time to compute."""
         view, options = self.view, self.options
         background = statistics.background_for(view) if options.needs_likelihood else None
-        return NeighbourSearch(view, options, statistics.expansion_for(view, options.ranking), background)
+        only = None if options.where is None else view.matching(parse(options.where))
+        return NeighbourSearch(view, options, statistics.expansion_for(view, options.ranking), background, only)
 
     def _found(self, reader: QueryReader, queries: Iterable[Query], k: int) -> Iterator[list[Found | Unusable]]:
         """Yield, for each batch, its queries with their best `k` neighbours; an unusable query becomes its error."""
@@ -149,7 +151,7 @@ class Searcher:
                     if not isinstance(item, PreparedQuery):
                         found.append(item)
                     elif item.tag_matches is not None:
-                        found.append(Found(item, Neighbours.of(item.tag_matches[:k])))
+                        found.append(Found(item, self._search.tagged(item.tag_matches).at(slice(k))))
                     else:
                         found.append(Found(item, next(neighbours)))
             yield found

@@ -61,6 +61,8 @@ class NeighbourSearch:
     """What ranks the neighbours; None to rank by score."""
     background: Background | None = None
     """Images with which scores are compared; None if the index has too few images, or likelihood is not asked for."""
+    only: Ids | None = None
+    """The images that can be found; None for all."""
 
     def nearest(self, queries: Sequence[PreparedQuery], k: int) -> list[Neighbours]:
         """Return the best `k` neighbours of each query that pass the options.
@@ -71,16 +73,26 @@ class NeighbourSearch:
             return []
         vectors = np.stack([query.vector for query in queries if query.vector is not None])
         most_excluded = max(1, *(len(query.excluded_ids) for query in queries))
-        hits = self.view.search(vectors, self._depth(k) + most_excluded, exact=self.is_exact)
+        hits = self.view.search(vectors, self._depth(k) + most_excluded, self.only, exact=self.is_exact)
         return [
             self._answer(query, vector, ids, scores).at(slice(k))
             for query, vector, ids, scores in zip(queries, vectors, hits.ids, hits.scores, strict=True)
         ]
 
+    def tagged(self, matches: Sequence[tuple[int, float]]) -> Neighbours:
+        """Return the images of a query by tag, (id, score), that can be found, in the same order."""
+        found = Neighbours.of(matches)
+        return found if self.only is None else found.at(np.flatnonzero(np.isin(found.ids, self.only)))
+
     @property
     def is_exact(self) -> bool:
         """Whether the search looks at every vector."""
         return self.options.exact or self.view.is_exact
+
+    @property
+    def _share(self) -> float:
+        """Share of the images of the index that can be found."""
+        return 1 if self.only is None else len(self.only) / max(1, self.view.images)
 
     @property
     def _shortlist(self) -> int:
@@ -138,7 +150,7 @@ class NeighbourSearch:
         else:
             others = ~is_query
             vectors = self.view.vectors(neighbours.ids[others])
-            false_matches[others] = self.background.false_matches(vector, vectors)
+            false_matches[others] = self._share * self.background.false_matches(vector, vectors)
             false_matches[copies] = 0
             probability[others] = likelihood.probabilities(false_matches[others])
             probability[copies] = 1

@@ -38,6 +38,9 @@ class SearchOptions:
     "mixed" is by score for copies of the query and for the 3 best other matches, and by `Match.relevance` for the rest.
     "auto" is the ranking that `Index.tune` has set; if `tune` was never called, it is "mixed" in an index of at least
     100 images, and else "none"."""
+    where: str | None = None
+    """Filter, as in "format:jpeg mp:>12" (see `searching.filters`): only images that meet it can be matches, and the
+    nearest ones of these are found; None for all images. Raises `BadFilter` for a faulty filter."""
     likelihood: bool = False
     """Whether matches get their `probability` and `false_matches` (see `searching.likelihood`)."""
     likely: bool = False
@@ -58,6 +61,10 @@ class SearchOptions:
         for name in ("include_self", "exact", "likelihood", "likely", "tags"):
             replace(name, flag(getattr(self, name), name))
         check(word(self.ranking, "ranking"))
+        if self.where is not None:
+            from retrieval.searching.filters import parse  # most searches have no filter
+
+            parse(word(self.where, "where"))
         replace("views", strings(self.views, "views"))
         for view in self.views:
             if view not in VIEWS:

@@ -3,15 +3,16 @@
     view.Change -> commit.Store.commit: a segment, then rows and refs in one transaction -> COMMIT -> sweep
     commit.Store.reading -> view.View: the rows and vectors of one committed state -> whoever asks
 
-`records` are rows as objects. `claims` decides which root a folder belongs to. `facts`, `artefacts`, `settings` and
-`tag_store` have what is derived or chosen. `verify` finds damage, `repair` corrects it. No other folder runs SQL or
-parses a ref; `sqlite` is the SEAM of the database's dialect.
+`records` are rows as objects, `conditions` are conditions on rows. `claims` decides which root a folder belongs to.
+`facts`, `artefacts`, `settings` and `tag_store` have what is derived or chosen. `verify` finds damage, `repair`
+corrects it. No other folder runs SQL or parses a ref; `sqlite` is the SEAM of the database's dialect.
 """
 
 __all__ = [
     "artefacts",
     "claims",
     "commit",
+    "conditions",
     "facts",
     "records",
     "repair",

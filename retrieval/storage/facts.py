@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from retrieval.disk import files
 from retrieval.storage.commit import Store
+from retrieval.storage.conditions import EVERY, Condition
 from retrieval.storage.rows import Rows
 from retrieval.storage.settings import RANKING
 from retrieval.types import Failure, IndexedImage, Info, added_up
@@ -43,19 +44,21 @@ def info(store: Store, backbone: str, parity: float | None) -> Info:
         )
 
 
-def images(store: Store, folder: bytes | None) -> Iterator[IndexedImage]:
-    """Yield the places of images, or of the images below `folder`, in byte order of root and path.
+def images(store: Store, folder: bytes | None, condition: Condition = EVERY) -> Iterator[IndexedImage]:
+    """Yield the places of images that meet a condition, all or those below `folder`, in byte order of root and path.
 
     Raises `BadInput` if the index has no image below `folder`.
     """
     with store.rows() as rows:
         spots = rows.spots_below(folder)
     for root, below in spots:
-        yield from _by_pages(store, root, partial(_page_of_images, root, below))
+        yield from _by_pages(store, root, partial(_page_of_images, root, below, condition))
 
 
-def _page_of_images(root: int, below: bytes, rows: Rows, after: bytes | None) -> Page[IndexedImage]:
-    return rows.images_below(root, below, after, PAGE)
+def _page_of_images(
+    root: int, below: bytes, condition: Condition, rows: Rows, after: bytes | None
+) -> Page[IndexedImage]:
+    return rows.images_below(root, below, after, PAGE, condition)
 
 
 def failures(store: Store) -> Iterator[Failure]:

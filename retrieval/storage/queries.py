@@ -13,6 +13,7 @@ import sqlalchemy as sql
 
 from retrieval.errors import IndexDamaged
 from retrieval.storage import sqlite
+from retrieval.storage.conditions import Condition, where
 from retrieval.storage.records import FileRow, Generation, Place
 from retrieval.storage.roots import path_of
 from retrieval.storage.settings import value_of
@@ -183,13 +184,14 @@ def files_below(connection: sql.Connection, root: int, folder: bytes, after: byt
 
 
 def images_below(
-    connection: sql.Connection, root: int, folder: bytes, after: bytes | None, limit: int
+    connection: sql.Connection, root: int, folder: bytes, after: bytes | None, limit: int, condition: Condition
 ) -> Iterator[tuple[bytes, int, Picture]]:
     """Yield path, `offline` and picture of up to `limit` places of images in `root` below `folder`.
 
-    The places are in byte order of their paths. Those up to and including the path `after` are left out.
+    The places meet `condition`. They are in byte order of their paths. Those up to and including the path `after` are
+    left out.
     """
-    chosen = sql.select(images, files).where(files.c.image == images.c.id, _below(root, folder))
+    chosen = sql.select(images, files).where(files.c.image == images.c.id, _below(root, folder), where(condition))
     if after is not None:
         chosen = chosen.where(files.c.path > after)
     for image, file in _pairs(connection, chosen.order_by(files.c.path).limit(limit)):
@@ -306,6 +308,15 @@ def image_ids(connection: sql.Connection, most: int | None = None) -> Ids:
 
     chosen = _IDS if most is None else _IDS.limit(most)
     return np.fromiter((id_ for (id_,) in connection.execute(chosen)), dtype=np.int64)
+
+
+def matching(connection: sql.Connection, condition: Condition) -> Ids:
+    """Return the ids of the images that meet a condition, in ascending order."""
+    import numpy as np
+
+    chosen = sql.select(images.c.id).distinct().join(files, files.c.image == images.c.id)
+    rows = connection.execute(chosen.where(where(condition)).order_by(images.c.id))
+    return np.fromiter((id_ for (id_,) in rows), dtype=np.int64)
 
 
 def places(connection: sql.Connection, ids: Sequence[int], roots_at: Mapping[int, bytes]) -> list[Place]:

@@ -14,6 +14,7 @@ import sqlalchemy as sql
 from retrieval.disk.locks import is_writing
 from retrieval.errors import BadInput
 from retrieval.storage import queries, root_rows
+from retrieval.storage.conditions import EVERY, Condition
 from retrieval.storage.records import FileRow, Generation, Place, Root, Spot
 from retrieval.storage.roots import home_of, path_of, places_of, relative, spots
 from retrieval.types import Coverage, Failure, Ids, IndexedImage, RootInfo, displayed
@@ -162,6 +163,10 @@ class Rows:
         """Return the id of the image whose place is `spot`; None if the index has no image there."""
         return queries.image_at(self.connection, spot.root, spot.below)
 
+    def matching(self, condition: Condition) -> Ids:
+        """Return the ids of the images of which a place meets a condition, in ascending order."""
+        return queries.matching(self.connection, condition)
+
     def image_ids(self, most: int | None = None) -> Ids:
         """Return the ids of all images in ascending order, or the first `most` of them, which are a random sample."""
         return queries.image_ids(self.connection, most)
@@ -177,9 +182,9 @@ class Rows:
         return found
 
     def images_below(
-        self, root: int, folder: bytes, after: bytes | None, limit: int
+        self, root: int, folder: bytes, after: bytes | None, limit: int, condition: Condition = EVERY
     ) -> list[tuple[bytes, IndexedImage]]:
-        """Return up to `limit` places of images in `root` below `folder` whose paths follow `after`.
+        """Return up to `limit` places of images in `root` below `folder` that meet `condition` and follow `after`.
 
         Each comes with its path from the root. They are in byte order of these paths.
         """
@@ -197,5 +202,5 @@ class Rows:
                     offline=bool(offline),
                 ),
             )
-            for path, offline, picture in queries.images_below(self.connection, root, folder, after, limit)
+            for path, offline, picture in queries.images_below(self.connection, root, folder, after, limit, condition)
         ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from retrieval.errors import IndexDamaged
+from retrieval.storage.conditions import Condition
 from retrieval.storage.records import FileRow
 from retrieval.storage.rows import Rows
 from retrieval.storage.signing import REPAIR
@@ -12,6 +13,8 @@ from retrieval.types import EXACT, Hits, Ids, Picture, Vectors
 from retrieval.vectors import VectorSnapshot
 
 Statistic = TypeVar("Statistic")
+MATCHING = "matching"
+"""Name of the latest condition and the ids that meet it, among the statistics of a view."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,15 @@ class View:
         """Whether every search compares every vector, because no segment has a search structure."""
         return all(part.form == EXACT for part in self.snapshot.forms)
 
-    def search(self, queries: Vectors, k: int, *, exact: bool = False) -> Hits:
+    def search(self, queries: Vectors, k: int, only: Ids | None = None, *, exact: bool = False) -> Hits:
         """Return the `k` nearest images of each query, or all images if there are fewer than `k`.
 
-        `queries` are (n, dim), the hits (n, min(k, images)), nearest first. With `exact`, every vector is compared.
+        `queries` are (n, dim), the hits (n, min(k, images)), nearest first. `only` limits the search to some images;
+        for several searches, pass the same array. With `exact`, every vector is compared.
         """
-        return self.snapshot.search(queries, max(1, min(k, self.images)), self.live, exact=exact)
+        count = self.images if only is None else len(only)
+        among = self.live if only is None else only
+        return self.snapshot.search(queries, max(1, min(k, count)), among, exact=exact)
 
     def vectors(self, ids: Ids) -> Vectors:
         """Return the stored vectors of images, (n, dim), in the order of `ids`; `IndexDamaged` if one is missing."""
@@ -62,6 +68,13 @@ class View:
             return self.snapshot.get(ids)
         except KeyError as error:
             raise IndexDamaged(f"the vector of image {error.args[0]} is missing", hint=REPAIR) from error
+
+    def matching(self, condition: Condition) -> Ids:
+        """Return the ids of the images that meet a condition, ascending. The latest answer is kept for this state."""
+        if self.statistics.get(MATCHING, (None, None))[0] != condition:
+            self.statistics[MATCHING] = condition, self.rows.matching(condition)
+        found: Ids = self.statistics[MATCHING][1]
+        return found
 
     def sample(self, most: int) -> Vectors:
         """Return the vectors of at most `most` images. They are a random sample, the same one for the same state."""

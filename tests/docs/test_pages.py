@@ -63,7 +63,7 @@ def test_what_is_quoted_is_what_the_program_says() -> None:
 def test_every_command_is_explained() -> None:
     names = set(COMMANDS)
     assert names == {
-        *("index", "query", "evaluate", "tune", "classify", "labels", "train"),
+        *("index", "query", "list", "evaluate", "tune", "classify", "labels", "train"),
         *("backbones", "info", "verify", "remove", "compact"),
     }
     for name in names:

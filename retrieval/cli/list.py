@@ -1,0 +1,93 @@
+"""`retrieval list`: list the images of an index that meet a filter."""
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from retrieval.cli.find_index import open_index
+from retrieval.cli.help import HOW_SHOWN, WHAT
+from retrieval.cli.options import Folder, Json, Quiet, Verbose, Where
+from retrieval.cli.printing import note, put, put_data
+from retrieval.errors import BadInput
+from retrieval.types import IndexedImage, displayed
+
+
+def list_images(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[FOLDER]", help="List only images below this folder.")
+    ] = None,
+    where: Where = None,
+    keys: Annotated[
+        bool, typer.Option("--keys", rich_help_panel=WHAT, help="List the keys of filters, with an example of each.")
+    ] = False,
+    json_lines: Json = False,
+    paths: Annotated[
+        bool, typer.Option("--paths", rich_help_panel=HOW_SHOWN, help="Print only paths, unchanged, one per line.")
+    ] = False,
+    nul: Annotated[
+        bool, typer.Option("--print0", "-0", rich_help_panel=HOW_SHOWN, help="Print only paths, a NUL after each.")
+    ] = False,
+    index: Folder = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """List the indexed images, all or those that meet a filter.
+
+        retrieval list --where "taken:2024-06..2024-08 mp:>12"
+        retrieval list --where "format:png|gif -path:screenshots" --paths
+
+    A filter has terms of a key, a colon and a value; an image must meet all of them. `|` stands between values of which
+    one must be met, a minus before a key means not, `*` and `?` stand for any characters and for one. `--keys` lists
+    the keys. The exit code is 1 if no image meets the filter.
+    """
+    if [json_lines, paths or nul].count(True) > 1:
+        raise BadInput("only one of --json, --paths and -0 can be given")
+    if keys:
+        _put_keys()
+        return
+    with open_index(index) as opened:
+        images = opened.images(folder, where=where)
+        if paths or nul:
+            end = b"\0" if nul else b"\n"
+            found = _put(images, lambda image: put_data([os.fsencode(image.path)], end))
+        elif json_lines:
+            found = _put(images, lambda image: put(json.dumps(_as_json(image))))
+        else:
+            found = _put(images, lambda image: put(_line(image)))
+    if not found:
+        note("no image of the index meets the filter" if where else "the index is empty")
+        raise typer.Exit(1)
+
+
+def _put(images: Iterable[IndexedImage], write: Callable[[IndexedImage], None]) -> bool:
+    """Write all images, and return whether there were any."""
+    found = False
+    for image in images:
+        write(image)
+        found = True
+    return found
+
+
+def _line(image: IndexedImage) -> str:
+    """Return the time, the size in pixels, the format and the path of an image."""
+    size = f"{image.width}x{image.height}"
+    offline = "  (offline)" if image.offline else ""
+    return f"{image.taken or '-':<19}  {size:>11}  {image.format:<5}  {displayed(image.path)}{offline}"
+
+
+def _as_json(image: IndexedImage) -> dict[str, Any]:
+    return asdict(image) | {"path": os.fspath(image.path)}
+
+
+def _put_keys() -> None:
+    """Write the keys of filters."""
+    from retrieval.searching.filters import KEYS
+
+    width = max(len(key.example) for key in KEYS.values())
+    for key in KEYS.values():
+        put(f"{key.example:<{width}}  {key.meaning}")

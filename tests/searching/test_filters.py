@@ -1,0 +1,306 @@
+"""Filters: what each term means on real rows, faults with their places, and searches among what is left."""
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from fnmatch import translate
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image
+
+from retrieval import BadFilter, Index, SearchOptions
+from retrieval.searching.filters import KEYS, LONGEST, parse
+from tests.fakes import ColourEncoder, picture, put
+
+
+class Fact(NamedTuple):
+    """A file of the index, with what filters look at."""
+
+    path: str
+    size: tuple[int, int]
+    format: str
+    taken: str | None
+
+
+FILES = [
+    Fact("2023/IMG_1.jpg", (40, 30), "JPEG", "2023-12-31T23:59:59"),
+    Fact("2024/IMG_2.JPG", (30, 40), "JPEG", "2024-01-01T00:00:00"),
+    Fact("2024/june/IMG_3.jpg", (50, 50), "JPEG", "2024-06-15T12:00:00"),
+    Fact("2024/june/a b.png", (60, 20), "PNG", None),
+    Fact("2024/june/wide_%.png", (64, 32), "PNG", None),
+    Fact("trash/old.gif", (16, 16), "GIF", None),
+    Fact("trash/IMG_30.png", (2000, 1000), "PNG", "2024-09-01T08:00:00"),
+    Fact("Ünïcode/grün.png", (33, 33), "PNG", None),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("filters") / "photos"
+    for number, fact in enumerate(FILES):
+        exif = Image.Exif()
+        if fact.taken is not None:
+            exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = fact.taken.replace("-", ":").replace(
+                "T", " "
+            )
+        options = {} if fact.taken is None else {"exif": exif.tobytes()}
+        put(folder / fact.path, picture((30 * number, 90, 200), fact.size, format=fact.format, **options))
+    copy = (folder / "2023/IMG_1.jpg").read_bytes()
+    put(folder / "copies/one.jpg", copy)
+    put(folder / "copies/two.jpg", copy)
+    old = time.mktime((2020, 5, 5, 5, 5, 0, 0, 0, -1))
+    os.utime(folder / "trash/old.gif", (old, old))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def index(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    with Index.create(tmp_path_factory.mktemp("index"), encoder=ColourEncoder()) as index:
+        index.add(folder)
+        yield index
+
+
+COPIES = {"copies/one.jpg", "copies/two.jpg"}
+ALL = {fact.path for fact in FILES} | COPIES
+
+
+def found(index: Index, folder: Path, where: str) -> set[str]:
+    return {image.path.relative_to(folder).as_posix() for image in index.images(where=where)}
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("path:trash", {"trash/old.gif", "trash/IMG_30.png"}),
+        ("path:TRASH/", {"trash/old.gif", "trash/IMG_30.png"}),
+        ("path:trash/old.gif", {"trash/old.gif"}),
+        ("path:2024/*", {path for path in ALL if path.startswith("2024/")}),
+        ("path:202", set()),
+        ("path:2024/june", {path for path in ALL if path.startswith("2024/june/")}),
+        ("name:IMG_?.jpg", {"2023/IMG_1.jpg", "2024/IMG_2.JPG", "2024/june/IMG_3.jpg"}),
+        ("name:img_3*", {"2024/june/IMG_3.jpg", "trash/IMG_30.png"}),
+        ("name:june*", set()),
+        ('name:"a b.png"|old.gif', {"2024/june/a b.png", "trash/old.gif"}),
+        ('name:"wide_%.png"', {"2024/june/wide_%.png"}),
+        ("name:*_%*", {"2024/june/wide_%.png"}),
+        ('name:"IMG_*"', set()),
+        ("name:grün.png", {"Ünïcode/grün.png"}),
+        ("format:jpg", {fact.path for fact in FILES if fact.format == "JPEG"} | COPIES),
+        ("format:png|gif", {fact.path for fact in FILES if fact.format != "JPEG"}),
+        ("width:40", {"2023/IMG_1.jpg"} | COPIES),
+        ("width:>60", {"2024/june/wide_%.png", "trash/IMG_30.png"}),
+        ("width:60..64", {"2024/june/a b.png", "2024/june/wide_%.png"}),
+        ("height:..20", {"2024/june/a b.png", "trash/old.gif"}),
+        ("height:<20", {"trash/old.gif"}),
+        ("mp:2", {"trash/IMG_30.png"}),
+        ("mp:>2", set()),
+        ("mp:>=1.5", {"trash/IMG_30.png"}),
+        ("shape:square", {"2024/june/IMG_3.jpg", "trash/old.gif", "Ünïcode/grün.png"}),
+        ("shape:portrait", {"2024/IMG_2.JPG"}),
+        ("-shape:landscape|square", {"2024/IMG_2.JPG"}),
+        ("size:>100MB", set()),
+        ("size:<0.1gb", ALL),
+        ("taken:2024", {"2024/IMG_2.JPG", "2024/june/IMG_3.jpg", "trash/IMG_30.png"}),
+        ("taken:2024-06", {"2024/june/IMG_3.jpg"}),
+        ("taken:2024-06-15", {"2024/june/IMG_3.jpg"}),
+        ("taken:2024-01..2024-06", {"2024/IMG_2.JPG", "2024/june/IMG_3.jpg"}),
+        ("taken:2024-06..", {"2024/june/IMG_3.jpg", "trash/IMG_30.png"}),
+        ("taken:<2024", {"2023/IMG_1.jpg"} | COPIES),
+        ("taken:>2024-06-15", {"trash/IMG_30.png"}),
+        ("taken:<=2024-01", {"2023/IMG_1.jpg", "2024/IMG_2.JPG"} | COPIES),
+        ("-taken:2000..", {fact.path for fact in FILES if fact.taken is None}),
+        ("modified:2020-05-05", {"trash/old.gif"}),
+        ("modified:>1year", {"trash/old.gif"}),
+        ("-modified:<2days", {"trash/old.gif"}),
+        ("taken:<1day", set()),
+        ("copies:>1", {"2023/IMG_1.jpg"} | COPIES),
+        ("is:copied path:copies", COPIES),
+        ("is:offline", set()),
+        ("FORMAT:png Path:2024", {"2024/june/a b.png", "2024/june/wide_%.png"}),
+        ("  format:png   -path:2024|trash ", {"Ünïcode/grün.png"}),
+        ("-is:offline", ALL),
+    ],
+)
+def test_a_filter_finds_the_files_that_meet_it(index: Index, folder: Path, where: str, expected: set[str]) -> None:
+    assert found(index, folder, where) == expected
+
+
+@pytest.mark.parametrize(
+    ("where", "at", "sentence"),
+    [
+        ("beach", 0, "a filter has terms of a key, a colon and a value"),
+        ("format:png beach", 11, "a filter has terms"),
+        ("mp:", 3, "a value is missing"),
+        ("mp:>12 name:", 12, "a value is missing"),
+        ("name:a||b", 7, "a value is missing"),
+        ("name:a|", 7, "a value is missing"),
+        ('name:"a b', 5, "a quote is not closed"),
+        ('name:"a"b', 8, "after a value, white space or | must follow"),
+        ('name:a"b"', 6, "after a value, white space or | must follow"),
+        ("mp:>twelve", 3, "twelve is not a number"),
+        ("width:10|2..x", 9, "x is not a number"),
+        ("size:12pounds", 5, "12pounds is not a number"),
+        ("width:..", 6, "a range needs a start or an end"),
+        ("width:>", 6, " is not a number"),
+        ("width:-3", 6, "-3 is not a number"),
+        ("taken:yesterday", 6, "yesterday is not a date"),
+        ("taken:2024-13", 6, "2024-13 is not a date"),
+        ("taken:2023-02-29", 6, "2023-02-29 is not a date"),
+        ("taken:<99999years", 6, "<99999years is too long ago"),
+        ("taken:9999", 6, "9999 is not a date"),
+        ("shape:round", 6, "round is not possible here"),
+        ("is:unreadable", 3, "unreadable is not possible here"),
+        ("colour:red", 0, "a filter knows no key colour"),
+        ("-colour:red", 0, "a filter knows no key colour"),
+        ("mp:>12; DROP TABLE images", 3, "12; is not a number"),
+        ("name:" + "a*" * 9, 5, "a value has at most 8 *"),
+        ("name:a" + "|a" * 100, 0, "a filter has at most 100 values"),
+        ("name:a " * 101, 700, "a filter has at most 100 values"),
+        ("x" * (LONGEST + 1), LONGEST, "at most 4096 characters"),
+    ],
+)
+def test_a_fault_has_a_place(where: str, at: int, sentence: str) -> None:
+    with pytest.raises(BadFilter, match=re.escape(sentence)) as raised:
+        parse(where)
+    assert (raised.value.at, raised.value.filter) == (at, where)
+
+
+LETTERS = st.sampled_from([*"abc:|\"-.<>=*?% _\\'();\0\n0129", *(f"{key}:" for key in KEYS), "..", "2024-06", "MB"])
+
+
+@settings(max_examples=500)
+@given(st.lists(LETTERS, max_size=30).map("".join) | st.text(max_size=60))
+@example("name:'; DROP TABLE images; --")
+@example("name:" + "a*" * 8)
+@example("name:a" + "|a" * 99)
+@example("-name:a " * 100)
+@example("copies:>" + "9" * 15)
+@example("name:\\%\\_\\")
+def test_any_text_is_a_filter_or_has_a_fault_with_a_place(index: Index, text: str) -> None:
+    fault = None
+    try:
+        parse(text)
+    except BadFilter as error:
+        fault = error
+    if fault is not None:
+        assert 0 <= fault.at <= len(text)
+        assert fault.filter == text
+    elif text and text.isprintable():
+        assert len(list(index.images(where=text))) <= len(ALL)
+    assert len(list(index.images())) == len(ALL)
+
+
+NAMES = sorted({fact.path.rsplit("/")[-1] for fact in FILES})
+GLOBS = st.text([*"aIMG_123.jpgn%*?", *"*?"], min_size=1, max_size=6)
+SIGNS: dict[str, Callable[[int, int], bool]] = {
+    "": int.__eq__, ">": int.__gt__, ">=": int.__ge__, "<": int.__lt__, "<=": int.__le__,
+}  # fmt: skip
+
+
+@given(GLOBS, st.sampled_from(sorted(SIGNS)), st.integers(0, 70), st.booleans())
+def test_names_and_widths_are_compared_as_in_python(
+    index: Index, folder: Path, glob: str, sign: str, width: int, negated: bool
+) -> None:
+    pattern = re.compile(translate(glob), re.IGNORECASE)
+    sizes = {fact.path: fact.size for fact in FILES} | dict.fromkeys(COPIES, (40, 30))
+    expected = {
+        path
+        for path, (wide, _) in sizes.items()
+        if (pattern.match(path.rsplit("/")[-1]) is not None) != negated and SIGNS[sign](wide, width)
+    }
+    assert found(index, folder, f"{'-' * negated}name:{glob} width:{sign}{width}") == expected
+
+
+def test_the_age_of_a_file_is_counted_from_now(tmp_path: Path) -> None:
+    ages = {"hours": 5, "days": 3, "weeks": 2, "months": 2, "years": 2}
+    days = {"hours": 1 / 24, "days": 1, "weeks": 7, "months": 30, "years": 365}
+    for number, (unit, count) in enumerate(ages.items()):
+        put(tmp_path / f"photos/{unit}.png", picture((50 * number, 0, 0)))
+        then = time.time() - count * days[unit] * 86400
+        os.utime(tmp_path / f"photos/{unit}.png", (then, then))
+    with Index.create(tmp_path / "index", encoder=ColourEncoder()) as index:
+        index.add(tmp_path / "photos")
+        for number, (unit, count) in enumerate(ages.items()):
+            younger = set(list(ages)[:number])
+            for where, expected in (
+                (f"modified:<{count - 1}{unit}", younger),
+                (f"modified:<{count + 1}{unit}", younger | {unit}),
+                (f"modified:>{count + 1}{unit}", set(ages) - younger - {unit}),
+            ):
+                assert {image.path.stem for image in index.images(where=where)} == expected
+
+
+class TestSearch:
+    """The nearest images that meet a filter are found, however few they are and however far down they stand."""
+
+    @pytest.fixture
+    def many(self, tmp_path: Path) -> Iterator[Index]:
+        for number in range(240):
+            name = "far" if number >= 200 else "near"
+            put(tmp_path / f"photos/{name}/{number:03}.png", picture((number, 255 - number, 60)))
+        with Index.create(tmp_path / "index", encoder=ColourEncoder()) as index:
+            index.add(tmp_path / "photos")
+            yield index
+
+    @pytest.mark.parametrize("ranking", ["none", "mixed", "expansion"])
+    def test_the_nearest_that_meet_it_are_found(self, many: Index, ranking: str) -> None:
+        query = picture((0, 255, 60))
+        whole = many.search(query, 240, options=SearchOptions(ranking="none"))
+        for where in ("path:far", "name:00*|23*", "path:far name:201.png"):
+            expected = {image.id for image in many.images(where=where)}
+            best = [match.id for match in whole if match.id in expected]
+            found = many.search(query, 7, options=SearchOptions(ranking=ranking, where=where))
+            assert len(found) == min(7, len(expected))
+            assert {match.id for match in found} <= expected
+            assert [match.id for match in found][:3] == best[:3] or ranking == "expansion"
+            scores = {match.id: match.score for match in whole}
+            assert all(match.score == scores[match.id] for match in found)
+            page = many.search(query, 5, options=SearchOptions(ranking=ranking, where=where, offset=2))
+            assert [match.id for match in page] == [match.id for match in found[2:7]]
+
+    def test_nothing_meets_it(self, many: Index) -> None:
+        nothing = SearchOptions(where="name:nothing", likelihood=True)
+        assert many.search(picture((0, 255, 60)), options=nothing) == []
+        assert [len(near.ids) for near in many.neighbours([picture((0, 255, 60))], 5, nothing)] == [0]
+        assert list(many.images(where="name:nothing")) == []
+
+    def test_the_query_itself_need_not_meet_it(self, many: Index, tmp_path: Path) -> None:
+        query = tmp_path / "photos/near/000.png"
+        found = many.search(query, 3, options=SearchOptions(where="path:far"))
+        assert [match.path.name for match in found] == ["200.png", "201.png", "202.png"]
+
+    def test_fewer_images_give_fewer_false_matches(self, many: Index) -> None:
+        query = picture((215, 40, 60))
+        among_all = {
+            match.id: match.false_matches for match in many.search(query, 240, options=SearchOptions(likelihood=True))
+        }
+        for match in many.search(query, 40, options=SearchOptions(likelihood=True, where="path:far")):
+            known = among_all[match.id]
+            if match.false_matches is not None and known is not None:
+                assert match.false_matches == pytest.approx(known * 40 / 240)
+
+    def test_a_filter_sees_the_latest_state(self, many: Index, tmp_path: Path) -> None:
+        options = SearchOptions(where="path:new")
+        assert many.search(picture((0, 255, 60)), options=options) == []
+        put(tmp_path / "photos/new/1.png", picture((7, 7, 7)))
+        many.add(tmp_path / "photos")
+        assert [match.path.name for match in many.search(picture((0, 255, 60)), options=options)] == ["1.png"]
+
+    def test_several_queries_have_the_same_filter(self, many: Index) -> None:
+        queries = [picture((9, 9, number)) for number in range(40)]
+        answers = many.search_many(queries, 3, SearchOptions(where="path:far"))
+        assert all(match.path.parent.name == "far" for answer in answers for match in answer)
+        assert all(len(answer) == 3 for answer in answers)
+
+    @pytest.mark.parametrize("where", ["", "mp:>x", "a\nb", 7, None])
+    def test_a_faulty_filter_is_refused_before_the_search(self, many: Index, where: object) -> None:
+        if where is None:
+            assert many.search(picture((0, 255, 60)), options=SearchOptions(where=None))
+            return
+        with pytest.raises(ValueError, match=r"where|is not a number"):
+            SearchOptions(where=where)
