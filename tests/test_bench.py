@@ -168,6 +168,8 @@ def test_vectors_for_real(tmp_path: Path) -> None:
     assert found["query_s"] > 0
     assert apart(neighbours.opened, tmp_path / "store", found["ref"], paths[2]) > 0
     assert all(ms > 0 for ms in apart(neighbours.ranked, tmp_path / "store", paths[:2], paths[2]))
+    for _, found_share, ours, whole in apart(neighbours.among, tmp_path / "store", paths[:2], paths[2]):
+        assert (found_share, ours > 0, whole > 0) == (1, True, True)
     corpora.mix(paths[:2], str(tmp_path / "mixed"), 0, 50)
     assert np.linalg.norm(np.load(tmp_path / "mixed"), axis=1) == pytest.approx(np.ones(50), abs=1e-6)
 

@@ -26,7 +26,7 @@ from retrieval.storage import tag_state
 from retrieval.storage.commit import Store
 from retrieval.storage.records import Place
 from retrieval.storage.view import View
-from retrieval.types import Answers, Match, Timing, Vectors
+from retrieval.types import Answers, Ids, Match, Timing, Vectors
 
 
 class Network(Protocol):
@@ -134,8 +134,12 @@ class Searcher:
         """The search of this state. It is made at first use, because its statistics take time to compute."""
         view, options = self.view, self.options
         background = statistics.background_for(view) if options.needs_likelihood else None
-        only = None if options.where is None else view.matching(parse(options.where))
-        return NeighbourSearch(view, options, statistics.expansion_for(view, options.ranking), background, only)
+        return NeighbourSearch(view, options, statistics.expansion_for(view, options.ranking), background, self._only)
+
+    @cached_property
+    def _only(self) -> Ids | None:
+        """The images that meet the filter; None if there is no filter."""
+        return None if self.options.where is None else self.view.matching(parse(self.options.where))
 
     def _found(self, reader: QueryReader, queries: Iterable[Query], k: int) -> Iterator[list[Found | Unusable]]:
         """Yield, for each batch, its queries with their best `k` neighbours; an unusable query becomes its error."""
@@ -151,7 +155,7 @@ class Searcher:
                     if not isinstance(item, PreparedQuery):
                         found.append(item)
                     elif item.tag_matches is not None:
-                        found.append(Found(item, self._search.tagged(item.tag_matches).at(slice(k))))
+                        found.append(Found(item, Neighbours.of(item.tag_matches).among(self._only).at(slice(k))))
                     else:
                         found.append(Found(item, next(neighbours)))
             yield found

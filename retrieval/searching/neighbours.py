@@ -40,6 +40,10 @@ class Neighbours(NamedTuple):
         ids = np.array([id_ for id_, _ in matches], dtype=np.int64)
         return cls(ids, np.array([score for _, score in matches], dtype=np.float32))
 
+    def among(self, ids: Ids | None) -> "Neighbours":
+        """Return those of the neighbours that are among `ids`, in the same order; all of them for None."""
+        return self if ids is None else self.at(np.flatnonzero(np.isin(self.ids, ids)))
+
     def at(self, positions: Positions) -> "Neighbours":
         """Return the neighbours at `positions`, in the order of `positions`."""
         return Neighbours(
@@ -78,11 +82,6 @@ class NeighbourSearch:
             self._answer(query, vector, ids, scores).at(slice(k))
             for query, vector, ids, scores in zip(queries, vectors, hits.ids, hits.scores, strict=True)
         ]
-
-    def tagged(self, matches: Sequence[tuple[int, float]]) -> Neighbours:
-        """Return the images of a query by tag, (id, score), that can be found, in the same order."""
-        found = Neighbours.of(matches)
-        return found if self.only is None else found.at(np.flatnonzero(np.isin(found.ids, self.only)))
 
     @property
     def is_exact(self) -> bool:

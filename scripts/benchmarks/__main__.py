@@ -30,6 +30,7 @@ BENCHES: dict[str, Bench] = {
     "vectors-100k": neighbours.against_hnswlib,
     "vectors-1m": neighbours.million,
     "ranking": neighbours.ranking,
+    "filtered": neighbours.filtered,
     "growth": neighbours.growth,
     "memory": updates.memory,
     "quality": quality.corel,

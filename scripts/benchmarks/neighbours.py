@@ -33,6 +33,10 @@ SINGLE = 300
 """Queries that are asked one by one."""
 EFFORTS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)
 """Values of hnswlib's ef that are tried, until the recall is reached."""
+SHARES = (0.001, 0.02, 0.2, 0.5, 0.9)
+"""Shares of the images that a filter leaves."""
+FEW = 0.05
+"""Share below which a search is to take no longer than one among all images."""
 HNSWLIB = "hnswlib is missing: pip install hnswlib"
 
 Ask = Callable[[Vectors], Ids]
@@ -77,6 +81,18 @@ def ranking(setting: Setting) -> Iterator[Row]:
         found = apart(ranked, home, parts, asked)
     what = f"one query among {setting.vectors:,} vectors of {corpora.kind(setting)} pictures"
     yield Row("ranking", f"{what}, ranked by default, against by score", *found, "ms", at_most(20), of="difference")
+
+
+def filtered(setting: Setting) -> Iterator[Row]:
+    """Search among a random part of the images, as a filter leaves them."""
+    parts, asked = corpora.vectors(setting, setting.vectors), corpora.queries(setting)
+    with TemporaryDirectory(dir=setting.cache) as home:
+        shares = apart(among, home, parts, asked)
+    for share, found, ours, whole in shares:
+        what = f"{share:.1%} of {setting.vectors:,} vectors of {corpora.kind(setting)} pictures"
+        yield Row("filtered", f"recall@{K} among {what}", found, target=at_least(RECALL), of="value")
+        limit = at_most(1 if share < FEW else 2)
+        yield Row("filtered", f"one query among {what}, against one among all", ours, whole, "ms", limit)
 
 
 def growth(setting: Setting) -> Iterator[Growth]:
@@ -210,6 +226,24 @@ def ranked(folder: str, parts: Sequence[str], asked: str) -> list[float]:
         1000 * statistics.median(seconds_of(partial(ask, vector, about)) for vector in queries)
         for about in (expansion, None)
     ]
+
+
+def among(folder: str, parts: Sequence[str], asked: str) -> list[list[float]]:
+    """Return for each of `SHARES` the share, the recall, and the median milliseconds of a query among it and all."""
+    queries, vectors_ = np.load(asked)[:SINGLE], np.concatenate([np.load(part) for part in parts])
+    snapshot = store(folder).snapshot([built(folder, parts)])
+    found = []
+    for share in SHARES:
+        chosen = np.random.default_rng(0).choice(len(vectors_), max(K, int(share * len(vectors_))), replace=False)
+        only = np.sort(chosen).astype(np.int64)
+        right = only[np.argsort(-(queries @ vectors_[only].T), axis=1, kind="stable")[:, :K]]
+
+        def ask(some: Vectors, only: Ids | None = only) -> Ids:
+            return snapshot.search(some, K, only).ids
+
+        whole = partial(ask, only=None)
+        found.append([share, recall(ask(queries), right), 1000 * _single(ask, queries), 1000 * _single(whole, queries)])
+    return found
 
 
 def opened(folder: str, ref: str, asked: str) -> float:
