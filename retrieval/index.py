@@ -550,6 +550,15 @@ class Index:
 
         return facts.images(self._store, below, parse(word(where, "where")))
 
+    def terms(self) -> dict[str, int]:
+        """Return terms of filters (see `SearchOptions.where`) that images of the index meet -> their number of files.
+
+        These are the formats, the shapes and the years in which pictures were taken. All images are looked through.
+        """
+        from retrieval.searching import filters
+
+        return filters.terms(self.images())
+
     def id_of(self, path: str | os.PathLike[str]) -> int | None:
         """Return the id of the image at `path`, or None if the index does not have it.
 

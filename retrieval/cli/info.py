@@ -10,6 +10,7 @@ from retrieval.cli.help import WHAT
 from retrieval.cli.options import Folder, Json, Quiet, Verbose
 from retrieval.cli.printing import counted, put
 from retrieval.cli.rankings import in_words, listed
+from retrieval.errors import BadInput
 from retrieval.searching.ranking import by_default
 from retrieval.types import DECODE_RULE, EXACT, Info, SearchForm, displayed
 
@@ -17,6 +18,9 @@ from retrieval.types import DECODE_RULE, EXACT, Info, SearchForm, displayed
 def info(
     failures: Annotated[
         bool, typer.Option("--failures", rich_help_panel=WHAT, help="List the unreadable files, with reasons.")
+    ] = False,
+    facts: Annotated[
+        bool, typer.Option("--facts", rich_help_panel=WHAT, help="List what there is to filter by, with counts.")
     ] = False,
     json_lines: Json = False,
     index: Folder = None,
@@ -27,9 +31,16 @@ def info(
 
     retrieval info
     retrieval info --failures
+
+    --facts lists terms for `retrieval query --where`, with the number of files that meet each of them.
     """
+    if failures and facts:
+        raise BadInput("only one of --failures and --facts can be given")
     with open_index(index) as opened:
-        if failures:
+        if facts:
+            for term, files in opened.terms().items():
+                put(json.dumps({"term": term, "files": files}) if json_lines else f"{files:>9}  {displayed(term)}")
+        elif failures:
             for failure in opened.failures():
                 if json_lines:
                     put(json.dumps({"path": str(failure.path), "reason": failure.reason}))

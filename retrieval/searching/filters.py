@@ -11,14 +11,15 @@ This module imports no numpy.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from retrieval.errors import BadFilter
 from retrieval.storage.conditions import All, AnyOf, Comparison, Condition, Like, Not, Operator
-from retrieval.types import displayed
+from retrieval.types import IndexedImage, displayed
 
 LONGEST = 4096
 """Largest number of characters of a filter."""
@@ -308,3 +309,31 @@ KEYS: Mapping[str, Key] = {
     "is": Key(partial(_word, words=_STATES), "offline, or copied: there are files with the same bytes", "is:offline"),
 }
 """Keys of a filter, in the order of the guide."""
+
+
+# -- what there is to filter by -----------------------------------------------------------------------------------
+
+
+def terms(images: Iterable[IndexedImage]) -> dict[str, int]:
+    """Return terms that some of the images meet -> the number of files that meet them.
+
+    These are the formats, the shapes and the years in which pictures were taken, each in descending order of numbers,
+    then of text.
+    """
+    counts: dict[str, Counter[str]] = {"format": Counter(), "shape": Counter(), "taken": Counter()}
+    for image in images:
+        counts["format"][image.format.lower()] += 1
+        counts["shape"][_shape(image.width, image.height)] += 1
+        if image.taken is not None:
+            counts["taken"][image.taken[:4]] += 1
+    return {
+        f"{key}:{value}": count
+        for key, of_key in counts.items()
+        for value, count in sorted(of_key.items(), key=lambda item: (-item[1], item[0]))
+    }
+
+
+def _shape(width: int, height: int) -> str:
+    if width == height:
+        return "square"
+    return "landscape" if width > height else "portrait"

@@ -62,6 +62,14 @@ def test_list_shows_the_images_that_meet_a_filter(home: Path) -> None:
     assert [line.split(":")[0] for line in lines(listed("--keys"))][:3] == ["path", "name", "format"]
 
 
+def test_info_shows_what_there_is_to_filter_by(home: Path) -> None:
+    facts = run("info", "--facts", "-i", home / "index")
+    assert lines(facts.stdout) == ["        6  format:png", "        1  format:jpeg", "        7  shape:landscape"]
+    rows = [json.loads(line) for line in lines(run("info", "--facts", "--json", "-i", home / "index").stdout)]
+    assert rows[0] == {"term": "format:png", "files": 6}
+    assert run("info", "--facts", "--failures", "-i", home / "index").returncode == 2
+
+
 def test_list_says_when_there_is_nothing(home: Path) -> None:
     none = run("list", "-i", home / "index", "--where", "name:nothing")
     assert (none.returncode, none.stdout) == (1, b"")

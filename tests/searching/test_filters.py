@@ -216,6 +216,14 @@ def test_names_and_widths_are_compared_as_in_python(
     assert found(index, folder, f"{'-' * negated}name:{glob} width:{sign}{width}") == expected
 
 
+def test_what_there_is_to_filter_by_is_counted_as_filters_count_it(index: Index, folder: Path) -> None:
+    terms = index.terms()
+    assert list(terms)[:3] == ["format:jpeg", "format:png", "format:gif"]
+    assert [term for term in terms if term.startswith("taken")] == ["taken:2023", "taken:2024"]
+    for term, files in terms.items():
+        assert len(found(index, folder, term)) == files
+
+
 def test_the_age_of_a_file_is_counted_from_now(tmp_path: Path) -> None:
     ages = {"hours": 5, "days": 3, "weeks": 2, "months": 2, "years": 2}
     days = {"hours": 1 / 24, "days": 1, "weeks": 7, "months": 30, "years": 365}
