@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +16,14 @@ from retrieval.cli.printing import note, put, put_data
 from retrieval.errors import BadInput
 from retrieval.types import IndexedImage, displayed
 
+BY_PATH = "path"
+SORTS: Mapping[str, Callable[[IndexedImage], Any]] = {
+    "name": lambda image: image.path.name,
+    "taken": lambda image: (image.taken is None, image.taken),
+    "pixels": lambda image: -image.width * image.height,
+}
+"""Name of an order -> the key of an image in it; equal ones stay in the order of their paths."""
+
 
 def list_images(
     folder: Annotated[
@@ -25,6 +33,14 @@ def list_images(
     keys: Annotated[
         bool, typer.Option("--keys", rich_help_panel=WHAT, help="List the keys of filters, with an example of each.")
     ] = False,
+    sort: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=HOW_SHOWN,
+            help="Order: path, name, taken (earliest first, unknown last) or pixels (most first).",
+        ),
+    ] = BY_PATH,
     json_lines: Json = False,
     paths: Annotated[
         bool, typer.Option("--paths", rich_help_panel=HOW_SHOWN, help="Print only paths, unchanged, one per line.")
@@ -47,11 +63,15 @@ def list_images(
     """
     if [json_lines, paths or nul].count(True) > 1:
         raise BadInput("only one of --json, --paths and -0 can be given")
+    if sort != BY_PATH and sort not in SORTS:
+        raise BadInput(f"there is no order {displayed(sort)}", hint=f"choose one of: {BY_PATH}, {', '.join(SORTS)}")
     if keys:
         _put_keys()
         return
     with open_index(index) as opened:
-        images = opened.images(folder, where=where)
+        images: Iterable[IndexedImage] = opened.images(folder, where=where)
+        if sort != BY_PATH:
+            images = sorted(images, key=SORTS[sort])
         if paths or nul:
             end = b"\0" if nul else b"\n"
             found = _put(images, lambda image: put_data([os.fsencode(image.path)], end))

@@ -62,6 +62,22 @@ def test_list_shows_the_images_that_meet_a_filter(home: Path) -> None:
     assert [line.split(":")[0] for line in lines(listed("--keys"))][:3] == ["path", "name", "format"]
 
 
+def test_list_has_several_orders(home: Path) -> None:
+    def listed(sort: str) -> list[str]:
+        found = run("list", "-i", home / "index", "--sort", sort, "--where", "format:png", "--paths")
+        return [line.rsplit("/", 1)[1][0] for line in lines(found.stdout)]
+
+    assert listed("path") == ["4", "5", "0", "1", "2", "3"]
+    assert listed("name") == ["0", "1", "2", "3", "4", "5"]
+    assert listed("taken") == listed("path")
+    assert listed("pixels") == ["5", "4", "3", "2", "1", "0"]
+    failed = run("list", "-i", home / "index", "--sort", "beauty")
+    assert lines(failed.stderr)[-2:] == [
+        "error: there is no order beauty",
+        "hint: choose one of: path, name, taken, pixels",
+    ]
+
+
 def test_info_shows_what_there_is_to_filter_by(home: Path) -> None:
     facts = run("info", "--facts", "-i", home / "index")
     assert lines(facts.stdout) == ["        6  format:png", "        1  format:jpeg", "        7  shape:landscape"]
