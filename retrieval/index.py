@@ -428,8 +428,8 @@ class Index:
         """Yield the ids and scores of the `k` images most similar to each query, best first, in the order of `queries`.
 
         This is for a `k` in the thousands, because no paths are looked up. Unlike `search`, it leaves out all copies of
-        the query. The options `offset`, `include_self`, `views` and `tags` have no effect. Each batch of queries is
-        answered from one state of the index, and no transaction is open while the caller works.
+        the query. The options `offset`, `include_self`, `views`, `crop` and `tags` have no effect. Each batch of
+        queries is answered from one state of the index, and no transaction is open while the caller works.
 
         Raises what `search` raises, for the first query that cannot be used.
         """

@@ -61,6 +61,14 @@ def query(
     include_self: Annotated[
         bool, typer.Option("--include-self", rich_help_panel=WHAT, help="Let IMAGE be one of its own results.")
     ] = False,
+    crop: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X,Y,W,H",
+            rich_help_panel=WHAT,
+            help="Part of IMAGE to search with, in pixels or per cent: 10%,10%,50%,50%.",
+        ),
+    ] = None,
     where: Where = None,
     k: Annotated[
         int, typer.Option("-k", "--top", metavar="N", min=1, rich_help_panel=HOW_MANY, help="Number of results.")
@@ -135,6 +143,7 @@ def query(
         "--likely": likely,
         "--exact": exact,
         "--views": bool(views),
+        "--crop": crop is not None,
         "--min-score": min_score is not None,
         "--include-self": include_self,
         "--ranking": ranking != "auto",
@@ -156,6 +165,7 @@ def query(
         exact=exact,
         ranking=ranking,
         where=where,
+        crop=crop,
         likelihood=True,
         likely=likely,
         views=[view.strip() for view in views.split(",") if view],

@@ -17,6 +17,7 @@ from retrieval.errors import BadInput, IndexDamaged, RetrievalError, UnreadableI
 from retrieval.networks.embedding import batches
 from retrieval.networks.encoder import Encoder
 from retrieval.searching import statistics
+from retrieval.searching.crop import Crop
 from retrieval.searching.filters import parse
 from retrieval.searching.neighbours import Neighbours, NeighbourSearch
 from retrieval.searching.options import SearchOptions
@@ -86,7 +87,8 @@ class Searcher:
         view, network, options = self.view, self.network, self.options
         excluded: Excluded = "nothing" if options.include_self else "file"
         find_tagged = partial(_find_tagged, self.store)
-        reader = QueryReader(view, network.size, network.rule, options.views, excluded, find_tagged)
+        crop = None if options.crop is None else Crop.parse(options.crop)
+        reader = QueryReader(view, network.size, network.rule, options.views, excluded, find_tagged, crop)
         answers: list[list[Match] | Unusable] = []
         for batch in self._found(reader, queries, options.offset + k):
             with self.timing.of("look up"):

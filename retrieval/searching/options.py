@@ -6,6 +6,7 @@ from functools import partial
 
 from retrieval.arguments import flag, integer, number, strings, word
 from retrieval.errors import BadInput
+from retrieval.searching.crop import Crop
 from retrieval.searching.ranking import AUTO, check
 from retrieval.types import displayed
 
@@ -49,6 +50,9 @@ class SearchOptions:
     views: Sequence[str] = ()
     """Names of `VIEWS`. The vector of the query is then the mean of the vectors of the picture and of these views. A
     query by id or by match keeps its stored vector."""
+    crop: str | None = None
+    """Part of the query to search with, "x,y,width,height" from the upper left corner of the upright picture, each in
+    pixels or in per cent, as in "10%,10%,50%,50%"; None for all of it. A query by id or match has no pixels to crop."""
     tags: bool = False
     """Whether matches get their `tags`, if the index has tags."""
 
@@ -65,6 +69,8 @@ class SearchOptions:
             from retrieval.searching.filters import parse  # most searches have no filter
 
             parse(word(self.where, "where"))
+        if self.crop is not None:
+            Crop.parse(word(self.crop, "crop"))
         replace("views", strings(self.views, "views"))
         for view in self.views:
             if view not in VIEWS:

@@ -29,6 +29,7 @@ from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.networks import embedding
 from retrieval.networks.encoder import Encoder
 from retrieval.pictures import given, reading
+from retrieval.searching.crop import Box, Crop
 from retrieval.storage.rows import Rows
 from retrieval.storage.view import View
 from retrieval.types import Blend, Match, Pixels, Tagged, Timing, Vectors, displayed, image_id
@@ -94,6 +95,8 @@ class QueryReader:
     excluded: Excluded = "nothing"
     find_tagged: FindTagged | None = None
     """Finds the images that have a tag; None to refuse queries by tag."""
+    crop: Crop | None = None
+    """Part of each picture to search with; None for the whole picture."""
 
     def prepare(self, query: Query) -> PreparedQuery | Unusable:
         """Return `query` with its vector, its pixels or its tag matches, or the error that says why it cannot be used.
@@ -117,7 +120,7 @@ class QueryReader:
             case bytes():
                 prepared = self._of_content(query)
             case np.ndarray() | Image.Image():
-                return PreparedQuery(pixels=self._with_views(given.in_memory(query)))
+                return PreparedQuery(pixels=self._with_views(self._part(given.in_memory(query))))
             case Tagged():
                 return self._of_tag(word(query.words, "words"))
             case Blend():
@@ -187,7 +190,7 @@ class QueryReader:
         except UnreadableImage as error:
             raise UnreadableImage(f"{displayed(path)} cannot be read: {error}", hint=error.hint) from error
         except OSError as error:
-            if not images:
+            if not images or self.crop is not None:
                 raise UnreadableImage(f"{displayed(path)} cannot be read: {reason_of(error)}") from error
             return self._of_image(images[0])
         try:
@@ -206,12 +209,16 @@ class QueryReader:
             raise BadInput(f"a query is {kinds}, not a value of type {type(query).__name__}")
         if not 0 <= id_ <= MOST or not self._is_indexed(id_):
             raise BadInput(f"no image of the index has the id {id_}")
+        if self.crop is not None:
+            raise BadInput("only the file of an image can be cropped, not an id or a match", hint="give its path")
         return PreparedQuery(id_, self.view.vectors(np.array([id_]))[0])
 
     def _of_content(self, data: bytes, path: bytes | None = None) -> PreparedQuery:
         """Return the picture in `data`, the bytes of a file. `path` is the path of the file, if it is known."""
         sha256 = hashlib.sha256(data).digest()
         id_ = image_id(sha256)
+        if self.crop is not None:
+            return PreparedQuery(id_, pixels=self._with_views(self._decoded_part(data, path, self.crop)))
         if not self.views and self.view.rows.sha256_of(id_) == sha256:
             return self._of_image(id_)
         from retrieval.pictures import decode  # loads all decoders; a query with a stored vector does not wait for them
@@ -226,6 +233,27 @@ class QueryReader:
 
     def _is_indexed(self, image: int) -> bool:
         return self.view.rows.sha256_of(image) is not None
+
+    # -- parts ----------------------------------------------------------------------------------------------------
+
+    def _part(self, picture: Image.Image) -> Image.Image:
+        """Return the part of a picture to search with."""
+        if self.crop is None:
+            return picture
+        return picture.crop(_inside(self.crop.box(*picture.size), *picture.size))
+
+    def _decoded_part(self, data: bytes, path: bytes | None, crop: Crop) -> Image.Image:
+        """Return a part of the picture in `data`, the bytes of a file, as large as the network needs it."""
+        from retrieval.pictures import decode
+
+        small = decode.decode(data, self.size, self.rule, path=path)
+        left, upper, right, lower = box = crop.box(small.width, small.height)
+        height = min(small.height, math.ceil(math.sqrt(2) * self.size[0] / (lower - upper)))
+        width = min(small.width, math.ceil(math.sqrt(2) * self.size[1] / (right - left)))
+        decoded = decode.decode(data, (height, width), self.rule, path=path)
+        if decoded.note:
+            log.warning("%s: %s", "the query" if path is None else displayed(path), decoded.note)
+        return Image.fromarray(decoded.pixels).crop(_inside(box, width, height))
 
     # -- views ----------------------------------------------------------------------------------------------------
 
@@ -261,6 +289,12 @@ def _weights(given_: Any, like: int, unlike: int) -> list[float]:  # noqa: ANN40
         raise BadInput("a weight must be more than 0")
     first, second = sum(weights[:like]), sum(weights[like:])
     return [weight / first for weight in weights[:like]] + [-FAR * weight / second for weight in weights[like:]]
+
+
+def _inside(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
+    """Return a box in pixels of a picture of this size; it has at least one."""
+    left, upper = min(width - 1, round(box[0] * width)), min(height - 1, round(box[1] * height))
+    return left, upper, max(left + 1, round(box[2] * width)), max(upper + 1, round(box[3] * height))
 
 
 def _middle(width: int, height: int) -> tuple[int, int, int, int]:
