@@ -346,7 +346,7 @@ class Index:
         """Choose the ranking that searches use by default: "none", "mixed" or "expansion". It is kept in the index.
 
         `measured` says what was measured for this choice; `Index.info` shows it. The function
-        `retrieval.measuring.tuning.tune` measures which ranking is better, and then calls this method.
+        `retrieval.measuring.tuning.tune` measures which ranking is best, and then calls this method.
 
         Raises `BadInput` for another ranking, and for any but "none" in an empty index, `IndexBusy` and `StorageError`.
         """

@@ -167,7 +167,8 @@ class Match:
     """Whether the latest update could look at none of the files of the image: neither `path` nor `copies`."""
     relevance: float | None = None
     """Value by which the match is ranked instead of the score, -1 to 1 (see `searching.expansion`). None if it is
-    ranked by score, as are the first matches of the ranking "mixed" and the matches behind the shortlist."""
+    ranked by score, as are the first matches of the ranking "mixed" and the matches behind the shortlist. Copies of the
+    query have their score here."""
     false_matches: float | None = None
     """Expected number of unrelated images of the index that are as near by chance; None if `probability` is None."""
     probability: float | None = None

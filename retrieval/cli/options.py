@@ -136,8 +136,8 @@ Ranking = Annotated[
     str,
     typer.Option(
         metavar="NAME", rich_help_panel=HOW_COMPUTED,
-        help="Ranking of the results: none (by score), mixed (the first 3 by score), expansion, or auto (the choice "
-        "of `retrieval tune`, or else mixed).",
+        help="Order of results: none (by score), mixed (3 by score, then by shared neighbours), expansion, or auto: "
+        "the choice of `retrieval tune`, or else mixed from 100 images on.",
     ),
 ]  # fmt: skip
 Where = Annotated[

@@ -25,7 +25,7 @@ from retrieval.measuring.metrics import Estimate, JudgedAnswer, estimate
 from retrieval.pictures import decode, reading
 from retrieval.searching.options import SearchOptions
 from retrieval.searching.query import Query
-from retrieval.types import EXACT, Ids, displayed, image_id
+from retrieval.types import EXACT, Ids, Match, displayed, image_id
 
 DEPTH = 10_000
 """Least number of answers to a query that are looked at. If twice the number of right answers is more, that many are
@@ -281,8 +281,9 @@ def ask(
     progress: Callable[[int], None] | None = None,
 ) -> list[JudgedAnswer]:
     """Ask all questions as `evaluate` does, and return the answers in the order of the questions."""
+    found = answers(index, truth, options, lengths_of(index, truth, options))
     judged = []
-    for question, ids in zip(truth.questions, answers(index, truth, options), strict=True):
+    for question, ids in zip(truth.questions, found, strict=True):
         judged.append(judge(ids, question))
         if progress is not None:
             progress(len(judged))
@@ -305,17 +306,23 @@ def summarise(truth: Truth, judged: Sequence[JudgedAnswer], images: int) -> Eval
     return Evaluation(len(judged), images, estimate(list(by_group.values())), kinds)
 
 
-def answers(index: Index, truth: Truth, options: SearchOptions) -> Iterator[Ids]:
-    """Yield the ids of the answers to each question, best first.
+def lengths_of(index: Index, truth: Truth, options: SearchOptions) -> list[int]:
+    """Return the numbers of answers for which to ask about each question, ascending.
 
     A search structure finds more if it is asked for more. So it is asked for 10, for 100 and for all answers, and the
-    first answers are those that users get on their pages. An image that only a longer search finds stands behind all
-    images of the shorter searches.
+    first answers are those that users get on their pages.
     """
     depth = max(DEPTH, 2 * max(len(question.relevant) for question in truth.questions))
-    lengths = [depth]
     if not options.exact and any(part.form != EXACT for part in index.info().search):
-        lengths = [10, 100, depth]
+        return [10, 100, depth]
+    return [depth]
+
+
+def answers(index: Index, truth: Truth, options: SearchOptions, lengths: Sequence[int]) -> Iterator[Ids]:
+    """Yield the ids of the answers to each question, best first, from searches for each of `lengths`.
+
+    An image that only a longer search finds stands behind all images of the shorter searches.
+    """
     searches = [index.neighbours(_queries(truth), length, options) for length in lengths]
     for neighbours in zip(*searches, strict=True):
         ids = np.concatenate([answer.ids for answer in neighbours])
@@ -333,5 +340,6 @@ def judge(ids: Ids, question: Question) -> JudgedAnswer:
     """Return where the right answers to a question stand among `ids`."""
     relevant = np.fromiter(question.relevant, dtype=np.int64, count=len(question.relevant))
     ranks = np.flatnonzero(np.isin(ids, relevant)) + 1
-    itself = question.query if isinstance(question.query, int) else None
+    query = question.query.id if isinstance(question.query, Match) else question.query
+    itself = int(query) if isinstance(query, int | np.integer) else None
     return JudgedAnswer(ranks, len(question.relevant - {itself}))

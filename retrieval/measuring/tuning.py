@@ -7,15 +7,16 @@ compared with the best one before it, and takes its place if it is better.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.errors import BadInput
 from retrieval.index import Index
-from retrieval.measuring.evaluate import Question, Truth, answers, judge
+from retrieval.measuring.evaluate import Question, Truth, answers, judge, lengths_of
 from retrieval.measuring.metrics import MEASURES, Estimate, means_by_group
 from retrieval.networks.embedding import batches
 from retrieval.searching.options import SearchOptions
@@ -26,8 +27,8 @@ LOST = 0.005
 """Largest loss of precision at 1 or of mean average precision that is accepted if the other one rises by labels."""
 LOST_ALIKE = 0.02
 """Largest loss of either measure, against the ranking by score, that is accepted if the queries are changed pictures.
-An interval decides only if half of its width is at most this number too. With 100 pictures, half the width of the
-interval of a difference is 0.006 to 0.022."""
+An interval decides only if half of its width is at most this number too, or if all of it shows a loss. With 100
+pictures, half of the width is 0.019 if no picture differs, and more otherwise."""
 COMPANY = 10
 """Number of first matches that are compared for the agreement: a page of results."""
 AGREEMENT = "agreement"
@@ -92,7 +93,7 @@ def tune(index: Index, truth: Truth, *, labelled: bool, progress: Callable[[int]
         in_force = info.ranking["name"]
         index.tune(in_force, **measured)  # stores the mean of the vectors as it is now, which expansion subtracts
     asked = _ask(index, truth, labelled=labelled, progress=progress)
-    verdict = decide(asked, _by_labels if labelled else _by_changes)
+    verdict = decide(asked, _by_labels if labelled else _by_changes, in_force)
     tuned = Tuned(
         ranking=verdict.ranking or in_force,
         by="labels" if labelled else "changes",
@@ -128,25 +129,27 @@ class Asked:
         find would seem to prove that there is no difference.
         """
         by_picture = self.measures[measure] - other.measures[measure]
-        count, mean = len(by_picture) + 2, float(by_picture.mean())
-        half = DEVIATIONS * math.sqrt((by_picture**2).sum() + 1 - by_picture.sum() ** 2 / count) / count
-        return Estimate(mean, mean - half, mean + half)
+        count, total = len(by_picture) + 2, float(by_picture.sum())
+        half = DEVIATIONS * math.sqrt((by_picture**2).sum() + 1 - total**2 / count) / count
+        return Estimate(float(by_picture.mean()), total / count - half, total / count + half)
 
 
 def _ask(index: Index, truth: Truth, *, labelled: bool, progress: Callable[[int], None] | None) -> list[Asked]:
     """Ask all questions by each of the rankings, and return the measures of the answers.
 
-    A few questions at a time are asked by all rankings, so that a changed picture is made only once.
+    A few questions at a time are asked by all rankings, so that a changed picture is made only once. The network embeds
+    it once for each ranking.
     """
     ways = {name: SearchOptions(ranking=name) for name in NAMES}
-    agreements = {} if labelled else {name: _Agreement(index, truth, options) for name, options in ways.items()}
+    company = {name: {} for name in NAMES} if labelled else _company(index, truth, ways)
+    lengths = lengths_of(index, truth, SearchOptions())
     rows: dict[str, list[list[float]]] = {name: [] for name in NAMES}
     for questions in batches(truth.questions):
         part = Truth([replace(question, query=question.made()) for question in questions])
         for name, options in ways.items():
-            for question, ids in zip(part.questions, answers(index, part, options), strict=True):
+            for question, ids in zip(part.questions, answers(index, part, options, lengths), strict=True):
                 judged = judge(ids, question)
-                agreement = 0.0 if labelled else agreements[name].of(question, ids)
+                agreement = 0.0 if labelled else _agreement(question, ids, company[name])
                 rows[name].append([*(MEASURES[measure](judged) for measure in JUDGED), agreement])
             if progress is not None:
                 progress(sum(map(len, rows.values())))
@@ -161,21 +164,33 @@ def measured(ranking: str, truth: Truth, rows: Sequence[Sequence[float]]) -> Ask
     return Asked(ranking, {name: means_by_group(column, groups) for name, column in zip(names, columns, strict=True)})
 
 
-class _Agreement:
-    """Compares the first matches of changed pictures with those of their originals."""
+Company = dict[str, dict[int, Ids]]
+"""Name of a ranking -> id of an original -> its first matches."""
 
-    def __init__(self, index: Index, truth: Truth, options: SearchOptions) -> None:
-        """Ask about the originals; each question of `truth` has one, which is its only right answer."""
-        originals = sorted({_original(question) for question in truth.questions})
-        found: Iterator[Any] = index.neighbours(originals, COMPANY, options)
-        self._company = {original: near.ids for original, near in zip(originals, found, strict=True)}
 
-    def of(self, question: Question, ids: Ids) -> float:
-        """Return the agreement of the answer to a question with the answer to its original, 0 to 1."""
-        original = _original(question)
-        company = self._company[original]
-        near = ids[ids != original][:COMPANY]
-        return len(np.intersect1d(near, company)) / max(1, len(company))
+def _company(index: Index, truth: Truth, ways: Mapping[str, SearchOptions]) -> Company:
+    """Return the first matches of the originals of all questions, by each of the rankings.
+
+    Each question has one original, which is its only right answer. One that has left the index meanwhile is left out of
+    all rankings, so that it makes no difference between them.
+    """
+    company: Company = {name: {} for name in ways}
+    for original in sorted({_original(question) for question in truth.questions}):
+        try:
+            found = {name: next(index.neighbours([original], COMPANY, options)).ids for name, options in ways.items()}
+        except BadInput:
+            continue
+        for name, ids in found.items():
+            company[name][original] = ids
+    return company
+
+
+def _agreement(question: Question, ids: Ids, company: Mapping[int, Ids]) -> float:
+    """Return the agreement of the answer to a question with the answer to its original, 0 to 1."""
+    original = _original(question)
+    expected = company.get(original, np.array([], dtype=np.int64))
+    near = ids[ids != original][:COMPANY]
+    return len(np.intersect1d(near, expected)) / max(1, len(expected))
 
 
 def _original(question: Question) -> int:
@@ -204,29 +219,32 @@ Judge = Callable[[Asked, Asked, Asked], tuple[bool | None, str]]
 None if that cannot be told, and a clause that says why, with the differences."""
 
 
-def decide(asked: Sequence[Asked], judge: Judge) -> Verdict:
+def decide(asked: Sequence[Asked], judge: Judge, in_force: str) -> Verdict:
     """Return the best of some rankings, of which the first is by score.
 
     Each of the others is compared with the best one before it, and takes its place if it is better. If none is better
-    than by score, but one might be, nothing is decided.
+    than by score, but one might be, nothing is decided, unless the ranking `in_force` is worse than by score.
     """
     by_score, *others = asked
-    best, unknown, reasons = by_score, False, []
+    best, unknown, worse, reasons = by_score, False, set(), []
     for each in others:
         is_better, why = judge(each, best, by_score)
         reasons.append(why)
         unknown |= is_better is None
         if is_better:
             best = each
+        elif is_better is False:
+            worse.add(each.ranking)
     reason = f"on {_pictures(by_score)}, {'; '.join(reasons)}"
-    return Verdict(None if unknown and best is by_score else best.ranking, reason)
+    open_ = best is by_score and unknown and in_force not in worse
+    return Verdict(None if open_ else best.ranking, reason)
 
 
 def _by_labels(ranking: Asked, best: Asked, _by_score: Asked) -> tuple[bool | None, str]:
     """Return whether a ranking is better than the best one before it, judged by labels, and why.
 
     It is better if one of the two measures `JUDGED` rises, with its whole interval, and the other one falls by at most
-    `LOST`. It cannot be told if neither rises, and the interval of mean average precision contains 0.
+    `LOST`. It cannot be told if both intervals contain 0.
     """
     mean, first = ranking.minus(best, "map"), ranking.minus(best, "p@1")
     this, other = ranking.ranking, _named(best)
@@ -239,6 +257,8 @@ def _by_labels(ranking: Asked, best: Asked, _by_score: Asked) -> tuple[bool | No
         return False, f"{this} finds more than {other}, but loses more than {LOST} of P@1 {shown}"
     if mean.high < 0:
         return False, f"{this} finds less than {other} {shown}"
+    if first.high < 0:
+        return False, f"{this} is right first less often than {other} {shown}"
     return None, f"{this} and {other} do not differ enough to tell {shown}"
 
 
@@ -255,9 +275,10 @@ def _by_changes(ranking: Asked, best: Asked, by_score: Asked) -> tuple[bool | No
     this, other = ranking.ranking, _named(best)
     same = f"({', '.join(_shown(name, difference) for name, difference in alike.items())})"
     worst = min(alike, key=lambda name: alike[name].value)
-    if max(difference.value - difference.low for difference in alike.values()) > LOST_ALIKE:
+    is_worse = any(difference.high < -LOST_ALIKE for difference in alike.values())
+    if not is_worse and max(map(_half, alike.values())) > LOST_ALIKE:
         return None, f"too few to tell whether {this} loses {LOST_ALIKE} against {SCORE} {same}"
-    if alike[worst].value < -LOST_ALIKE:
+    if is_worse or alike[worst].value < -LOST_ALIKE:
         return False, f"{this} loses more than {LOST_ALIKE} of {worst} against {SCORE}, so it is not taken {same}"
     found = f"{this} finds changed pictures as well as {SCORE} {same}"
     agrees = f"than with {other} ({_shown(AGREEMENT, agreement)})"
@@ -279,4 +300,9 @@ def _named(asked: Asked) -> str:
 
 def _shown(name: str, difference: Estimate) -> str:
     """Return a difference with half the width of its interval, for a person."""
-    return f"{name} {difference.value:+.4f} ± {difference.high - difference.value:.4f}"
+    return f"{name} {difference.value:+.4f} ± {_half(difference):.4f}"
+
+
+def _half(difference: Estimate) -> float:
+    """Return half the width of an interval."""
+    return (difference.high - difference.low) / 2

@@ -24,8 +24,8 @@ def asked(name: str, ranks: Sequence[int], agreement: float | Sequence[float] = 
     return tuning.measured(name, Truth(questions), rows)
 
 
-def verdict(judge: Judge, by_score: Asked, **others: Asked) -> Verdict:
-    return tuning.decide([by_score, *others.values()], judge)
+def verdict(judge: Judge, by_score: Asked, in_force: str = "none", **others: Asked) -> Verdict:
+    return tuning.decide([by_score, *others.values()], judge, in_force)
 
 
 @pytest.mark.parametrize(("count", "decided"), [(1, False), (10, False), (95, False), (97, True), (1000, True)])
@@ -108,6 +108,39 @@ def test_labels_choose_between_more_than_two() -> None:
     ):
         others = {"mixed": asked("mixed", mixed), "expansion": asked("expansion", expansion)}
         assert verdict(tuning._by_labels, asked("none", plain), **others).ranking == chosen
+
+
+def test_a_ranking_in_force_that_is_worse_does_not_stay() -> None:
+    """Also if another one cannot be judged."""
+    for judge, plain, mixed, expansion in (
+        (tuning._by_labels, asked("none", [1] * 50), asked("mixed", [2] * 50), asked("expansion", [1, 1] * 25)),
+        (
+            tuning._by_changes,
+            asked("none", [1] * 400, 0.5),
+            asked("mixed", [2] * 400),
+            asked("expansion", [1] * 400, 0.5),
+        ),
+    ):
+        for in_force, chosen in (("none", None), ("mixed", "none"), ("expansion", None)):
+            assert verdict(judge, plain, in_force, mixed=mixed, expansion=expansion).ranking == chosen
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_or_two_labelled_queries_decide_nothing(count: int) -> None:
+    worst, best = asked("none", [1000] * count), asked("expansion", [1] * count)
+    for before, after in ((worst, best), (best, worst)):
+        assert verdict(tuning._by_labels, before, mixed=after).ranking is None
+
+
+def test_a_clear_loss_is_no_lack_of_pictures() -> None:
+    """Of pictures found again, in spite of wide intervals; and of first answers that are right."""
+    lost = verdict(tuning._by_changes, asked("none", [1] * 60), mixed=asked("mixed", [9] * 30 + [1] * 30))
+    assert (lost.ranking, "loses more than 0.02 of P@1" in lost.reason) == ("none", True)
+    rows = [[0.5, 1.0, 0.0]] * 300, [[0.5, float(at >= 60), 0.0] for at in range(300)]
+    truth = Truth([Question(at, frozenset({at})) for at in range(300)])
+    plain, mixed = (tuning.measured(name, truth, part) for name, part in zip(("none", "mixed"), rows, strict=True))
+    found = verdict(tuning._by_labels, plain, mixed=mixed)
+    assert (found.ranking, "mixed is right first less often" in found.reason) == ("none", True)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.1, 0.5])

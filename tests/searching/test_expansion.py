@@ -210,6 +210,20 @@ class TestIndex:
         found = tune(index, truth, labelled=False)
         assert found.agreement["none"] == pytest.approx(np.mean(shares))
 
+    def test_a_picture_that_leaves_the_index_does_not_stop_the_tuning(self, index: Index, folder: Path) -> None:
+        truth = of_itself(index, count=10)
+        (gone,) = truth.questions[0].relevant
+        next(image.path for image in index.images() if image.id == gone).unlink()
+        index.add(folder)
+        found = tune(index, truth, labelled=False)
+        assert found.queries == len(truth.questions)
+
+    def test_what_an_earlier_version_measured_is_kept(self, index: Index) -> None:
+        index.tune("expansion", by="labels", queries=9, plain=0.5, ranked=0.6, reason="because")
+        before = index.info().ranking
+        assert not tune(index, of_itself(index, count=3), labelled=False).decided
+        assert index.info().ranking == before
+
     @pytest.mark.parametrize("in_force", [None, "none", "expansion"])
     def test_too_few_pictures_change_nothing(self, tmp_path: Path, in_force: str | None) -> None:
         with Index.create(tmp_path / "few", encoder=ColourEncoder()) as index:
