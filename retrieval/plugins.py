@@ -48,6 +48,7 @@ PLUGINS = {
     "api:Info": "retrieval.types:Info",
     "api:Match": "retrieval.types:Match",
     "api:Measured": "retrieval.types:Measured",
+    "api:Metadata": "retrieval.types:Metadata",
     "api:Neighbours": "retrieval.searching.neighbours:Neighbours",
     "api:NetworkOptions": "retrieval.networks.options:NetworkOptions",
     "api:Progress": "retrieval.types:Progress",

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,7 +75,7 @@ def list_images(
             end = b"\0" if nul else b"\n"
             found = _put(images, lambda image: put_data([os.fsencode(image.path)], end))
         elif json_lines:
-            found = _put(images, lambda image: put(json.dumps(_as_json(image))))
+            found = _put(images, lambda image: put(json.dumps(image.as_dict())))
         else:
             found = _put(images, lambda image: put(_line(image)))
     if not found:
@@ -98,10 +97,6 @@ def _line(image: IndexedImage) -> str:
     size = f"{image.width}x{image.height}"
     offline = "  (offline)" if image.offline else ""
     return f"{image.taken or '-':<19}  {size:>11}  {image.format:<5}  {displayed(image.path)}{offline}"
-
-
-def _as_json(image: IndexedImage) -> dict[str, Any]:
-    return asdict(image) | {"path": os.fspath(image.path)}
 
 
 def _put_keys() -> None:

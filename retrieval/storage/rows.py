@@ -13,11 +13,11 @@ import sqlalchemy as sql
 
 from retrieval.disk.locks import is_writing
 from retrieval.errors import BadInput
-from retrieval.storage import queries, root_rows
+from retrieval.storage import metadata_rows, queries, root_rows
 from retrieval.storage.conditions import EVERY, Condition
 from retrieval.storage.records import FileRow, Generation, Place, Root, Spot
 from retrieval.storage.roots import home_of, path_of, places_of, relative, spots
-from retrieval.types import Coverage, Failure, Ids, IndexedImage, RootInfo, displayed
+from retrieval.types import Coverage, Failure, Found, Ids, IndexedImage, RootInfo, displayed
 
 LOCK = "writer.lock"
 """Name of the file that the writer locks, in the folder of the index."""
@@ -167,6 +167,18 @@ class Rows:
         """Return the ids of the images of which a place meets a condition, in ascending order."""
         return queries.matching(self.connection, condition)
 
+    def any_without_metadata(self) -> bool:
+        """Tell whether there is an image whose metadata were never read."""
+        return metadata_rows.any_unread(self.connection)
+
+    def without_metadata(self, root: int, after: bytes, limit: int) -> list[tuple[Found, int]]:
+        """Return up to `limit` places of `root` whose metadata were never read, with the ids of their images.
+
+        Their paths follow `after`, in byte order. Places that are offline are left out. `ctime_ns` is not known.
+        """
+        rows = metadata_rows.unread(self.connection, root, after, limit)
+        return [(Found(path, size, mtime_ns, 0), image) for path, size, mtime_ns, image in rows]
+
     def image_ids(self, most: int | None = None) -> Ids:
         """Return the ids of all images in ascending order, or the first `most` of them, which are a random sample."""
         return queries.image_ids(self.connection, most)
@@ -198,7 +210,7 @@ class Rows:
                     width=picture.width,
                     height=picture.height,
                     format=picture.format,
-                    taken=picture.taken,
+                    metadata=picture.metadata,
                     offline=bool(offline),
                 ),
             )
