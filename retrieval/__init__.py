@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from retrieval.index import Index
     from retrieval.networks.encoder import Encoder
     from retrieval.networks.options import NetworkOptions
+    from retrieval.searching.filters import Filter
     from retrieval.searching.neighbours import Neighbours
     from retrieval.searching.options import SearchOptions
     from retrieval.storage.verify import Verification
@@ -70,6 +71,7 @@ __all__ = [
     "Coverage",
     "Encoder",
     "Failure",
+    "Filter",
     "Index",
     "IndexBusy",
     "IndexDamaged",

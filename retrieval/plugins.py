@@ -43,6 +43,7 @@ PLUGINS = {
     "api:Coverage": "retrieval.types:Coverage",
     "api:Encoder": "retrieval.networks.encoder:Encoder",
     "api:Failure": "retrieval.types:Failure",
+    "api:Filter": "retrieval.searching.filters:Filter",
     "api:Index": "retrieval.index:Index",
     "api:IndexedImage": "retrieval.types:IndexedImage",
     "api:Info": "retrieval.types:Info",

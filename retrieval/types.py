@@ -244,7 +244,8 @@ class IndexedImage:
     def as_dict(self) -> dict[str, Any]:
         """Return the image as JSON can hold it, with its metadata. A path is text, as in `Match.as_dict`."""
         row: dict[str, Any] = asdict(self) | {"path": str(self.path)}
-        return {**row, **row.pop("metadata")}
+        noted: dict[str, Any] = row.pop("metadata")
+        return row | noted
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +366,8 @@ class Answers:
     """(number found, number of all): how many of the matches of an exact search the search structures find as well.
     Matches are ranked by score, and all queries are counted together. None if the search was not exact, or if the index
     has no search structures."""
+    among: int | None = None
+    """Number of images that meet the filter of the search; None if it had no filter."""
 
 
 @dataclass(frozen=True, slots=True)

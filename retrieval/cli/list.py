@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from retrieval.cli.filtering import Below, Camera, MinMp, Taken, Where, filter_of
 from retrieval.cli.find_index import open_index
 from retrieval.cli.help import HOW_SHOWN, WHAT
-from retrieval.cli.options import Folder, Json, Quiet, Verbose, Where
+from retrieval.cli.options import Folder, Json, Quiet, Verbose
 from retrieval.cli.printing import note, put, put_data
 from retrieval.errors import BadInput
 from retrieval.types import IndexedImage, displayed
@@ -29,6 +30,10 @@ def list_images(
         Path | None, typer.Argument(metavar="[FOLDER]", help="List only images below this folder.")
     ] = None,
     where: Where = None,
+    taken: Taken = None,
+    below: Below = None,
+    camera: Camera = None,
+    min_mp: MinMp = None,
     keys: Annotated[
         bool, typer.Option("--keys", rich_help_panel=WHAT, help="List the keys of filters, with an example of each.")
     ] = False,
@@ -67,8 +72,9 @@ def list_images(
     if keys:
         _put_keys()
         return
+    chosen = filter_of(where, taken, below, camera, min_mp)
     with open_index(index) as opened:
-        images: Iterable[IndexedImage] = opened.images(folder, where=where)
+        images: Iterable[IndexedImage] = opened.images(folder, where=chosen)
         if sort != BY_PATH:
             images = sorted(images, key=SORTS[sort])
         if paths or nul:
@@ -79,7 +85,7 @@ def list_images(
         else:
             found = _put(images, lambda image: put(_line(image)))
     if not found:
-        note("no image of the index meets the filter" if where else "the index is empty")
+        note("no image of the index meets the filter" if chosen else "the index is empty")
         raise typer.Exit(1)
 
 

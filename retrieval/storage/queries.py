@@ -13,7 +13,6 @@ import sqlalchemy as sql
 
 from retrieval.errors import IndexDamaged
 from retrieval.storage import metadata_rows, sqlite
-from retrieval.storage.conditions import Condition, where
 from retrieval.storage.records import FileRow, Generation, Place
 from retrieval.storage.roots import path_of
 from retrieval.storage.settings import value_of
@@ -184,7 +183,12 @@ def files_below(connection: sql.Connection, root: int, folder: bytes, after: byt
 
 
 def images_below(
-    connection: sql.Connection, root: int, folder: bytes, after: bytes | None, limit: int, condition: Condition
+    connection: sql.Connection,
+    root: int,
+    folder: bytes,
+    after: bytes | None,
+    limit: int,
+    condition: sql.ColumnElement[bool],
 ) -> Iterator[tuple[bytes, int, Picture]]:
     """Yield path, `offline` and picture of up to `limit` places of images in `root` below `folder`.
 
@@ -192,7 +196,7 @@ def images_below(
     left out.
     """
     chosen = sql.select(images, files, metadata).join_from(files, images, files.c.image == images.c.id)
-    chosen = chosen.outerjoin(metadata, metadata.c.image == images.c.id).where(_below(root, folder), where(condition))
+    chosen = chosen.outerjoin(metadata, metadata.c.image == images.c.id).where(_below(root, folder), condition)
     if after is not None:
         chosen = chosen.where(files.c.path > after)
     rows = connection.execute(chosen.order_by(files.c.path).limit(limit)).all()
@@ -321,24 +325,32 @@ def image_ids(connection: sql.Connection, most: int | None = None) -> Ids:
     return np.fromiter((id_ for (id_,) in connection.execute(chosen)), dtype=np.int64)
 
 
-def matching(connection: sql.Connection, condition: Condition) -> Ids:
+def matching(connection: sql.Connection, condition: sql.ColumnElement[bool]) -> Ids:
     """Return the ids of the images that meet a condition, in ascending order."""
     import numpy as np
 
     chosen = sql.select(images.c.id).distinct().join(files, files.c.image == images.c.id)
     chosen = chosen.outerjoin(metadata, metadata.c.image == images.c.id)
-    rows = connection.execute(chosen.where(where(condition)).order_by(images.c.id))
+    rows = connection.execute(chosen.where(condition).order_by(images.c.id))
     return np.fromiter((id_ for (id_,) in rows), dtype=np.int64)
 
 
-def places(connection: sql.Connection, ids: Sequence[int], roots_at: Mapping[int, bytes]) -> list[Place]:
-    """Return all places of the images `ids` in the roots `roots_at`: id -> where the root is.
+def places(
+    connection: sql.Connection,
+    ids: Sequence[int],
+    roots_at: Mapping[int, bytes],
+    condition: sql.ColumnElement[bool] | None = None,
+) -> list[Place]:
+    """Return all places of the images `ids` that meet a condition, in the roots `roots_at`: id -> where the root is.
 
     Places that can be reached come before those that are offline. Then the order is that of `roots_at` and of the
     paths.
     """
     order = {root: number for number, root in enumerate(roots_at)}
-    pairs = _split(connection.execute(_PLACES, {"ids": sqlite.listed(ids)}).all())
+    chosen = _PLACES
+    if condition is not None:
+        chosen = chosen.outerjoin_from(images, metadata, metadata.c.image == images.c.id).where(condition)
+    pairs = _split(connection.execute(chosen, {"ids": sqlite.listed(ids)}).all())
     found = [(image, file) for image, file in pairs if file.root in order]
     found.sort(key=lambda pair: (pair[1].offline, order[pair[1].root], pair[1].path))
     return [

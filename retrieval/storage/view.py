@@ -73,10 +73,10 @@ class View:
 
     def matching(self, condition: Condition) -> Ids:
         """Return the ids of the images that meet a condition, ascending. The latest answer is kept for this state."""
-        if self.statistics.get(MATCHING, (None, None))[0] != condition:
-            self.statistics[MATCHING] = condition, self.rows.matching(condition)
-        found: Ids = self.statistics[MATCHING][1]
-        return found
+        kept: tuple[Condition, Ids] | None = self.statistics.get(MATCHING)  # read once: other threads renew it
+        if kept is None or kept[0] != condition:
+            kept = self.statistics[MATCHING] = condition, self.rows.matching(condition)
+        return kept[1]
 
     def sample(self, most: int) -> Vectors:
         """Return the vectors of at most `most` images. They are a random sample, the same one for the same state."""
