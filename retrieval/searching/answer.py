@@ -18,7 +18,6 @@ from retrieval.networks.embedding import batches
 from retrieval.networks.encoder import Encoder
 from retrieval.searching import statistics
 from retrieval.searching.crop import Crop
-from retrieval.searching.filters import condition_of, resolved
 from retrieval.searching.neighbours import Neighbours, NeighbourSearch
 from retrieval.searching.options import SearchOptions
 from retrieval.searching.query import Excluded, PreparedQuery, Query, QueryReader, Unusable, embed
@@ -148,6 +147,8 @@ class Searcher:
         """The condition that the places of matches meet."""
         if self.options.where is None:
             return EVERY
+        from retrieval.searching.filters import condition_of, resolved  # most searches have no filter
+
         return resolved(condition_of(self.options.where), partial(_find_tagged, self.store))
 
     @cached_property
