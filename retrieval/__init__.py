@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from retrieval.index import Index
     from retrieval.networks.encoder import Encoder
     from retrieval.networks.options import NetworkOptions
+    from retrieval.searching.matches import Matches
     from retrieval.searching.neighbours import Neighbours
     from retrieval.searching.options import SearchOptions
     from retrieval.storage.verify import Verification
@@ -78,6 +79,7 @@ __all__ = [
     "IndexedImage",
     "Info",
     "Match",
+    "Matches",
     "Measured",
     "MissingLibrary",
     "ModelMismatch",

@@ -35,7 +35,6 @@ from retrieval.types import (
     Failure,
     IndexedImage,
     Info,
-    Match,
     Measured,
     Progress,
     Report,
@@ -49,6 +48,7 @@ from retrieval.vectors.options import structure_options
 if TYPE_CHECKING:
     from retrieval.networks.graph import Graph
     from retrieval.searching.answer import Searcher
+    from retrieval.searching.matches import Matches
     from retrieval.searching.neighbours import Neighbours
     from retrieval.searching.query import Query, Unusable
     from retrieval.storage.verify import Verification
@@ -359,7 +359,7 @@ class Index:
 
     def search(
         self, query: "Query", k: int = 10, options: SearchOptions = PLAIN, *, timing: Timing | None = None
-    ) -> list[Match]:
+    ) -> "Matches":
         """Return the `k` images most similar to `query`, best first; fewer if the index has fewer.
 
         A query is a path, the bytes of a file, a PIL image, an array, the id of an indexed image, a `Match`, or
@@ -385,12 +385,12 @@ class Index:
         options: SearchOptions = PLAIN,
         *,
         timing: Timing | None = None,
-    ) -> "list[list[Match] | Unusable]":
+    ) -> "list[Matches | Unusable]":
         """Return the answers to several queries, in their order. All come from one state of the index.
 
-        An answer is the list that `search` returns, or the `UnreadableImage` or `BadInput` that it would raise: a query
-        that cannot be used costs no other query its answer. Pictures are embedded in batches, which is faster than one
-        by one. All of `queries` is taken before the search begins.
+        An answer is the `Matches` that `search` returns, or the `UnreadableImage` or `BadInput` that it would raise: a
+        query that cannot be used costs no other query its answer. Pictures are embedded in batches, which is faster
+        than one by one. All of `queries` is taken before the search begins.
         """
         k, all_queries = integer(k, "k", 1), several(queries, "queries", "queries")
         with self._searcher(options, timing) as searcher:
@@ -412,7 +412,7 @@ class Index:
         with self._searcher(options, timing) as searcher:
             return searcher.answers(all_queries, k)
 
-    def tagged(self, words: str, k: int = 10, *, offset: int = 0) -> list[Match]:
+    def tagged(self, words: str, k: int = 10, *, offset: int = 0) -> "Matches":
         """Return the `k` images with a tag that has all the `words` in its name, best first, with all their tags.
 
         `Match.score` is the score of that tag; equal scores stand in ascending order of id. A word may have another
@@ -441,7 +441,7 @@ class Index:
                 neighbours = list(searcher.neighbours(batch, k))
             yield from neighbours
 
-    def matches(self, neighbours: "Neighbours") -> list[Match]:
+    def matches(self, neighbours: "Neighbours") -> "Matches":
         """Return the neighbours of a query as matches, with their paths, in the same order.
 
         Raises `IndexDamaged` for an image that the index does not have. The image may also have been removed since the
@@ -453,24 +453,39 @@ class Index:
             (matches,) = answer.matches_of(view, [answer.Found(query.PreparedQuery(), neighbours)])
             return matches
 
-    def embed(self, pictures: "Iterable[Query]") -> Vectors:
+    def embed(
+        self,
+        pictures: "Iterable[Query]",
+        *,
+        batch_size: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Vectors:
         """Return the vectors of pictures, (n, dim) float32, each row of length 1, in the order of `pictures`.
 
         A picture is any query of `search` except `Tagged`. For a picture that the index has, the vector is the stored
-        one. Without pictures, the shape is (0, dim).
+        one. Without pictures, the shape is (0, dim). `pictures` are taken one batch after the other.
+
+        `batch_size` is the number of pictures that are read and embedded together, 32 by default. Large pictures, over
+        11.5 million pixels in all, go through the network in several parts. `progress` is called after each batch with
+        the number of pictures that are done.
 
         Raises `UnreadableImage` or `BadInput` for the first picture that has no vector, and what loading the network
         raises.
         """
         import numpy as np
 
-        from retrieval.networks.embedding import batches
+        from retrieval.networks.embedding import BATCH, batches
 
         remaining = iterable(pictures, "pictures", "pictures")
-        parts = [np.zeros((0, self._model.row["dim"]), dtype=np.float32)]
-        for batch in batches(remaining):
+        most = BATCH if batch_size is None else integer(batch_size, "batch_size", 1)
+        call(progress, "progress")
+        done, parts = 0, [np.zeros((0, self._model.row["dim"]), dtype=np.float32)]
+        for batch in batches(remaining, most):
             with self._searcher() as searcher:
                 parts.append(searcher.embed(batch))
+            done += len(batch)
+            if progress is not None:
+                progress(done)
         return np.concatenate(parts)
 
     def vectors(self, ids: Iterable[int]) -> Vectors:

@@ -47,6 +47,7 @@ PLUGINS = {
     "api:IndexedImage": "retrieval.types:IndexedImage",
     "api:Info": "retrieval.types:Info",
     "api:Match": "retrieval.types:Match",
+    "api:Matches": "retrieval.searching.matches:Matches",
     "api:Measured": "retrieval.types:Measured",
     "api:Neighbours": "retrieval.searching.neighbours:Neighbours",
     "api:NetworkOptions": "retrieval.networks.options:NetworkOptions",

@@ -35,6 +35,8 @@ HEAVY = (
     "faiss",
     "matplotlib",
     "openvino",
+    "pandas",
+    "sklearn",
     "fastapi",
     "pillow_heif",
     "pillow_jxl",
