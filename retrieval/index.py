@@ -412,6 +412,15 @@ class Index:
         with self._searcher(options, timing) as searcher:
             return searcher.answers(all_queries, k)
 
+    def get_similar_images(self, image_path: str | os.PathLike[str], number_of_images: int = 10) -> dict[int, str]:
+        """Return position -> path of the images most similar to a picture, best first, from position 0.
+
+        This is the answer that DeepImageSearch gives (version 3.0.3, `Search_Setup.get_similar_images`). As there, the
+        picture itself is among them if it is in the index. Raises what `search` raises.
+        """
+        matches = self.search(image_path, number_of_images, SearchOptions(include_self=True))
+        return {position: str(path) for position, path in enumerate(matches.paths)}
+
     def tagged(self, words: str, k: int = 10, *, offset: int = 0) -> "Matches":
         """Return the `k` images with a tag that has all the `words` in its name, best first, with all their tags.
 

@@ -67,6 +67,13 @@ def test_every_search_returns_them(index: Index, photos: Path, answer: Matches) 
     assert isinstance(found[1], Exception)
 
 
+def test_the_answer_of_deepimagesearch_is_a_dictionary(index: Index, photos: Path, answer: Matches) -> None:
+    found = index.get_similar_images(photos / "03.png", number_of_images=4)
+    assert list(found) == [0, 1, 2, 3]
+    assert found[0] == str(photos / "03.png")  # as there, the picture itself comes first
+    assert list(found.values()) == [str(path) for path in answer.paths[:4]]
+
+
 def test_columns_are_those_of_the_matches(answer: Matches) -> None:
     assert answer.paths == [match.path for match in answer]
     assert answer.scores.tolist() == pytest.approx([match.score for match in answer])
