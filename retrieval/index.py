@@ -46,11 +46,13 @@ from retrieval.types import (
 from retrieval.vectors.options import structure_options
 
 if TYPE_CHECKING:
+    from retrieval.indexing.update import Settings
     from retrieval.networks.graph import Graph
     from retrieval.searching.answer import Searcher
     from retrieval.searching.matches import Matches
     from retrieval.searching.neighbours import Neighbours
     from retrieval.searching.query import Query, Unusable
+    from retrieval.storage.records import Spot
     from retrieval.storage.verify import Verification
 
 DEFAULT_PATH = "index_data"
@@ -250,7 +252,7 @@ class Index:
         """
         place = path_of(folder, "the folder")
         excluded, no_longer_excluded = strings(exclude, "exclude"), strings(no_exclude, "no_exclude")
-        from retrieval.indexing.update import Settings, Update  # a query does not wait for what an update needs
+        from retrieval.indexing.update import Settings  # a query does not wait for what an update needs
         from retrieval.storage import claims
 
         settings = Settings(flag(prune, "prune"), flag(retry_failed, "retry_failed"), flag(rehash, "rehash"))
@@ -258,26 +260,69 @@ class Index:
         self._model.ready()
         with self._store.writing():
             spot = claims.claim(self._store, place, excluded, no_longer_excluded)
-            try:
-                report = Update(
-                    self._store,
-                    spot,
-                    settings,
-                    size=self._model.size,
-                    rule=self._model.rule,
-                    encoder=partial(self._model.encoder, many=True),
-                    threads=self._execution.workers,
-                    progress=progress,
-                ).run()
-            except BaseException:
-                with suppress(RetrievalError):  # the caller gets the first error, not one that follows from it
-                    _remember(self._store, self._model)
-                raise
-            _remember(self._store, self._model)
-            self._store.settle()
+            report = self._updated(spot, settings, progress)
             if prune and not spot.below and not os.path.isdir(spot.place):
                 self._store.delete_root(spot.root)
-            self._tag_new()
+        return report
+
+    def add_vectors(
+        self,
+        images: Iterable[str | os.PathLike[str]],
+        vectors: Any,  # noqa: ANN401 - what numpy can make an array of
+        *,
+        root: str | os.PathLike[str],
+    ) -> Report:
+        """Add images with vectors of your own, and return a report of what was done.
+
+        `images` are n files, and `vectors` are (n, dim) numbers, a row for each file in the same order. Rows of any
+        length are accepted; they are stored with length 1, in float32. The vectors must be comparable with those of the
+        encoder of the index, which is not called. `root` is the folder in which the files lie, as `add` takes it. The
+        files are read and hashed as in `add`, and a later `add` finds them unchanged. The other files of the folder are
+        left as they are.
+
+        An image that the index has already keeps its vector. Files with the same bytes are one image, which gets the
+        vector of the first of them. A file that is not a readable picture is counted as unreadable, and gets no vector.
+
+        Raises `BadInput` before anything is added: for vectors of another shape, a row that is all zeros or not all
+        finite, a path that is not a file, lies outside `root`, is given twice, or that `add` would leave out. Raises
+        `IndexBusy` and `StorageError`.
+        """
+        files = [path_of(image, "the path of an image") for image in iterable(images, "images", "paths")]
+        place = path_of(root, "the root")
+        from retrieval.indexing import own_vectors
+        from retrieval.indexing.update import Settings
+        from retrieval.storage import claims
+
+        scaled = own_vectors.unit_vectors(vectors, len(files), self._model.row["dim"])
+        given = own_vectors.by_place(files, scaled, place)
+        with self._store.writing():
+            spot = claims.claim(self._store, place)
+            return self._updated(spot, Settings(given=own_vectors.below(spot, given)))
+
+    def _updated(
+        self, spot: "Spot", settings: "Settings", progress: Callable[[Progress], None] | None = None
+    ) -> Report:
+        """Update the index with the folder at `spot`, and return a report; within `Store.writing`."""
+        from retrieval.indexing.update import Update
+
+        try:
+            report = Update(
+                self._store,
+                spot,
+                settings,
+                size=self._model.size,
+                rule=self._model.rule,
+                encoder=partial(self._model.encoder, many=True),
+                threads=self._execution.workers,
+                progress=progress,
+            ).run()
+        except BaseException:
+            with suppress(RetrievalError):  # the caller gets the first error, not one that follows from it
+                _remember(self._store, self._model)
+            raise
+        _remember(self._store, self._model)
+        self._store.settle()
+        self._tag_new()
         return report
 
     def remove(self, path: str | os.PathLike[str]) -> Report:
