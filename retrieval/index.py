@@ -292,8 +292,9 @@ class Index:
         from retrieval.indexing import own_vectors
         from retrieval.indexing.update import Settings
         from retrieval.storage import claims
+        from retrieval.vectors.scaling import unit_vectors
 
-        scaled = own_vectors.unit_vectors(vectors, len(files), self._model.row["dim"])
+        scaled = unit_vectors(vectors, len(files), self._model.row["dim"])
         given = own_vectors.by_place(files, scaled, place)
         with self._store.writing():
             spot = claims.claim(self._store, place)
@@ -409,8 +410,9 @@ class Index:
 
         A query is a path, the bytes of a file, a PIL image, an array, the id of an indexed image, a `Match`, or
         `Tagged(words)`. An array is (height, width), (height, width, 3) or (height, width, 4), of uint8, uint16, bool,
-        or floats from 0 to 1. The score is the cosine of two vectors, -1 to 1. Equal scores stand in ascending order
-        of id. The file that a path names is not a match of itself, but its copies are; see `SearchOptions`.
+        or floats from 0 to 1; or it is a vector, (dim,), of any length. The score is the cosine of two vectors, -1 to
+        1. Equal scores stand in ascending order of id. The file that a path names is not a match of itself, but its
+        copies are; see `SearchOptions`.
 
         `options` say which matches are left out, how matches are ordered, and which facts they get. `timing` gets the
         seconds spent on `read` (with decoding), `load` (the network), `encode`, `search` and `look up` (paths).

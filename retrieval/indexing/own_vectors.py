@@ -1,8 +1,7 @@
-"""Vectors that the caller has computed, for files of one root: checked, scaled, and named by path from the root."""
+"""Vectors that the caller has computed, for files of one root: file -> vector."""
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,32 +12,6 @@ from retrieval.types import Vectors, displayed
 
 Vector = NDArray[np.float32]
 """(dim,), of length 1."""
-
-
-def unit_vectors(given: Any, count: int, dim: int) -> Vectors:  # noqa: ANN401 - whatever a caller gave
-    """Return `count` vectors of length `dim`, (count, dim), each scaled to length 1.
-
-    Raises `BadInput` for another shape, for what is not numbers, and for a row without a direction: one that is all
-    zeros, or has a value that is not finite.
-    """
-    try:
-        vectors = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise BadInput("the vectors are not an array of numbers") from None
-    if vectors.shape != (count, dim):
-        raise BadInput(
-            f"the vectors have the shape {vectors.shape}, not {(count, dim)}",
-            hint=f"give a row for each image; the vectors of this index have {dim} numbers",
-        )
-    largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0)
-    useless = ~(np.isfinite(largest) & (largest > 0))[:, 0]
-    if useless.any():
-        raise BadInput(
-            f"the vector in row {int(np.argmax(useless))} has no direction", hint="it is all zeros, or not all finite"
-        )
-    vectors = vectors / largest  # so that the squares of very large and very small numbers are finite and not zero
-    scaled: Vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    return scaled
 
 
 def by_place(paths: Sequence[bytes], vectors: Vectors, folder: bytes) -> Mapping[bytes, Vector]:

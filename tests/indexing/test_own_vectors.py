@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from retrieval import BadInput, Index
-from retrieval.indexing.own_vectors import unit_vectors
+from retrieval.vectors.scaling import unit_vectors
 from tests.fakes import ColourEncoder, picture, put
 
 
@@ -43,7 +43,8 @@ def test_the_images_are_searched_by_their_given_vectors(index: Index, photos: Pa
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     ids = [index.id_of(path) for path in files]
     assert index.vectors(ids) == pytest.approx(unit, abs=1e-6)
-    for query in (files[4], ids[4]):
+    for query in (files[4], ids[4]):  # neither is a match of itself; a vector finds the image that has it
+        assert index.search(7 * vectors[4], 1).paths == [files[4]]
         found = index.search(query, 3)
         right = [row for row in np.argsort(-unit @ unit[4], kind="stable") if row != 4][:3]
         assert found.paths == [files[row] for row in right]
