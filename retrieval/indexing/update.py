@@ -163,15 +163,14 @@ class Update:
     def _scan(self) -> Iterator[Found | Unlisted]:
         index_folder = os.path.realpath(os.fsencode(self.store.folder))
         scan = self.source.scan(self.below, self.root.exclude, skip=index_folder, mounts=self.mounts)
-        return (seen for seen in scan if self._is_wanted(seen.path))
-
-    def _is_wanted(self, path: bytes) -> bool:
-        return self.given is None or path in self.given
+        given = self.given
+        return scan if given is None else (seen for seen in scan if seen.path in given)
 
     def _demand_given(self) -> None:
         """Raise `BadInput` if the scan passes over a file that was given: the next update would forget the file."""
-        left = set(self.given or ()) - {seen.path for seen in self._scan() if self.given and isinstance(seen, Found)}
-        if left:
+        if self.given is None:
+            return
+        if left := self.given.keys() - {seen.path for seen in self._scan() if isinstance(seen, Found)}:
             file = displayed(os.path.join(self.root.path, min(left)))
             raise BadInput(f"{file} is a file that an update leaves out", hint="it is hidden, or excluded by a pattern")
 
@@ -182,7 +181,7 @@ class Update:
                 page = rows.files_below(self.root.id, self.below, after, limit=PAGE)
             if not page:
                 return
-            yield from (row for row in page if self._is_wanted(row.path))
+            yield from page if self.given is None else (row for row in page if row.path in self.given)
             after = page[-1].path
 
     def _candidates(self) -> Iterator[Found]:
