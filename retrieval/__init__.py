@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from retrieval.index import Index
     from retrieval.networks.encoder import Encoder
     from retrieval.networks.options import NetworkOptions
+    from retrieval.searching.filters import Filter
     from retrieval.searching.matches import Matches
     from retrieval.searching.neighbours import Neighbours
     from retrieval.searching.options import SearchOptions
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         Info,
         Match,
         Measured,
+        Metadata,
         Progress,
         RankingInForce,
         Report,
@@ -70,6 +72,7 @@ __all__ = [
     "Coverage",
     "Encoder",
     "Failure",
+    "Filter",
     "Index",
     "IndexBusy",
     "IndexDamaged",
@@ -81,6 +84,7 @@ __all__ = [
     "Match",
     "Matches",
     "Measured",
+    "Metadata",
     "MissingLibrary",
     "ModelMismatch",
     "Neighbours",

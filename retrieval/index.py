@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from retrieval.indexing.update import Settings
     from retrieval.networks.graph import Graph
     from retrieval.searching.answer import Searcher
+    from retrieval.searching.filters import Filter
     from retrieval.searching.matches import Matches
     from retrieval.searching.neighbours import Neighbours
     from retrieval.searching.query import Query, Unusable
@@ -606,7 +607,7 @@ class Index:
             return rows.root_infos()
 
     def images(
-        self, folder: str | os.PathLike[str] | None = None, *, where: str | None = None
+        self, folder: str | os.PathLike[str] | None = None, *, where: "str | Filter | None" = None
     ) -> Iterator[IndexedImage]:
         """Yield the files with images, in byte order of root and path. If `folder` is given, yield only files below it.
 
@@ -617,14 +618,15 @@ class Index:
         below = None if folder is None else path_of(folder, "the folder")
         if where is None:
             return facts.images(self._store, below)
-        from retrieval.searching.filters import parse
+        from retrieval.searching import filters, tags
 
-        return facts.images(self._store, below, parse(word(where, "where")))
+        condition = filters.resolved(filters.condition_of(where), partial(tags.search, self._store))
+        return facts.images(self._store, below, condition)
 
     def terms(self) -> dict[str, int]:
         """Return terms of filters (see `SearchOptions.where`) that images of the index meet -> their number of files.
 
-        These are the formats, the shapes and the years in which pictures were taken. All images are looked through.
+        These are formats, shapes, years, cameras, lenses, stars and keywords. All images are looked through.
         """
         from retrieval.searching import filters
 

@@ -93,8 +93,38 @@ class Unlisted:
 
 
 @dataclass(frozen=True, slots=True)
+class Metadata:
+    """What the camera and people noted about a picture, in the file of the picture. None: the file does not say."""
+
+    taken: str | None = None
+    """Time at which the picture was taken, in ISO 8601, as in `2026-11-24T06:35:37`: the local time of the camera, with
+    the fraction of a second and the time zone if the file says them. It is never the date of the file."""
+    make: str | None = None
+    """Maker of the camera, as in `Canon`."""
+    model: str | None = None
+    """Model of the camera, as in `Canon EOS R6`."""
+    lens: str | None = None
+    iso: int | None = None
+    """Sensitivity, as in 400."""
+    aperture: float | None = None
+    """F-number, as in 2.8."""
+    exposure: float | None = None
+    """Exposure time, in seconds."""
+    focal_length: float | None = None
+    """Focal length of the lens, in millimetres."""
+    latitude: float | None = None
+    """Degrees north of the equator, -90 to 90."""
+    longitude: float | None = None
+    """Degrees east of Greenwich, -180 to 180. It is known if, and only if, the latitude is known."""
+    rating: float | None = None
+    """Stars that somebody gave, 0 to 5; -1 for a rejected picture."""
+    keywords: tuple[str, ...] = ()
+    """Keywords that somebody gave, in the order of the file, each once."""
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
-    """The facts about one content: one row of the table `images`."""
+    """The facts about one content: one row of the table `images`, and one of `metadata`."""
 
     sha256: bytes
     width: int
@@ -103,8 +133,7 @@ class Picture:
     """Height of the upright picture, in pixels."""
     format: str
     """Format that the bytes of the file have, whatever its name: JPEG, PNG, …"""
-    taken: str | None
-    """Time that the camera noted, as in `2026-11-24T06:35:37`, local time without zone; None if it noted none."""
+    metadata: Metadata = Metadata()
 
     @property
     def id(self) -> int:
@@ -203,10 +232,21 @@ class IndexedImage:
     """Height of the upright picture, in pixels."""
     format: str
     """Format that the bytes of the file have, whatever its name: JPEG, PNG, …"""
-    taken: str | None
-    """Time that the camera noted, as in `2026-11-24T06:35:37`, local time without zone; None if it noted none."""
+    metadata: Metadata
+    """What the camera and people noted about the picture."""
     offline: bool = False
     """Whether the latest update could not look at this file."""
+
+    @property
+    def taken(self) -> str | None:
+        """The time at which the picture was taken; see `Metadata.taken`."""
+        return self.metadata.taken
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the image as JSON can hold it, with its metadata. A path is text, as in `Match.as_dict`."""
+        row: dict[str, Any] = asdict(self) | {"path": str(self.path)}
+        noted: dict[str, Any] = row.pop("metadata")
+        return row | noted
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +273,8 @@ class Progress:
     """Number of files and folders that could not be read so far."""
     latest_failure: str = ""
     """Path and reason of the latest file or folder that could not be read; empty if there is none."""
+    headers: int = 0
+    """Number of files of an earlier version's index whose metadata were read so far, after everything else."""
 
 
 class Timing(dict[str, float]):
@@ -325,6 +367,8 @@ class Answers:
     """(number found, number of all): how many of the matches of an exact search the search structures find as well.
     Matches are ranked by score, and all queries are counted together. None if the search was not exact, or if the index
     has no search structures."""
+    among: int | None = None
+    """Number of images that meet the filter of the search; None if it had no filter."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,7 +166,8 @@ def _ours(hint: object) -> set[type]:
     found: set[type] = set()
     if isinstance(hint, type) and hint.__module__.split(".")[0] == "retrieval":
         found = {hint}
-        for field in getattr(hint, "__annotations__", {}) if hint.__module__ != "retrieval.errors" else {}:
+        is_record = hint.__module__ != "retrieval.errors" and hint is not retrieval.Filter  # a filter is made, not read
+        for field in getattr(hint, "__annotations__", {}) if is_record else {}:
             found |= _ours(typing.get_type_hints(hint, localns=_names())[field])
     for part in typing.get_args(hint):
         found |= _ours(part)

@@ -26,7 +26,7 @@ from retrieval import (
     UnreadableImage,
 )
 from retrieval.storage import facts
-from retrieval.types import EXACT
+from retrieval.types import EXACT, Metadata
 from tests.fakes import ColourEncoder, colour, picture, put
 
 
@@ -466,7 +466,7 @@ class TestContainer:
         names = [f"{number:02}.png" for number in range(10)] + ["Z.jpg", "sub/10.png", "sub/11.png", "sub/a copy.png"]
         assert [image.path for image in images] == [photos / name for name in names]
         assert images[5].id == images[13].id == filled.id_of(photos / "05.png")
-        assert images[10] == IndexedImage(images[10].id, photos / "Z.jpg", 40, 10, "JPEG", taken=None)
+        assert images[10] == IndexedImage(images[10].id, photos / "Z.jpg", 40, 10, "JPEG", Metadata())
         assert [image.path for image in filled.images(photos / "sub")] == [photos / name for name in names[11:]]
         with pytest.raises(BadInput, match="no picture below"):
             list(filled.images(photos / "nowhere"))

@@ -250,6 +250,8 @@ def _progress_bar(folder: Path) -> Iterator[Callable[[Progress], None] | None]:
         def show(at: Progress) -> None:
             elapsed = drawn.tasks[0].elapsed
             rate = f"{at.embedded / elapsed:.0f} pictures/s" if elapsed else ""
+            if at.headers:
+                rate = f"metadata of {at.headers} files read"
             failures = f"{at.unreadable} unreadable" if at.unreadable else ""
             drawn.update(task, completed=at.done, total=at.total, rate=rate, failures=failures)
 

@@ -3,15 +3,15 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from retrieval.cli.filtering import Below, Camera, MinMp, Taken, Where, filter_of
 from retrieval.cli.find_index import open_index
 from retrieval.cli.help import HOW_SHOWN, WHAT
-from retrieval.cli.options import Folder, Json, Quiet, Verbose, Where
+from retrieval.cli.options import Folder, Json, Quiet, Verbose
 from retrieval.cli.printing import note, put, put_data
 from retrieval.errors import BadInput
 from retrieval.types import IndexedImage, displayed
@@ -30,6 +30,10 @@ def list_images(
         Path | None, typer.Argument(metavar="[FOLDER]", help="List only images below this folder.")
     ] = None,
     where: Where = None,
+    taken: Taken = None,
+    below: Below = None,
+    camera: Camera = None,
+    min_mp: MinMp = None,
     keys: Annotated[
         bool, typer.Option("--keys", rich_help_panel=WHAT, help="List the keys of filters, with an example of each.")
     ] = False,
@@ -68,19 +72,20 @@ def list_images(
     if keys:
         _put_keys()
         return
+    chosen = filter_of(where, taken, below, camera, min_mp)
     with open_index(index) as opened:
-        images: Iterable[IndexedImage] = opened.images(folder, where=where)
+        images: Iterable[IndexedImage] = opened.images(folder, where=chosen)
         if sort != BY_PATH:
             images = sorted(images, key=SORTS[sort])
         if paths or nul:
             end = b"\0" if nul else b"\n"
             found = _put(images, lambda image: put_data([os.fsencode(image.path)], end))
         elif json_lines:
-            found = _put(images, lambda image: put(json.dumps(_as_json(image))))
+            found = _put(images, lambda image: put(json.dumps(image.as_dict())))
         else:
             found = _put(images, lambda image: put(_line(image)))
     if not found:
-        note("no image of the index meets the filter" if where else "the index is empty")
+        note("no image of the index meets the filter" if chosen else "the index is empty")
         raise typer.Exit(1)
 
 
@@ -98,10 +103,6 @@ def _line(image: IndexedImage) -> str:
     size = f"{image.width}x{image.height}"
     offline = "  (offline)" if image.offline else ""
     return f"{image.taken or '-':<19}  {size:>11}  {image.format:<5}  {displayed(image.path)}{offline}"
-
-
-def _as_json(image: IndexedImage) -> dict[str, Any]:
-    return asdict(image) | {"path": os.fspath(image.path)}
 
 
 def _put_keys() -> None:

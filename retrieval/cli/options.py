@@ -140,13 +140,6 @@ Ranking = Annotated[
         "the choice of `retrieval tune`, or else mixed from 100 images on.",
     ),
 ]  # fmt: skip
-Where = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILTER", rich_help_panel=WHAT,
-        help='Only images that meet a filter, for example "taken:2024 -path:old mp:>12"; see `retrieval list --help`.',
-    ),
-]  # fmt: skip
 Classes = Annotated[
     Path | None,
     typer.Argument(metavar="[FOLDER]", help="Folder of indexed images with one subfolder per class."),

@@ -18,6 +18,8 @@ from retrieval.types import displayed
 log = logging.getLogger("retrieval")
 """Logger of the notes. Its level is what the user wants to read: ERROR with -q, WARNING by default, DEBUG with -v."""
 
+AROUND = 50
+"""Number of characters that are shown before and behind the place of a fault."""
 MOST_NOTES = 5
 """Largest number of notes of one kind that are written; further ones are only counted."""
 
@@ -99,8 +101,18 @@ def complain(kind: str, text: str) -> None:
 
 
 def show_place(text: str, at: int) -> None:
-    """Write a line of text to stderr, and below it a mark at the character `at`."""
-    sys.stderr.write(f"  {displayed(text)}\n  {' ' * len(displayed(text[:at]))}^\n")
+    """Write a line of text to stderr, and below it a mark at the character `at`. Of a long text, write the part there.
+
+    The mark stands right behind wide characters too.
+    """
+    from rich.cells import cell_len
+
+    start = max(0, at - AROUND)
+    before, rest = displayed(text[start:at]), displayed(text[at : at + AROUND])
+    if start:
+        before = f"…{before}"
+    more = "…" if len(text) > at + AROUND else ""
+    sys.stderr.write(f"  {before}{rest}{more}\n  {' ' * cell_len(before)}^\n")
 
 
 def show_traceback(error: Exception) -> None:

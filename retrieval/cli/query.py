@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retrieval.cli.filtering import Below, Camera, MinMp, Taken, Where, filter_of
 from retrieval.cli.find_index import open_index
 from retrieval.cli.help import HOW_COMPUTED, HOW_MANY, HOW_SHOWN, WHAT
 from retrieval.cli.options import (
@@ -22,7 +23,6 @@ from retrieval.cli.options import (
     Timed,
     Verbose,
     Weights,
-    Where,
 )
 from retrieval.cli.printing import counted, note, note_each, note_timing
 from retrieval.cli.query_input import PLUS, QueryImage, complain_of_query, read_blend, read_queries
@@ -70,6 +70,10 @@ def query(
         ),
     ] = None,
     where: Where = None,
+    taken: Taken = None,
+    below: Below = None,
+    camera: Camera = None,
+    min_mp: MinMp = None,
     k: Annotated[
         int, typer.Option("-k", "--top", metavar="N", min=1, rich_help_panel=HOW_MANY, help="Number of results.")
     ] = 10,
@@ -164,7 +168,7 @@ def query(
         include_self=include_self,
         exact=exact,
         ranking=ranking,
-        where=where,
+        where=filter_of(where, taken, below, camera, min_mp),
         crop=crop,
         likelihood=True,
         likely=likely,
@@ -188,7 +192,7 @@ def query(
     if timing:
         spent.add("total", since_start())
         note_timing(spent)
-    _note_nothing_found(found, _why_nothing(found.coverage, options))
+    _note_nothing_found(found, _why_nothing(answers, options))
     raise typer.Exit(found.exit_code)
 
 
@@ -249,12 +253,14 @@ def _found_by_tag(tag: str, answers: Answers) -> _Found:
     return _Found([Answer(tag, result)], answers.coverage, 1)
 
 
-def _why_nothing(coverage: Coverage, options: "SearchOptions") -> str:
+def _why_nothing(answers: Answers, options: "SearchOptions") -> str:
     """Return why a query has no matches, for a note."""
-    if options.likely:
-        return _no_likely_matches(coverage)
-    if options.where is not None and options.min_score is None and not options.offset:
+    if answers.among == 0:
         return "no image of the index meets the filter"
+    if options.likely:
+        return _no_likely_matches(answers.coverage)
+    if answers.among == 1 and not options.include_self:
+        return "nothing found: only the image itself meets the filter, which --include-self shows"
     return "nothing found"
 
 

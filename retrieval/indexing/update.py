@@ -153,6 +153,7 @@ class Update:
                 if self.given is None:
                     self.missing.settle(self.linked, self.tally.counts, prune=self.settings.prune)
                     self._remember_folder()
+                    self._read_metadata()
         finally:
             self._commit()
         self._report_progress()
@@ -379,6 +380,13 @@ class Update:
         if renewed != row:
             self.pending.files.append(renewed)
 
+    def _read_metadata(self) -> None:
+        """Read the metadata of images that an earlier version has indexed."""
+        from retrieval.indexing import headers
+
+        if headers.are_unread(self.store) and self.identity is not None:
+            headers.read(self.store, self.root.id, self.source, self.threads, self._report_progress)
+
     # -- facts for the next run -----------------------------------------------------------------------------------
 
     def _remember_folder(self) -> None:
@@ -421,7 +429,7 @@ class Update:
                 self.ids = np.union1d(self.ids, np.array([*pending.sha256]))
         self.committed = time.monotonic()
 
-    def _report_progress(self) -> None:
+    def _report_progress(self, headers: int = 0) -> None:
         if self.progress is not None:
             done = self.seen - len(self.before)
             progress = Progress(
@@ -430,5 +438,6 @@ class Update:
                 embedded=self.tally.embedded,
                 unreadable=self.tally.counts["unreadable"],
                 latest_failure=self.tally.latest_failure,
+                headers=headers,
             )
             self.progress(progress)

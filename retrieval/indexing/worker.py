@@ -131,7 +131,7 @@ def _decoded(task: Task, file: Found, data: bytes, sha256: bytes) -> Decoded:
     from retrieval.pictures import decode  # a run that finds only known pictures does not wait for all decoders
 
     decoded = decode.decode(data, task.size, task.rule, path=file.path)
-    picture = Picture(sha256, decoded.width, decoded.height, decoded.format, decoded.taken)
+    picture = Picture(sha256, decoded.width, decoded.height, decoded.format, decoded.metadata)
     return Decoded(file, picture, decoded.pixels, decoded.note)
 
 

@@ -7,4 +7,4 @@ white, in sRGB, scaled. `given` makes pixels of a PIL image or an array. `thumbn
 picture that cannot be used raises `UnreadableImage`, with a reason for a person.
 """
 
-__all__ = ["decode", "excludes", "formats", "given", "reading", "scan", "source", "thumbnails"]
+__all__ = ["decode", "excludes", "formats", "given", "metadata", "reading", "scan", "source", "thumbnails"]

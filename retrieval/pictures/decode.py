@@ -9,6 +9,7 @@ raises `UnreadableImage` with a reason for a person, and no other error.
 """
 
 import ctypes
+import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -22,13 +23,13 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, _imaging
 
 from retrieval.errors import SHORT, ShortMemory, UnreadableImage
-from retrieval.pictures import animation, formats, incomplete, limits, metadata, quirks, tiff
+from retrieval.pictures import animation, formats, incomplete, limits, metadata, quirks, stripped, tiff
 from retrieval.pictures.fitting import PLAIN_RULE
 from retrieval.pictures.fitting import fit as fit  # noqa: PLC0414 - for pictures that are in memory already
 from retrieval.pictures.formats import Format
 from retrieval.process import memory
 from retrieval.process.threads import aside
-from retrieval.types import DECODE_RULE, displayed
+from retrieval.types import DECODE_RULE, Metadata, displayed
 
 log = logging.getLogger("retrieval")
 
@@ -55,8 +56,7 @@ class Decoded:
     """Height of the whole picture when it is upright, in pixels."""
     format: str
     """Name of the format, see `formats.Format.id`."""
-    taken: str | None
-    """When the picture was taken, in ISO 8601 without a time zone; None if the file does not say."""
+    metadata: Metadata
     note: str = ""
     """A remark on how the picture was read, "" for none."""
 
@@ -81,7 +81,9 @@ def decode(data: bytes, size: tuple[int, int], rule: int = DECODE_RULE, *, path:
     """
     form = quirks.format_of(data, path)
     limits.check(data, form.id)
-    return aside(partial(_decoded_with_reasons, data, _Wanted(form, size, rule)))
+    decoded = aside(partial(_decoded_with_reasons, data, _Wanted(form, size, rule)))
+    noted = metadata.read(io.BytesIO(data))
+    return replace(decoded, metadata=replace(noted, taken=noted.taken or decoded.metadata.taken))
 
 
 def _decoded_with_reasons(data: bytes, wanted: "_Wanted") -> Decoded:
@@ -92,10 +94,10 @@ def _decoded_with_reasons(data: bytes, wanted: "_Wanted") -> Decoded:
         except (UnreadableImage, MemoryError):
             raise
         except Exception:
-            without = metadata.without_metadata(data, wanted.form.id)
+            without = stripped.without_metadata(data, wanted.form.id)
             if without is None:
                 raise
-            profile = metadata.profile_of_png(data) if wanted.form.reader == "PNG" else None
+            profile = stripped.profile_of_png(data) if wanted.form.reader == "PNG" else None
             return _decoded(without, wanted, profile)
 
 
@@ -147,7 +149,7 @@ def _fitted(image: Image.Image, full: tuple[int, int] | None, wanted: "_Wanted",
     """Return a loaded picture as it is wanted; `full` is its full width and height if it was loaded smaller."""
     if profile is not None:
         image.info["icc_profile"] = profile
-    taken = _taken(image)
+    taken = Metadata(taken=_taken(image))
     whole = upright(image)
     width, height = full or whole.size
     pixels = fit(whole, wanted.size, wanted.rule)
@@ -243,7 +245,10 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 
 def _taken(image: Image.Image) -> str | None:
-    """Return when the picture was taken, see `Decoded.taken`."""
+    """Return when the picture was taken, as the library says that decoded it; see `Metadata.taken`.
+
+    This is for files of which `metadata` does not know the container: some RAW files, and BigTIFF.
+    """
     with suppress(Exception):  # EXIF that cannot be parsed says nothing
         exif = image.getexif()
         text = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)

@@ -18,7 +18,6 @@ from retrieval.networks.embedding import batches
 from retrieval.networks.encoder import Encoder
 from retrieval.searching import statistics
 from retrieval.searching.crop import Crop
-from retrieval.searching.filters import parse
 from retrieval.searching.matches import Matches
 from retrieval.searching.neighbours import Neighbours, NeighbourSearch
 from retrieval.searching.options import SearchOptions
@@ -26,6 +25,7 @@ from retrieval.searching.query import Excluded, PreparedQuery, Query, QueryReade
 from retrieval.searching.ranking import NONE
 from retrieval.storage import tag_state
 from retrieval.storage.commit import Store
+from retrieval.storage.conditions import EVERY, Condition
 from retrieval.storage.records import Place
 from retrieval.storage.view import View
 from retrieval.types import Answers, Ids, Match, Timing, Vectors
@@ -77,11 +77,12 @@ class Searcher:
         """
         results, coverage = self.matches(queries, k), self.view.rows.coverage()
         if not self.options.exact or self.view.is_exact:
-            return Answers(results, coverage)
+            return Answers(results, coverage, among=self._among)
         by_score = replace(self.options, ranking=NONE, likelihood=False, likely=False, tags=False)
         exact = replace(self, options=by_score, timing=Timing())
         by_structure = replace(exact, options=replace(by_score, exact=False))
-        return Answers(results, coverage, _overlap(exact.matches(queries, k), by_structure.matches(queries, k)))
+        structures = _overlap(exact.matches(queries, k), by_structure.matches(queries, k))
+        return Answers(results, coverage, structures, self._among)
 
     def matches(self, queries: Iterable[Query], k: int) -> list[Matches | Unusable]:
         """Return the matches of each query, or the error for which it has none, in the order of `queries`."""
@@ -89,11 +90,14 @@ class Searcher:
         excluded: Excluded = "nothing" if options.include_self else "file"
         find_tagged = partial(_find_tagged, self.store)
         crop = None if options.crop is None else Crop.parse(options.crop)
-        reader = QueryReader(view, network.size, network.rule, options.views, excluded, find_tagged, crop)
+        reader = QueryReader(
+            view, network.size, network.rule, options.views, excluded, find_tagged, crop, self._condition
+        )
         answers: list[Matches | Unusable] = []
         for batch in self._found(reader, queries, options.offset + k):
             with self.timing.of("look up"):
-                matches = iter(matches_of(view, [item for item in batch if isinstance(item, Found)], options.offset))
+                found = [item for item in batch if isinstance(item, Found)]
+                matches = iter(matches_of(view, found, options.offset, self._condition))
                 answers.extend(next(matches) if isinstance(item, Found) else item for item in batch)
         if not (options.tags and tag_state.exist(self.store)):
             return answers
@@ -137,9 +141,22 @@ class Searcher:
         return NeighbourSearch(view, options, statistics.expansion_for(view, options.ranking), background, self._only)
 
     @cached_property
+    def _condition(self) -> Condition:
+        """The condition that the places of matches meet."""
+        if self.options.where is None:
+            return EVERY
+        from retrieval.searching.filters import condition_of, resolved  # most searches have no filter
+
+        return resolved(condition_of(self.options.where), partial(_find_tagged, self.store))
+
+    @cached_property
     def _only(self) -> Ids | None:
         """The images that meet the filter; None if there is no filter."""
-        return None if self.options.where is None else self.view.matching(parse(self.options.where))
+        return None if self._condition == EVERY else self.view.matching(self._condition)
+
+    @property
+    def _among(self) -> int | None:
+        return None if self._only is None else len(self._only)
 
     def _found(self, reader: QueryReader, queries: Iterable[Query], k: int) -> Iterator[list[Found | Unusable]]:
         """Yield, for each batch, its queries with their best `k` neighbours; an unusable query becomes its error."""
@@ -174,9 +191,10 @@ def _overlap(exact_answers: Sequence[Matches | Unusable], answers: Sequence[Matc
 # -- matches ------------------------------------------------------------------------------------------------------
 
 
-def matches_of(view: View, found: Sequence[Found], offset: int = 0) -> list[Matches]:
+def matches_of(view: View, found: Sequence[Found], offset: int = 0, condition: Condition = EVERY) -> list[Matches]:
     """Return the neighbours of each query as matches with their files, without the first `offset` neighbours.
 
+    Only files that meet the condition are shown, which all neighbours have.
     A neighbour is left out if the query excludes all of its files. Raises `IndexDamaged` for an image without a place,
     because every image of a committed state has one.
     """
@@ -184,7 +202,7 @@ def matches_of(view: View, found: Sequence[Found], offset: int = 0) -> list[Matc
     ids: set[int] = set()
     for neighbours in shown:
         ids.update(neighbours.ids.tolist())
-    places = view.rows.places(sorted(ids))
+    places = view.rows.places(sorted(ids), condition)
     if missing := ids - places.keys():
         hint = "see what is damaged with: retrieval verify"
         raise IndexDamaged(f"image {min(missing)} of the index has no place", hint=hint)

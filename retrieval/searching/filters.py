@@ -1,88 +1,49 @@
 """The language of filters: from `taken:2024 -path:trash mp:>12` to a condition on images.
 
-    text -> terms -> the values of each term -> `storage.conditions`
+    text -> terms -> the values of each term (`filter_keys`, `filter_values`) -> `storage.conditions`
 
 A filter has terms, separated by white space, all of which must be met. A term is a key, a colon, and values separated
 by `|`, one of which must be met. A minus before the key means that the term must not be met. A value that has white
-space or `|` in it stands between double quotes; then no character in it has a meaning of its own. The keys are those of
-PhotoPrism where it has them.
+space or `|` in it stands between double quotes. The keys are those of PhotoPrism where it has them. `Filter` makes the
+same conditions in Python.
 
 This module imports no numpy.
 """
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import ClassVar
 
-from retrieval.errors import BadFilter
-from retrieval.storage.conditions import All, AnyOf, Comparison, Condition, Like, Not, Operator
+from retrieval.errors import BadFilter, BadInput
+from retrieval.searching.filter_keys import KEYS as KEYS  # noqa: PLC0414 - part of this face
+from retrieval.searching.filter_keys import Key
+from retrieval.searching.filter_values import Value
+from retrieval.storage.conditions import All, AnyOf, Condition, Not, OneOf, Tagged
 from retrieval.types import IndexedImage, displayed
 
 LONGEST = 4096
-"""Largest number of characters of a filter."""
+"""Largest length of a filter, in bytes of UTF-8."""
 MOST_VALUES = 100
 """Largest number of values of a filter. SQLite allows 1,000 nested expressions."""
-MOST_STARS = 8
-"""Largest number of `*` in a value. With each more, SQLite may have to try a name at more places."""
 _KEY = re.compile(r"-?([A-Za-z]+):")
 _VALUE = re.compile(r'"(?P<quoted>[^"]*)"|(?P<plain>[^\s|"]+)')
-_COMPARED = re.compile(r"(>=|<=|>|<)(.*)", re.DOTALL)
-_NUMBER = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)([A-Za-z]*)", re.ASCII)
-_DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?", re.ASCII)
-_AGE = re.compile(r"(\d{1,5})(hour|day|week|month|year)s?", re.ASCII)
-_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-_HOURS = {"hour": 1, "day": 24, "week": 7 * 24, "month": 30 * 24, "year": 365 * 24}
-_FORMATS = {"jpg": "JPEG", "jpe": "JPEG", "tif": "TIFF", "heic": "HEIF", "jp2": "JPEG2000"}
-"""Ending of a file name -> the name that Pillow gives the format, where they differ."""
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A value of a term, as it was written."""
-
-    filter: str
-    """The whole filter."""
-    at: int
-    """Position of the value in the filter."""
-    end: int
-    """Position after the value and its quotes."""
-    text: str
-    """The value, without its quotes."""
-    quoted: bool = False
-
-    def part(self, text: str) -> "Value":
-        """Return a part of the value, for example without the sign before it."""
-        return replace(self, text=text)
-
-    def error(self, sentence: str, hint: str) -> BadFilter:
-        """Return the error of a filter whose fault is here."""
-        return BadFilter(sentence, hint=hint, filter=self.filter, at=self.at)
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """What can stand before a colon."""
-
-    read: Callable[[Value], Condition]
-    """Makes a condition from a value; raises `BadFilter`."""
-    meaning: str
-    """What the key looks at, in a few words."""
-    example: str
-    """A term with the key."""
+_UNPRINTABLE = re.compile(r"[\0-\x08\x0e-\x1f\x7f\ud800-\udfff]")
+TERMS = 'for example: format:jpeg mp:>12; "or" is | between values, "not" is - before a key'
 
 
 def parse(text: str) -> Condition:
-    """Return the condition that a filter stands for; an empty filter is met by every image.
-
-    Raises `BadFilter`, which names the place of the fault.
-    """
-    if len(text) > LONGEST:
-        raise BadFilter(f"a filter has at most {LONGEST} characters", hint="", filter=text, at=LONGEST)
+    """Return the condition that a filter stands for. Raises `BadFilter`, which names the place of the fault."""
+    if len(text.encode("utf-8", "surrogatepass")) > LONGEST:
+        raise _error(text, 0, f"a filter has at most {LONGEST} bytes", "")
+    if faulty := _UNPRINTABLE.search(text):
+        raise _error(text, faulty.start(), f"a filter cannot have the character {displayed(faulty[0])}", "use ?")
     conditions: list[Condition] = []
     values, at = 0, _after_space(text, 0)
+    if at == len(text):
+        raise _error(text, 0, "a filter has at least one term", TERMS)
     while at < len(text):
         condition, end, count = _term(text, at)
         values += count
@@ -99,27 +60,28 @@ def _term(text: str, at: int) -> tuple[Condition, int, int]:
     """Return the condition of the term at a position, the position after the term, and its number of values."""
     found = _KEY.match(text, at)
     if found is None:
-        raise _error(text, at, "a filter has terms of a key, a colon and a value", "for example: format:jpeg mp:>12")
+        raise _error(text, at, "a filter has terms of a key, a colon and a value", TERMS)
     key = KEYS.get(found[1].lower())
     if key is None:
-        raise _error(text, at, f"a filter knows no key {found[1]}", f"the keys are: {', '.join(KEYS)}")
-    value = _value(text, found.end(), key)
+        raise _error(text, at, f"there is no key {found[1]}", f"the keys are: {', '.join(KEYS)}")
+    value, end = _value(text, found.end(), key)
     conditions = [key.read(value)]
-    while text[value.end : value.end + 1] == "|":
-        value = _value(text, value.end + 1, key)
+    while text[end : end + 1] == "|":
+        value, end = _value(text, end + 1, key)
         conditions.append(key.read(value))
     condition = AnyOf(tuple(conditions))
-    return Not(condition) if found[0].startswith("-") else condition, value.end, len(conditions)
+    return Not(condition) if found[0].startswith("-") else condition, end, len(conditions)
 
 
-def _value(text: str, at: int, key: Key) -> Value:
-    """Return the value at a position."""
+def _value(text: str, at: int, key: Key) -> tuple[Value, int]:
+    """Return the value at a position, and the position behind it."""
     found = _VALUE.match(text, at)
     if found is None:
         sentence = "a quote is not closed" if text[at : at + 1] == '"' else "a value is missing"
         raise _error(text, at, sentence, f"for example: {key.example}")
-    quoted = found["quoted"] is not None
-    return Value(text, at, found.end(), found["quoted"] if quoted else found["plain"], quoted=quoted)
+    if found["quoted"] is None:
+        return Value(text, at, found["plain"]), found.end()
+    return Value(text, at + 1, found["quoted"], quoted=True), found.end()
 
 
 def _after_space(text: str, at: int) -> int:
@@ -131,184 +93,153 @@ def _error(text: str, at: int, sentence: str, hint: str) -> BadFilter:
     return BadFilter(sentence, hint=hint, filter=text, at=at)
 
 
-# -- text and words -----------------------------------------------------------------------------------------------
-
-
-def _text(value: Value, fact: str) -> Condition:
-    """Return that a fact is this text, in which `*` stands for any characters and `?` for one."""
-    return Like(fact, _pattern(value))
-
-
-def _pattern(value: Value) -> str:
-    """Return a text as a pattern of `Like`."""
-    pattern = re.sub(r"[\\%_]", r"\\\g<0>", value.text)
-    if not value.quoted and value.text.count("*") > MOST_STARS:
-        raise value.error(f"a value has at most {MOST_STARS} *", "")
-    return pattern if value.quoted else pattern.replace("*", "%").replace("?", "_")
-
-
-def _path(value: Value) -> Condition:
-    """Return that the path from the indexed folder is this one, or that it lies in the folder of this path."""
-    pattern = _pattern(value).rstrip("/")
-    return AnyOf((Like("path", pattern), Like("path", f"{pattern}/%")))
-
-
-def _format(value: Value) -> Condition:
-    return _text(value.part(_FORMATS.get(value.text.lower(), value.text)), "format")
-
-
-def _word(value: Value, words: Mapping[str, Condition]) -> Condition:
-    """Return the condition that a word stands for."""
-    condition = words.get(value.text.lower())
-    if condition is None:
-        raise value.error(f"{displayed(value.text)} is not possible here", f"choose one of: {', '.join(words)}")
-    return condition
-
-
-# -- numbers and times --------------------------------------------------------------------------------------------
+# -- filters in Python --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """The values of a fact that a value stands for: one number, or all moments of a day, a month or a year."""
+class Filter:
+    """A condition on images, for `SearchOptions.where`.
 
-    low: float | str
-    high: float | str
-    is_open: bool = False
-    """Whether `high` is the first value behind the span."""
+        Filter.taken > date(2024, 6, 1)
+        (Filter.camera == "canon*") & ~(Filter.keyword == "trash") | (Filter.rating >= 4)
+        Filter.iso.between(100, 400)
+        Filter.parse("taken:2024 mp:>12")
 
-    def within(self, fact: str) -> Condition:
-        """Return that the fact lies in the span."""
-        return All((self.from_it(fact), self.up_to(fact)))
-
-    def from_it(self, fact: str) -> Condition:
-        """Return that the fact lies in the span or above."""
-        return Comparison(fact, Operator.AT_LEAST, self.low)
-
-    def up_to(self, fact: str) -> Condition:
-        """Return that the fact lies in the span or below."""
-        return Comparison(fact, Operator.LESS if self.is_open else Operator.AT_MOST, self.high)
-
-    def above(self, fact: str) -> Condition:
-        """Return that the fact lies above the span."""
-        return Comparison(fact, Operator.AT_LEAST if self.is_open else Operator.MORE, self.high)
-
-    def below(self, fact: str) -> Condition:
-        """Return that the fact lies below the span."""
-        return Comparison(fact, Operator.LESS, self.low)
-
-
-_SIGNS: Mapping[str, Callable[[Span, str], Condition]] = {
-    ">": Span.above,
-    ">=": Span.from_it,
-    "<": Span.below,
-    "<=": Span.up_to,
-}
-
-
-def _ordered(value: Value, fact: str, span: Callable[[Value], Span]) -> Condition:
-    """Return that a fact is what a value stands for, compares with it by a sign, or lies in a range `low..high`."""
-    low, dots, high = value.text.partition("..")
-    if dots:
-        ends = [span(value.part(low)).from_it(fact)] if low else []
-        ends += [span(value.part(high)).up_to(fact)] if high else []
-        if not ends:
-            raise value.error("a range needs a start or an end", "for example: 2..8, 2.. or ..8")
-        return All(tuple(ends))
-    compared = _COMPARED.fullmatch(value.text)
-    if compared is None:
-        return span(value).within(fact)
-    return _SIGNS[compared[1]](span(value.part(compared[2])), fact)
-
-
-def _number(value: Value) -> Span:
-    """Return a number, with a unit of bytes if there is one."""
-    found = _NUMBER.fullmatch(value.text)
-    unit = None if found is None else _UNITS.get(found[2].lower())
-    if found is None or unit is None:
-        raise value.error(f"{displayed(value.text)} is not a number", "for example: 12, >12, 2..8, ..8; sizes: >2MB")
-    number = float(found[1]) * unit
-    return Span(number, number)
-
-
-def _moment(value: Value, fact: str, written: Callable[[datetime], float | str]) -> Condition:
-    """Return that a time is in a year, month or day, or compares with an age such as `<2weeks`.
-
-    `written` returns a time as the fact has it.
+    Its facts are the keys of filters, and a value means what it means there: `*` and `?` in a text, numbers that round
+    to the value, a whole day for a `date`. `&`, `|` and `~` combine filters. Raises `BadFilter` for a faulty value.
     """
-    compared = _COMPARED.fullmatch(value.text)
-    age = compared and _AGE.fullmatch(compared[2])
-    if compared and age:
-        now = datetime.now().replace(second=0, microsecond=0)  # noqa: DTZ005 - local time
-        try:
-            then = written(now - timedelta(hours=int(age[1]) * _HOURS[age[2]]))
-        except (ValueError, OverflowError, OSError):
-            raise value.error(f"{displayed(value.text)} is too long ago", "for example: <2weeks, >1year") from None
-        return Comparison(fact, Operator.AT_LEAST if compared[1].startswith("<") else Operator.LESS, then)
-    return _ordered(value, fact, partial(_date, written=written))
+
+    condition: Condition
+
+    path: ClassVar["Fact"]
+    folder: ClassVar["Fact"]
+    root: ClassVar["Fact"]
+    name: ClassVar["Fact"]
+    format: ClassVar["Fact"]
+    width: ClassVar["Fact"]
+    height: ClassVar["Fact"]
+    mp: ClassVar["Fact"]
+    shape: ClassVar["Fact"]
+    size: ClassVar["Fact"]
+    taken: ClassVar["Fact"]
+    modified: ClassVar["Fact"]
+    camera: ClassVar["Fact"]
+    lens: ClassVar["Fact"]
+    iso: ClassVar["Fact"]
+    aperture: ClassVar["Fact"]
+    exposure: ClassVar["Fact"]
+    focal: ClassVar["Fact"]
+    near: ClassVar["Fact"]
+    lat: ClassVar["Fact"]
+    lon: ClassVar["Fact"]
+    rating: ClassVar["Fact"]
+    keyword: ClassVar["Fact"]
+    tag: ClassVar["Fact"]
+    copies: ClassVar["Fact"]
+    has: ClassVar["Fact"]
+    is_: ClassVar["Fact"]
+
+    @staticmethod
+    def parse(text: str) -> "Filter":
+        """Return the filter that a text stands for; `BadFilter` for a faulty one."""
+        if not isinstance(text, str):
+            raise BadInput(f"a filter is a text or a Filter, not a value of type {type(text).__name__}")
+        return Filter(parse(text))
+
+    def __and__(self, other: "Filter") -> "Filter":
+        return Filter(All((self.condition, other.condition)))
+
+    def __or__(self, other: "Filter") -> "Filter":
+        return Filter(AnyOf((self.condition, other.condition)))
+
+    def __invert__(self) -> "Filter":
+        return Filter(Not(self.condition))
 
 
-def _date(value: Value, written: Callable[[datetime], float | str]) -> Span:
-    """Return the year, the month or the day that a value names."""
-    found = _DATE.fullmatch(value.text)
-    wrong = value.error(
-        f"{displayed(value.text)} is not a date",
-        "for example: 2024, 2024-06, 2024-06-15, 2024-06..2024-08, >2023, <2weeks",
-    )
-    if found is None:
-        raise wrong
-    year, month, day = (int(part or 0) for part in found.groups())
-    try:
-        start = datetime(year, month or 1, day or 1)  # noqa: DTZ001 - local time, as cameras note it
-        if day:
-            end = start + timedelta(days=1)
-        elif month:
-            end = datetime(year + month // 12, month % 12 + 1, 1)  # noqa: DTZ001
-        else:
-            end = datetime(year + 1, 1, 1)  # noqa: DTZ001
-        return Span(written(start), written(end), is_open=True)
-    except (ValueError, OverflowError, OSError):  # no such day, or none that this system can count
-        raise wrong from None
+Written = str | float | date
+"""A value of a fact: a text, a number, a date, or a time of day without a zone."""
 
 
-def _as_nanoseconds(time: datetime) -> float:
-    return int(time.timestamp()) * 10**9
+@dataclass(frozen=True, slots=True, eq=False)
+class Fact:
+    """A fact of images that filters compare with values."""
+
+    key: str
+    """A key of `KEYS`."""
+
+    # A comparison makes a filter, as in SQLAlchemy
+    def __eq__(self, value: object) -> Filter:  # type: ignore[override]
+        return self._with("", value)
+
+    def __ne__(self, value: object) -> Filter:  # type: ignore[override]
+        return ~self._with("", value)
+
+    def __lt__(self, value: Written) -> Filter:
+        return self._with("<", value)
+
+    def __le__(self, value: Written) -> Filter:
+        return self._with("<=", value)
+
+    def __gt__(self, value: Written) -> Filter:
+        return self._with(">", value)
+
+    def __ge__(self, value: Written) -> Filter:
+        return self._with(">=", value)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def between(self, low: Written, high: Written) -> Filter:
+        """Return that the fact lies between two values, or is one of them."""
+        return self._with("", f"{_written(low)}..{_written(high)}")
+
+    def any_of(self, values: Iterable[Written]) -> Filter:
+        """Return that the fact is one of some values."""
+        return Filter(AnyOf(tuple(self._with("", value).condition for value in values)))
+
+    def _with(self, sign: str, value: object) -> Filter:
+        text = sign + _written(value)
+        return Filter(KEYS[self.key].read(Value(text, 0, text)))
 
 
-# -- keys ---------------------------------------------------------------------------------------------------------
+def _written(value: object) -> str:
+    """Return a value as it stands in a filter."""
+    match value:
+        case datetime():
+            if value.tzinfo is not None:
+                raise BadInput("a time in a filter has no zone: cameras note their local time")
+            return value.strftime("%Y-%m-%dT%H:%M")
+        case date():
+            return value.isoformat()
+        case bool():
+            pass
+        case str():
+            return value
+        case int() | float():
+            return format(value, "f").rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+    raise BadInput(f"a value in a filter is a text, a number or a date, not a value of type {type(value).__name__}")
 
 
-def _of_number(fact: str) -> Callable[[Value], Condition]:
-    return partial(_ordered, fact=fact, span=_number)
+for _key in KEYS:
+    setattr(Filter, "is_" if _key == "is" else _key, Fact(_key))
 
 
-_ONE = Span(1.0, 1.0)
-_SHAPES = {"portrait": _ONE.below("ratio"), "landscape": _ONE.above("ratio"), "square": _ONE.within("ratio")}
-_STATES = {"offline": _ONE.within("offline"), "copied": Comparison("copies", Operator.MORE, 1)}
+def condition_of(where: str | Filter) -> Condition:
+    """Return the condition of a filter, given in either form; `BadInput` for anything else."""
+    return (where if isinstance(where, Filter) else Filter.parse(where)).condition
 
-KEYS: Mapping[str, Key] = {
-    "path": Key(_path, "the path from the indexed folder: a file, or a folder with all below it", "path:2024/*"),
-    "name": Key(partial(_text, fact="name"), "the name of the file", "name:IMG_*|DSC*"),
-    "format": Key(_format, "the format of the bytes, whatever the name of the file", "format:jpeg|png"),
-    "width": Key(_of_number("width"), "the width of the upright picture, in pixels", "width:>=1920"),
-    "height": Key(_of_number("height"), "the height of the upright picture, in pixels", "height:..1080"),
-    "mp": Key(_of_number("megapixels"), "the number of pixels, in millions", "mp:>12"),
-    "shape": Key(partial(_word, words=_SHAPES), "portrait, landscape or square", "shape:portrait"),
-    "size": Key(_of_number("bytes"), "the size of the file, in bytes", "size:>2MB"),
-    "taken": Key(
-        partial(_moment, fact="taken", written=datetime.isoformat),
-        "the time that the camera noted, in its local time",
-        "taken:2024-06..2024-08",
-    ),
-    "modified": Key(
-        partial(_moment, fact="modified", written=_as_nanoseconds),
-        "the time at which the file was changed",
-        "modified:<2weeks",
-    ),
-    "copies": Key(_of_number("copies"), "the number of indexed files with the same bytes", "copies:>1"),
-    "is": Key(partial(_word, words=_STATES), "offline, or copied: there are files with the same bytes", "is:offline"),
-}
-"""Keys of a filter, in the order of the guide."""
+
+def resolved(condition: Condition, find_tagged: Callable[[str], Sequence[tuple[int, float]]]) -> Condition:
+    """Return a condition in which the images with a tag are named by their ids, as `find_tagged` finds them."""
+    match condition:
+        case Tagged(words):
+            return OneOf(tuple(image for image, _ in find_tagged(words)))
+        case Not(inner):
+            return Not(resolved(inner, find_tagged))
+        case All(parts):
+            return All(tuple(resolved(part, find_tagged) for part in parts))
+        case AnyOf(parts):
+            return AnyOf(tuple(resolved(part, find_tagged) for part in parts))
+    return condition
 
 
 # -- what there is to filter by -----------------------------------------------------------------------------------
@@ -317,15 +248,25 @@ KEYS: Mapping[str, Key] = {
 def terms(images: Iterable[IndexedImage]) -> dict[str, int]:
     """Return terms that some of the images meet -> the number of files that meet them.
 
-    These are the formats, the shapes and the years in which pictures were taken, each in descending order of numbers,
-    then of text.
+    These are formats, shapes, years, cameras, lenses, stars and keywords, each in descending order of numbers, then of
+    text.
     """
-    counts: dict[str, Counter[str]] = {"format": Counter(), "shape": Counter(), "taken": Counter()}
+    counts: dict[str, Counter[str]] = {
+        key: Counter() for key in ("format", "shape", "taken", "camera", "lens", "rating", "keyword")
+    }
     for image in images:
+        noted = image.metadata
         counts["format"][image.format.lower()] += 1
         counts["shape"][_shape(image.width, image.height)] += 1
-        if image.taken is not None:
-            counts["taken"][image.taken[:4]] += 1
+        if noted.taken is not None:
+            counts["taken"][noted.taken[:4]] += 1
+        if noted.model is not None:
+            counts["camera"][_quoted(noted.model)] += 1
+        if noted.lens is not None:
+            counts["lens"][_quoted(noted.lens)] += 1
+        if noted.rating is not None:
+            counts["rating"][f"{noted.rating:g}"] += 1
+        counts["keyword"].update({_quoted(word) for word in noted.keywords})
     return {
         f"{key}:{value}": count
         for key, of_key in counts.items()
@@ -337,3 +278,10 @@ def _shape(width: int, height: int) -> str:
     if width == height:
         return "square"
     return "landscape" if width > height else "portrait"
+
+
+def _quoted(text: str) -> str:
+    """Return a text as a value of a filter. In a text with a quote, `?` stands for what has a meaning of its own."""
+    if '"' in text:
+        return re.sub(r'[\s|"]', "?", text)
+    return f'"{text}"' if re.search(r"[\s|*?]", text) else text

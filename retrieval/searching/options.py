@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from retrieval.arguments import flag, integer, number, strings, word
 from retrieval.errors import BadInput
 from retrieval.searching.crop import Crop
 from retrieval.searching.ranking import AUTO, check
 from retrieval.types import displayed
+
+if TYPE_CHECKING:
+    from retrieval.searching.filters import Filter
 
 VIEWS = ("mirror", "multiscale")
 """Names of the views of a picture that can be searched with besides the picture itself. "mirror" is its mirror image,
@@ -39,9 +43,9 @@ class SearchOptions:
     "mixed" is by score for copies of the query and for the 3 best other matches, and by `Match.relevance` for the rest.
     "auto" is the ranking that `Index.tune` has set; if `tune` was never called, it is "mixed" in an index of at least
     100 images, and else "none"."""
-    where: str | None = None
-    """Filter, as in "format:jpeg mp:>12" (see `searching.filters`): only images that meet it can be matches, and the
-    nearest ones of these are found; None for all images. Raises `BadFilter` for a faulty filter."""
+    where: "str | Filter | None" = None
+    """Filter, as in "format:jpeg mp:>12" or `Filter.mp > 12` (see `searching.filters`). Only files that meet it can be
+    matches, and the nearest ones of these are found. None stands for all files. Raises `BadFilter` for a faulty one."""
     likelihood: bool = False
     """Whether matches get their `probability` and `false_matches` (see `searching.likelihood`)."""
     likely: bool = False
@@ -66,9 +70,9 @@ class SearchOptions:
             replace(name, flag(getattr(self, name), name))
         check(word(self.ranking, "ranking"))
         if self.where is not None:
-            from retrieval.searching.filters import parse  # most searches have no filter
+            from retrieval.searching.filters import condition_of  # most searches have no filter
 
-            parse(word(self.where, "where"))
+            condition_of(self.where)
         if self.crop is not None:
             Crop.parse(word(self.crop, "crop"))
         replace("views", strings(self.views, "views"))

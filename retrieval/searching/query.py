@@ -16,7 +16,7 @@ import math
 import operator
 import os
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any, Literal, TypeGuard
@@ -31,6 +31,7 @@ from retrieval.networks import embedding
 from retrieval.networks.encoder import Encoder
 from retrieval.pictures import given, reading
 from retrieval.searching.crop import Box, Crop
+from retrieval.storage.conditions import EVERY, Condition
 from retrieval.storage.rows import Rows
 from retrieval.storage.view import View
 from retrieval.types import Blend, Match, Pixels, Tagged, Timing, Vectors, displayed, image_id
@@ -99,6 +100,8 @@ class QueryReader:
     """Finds the images that have a tag; None to refuse queries by tag."""
     crop: Crop | None = None
     """Part of each picture to search with; None for the whole picture."""
+    condition: Condition = EVERY
+    """The condition that the places of matches meet."""
 
     def prepare(self, query: Query) -> PreparedQuery | Unusable:
         """Return `query` with its vector, its pixels or its tag matches, or the error that says why it cannot be used.
@@ -163,11 +166,9 @@ class QueryReader:
                 raise BadInput(f"a blend is made of pictures, not of a {type(picture).__name__}")
         weights = _weights(blend.weights, len(like), len(unlike))
         parts = tuple(zip(weights, map(self._prepared, (*like, *unlike)), strict=True))
-        return PreparedQuery(
-            parts=parts,
-            excluded_ids=frozenset().union(*(part.excluded_ids for _, part in parts)),
-            excluded_files=frozenset().union(*(part.excluded_files for _, part in parts)),
-        )
+        ids = frozenset[int]().union(*(part.excluded_ids for _, part in parts))
+        files = frozenset[tuple[int, bytes]]().union(*(part.excluded_files for _, part in parts))
+        return PreparedQuery(parts=parts, excluded_ids=ids | self._only_at(files), excluded_files=files)
 
     def _of_file(self, path: bytes) -> PreparedQuery:
         """Return the picture at `path`.
@@ -175,19 +176,29 @@ class QueryReader:
         If "file" is excluded, the file is excluded in every root that contains `path` or the target of its links. An
         image without another file is excluded as well, so that the search finds another image in its place.
         """
-        images_at = {(spot.root, spot.below): self.view.rows.image_at(spot) for spot in self.view.rows.spots(path)}
-        images = [image for image in images_at.values() if image is not None]
+        files = [(spot.root, spot.below) for spot in self.view.rows.spots(path)]
+        images = self._images_at(files)
         prepared = self._read(path, images)
         if self.excluded == "content":
             return prepared.without_itself()
         if self.excluded == "nothing" or not images:
             return prepared
+        return replace(prepared, excluded_ids=self._only_at(frozenset(files)), excluded_files=frozenset(files))
+
+    def _images_at(self, files: Iterable[tuple[int, bytes]]) -> list[int]:
+        """Return the ids of the images that the index has at some files, each (id of the root, path from the root)."""
+        images = (self.view.rows.image_at(root, path) for root, path in files)
+        return [image for image in images if image is not None]
+
+    def _only_at(self, files: frozenset[tuple[int, bytes]]) -> frozenset[int]:
+        """Return the images at some files that have no other file that meets the condition."""
+        images = self._images_at(files)
         with_other_files = {
             image
-            for image, places in self.view.rows.places(images).items()
-            if any((place.root, place.below) not in images_at for place in places)
+            for image, places in self.view.rows.places(images, self.condition).items()
+            if any((place.root, place.below) not in files for place in places)
         }
-        return replace(prepared, excluded_ids=frozenset(images) - with_other_files, excluded_files=frozenset(images_at))
+        return frozenset(images) - with_other_files
 
     def _read(self, path: bytes, images: Sequence[int]) -> PreparedQuery:
         """Return the picture in the file at `path`.
@@ -399,7 +410,7 @@ def id_of(rows: Rows, path: bytes) -> int | None:
     except UnreadableImage:
         return None
     except OSError:
-        images = (rows.image_at(spot) for spot in rows.spots(path))
+        images = (rows.image_at(spot.root, spot.below) for spot in rows.spots(path))
         return next((image for image in images if image is not None), None)
     id_ = image_id(sha256)
     return id_ if rows.sha256_of(id_) == sha256 else None

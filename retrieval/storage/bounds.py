@@ -25,10 +25,10 @@ JSON = 8_000_000
 SHA256_BYTES = 32
 
 
-def between(least: int, most: int) -> Check:
+def between(least: float, most: float) -> Check:
     """Return a check that a number is at least `least` and at most `most`."""
 
-    def check(value: int) -> bool:
+    def check(value: float) -> bool:
         return least <= value <= most
 
     return check
@@ -100,6 +100,12 @@ def _are_places(value: bytes) -> bool:
     return all(is_place(place) for place in value.split(b"\0"))
 
 
+def _are_texts(value: str) -> bool:
+    """Tell whether a text is the JSON of a list of short texts."""
+    texts = loaded(value)
+    return isinstance(texts, list) and all(isinstance(text, str) and is_short(text) for text in texts)
+
+
 def _is_json_length(value: str) -> bool:
     return len(value) <= JSON
 
@@ -133,6 +139,19 @@ COLUMNS: Mapping[str, Mapping[str, Check]] = {
         "height": _is_pixels,
         "format": is_short,
         "taken": is_short,
+    },
+    "metadata": {
+        "make": is_short,
+        "model": is_short,
+        "lens": is_short,
+        "iso": _is_count,
+        "aperture": is_finite,
+        "exposure": is_finite,
+        "focal_length": is_finite,
+        "latitude": between(-90, 90),
+        "longitude": between(-180, 180),
+        "rating": between(-1, 5),
+        "keywords": _are_texts,
     },
     "roots": {
         "path": _is_absolute,

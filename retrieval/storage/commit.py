@@ -45,7 +45,7 @@ from retrieval.errors import (
     StorageError,
 )
 from retrieval.process import forks
-from retrieval.storage import migrations, queries, root_rows, witness
+from retrieval.storage import metadata_rows, migrations, queries, root_rows, witness
 from retrieval.storage.compaction import VECTORS, Segments, vector_store
 from retrieval.storage.records import Generation, Root
 from retrieval.storage.rows import LOCK, Rows
@@ -300,6 +300,7 @@ class Store:
         """Write the rows of `change` and the next generation, and return the number of that generation."""
         before = queries.latest(connection)
         queries.insert_images(connection, change.pictures)
+        metadata_rows.put(connection, change.metadata)
         displaced = queries.delete_files(connection, change.forget)
         displaced |= queries.put_files(connection, change.files)
         queries.delete_homeless(connection, sorted(displaced))

@@ -59,6 +59,11 @@ CREATE INDEX files_image ON files (image, offline);
 CREATE INDEX files_unreadable ON files (root, path) WHERE reason IS NOT NULL;
 CREATE INDEX files_offline ON files (image) WHERE offline = 1;
 """
+_FORMAT_5 = """
+CREATE TABLE metadata (image INTEGER NOT NULL, make TEXT, model TEXT, lens TEXT, iso INTEGER, aperture REAL, exposure
+    REAL, focal_length REAL, latitude REAL, longitude REAL, rating REAL, keywords TEXT NOT NULL, digest BLOB NOT NULL,
+    PRIMARY KEY (image), FOREIGN KEY(image) REFERENCES images (id));
+"""
 PART = 10_000
 """Number of rows that are written at a time."""
 
@@ -111,11 +116,20 @@ def _to_format_4(connection: sql.Connection) -> None:
     _widen(connection, table="files", statements=_FORMAT_4_FILES, values=(None,))
 
 
+def _to_format_5(connection: sql.Connection) -> None:
+    """Make the table of metadata, and note if there are images whose metadata have to be read."""
+    _execute(connection, statements=_FORMAT_5)
+    if connection.exec_driver_sql("SELECT 1 FROM images LIMIT 1").scalar():
+        row = ("unread_metadata", "true")
+        connection.exec_driver_sql("INSERT INTO settings VALUES (?, ?, ?)", (*row, digest_of(row)))
+
+
 STEPS: list[Callable[[sql.Connection], None]] = [
     partial(_execute, statements=_FORMAT_1),
     partial(_execute, statements=_FORMAT_2),
     partial(_widen, table="encoders", statements=_FORMAT_3, values=(2,)),  # all older indexes used decode rule 2
     _to_format_4,
+    _to_format_5,
 ]
 """Step i brings a database from format i to format i + 1. A new index goes through all steps, from format 0."""
 

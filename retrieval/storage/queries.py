@@ -12,13 +12,12 @@ from typing import Any
 import sqlalchemy as sql
 
 from retrieval.errors import IndexDamaged
-from retrieval.storage import sqlite
-from retrieval.storage.conditions import Condition, where
+from retrieval.storage import metadata_rows, sqlite
 from retrieval.storage.records import FileRow, Generation, Place
 from retrieval.storage.roots import path_of
 from retrieval.storage.settings import value_of
 from retrieval.storage.signing import REPAIR, Row, signed, sound
-from retrieval.storage.tables import ImageRow, encoders, files, generations, images, segments, settings
+from retrieval.storage.tables import ImageRow, encoders, files, generations, images, metadata, segments, settings
 from retrieval.types import Ids, Picture
 
 PART = 10_000
@@ -184,18 +183,27 @@ def files_below(connection: sql.Connection, root: int, folder: bytes, after: byt
 
 
 def images_below(
-    connection: sql.Connection, root: int, folder: bytes, after: bytes | None, limit: int, condition: Condition
+    connection: sql.Connection,
+    root: int,
+    folder: bytes,
+    after: bytes | None,
+    limit: int,
+    condition: sql.ColumnElement[bool],
 ) -> Iterator[tuple[bytes, int, Picture]]:
     """Yield path, `offline` and picture of up to `limit` places of images in `root` below `folder`.
 
     The places meet `condition`. They are in byte order of their paths. Those up to and including the path `after` are
     left out.
     """
-    chosen = sql.select(images, files).where(files.c.image == images.c.id, _below(root, folder), where(condition))
+    chosen = sql.select(images, files, metadata).join_from(files, images, files.c.image == images.c.id)
+    chosen = chosen.outerjoin(metadata, metadata.c.image == images.c.id).where(_below(root, folder), condition)
     if after is not None:
         chosen = chosen.where(files.c.path > after)
-    for image, file in _pairs(connection, chosen.order_by(files.c.path).limit(limit)):
-        yield file.path, file.offline, _picture(image)
+    rows = connection.execute(chosen.order_by(files.c.path).limit(limit)).all()
+    width = len(images.c) + len(files.c)
+    for (image, file), row in zip(_split(rows), rows, strict=True):
+        noted = metadata_rows.read(image.taken, row[width:])
+        yield file.path, file.offline, Picture(image.sha256, image.width, image.height, image.format, noted)
 
 
 def count_below(connection: sql.Connection, root: int, folder: bytes = b"", *, offline: bool = True) -> int:
@@ -285,18 +293,25 @@ def contents_of(connection: sql.Connection, ids: Sequence[int]) -> dict[int, byt
 
 
 def insert_images(connection: sql.Connection, pictures: Sequence[Picture]) -> None:
-    """Insert images, none of which is in the index."""
-    names = [column.name for column in images.c if column.name != "digest"]
-    rows = [signed(images, {name: getattr(picture, name) for name in names}) for picture in pictures]
-    if rows:
-        connection.execute(sql.insert(images), rows)
+    """Insert images, none of which is in the index, with their metadata."""
+    if not pictures:
+        return
+    names = [column.name for column in images.c if column.name not in {"taken", "digest"}]
+    rows = [
+        signed(images, {name: getattr(picture, name) for name in names} | {"taken": picture.metadata.taken})
+        for picture in pictures
+    ]
+    connection.execute(sql.insert(images), rows)
+    metadata_rows.insert(connection, pictures)
 
 
 def delete_homeless(connection: sql.Connection, ids: Sequence[int]) -> None:
     """Forget those of the images `ids` that no longer have a place."""
     homeless = ~sql.exists().where(files.c.image == images.c.id)
     for part in chunks(ids):
-        connection.execute(sql.delete(images).where(images.c.id.in_(part), homeless))
+        gone = connection.scalars(sql.select(images.c.id).where(images.c.id.in_(part), homeless)).all()
+        connection.execute(sql.delete(metadata).where(metadata.c.image.in_(gone)))  # a row of it refers to an image
+        connection.execute(sql.delete(images).where(images.c.id.in_(gone)))
 
 
 def image_ids(connection: sql.Connection, most: int | None = None) -> Ids:
@@ -310,23 +325,32 @@ def image_ids(connection: sql.Connection, most: int | None = None) -> Ids:
     return np.fromiter((id_ for (id_,) in connection.execute(chosen)), dtype=np.int64)
 
 
-def matching(connection: sql.Connection, condition: Condition) -> Ids:
+def matching(connection: sql.Connection, condition: sql.ColumnElement[bool]) -> Ids:
     """Return the ids of the images that meet a condition, in ascending order."""
     import numpy as np
 
     chosen = sql.select(images.c.id).distinct().join(files, files.c.image == images.c.id)
-    rows = connection.execute(chosen.where(where(condition)).order_by(images.c.id))
+    chosen = chosen.outerjoin(metadata, metadata.c.image == images.c.id)
+    rows = connection.execute(chosen.where(condition).order_by(images.c.id))
     return np.fromiter((id_ for (id_,) in rows), dtype=np.int64)
 
 
-def places(connection: sql.Connection, ids: Sequence[int], roots_at: Mapping[int, bytes]) -> list[Place]:
-    """Return all places of the images `ids` in the roots `roots_at`: id -> where the root is.
+def places(
+    connection: sql.Connection,
+    ids: Sequence[int],
+    roots_at: Mapping[int, bytes],
+    condition: sql.ColumnElement[bool] | None = None,
+) -> list[Place]:
+    """Return all places of the images `ids` that meet a condition, in the roots `roots_at`: id -> where the root is.
 
     Places that can be reached come before those that are offline. Then the order is that of `roots_at` and of the
     paths.
     """
     order = {root: number for number, root in enumerate(roots_at)}
-    pairs = _pairs(connection, _PLACES, ids=sqlite.listed(ids))
+    chosen = _PLACES
+    if condition is not None:
+        chosen = chosen.outerjoin_from(images, metadata, metadata.c.image == images.c.id).where(condition)
+    pairs = _split(connection.execute(chosen, {"ids": sqlite.listed(ids)}).all())
     found = [(image, file) for image, file in pairs if file.root in order]
     found.sort(key=lambda pair: (pair[1].offline, order[pair[1].root], pair[1].path))
     return [
@@ -343,18 +367,13 @@ def places(connection: sql.Connection, ids: Sequence[int], roots_at: Mapping[int
     ]
 
 
-def _pairs(connection: sql.Connection, chosen: sql.Select[Any], **values: object) -> Iterator[tuple[ImageRow, FileRow]]:
-    """Yield pairs of an image and a place. `chosen` selects all columns of `images`, then all of `files`."""
-    rows = connection.execute(chosen, values).all()
-    split = len(images.c)
-    image_rows = sound(images, (row[:split] for row in rows))
-    file_rows = sound(files, (row[split:] for row in rows))
+def _split(rows: Sequence[sql.Row[Any]]) -> Iterator[tuple[ImageRow, FileRow]]:
+    """Yield the image and the place in each row, which begins with all columns of `images`, then of `files`."""
+    first, last = len(images.c), len(images.c) + len(files.c)
+    image_rows = sound(images, (row[:first] for row in rows))
+    file_rows = sound(files, (row[first:last] for row in rows))
     for image, file in zip(image_rows, file_rows, strict=True):
         yield ImageRow._make(image), _file_row(file)
-
-
-def _picture(image: ImageRow) -> Picture:
-    return Picture(image.sha256, image.width, image.height, image.format, image.taken)
 
 
 def unreadable_files(

@@ -1,7 +1,7 @@
 """Repair an index: correct what can be corrected, and forget the rest only if that is asked for.
 
 log          correct its words by its checksums
-rows         correct rows in which one bit has flipped; count the others as lost
+rows         correct rows in which one bit has flipped; count the others as lost, except for metadata
 vectors      correct flipped bits; build structures anew; count images without a vector as lost
 artefacts    forget damaged ones: the next update makes them again
 tags         forget damaged ones: the next update makes them again
@@ -15,12 +15,12 @@ from dataclasses import replace
 import sqlalchemy as sql
 
 from retrieval.errors import IndexDamaged
-from retrieval.storage import artefacts, queries, sqlite, tag_store
+from retrieval.storage import artefacts, metadata_rows, queries, sqlite, tag_store
 from retrieval.storage.commit import Store
 from retrieval.storage.records import Generation
-from retrieval.storage.settings import MEAN, TAGGED
+from retrieval.storage.settings import MEAN, TAGGED, UNREAD
 from retrieval.storage.signing import Row, is_sound, signed
-from retrieval.storage.tables import ImageRow, encoders, files, generations, images, roots, segments, settings
+from retrieval.storage.tables import ImageRow, encoders, files, generations, images, metadata, roots, segments, settings
 from retrieval.storage.verify import (
     SIGNED,
     Verification,
@@ -114,6 +114,9 @@ def _repair_rows(store: Store, *, forget: bool) -> list[str]:
         if name in DERIVED:
             store.put_setting(name, None)
             lost[settings].remove(row)
+    if lost[metadata]:
+        store.edit(_forget_metadata, lost.pop(metadata))
+        store.put_setting(UNREAD, value=True)
     if lost[encoders]:
         raise IndexDamaged(NO_ENCODER)
     return list(store.edit(_forget_if_allowed, lost, forget))
@@ -182,7 +185,14 @@ def _forget(connection: sql.Connection, damaged: Mapping[sql.Table, Sequence[Row
     lost += [_keep_root(connection, root) for root in _missing_roots(connection)]
     _unlink(connection, ~sql.exists().where(images.c.id == files.c.image))
     connection.execute(sql.delete(images).where(~sql.exists().where(files.c.image == images.c.id)))
+    metadata_rows.delete_stray(connection)
     return lost
+
+
+def _forget_metadata(connection: sql.Connection, damaged: Sequence[Row]) -> None:
+    """Forget damaged rows of metadata. The next update reads these metadata again."""
+    for part in queries.chunks([by_name(metadata, row)["image"] for row in damaged]):
+        connection.execute(sql.delete(metadata).where(metadata.c.image.in_(part)))
 
 
 def _missing_rows(connection: sql.Connection) -> Iterator[str]:
@@ -278,6 +288,7 @@ def _replace_state(connection: sql.Connection, lost: Sequence[int], sound: Seque
     """Forget the images `lost`, and commit the segments `sound` in two generations, so that no older one is kept."""
     for part in queries.chunks(lost):
         _unlink(connection, files.c.image.in_(part))
+        connection.execute(sql.delete(metadata).where(metadata.c.image.in_(part)))
         connection.execute(sql.delete(images).where(images.c.id.in_(part)))
     fingerprint = connection.scalar(sql.select(encoders.c.fingerprint))
     if fingerprint is None:

@@ -13,11 +13,11 @@ import sqlalchemy as sql
 
 from retrieval.disk.locks import is_writing
 from retrieval.errors import BadInput
-from retrieval.storage import queries, root_rows
-from retrieval.storage.conditions import EVERY, Condition
+from retrieval.storage import metadata_rows, queries, root_rows
+from retrieval.storage.conditions import EVERY, Condition, facts_of, where
 from retrieval.storage.records import FileRow, Generation, Place, Root, Spot
 from retrieval.storage.roots import home_of, path_of, places_of, relative, spots
-from retrieval.types import Coverage, Failure, Ids, IndexedImage, RootInfo, displayed
+from retrieval.types import Coverage, Failure, Found, Ids, IndexedImage, RootInfo, displayed
 
 LOCK = "writer.lock"
 """Name of the file that the writer locks, in the folder of the index."""
@@ -159,25 +159,41 @@ class Rows:
         """Return the SHA-256 of each of `images` that is in the index, by id of the image."""
         return queries.contents_of(self.connection, images)
 
-    def image_at(self, spot: Spot) -> int | None:
-        """Return the id of the image whose place is `spot`; None if the index has no image there."""
-        return queries.image_at(self.connection, spot.root, spot.below)
+    def image_at(self, root: int, path: bytes) -> int | None:
+        """Return the id of the image at a path from a root; None if the index has no image there."""
+        return queries.image_at(self.connection, root, path)
 
     def matching(self, condition: Condition) -> Ids:
         """Return the ids of the images of which a place meets a condition, in ascending order."""
-        return queries.matching(self.connection, condition)
+        return queries.matching(self.connection, self._where(condition))
+
+    def _where(self, condition: Condition) -> sql.ColumnElement[bool]:
+        return where(condition, facts_of(self.root_places))
+
+    def any_without_metadata(self) -> bool:
+        """Tell whether there is an image whose metadata were never read."""
+        return metadata_rows.any_unread(self.connection)
+
+    def without_metadata(self, root: int, after: bytes, limit: int) -> list[tuple[Found, int]]:
+        """Return up to `limit` places of `root` whose metadata were never read, with the ids of their images.
+
+        Their paths follow `after`, in byte order. Places that are offline are left out. `ctime_ns` is not known.
+        """
+        rows = metadata_rows.unread(self.connection, root, after, limit)
+        return [(Found(path, size, mtime_ns, 0), image) for path, size, mtime_ns, image in rows]
 
     def image_ids(self, most: int | None = None) -> Ids:
         """Return the ids of all images in ascending order, or the first `most` of them, which are a random sample."""
         return queries.image_ids(self.connection, most)
 
-    def places(self, images: Sequence[int]) -> dict[int, list[Place]]:
-        """Return the places of each image, by id of the image. An image without a place in a known root is left out.
+    def places(self, images: Sequence[int], condition: Condition = EVERY) -> dict[int, list[Place]]:
+        """Return the places of each image that meet a condition, by id of the image; only images with such a place.
 
         Places that can be reached come before those that are offline. Then the order is that of the roots and paths.
         """
+        chosen = None if condition == EVERY else self._where(condition)
         found: dict[int, list[Place]] = {}
-        for place in queries.places(self.connection, images, self.root_places):
+        for place in queries.places(self.connection, images, self.root_places, chosen):
             found.setdefault(place.image, []).append(place)
         return found
 
@@ -189,6 +205,7 @@ class Rows:
         Each comes with its path from the root. They are in byte order of these paths.
         """
         place = self.root_places[root]
+        rows = queries.images_below(self.connection, root, folder, after, limit, self._where(condition))
         return [
             (
                 path,
@@ -198,9 +215,9 @@ class Rows:
                     width=picture.width,
                     height=picture.height,
                     format=picture.format,
-                    taken=picture.taken,
+                    metadata=picture.metadata,
                     offline=bool(offline),
                 ),
             )
-            for path, offline, picture in queries.images_below(self.connection, root, folder, after, limit, condition)
+            for path, offline, picture in rows
         ]

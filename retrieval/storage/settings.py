@@ -26,6 +26,9 @@ INT8 = "int8"
 """The facts of the int8 form of the compiled network, an artefact."""
 TAGGED = "tagged"
 """The state of the tags, with the generation up to which the images have tags."""
+UNREAD = "unread_metadata"
+"""Whether there are images whose metadata have to be read: an earlier version indexed them, or their rows are damaged.
+"""
 
 _DIGEST = "[0-9a-f]{64}"
 
@@ -91,4 +94,5 @@ _CHECKS: Mapping[str, Check] = {
     GRAPH: _is_artefact,
     INT8: _is_artefact,
     TAGGED: _is_state_of_tags,
+    UNREAD: _is_flag,
 }

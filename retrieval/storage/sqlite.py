@@ -1,4 +1,4 @@
-"""SEAM: the dialect of the database. All that is particular to SQLite is here, in `migrations`, and in `wal`.
+"""SEAM: the dialect of the database. What is particular to SQLite is here, in `sqlite_functions`, `migrations`, `wal`.
 
 SQLite is used in such a way that commits are durable, transactions begin explicitly, and errors are those of this
 package (`sqlite_errors`).
@@ -26,7 +26,7 @@ from retrieval.disk import files
 from retrieval.disk.locks import is_open
 from retrieval.errors import IndexBusy, IndexDamaged, RetrievalError, StorageError
 from retrieval.process import forks
-from retrieval.storage import sqlite_errors, wal
+from retrieval.storage import sqlite_errors, sqlite_functions, wal
 from retrieval.storage.signing import REPAIR
 
 WAIT = 30
@@ -255,6 +255,7 @@ def _engine(path: Path, parameters: str, pragmas: tuple[str, ...], check: Callab
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=WAIT)
         connection.text_factory = _text
         try:
+            sqlite_functions.register(connection)
             for pragma in ("foreign_keys=ON", *pragmas):
                 connection.execute(f"PRAGMA {pragma}").close()
         except BaseException as error:
@@ -310,6 +311,11 @@ def one_of(column: sql.ColumnElement[int], parameter: str) -> sql.ColumnElement[
 def listed(ids: Iterable[int]) -> str:
     """Return any number of ids as the value of one parameter of `one_of`."""
     return json.dumps(list(ids))
+
+
+def is_listed(column: sql.ColumnElement[int], ids: Iterable[int]) -> sql.ColumnElement[bool]:
+    """Return the condition that `column` is one of any number of ids."""
+    return column.in_(sql.select(sql.func.json_each(listed(ids)).table_valued("value").c.value))
 
 
 def by_index(statement: sql.Select[Any], table: sql.FromClause, index: str) -> sql.Select[Any]:

@@ -49,6 +49,21 @@ images = _table(  # one row per content
     sql.Column("format", sql.Text, nullable=False),
     sql.Column("taken", sql.Text),
 )
+metadata = _table(  # one row per content whose metadata were read
+    "metadata",
+    sql.Column("image", INTEGER, sql.ForeignKey(images.c.id), primary_key=True, autoincrement=False),
+    sql.Column("make", sql.Text),
+    sql.Column("model", sql.Text),
+    sql.Column("lens", sql.Text),
+    sql.Column("iso", INTEGER),
+    sql.Column("aperture", sql.REAL),
+    sql.Column("exposure", sql.REAL),  # seconds
+    sql.Column("focal_length", sql.REAL),  # millimetres
+    sql.Column("latitude", sql.REAL),  # degrees
+    sql.Column("longitude", sql.REAL),  # degrees
+    sql.Column("rating", sql.REAL),
+    sql.Column("keywords", sql.Text, nullable=False),  # a list, as JSON
+)
 roots = _table(  # one row per indexed folder
     "roots",
     sql.Column("id", INTEGER, primary_key=True),

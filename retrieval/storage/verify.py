@@ -13,7 +13,7 @@ from retrieval.errors import IndexDamaged
 from retrieval.storage import artefacts, migrations, queries, sqlite, tag_store
 from retrieval.storage.commit import Store
 from retrieval.storage.signing import Row, is_sound
-from retrieval.storage.tables import encoders, files, generations, images, roots, segments, settings
+from retrieval.storage.tables import encoders, files, generations, images, metadata, roots, segments, settings
 from retrieval.types import Ids, displayed, image_id
 from retrieval.vectors import VectorSnapshot
 
@@ -23,7 +23,7 @@ SHOWN = 20
 """Number of items that are reported one by one; the rest is counted."""
 TOLERANCE = 1e-3
 """How far the length of a vector may be from 1: more than the rounding of float16 makes it."""
-SIGNED = (encoders, generations, segments, images, roots, files, settings)
+SIGNED = (encoders, generations, segments, images, metadata, roots, files, settings)
 """All tables whose rows carry a digest."""
 
 

@@ -1,7 +1,7 @@
 """One committed state of an index as a reader sees it, with rows and vectors; and the changes that a commit makes."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from retrieval.errors import IndexDamaged
@@ -9,7 +9,7 @@ from retrieval.storage.conditions import Condition
 from retrieval.storage.records import FileRow
 from retrieval.storage.rows import Rows
 from retrieval.storage.signing import REPAIR
-from retrieval.types import EXACT, Hits, Ids, Picture, Vectors
+from retrieval.types import EXACT, Hits, Ids, Metadata, Picture, Vectors
 from retrieval.vectors import VectorSnapshot
 
 Statistic = TypeVar("Statistic")
@@ -29,6 +29,8 @@ class Change:
     """Vectors of `pictures`, in the same order, (n, dim)."""
     forget: Sequence[int] = ()
     """Ids of the places to forget."""
+    metadata: Mapping[int, Metadata] = field(default_factory=dict)
+    """Id of an image that is in the index -> its metadata, which were not read before."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,10 @@ class View:
 
     def matching(self, condition: Condition) -> Ids:
         """Return the ids of the images that meet a condition, ascending. The latest answer is kept for this state."""
-        if self.statistics.get(MATCHING, (None, None))[0] != condition:
-            self.statistics[MATCHING] = condition, self.rows.matching(condition)
-        found: Ids = self.statistics[MATCHING][1]
-        return found
+        kept: tuple[Condition, Ids] | None = self.statistics.get(MATCHING)  # read once: other threads renew it
+        if kept is None or kept[0] != condition:
+            kept = self.statistics[MATCHING] = condition, self.rows.matching(condition)
+        return kept[1]
 
     def sample(self, most: int) -> Vectors:
         """Return the vectors of at most `most` images. They are a random sample, the same one for the same state."""

@@ -36,9 +36,9 @@ def test_a_fault_is_shown_with_its_place_before_anything_is_done(home: Path) -> 
         assert (failed.returncode, failed.stdout) == (2, b"")
         assert lines(failed.stderr) == [
             "  path:new mp:>many",
-            "              ^",
+            "               ^",
             "error: many is not a number",
-            "hint: for example: 12, >12, 2..8, ..8; sizes: >2MB",
+            "hint: for example: 12, >12, 2..8, ..8; units: mp",
         ]
 
 
@@ -59,7 +59,7 @@ def test_list_shows_the_images_that_meet_a_filter(home: Path) -> None:
     (row,) = (json.loads(line) for line in lines(listed("--where", "format:jpg", "--json")))
     assert (row["width"], row["height"], row["format"], row["taken"], row["offline"]) == (60, 20, "JPEG", None, False)
     assert row["path"] == f"{home}/photos/old/line\nbreak.jpg"
-    assert [line.split(":")[0] for line in lines(listed("--keys"))][:3] == ["path", "name", "format"]
+    assert [line.split(":")[0] for line in lines(listed("--keys"))][:3] == ["path", "folder", "root"]
 
 
 def test_list_has_several_orders(home: Path) -> None:

@@ -15,7 +15,7 @@ from retrieval.indexing import worker
 from retrieval.pictures import decode as images
 from retrieval.pictures.source import Source
 from retrieval.storage import queries
-from retrieval.types import Found
+from retrieval.types import Found, Metadata
 from tests.cli.test_commands import lines, run
 from tests.fakes import ColourEncoder, colour, picture, put
 from tests.indexing.test_missing import refusing
@@ -85,7 +85,7 @@ def test_what_a_picture_says_of_itself_stops_no_run(
     def decoded(data: bytes, *arguments: object, **options: object) -> object:
         found = decode(data, *arguments, **options)  # type: ignore[arg-type]
         if data == strange:
-            object.__setattr__(found, "taken", text)
+            object.__setattr__(found, "metadata", Metadata(taken=text))
         return found
 
     monkeypatch.setattr(images, "decode", decoded)

@@ -287,7 +287,7 @@ def test_what_is_half_transparent_is_mixed_with_white() -> None:
 
 def test_a_picture_comes_with_its_facts_and_at_the_size_asked() -> None:
     decoded = decode.decode(saved(halves(RED, BLUE), "PNG"), (5, 9))
-    assert (decoded.width, decoded.height, decoded.format, decoded.taken) == (48, 32, "PNG", None)
+    assert (decoded.width, decoded.height, decoded.format, decoded.metadata.taken) == (48, 32, "PNG", None)
     assert (decoded.pixels.shape, decoded.pixels.dtype) == ((5, 9, 3), np.uint8)
     assert decoded.pixels.flags.c_contiguous
 
@@ -415,7 +415,10 @@ def test_broken_exif_does_not_make_a_picture_unreadable(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
 def test_the_day_it_was_taken_is_kept(kind: str) -> None:
     tags = exif(taken="2025:06:07 08:09:10", changed="2026:01:02 03:04:05")
-    assert decode.decode(saved(halves(RED, BLUE), kind, exif=tags.tobytes()), (8, 8)).taken == "2025-06-07T08:09:10"
+    assert (
+        decode.decode(saved(halves(RED, BLUE), kind, exif=tags.tobytes()), (8, 8)).metadata.taken
+        == "2025-06-07T08:09:10"
+    )
 
 
 @pytest.mark.parametrize(
@@ -430,7 +433,7 @@ def test_the_day_it_was_taken_is_kept(kind: str) -> None:
     ],
 )
 def test_a_date_that_is_none_is_not_kept(tags: dict[str, object], taken: str | None) -> None:
-    assert decode.decode(saved(halves(RED, BLUE), "JPEG", exif=exif(**tags)), (8, 8)).taken == taken
+    assert decode.decode(saved(halves(RED, BLUE), "JPEG", exif=exif(**tags)), (8, 8)).metadata.taken == taken
 
 
 # -- hostile input ----------------------------------------------------------------------------------------------------

@@ -409,7 +409,7 @@ def test_a_camera_s_raw_file_is_upright_and_of_the_right_colours(preview: str, o
     }[preview]
     data = dng(plain, orientation, shown)
     decoded = decode.decode(data, SIZE)
-    assert (decoded.format, decoded.taken) == ("RAW", "2024-05-06T07:08:09")
+    assert (decoded.format, decoded.metadata.taken) == ("RAW", "2024-05-06T07:08:09")
     assert (decoded.width, decoded.height) == upright.size
     assert likeness(data, upright) >= (0.95 if preview in {"none", "too small", "with black bars"} else 0.999)
 

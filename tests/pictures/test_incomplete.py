@@ -13,7 +13,7 @@ from PIL import Image
 
 from retrieval import Index
 from retrieval.errors import UnreadableImage
-from retrieval.pictures import decode, incomplete, metadata
+from retrieval.pictures import decode, incomplete, stripped
 from tests.fakes import put
 
 SIZE = (96, 128)
@@ -185,7 +185,7 @@ def test_metadata_of_a_webp_hinders_no_picture() -> None:
     body = b"VP8X" + struct.pack("<IB3x", 10, 0b0010_1100) + struct.pack("<I", 511)[:3] + struct.pack("<I", 383)[:3]
     body += plain[12:] + b"EXIF" + struct.pack("<I", 1 << 30) + b"\0" * 8
     data = b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
-    without = metadata.without_metadata(data, "WEBP")
+    without = stripped.without_metadata(data, "WEBP")
     assert without is not None
     assert difference(without, plain) == 0
     assert difference(data, plain) == 0
@@ -193,7 +193,7 @@ def test_metadata_of_a_webp_hinders_no_picture() -> None:
 
 def test_a_jpeg_without_its_metadata_is_the_same_picture() -> None:
     plain = saved(scenery(), "JPEG", comment=b"c" * 60_000, exif=b"Exif\0\0MM\0*" + bytes(5000), icc_profile=bytes(500))
-    without = metadata.without_metadata(plain, "JPEG")
+    without = stripped.without_metadata(plain, "JPEG")
     assert without is not None
     assert len(plain) - len(without) > 65_000
     assert difference(without, plain) == 0

@@ -154,7 +154,7 @@ class Batches:
     def change(self, count: int) -> Change:
         numbers = range(self.next, self.next + count)
         self.next += count
-        pictures = [Picture(hashlib.sha256(b"%d" % number).digest(), 4, 3, "PNG", None) for number in numbers]
+        pictures = [Picture(hashlib.sha256(b"%d" % number).digest(), 4, 3, "PNG") for number in numbers]
         vectors = np.random.default_rng(self.next).normal(size=(count, 13)).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         files = [FileRow(self.root, b"%06d" % n, 1, 1, p.id) for n, p in zip(numbers, pictures, strict=True)]

@@ -143,9 +143,9 @@ def test_images_by_id_and_by_place(rows: Rows, root: int, photos: Path) -> None:
     assert rows.sha256_of(id_of(path)) == sha256(path)
     assert rows.sha256_of(5) is None
     assert rows.contents_of([5, id_of(path)]) == {id_of(path): sha256(path)}
-    assert rows.image_at(Spot(root, os.fsencode(photos), b"03.png")) == id_of(path)
-    assert rows.image_at(Spot(root, os.fsencode(photos), b"bad.png")) is None
-    assert rows.image_at(Spot(root, os.fsencode(photos), b"none.png")) is None
+    assert rows.image_at(root, b"03.png") == id_of(path)
+    assert rows.image_at(root, b"bad.png") is None
+    assert rows.image_at(root, b"none.png") is None
 
 
 def test_ids_are_ascending_and_their_beginning_is_a_sample(rows: Rows, photos: Path) -> None:

@@ -55,7 +55,7 @@ def connection(tmp_path: Path) -> Iterator[sql.Connection]:
 
 
 def picture(number: int) -> Picture:
-    return Picture(hashlib.sha256(b"%d" % number).digest(), 40, 30, "PNG", None)
+    return Picture(hashlib.sha256(b"%d" % number).digest(), 40, 30, "PNG")
 
 
 def file(path: bytes, image: int | None = None, root: int = 1, **facts: object) -> FileRow:

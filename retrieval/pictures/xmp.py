@@ -1,0 +1,74 @@
+"""XMP: the properties of an XML packet (ISO 16684-1).
+
+Only simple properties and lists of them are read, from the descriptions at the top of a packet.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from xml.etree.ElementTree import Element, ParseError, XMLParser
+
+_RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+_NAMESPACES = {
+    "http://purl.org/dc/elements/1.1/": "dc",
+    "http://ns.adobe.com/xap/1.0/": "xmp",
+    "http://ns.adobe.com/exif/1.0/": "exif",
+    "http://ns.adobe.com/exif/1.0/aux/": "aux",
+    "http://cipa.jp/exif/1.0/": "exifEX",
+    "http://ns.adobe.com/tiff/1.0/": "tiff",
+    "http://ns.adobe.com/photoshop/1.0/": "photoshop",
+}
+"""Address of a namespace -> its usual prefix."""
+_MARKUP = re.compile(r"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
+_ELEMENT = re.compile(r"<((?:\w+:)?(?:x[am]pmeta|RDF))\b.*?</\1\s*>", re.DOTALL)
+Properties = Mapping[str, tuple[str, ...]]
+"""Name of a property with its usual prefix, as in `dc:subject` -> its values."""
+
+
+def read(packet: bytes) -> Properties:
+    """Return the properties of a packet; none if the packet is damaged.
+
+    A packet with entities is refused, because entities can grow without a bound.
+    """
+    text = _decoded(packet)
+    if _MARKUP.search(text):
+        return {}
+    parser = XMLParser()  # noqa: S314 - entities are refused above
+    try:
+        parser.feed(text)
+        root = parser.close()
+    except (ParseError, ValueError, LookupError):
+        return {}
+    found: dict[str, tuple[str, ...]] = {}
+    for description in root.iter(f"{_RDF}Description"):
+        for name, values in _properties(description):
+            found.setdefault(name, values)
+    return found
+
+
+def _decoded(packet: bytes) -> str:
+    """Return the XML element of a packet, without what programs put before and behind it; "" if there is none."""
+    encoding = "utf-8"
+    if b"<\0" in packet[:64]:
+        encoding = "utf-16-le" if packet.find(b"<\0") % 2 == 0 else "utf-16-be"
+    elif b"\0<" in packet[:64]:
+        encoding = "utf-16-be"
+    text = packet.decode(encoding, "replace")
+    element = _ELEMENT.search(text)
+    return "" if element is None else element[0]
+
+
+def _properties(description: Element) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for name, value in description.attrib.items():
+        if known := _known(name):
+            yield known, (value,)
+    for element in description:
+        if known := _known(element.tag):
+            items = [item.text or "" for item in element.iter(f"{_RDF}li")]
+            yield known, tuple(items) if items else (element.text or "",)
+
+
+def _known(name: str) -> str | None:
+    """Return the name of a property with the prefix of its namespace; None in an unknown namespace."""
+    namespace, _, local = name.removeprefix("{").rpartition("}")
+    prefix = _NAMESPACES.get(namespace)
+    return None if prefix is None else f"{prefix}:{local}"
