@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # commands that decode no picture do not wait for numpy
     from numpy.typing import NDArray
 
     from retrieval.errors import BadInput, UnreadableImage
+    from retrieval.searching.matches import Matches
 
     Pixels = NDArray[np.uint8]
     """(n, height, width, 3), RGB, 0-255, upright."""
@@ -358,7 +359,7 @@ class Coverage:
 class Answers:
     """The answers to several queries, with facts about the index. All come from one committed state of the index."""
 
-    results: "list[list[Match] | BadInput | UnreadableImage]"
+    results: "list[Matches | BadInput | UnreadableImage]"
     """One item per query, in their order: its matches, best first, or the error that says why it has no answer."""
     coverage: Coverage
     """How much this state of the index holds."""

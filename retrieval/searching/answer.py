@@ -18,6 +18,7 @@ from retrieval.networks.embedding import batches
 from retrieval.networks.encoder import Encoder
 from retrieval.searching import statistics
 from retrieval.searching.crop import Crop
+from retrieval.searching.matches import Matches
 from retrieval.searching.neighbours import Neighbours, NeighbourSearch
 from retrieval.searching.options import SearchOptions
 from retrieval.searching.query import Excluded, PreparedQuery, Query, QueryReader, Unusable, embed
@@ -83,7 +84,7 @@ class Searcher:
         structures = _overlap(exact.matches(queries, k), by_structure.matches(queries, k))
         return Answers(results, coverage, structures, self._among)
 
-    def matches(self, queries: Iterable[Query], k: int) -> list[list[Match] | Unusable]:
+    def matches(self, queries: Iterable[Query], k: int) -> list[Matches | Unusable]:
         """Return the matches of each query, or the error for which it has none, in the order of `queries`."""
         view, network, options = self.view, self.network, self.options
         excluded: Excluded = "nothing" if options.include_self else "file"
@@ -92,7 +93,7 @@ class Searcher:
         reader = QueryReader(
             view, network.size, network.rule, options.views, excluded, find_tagged, crop, self._condition
         )
-        answers: list[list[Match] | Unusable] = []
+        answers: list[Matches | Unusable] = []
         for batch in self._found(reader, queries, options.offset + k):
             with self.timing.of("look up"):
                 found = [item for item in batch if isinstance(item, Found)]
@@ -102,7 +103,7 @@ class Searcher:
             return answers
         from retrieval.searching import tags  # most indexes have none
 
-        return [tags.with_tags(self.store, answer) if isinstance(answer, list) else answer for answer in answers]
+        return [tags.with_tags(self.store, answer) if isinstance(answer, Matches) else answer for answer in answers]
 
     def neighbours(self, queries: Iterable[Query], k: int) -> Iterator[Neighbours]:
         """Yield the best `k` neighbours of each query, without its copies.
@@ -116,21 +117,18 @@ class Searcher:
                     raise item
                 yield item.neighbours
 
-    def embed(self, pictures: Iterable[Query]) -> Vectors:
-        """Return the vectors of pictures, (n, dim), in the order of `pictures`.
+    def embed(self, pictures: Sequence[Query]) -> Vectors:
+        """Return the vectors of n >= 1 pictures, (n, dim), in the order of `pictures`. They are embedded together.
 
         Raises the error of the first picture that has no vector; a query by tag has none.
         """
         reader = QueryReader(self.view, self.network.size, self.network.rule)
         vectors: list[NDArray[np.float32]] = []
-        for batch in batches(pictures):
-            for query in embed([reader.prepare(picture) for picture in batch], self.network.encoder, self.timing):
-                if isinstance(query, BadInput | UnreadableImage):
-                    raise query
-                assert query.vector is not None  # noqa: S101 - `embed` gives a vector to every picture
-                vectors.append(query.vector)
-        if not vectors:
-            return np.zeros((0, self.view.rows.encoder()["dim"]), dtype=np.float32)
+        for query in embed([reader.prepare(picture) for picture in pictures], self.network.encoder, self.timing):
+            if isinstance(query, BadInput | UnreadableImage):
+                raise query
+            assert query.vector is not None  # noqa: S101 - `embed` gives a vector to every picture
+            vectors.append(query.vector)
         return np.stack(vectors)
 
     # -- inside ---------------------------------------------------------------------------------------------------
@@ -180,9 +178,7 @@ class Searcher:
             yield found
 
 
-def _overlap(
-    exact_answers: Sequence[list[Match] | Unusable], answers: Sequence[list[Match] | Unusable]
-) -> tuple[int, int]:
+def _overlap(exact_answers: Sequence[Matches | Unusable], answers: Sequence[Matches | Unusable]) -> tuple[int, int]:
     """Return how many of the matches in `exact_answers` are in `answers` too, and how many there are."""
     in_both = total = 0
     for exact, plain in zip(exact_answers, answers, strict=True):
@@ -195,7 +191,7 @@ def _overlap(
 # -- matches ------------------------------------------------------------------------------------------------------
 
 
-def matches_of(view: View, found: Sequence[Found], offset: int = 0, condition: Condition = EVERY) -> list[list[Match]]:
+def matches_of(view: View, found: Sequence[Found], offset: int = 0, condition: Condition = EVERY) -> list[Matches]:
     """Return the neighbours of each query as matches with their files, without the first `offset` neighbours.
 
     Only files that meet the condition are shown, which all neighbours have.
@@ -221,7 +217,7 @@ def _matches(
     places: Mapping[int, Sequence[Place]],
     excluded_files: frozenset[tuple[int, bytes]],
     offset: int,
-) -> list[Match]:
+) -> Matches:
     """Return the neighbours of one query as matches, with ranks from `offset` + 1."""
     scores = neighbours.scores.tolist()
     relevance = _known(neighbours.relevance, len(scores))
@@ -248,7 +244,7 @@ def _matches(
                 probability=probability[position],
             )
         )
-    return matches
+    return Matches(matches)
 
 
 def _known(column: NDArray[np.floating] | None, count: int) -> list[float | None]:

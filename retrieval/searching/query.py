@@ -1,6 +1,7 @@
 """Turn a query of any kind into its vector, and into the images and files that must not be among its matches.
 
     id, Match, and the path or bytes of known content ─────────> stored vector ──┐
+    vector ────────────────────────────────────────────────────> scaled ─────────┤
     PIL image, array, and the path or bytes of new content ──> pixels ─ network ─┴─> PreparedQuery with a vector
     Blend ── each of its pictures, as above; the weighted sum of their vectors ──────> PreparedQuery with a vector
     Tagged ────────────────────────────────────────────────────────────────────────> PreparedQuery with its matches
@@ -34,6 +35,7 @@ from retrieval.storage.conditions import EVERY, Condition
 from retrieval.storage.rows import Rows
 from retrieval.storage.view import View
 from retrieval.types import Blend, Match, Pixels, Tagged, Timing, Vectors, displayed, image_id
+from retrieval.vectors.scaling import unit_vectors
 
 log = logging.getLogger("retrieval")
 
@@ -47,8 +49,8 @@ SHORTEST = 1e-3
 """Least length of the vector of a blend. A shorter one is hardly more than rounding."""
 
 Query = str | bytes | os.PathLike[str] | Image.Image | NDArray[Any] | int | Match | Blend | Tagged
-"""A path, the bytes of a picture file, a PIL image, an array that `given.from_array` accepts, the id of an indexed
-image, a `Match`, a `Blend` of several of these, or `Tagged` for the images that have a tag."""
+"""A path, the bytes of a picture file, a PIL image, an array that `given.from_array` accepts, a vector (dim,), the id
+of an indexed image, a `Match`, a `Blend` of several of these, or `Tagged` for the images that have a tag."""
 Unusable = BadInput | UnreadableImage
 """The error of a query that cannot be used. It stands in place of the answer."""
 Excluded = Literal["file", "content", "nothing"]
@@ -123,7 +125,7 @@ class QueryReader:
             case bytes():
                 prepared = self._of_content(query)
             case np.ndarray() | Image.Image():
-                return PreparedQuery(pixels=self._with_views(self._part(given.in_memory(query))))
+                return self._in_memory(query)
             case Tagged():
                 return self._of_tag(word(query.words, "words"))
             case Blend():
@@ -145,6 +147,14 @@ class QueryReader:
             raise BadInput("a tag is not a picture: it has no vector")
         matches = [(image, score) for image, score in self.find_tagged(words) if self._is_indexed(image)]
         return PreparedQuery(tag_matches=matches)
+
+    def _in_memory(self, query: Image.Image | NDArray[Any]) -> PreparedQuery:
+        """Return a query with a picture; or with a vector, (dim,), which is scaled to length 1 and has no views."""
+        if isinstance(query, Image.Image) or query.ndim != 1:
+            return PreparedQuery(pixels=self._with_views(self._part(given.in_memory(query))))
+        if self.crop is not None:
+            raise BadInput("a vector cannot be cropped", hint="give the picture")
+        return PreparedQuery(vector=unit_vectors(query[None], 1, self.view.rows.encoder()["dim"])[0])
 
     def _of_blend(self, blend: Blend) -> PreparedQuery:
         """Return a query with the pictures of a blend. What the pictures exclude is excluded."""
