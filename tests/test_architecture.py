@@ -22,7 +22,7 @@ FLOORS = [
     {"networks", "storage"},
     {"indexing", "searching"},
     {"index"},
-    {"measuring", "sklearn", "__init__"},
+    {"measuring", "organising", "sklearn", "__init__"},
     {"training"},
     {"cli"},
     {"__main__"},
