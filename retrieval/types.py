@@ -234,6 +234,12 @@ class IndexedImage:
     """Format that the bytes of the file have, whatever its name: JPEG, PNG, …"""
     metadata: Metadata
     """What the camera and people noted about the picture."""
+    bytes: int
+    """Size of the file, in bytes."""
+    modified_ns: int
+    """Time of the latest change of the file, in nanoseconds since 1970."""
+    sha256: str
+    """SHA-256 of the bytes of the file, 64 hexadecimal digits. Files with the same bytes are one image."""
     offline: bool = False
     """Whether the latest update could not look at this file."""
 

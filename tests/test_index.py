@@ -1,5 +1,6 @@
 """The Python API: making an index, opening it, and asking it."""
 
+import hashlib
 import os
 import shutil
 import threading
@@ -466,7 +467,10 @@ class TestContainer:
         names = [f"{number:02}.png" for number in range(10)] + ["Z.jpg", "sub/10.png", "sub/11.png", "sub/a copy.png"]
         assert [image.path for image in images] == [photos / name for name in names]
         assert images[5].id == images[13].id == filled.id_of(photos / "05.png")
-        assert images[10] == IndexedImage(images[10].id, photos / "Z.jpg", 40, 10, "JPEG", Metadata())
+        data, modified = (photos / "Z.jpg").read_bytes(), (photos / "Z.jpg").stat().st_mtime_ns
+        sha256 = hashlib.sha256(data).hexdigest()
+        shown = IndexedImage(images[10].id, photos / "Z.jpg", 40, 10, "JPEG", Metadata(), len(data), modified, sha256)
+        assert images[10] == shown
         assert [image.path for image in filled.images(photos / "sub")] == [photos / name for name in names[11:]]
         with pytest.raises(BadInput, match="no picture below"):
             list(filled.images(photos / "nowhere"))
