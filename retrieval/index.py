@@ -23,7 +23,7 @@ from retrieval.networks.execution import Execution
 from retrieval.networks.loading import GRAPH, Model
 from retrieval.networks.options import NetworkOptions, RequestedNetwork
 from retrieval.networks.weights import choose
-from retrieval.searching.options import SearchOptions
+from retrieval.searching.options import PLAIN, SearchOptions
 from retrieval.storage import artefacts, facts
 from retrieval.storage.artefacts import Artefact
 from retrieval.storage.commit import Store
@@ -57,8 +57,6 @@ if TYPE_CHECKING:
     from retrieval.storage.verify import Verification
 
 DEFAULT_PATH = "index_data"
-PLAIN = SearchOptions()
-"""The options of a search if the caller gives none."""
 
 
 class Index:

@@ -115,7 +115,7 @@ def query(
         typer.Option(
             metavar="A,B",
             rich_help_panel=HOW_COMPUTED,
-            help="More views of IMAGE to search with: mirror, multiscale, or both.",
+            help="More views of IMAGE: all finds mirrored and turned copies (mirror, rot90, … find some); multiscale.",
         ),
     ] = "",
     backbone: Backbone = None,

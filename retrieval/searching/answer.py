@@ -90,9 +90,7 @@ class Searcher:
         excluded: Excluded = "nothing" if options.include_self else "file"
         find_tagged = partial(_find_tagged, self.store)
         crop = None if options.crop is None else Crop.parse(options.crop)
-        reader = QueryReader(
-            view, network.size, network.rule, options.views, excluded, find_tagged, crop, self._condition
-        )
+        reader = QueryReader(view, network.size, network.rule, options, excluded, find_tagged, crop, self._condition)
         answers: list[Matches | Unusable] = []
         for batch in self._found(reader, queries, options.offset + k):
             with self.timing.of("look up"):

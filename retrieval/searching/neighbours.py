@@ -76,12 +76,21 @@ class NeighbourSearch:
         if not queries:
             return []
         vectors = np.stack([query.vector for query in queries if query.vector is not None])
+        turned = [query.turned for query in queries if query.turned is not None]
         most_excluded = max(1, *(len(query.excluded_ids) for query in queries))
-        hits = self.view.search(vectors, self._depth(k) + most_excluded, self.only, exact=self.is_exact)
-        return [
-            self._answer(query, vector, ids, scores).at(slice(k))
-            for query, vector, ids, scores in zip(queries, vectors, hits.ids, hits.scores, strict=True)
-        ]
+        count = self._depth(k) + most_excluded
+        hits = self.view.search(np.concatenate([vectors, *turned]), count, self.only, exact=self.is_exact)
+        answers, behind = [], len(queries)
+        for number, query in enumerate(queries):
+            vector, ids, scores = vectors[number], hits.ids[number], hits.scores[number]
+            if query.turned is not None:
+                rows = [number, *range(behind, behind + len(query.turned))]
+                behind += len(query.turned)
+                best = int(np.argmax(hits.scores[rows, 0]))
+                vector = vector if best == 0 else query.turned[best - 1]
+                ids, scores = _highest(hits.ids[rows], hits.scores[rows])
+            answers.append(self._answer(query, vector, ids, scores).at(slice(k)))
+        return answers
 
     @property
     def is_exact(self) -> bool:
@@ -165,6 +174,14 @@ class NeighbourSearch:
         if self.options.likely and neighbours.probability is not None:
             passing &= ~np.isnan(neighbours.probability)
         return np.flatnonzero(passing)
+
+
+def _highest(ids: Ids, scores: NDArray[np.float32]) -> tuple[Ids, NDArray[np.float32]]:
+    """Return the images that several searches found, (searches, k), each once, with the highest of its scores."""
+    order = np.lexsort((-scores.ravel(), ids.ravel()))
+    found, kept = ids.ravel()[order], scores.ravel()[order]
+    is_first = np.concatenate([[True], found[1:] != found[:-1]])
+    return found[is_first], kept[is_first]
 
 
 def _by_score(ids: Ids, scores: NDArray[np.float32], query: PreparedQuery) -> Neighbours:

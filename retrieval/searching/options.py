@@ -14,9 +14,13 @@ from retrieval.types import displayed
 if TYPE_CHECKING:
     from retrieval.searching.filters import Filter
 
-VIEWS = ("mirror", "multiscale")
-"""Names of the views of a picture that can be searched with besides the picture itself. "mirror" is its mirror image,
-"multiscale" is its middle, with half of its area."""
+ORIENTATIONS = ("mirror", "flip", "rot90", "rot180", "rot270", "transpose", "transverse")
+"""Names of the ways in which a picture can be turned or mirrored, as Pillow has them: `rot90` is counterclockwise,
+`flip` puts the top at the bottom, `transpose` and `transverse` are mirrored and turned."""
+MULTISCALE, ALL = "multiscale", "all"
+VIEWS = (*ORIENTATIONS, MULTISCALE, ALL)
+"""Names of the views of a picture that can be searched with besides the picture itself. "multiscale" is its middle,
+with half of its area; "all" are all orientations."""
 HIGHEST = 1.001
 """Largest `min_score`. A cosine is at most 1, but rounding can lift it above 1."""
 
@@ -52,7 +56,9 @@ class SearchOptions:
     """Whether to return only matches that get a `probability`. There are none if the index cannot tell. Implies
     `likelihood`."""
     views: Sequence[str] = ()
-    """Names of `VIEWS`. The vector of the query is then the mean of the vectors of the picture and of these views. A
+    """Names of `VIEWS`. With orientations, the score of an image is the highest of the scores for the picture and for
+    each orientation; so mirrored and turned copies are found. The images are ranked and judged by the orientation that
+    finds the nearest image. With "multiscale", each vector is the mean of those of the picture and of its middle. A
     query by id or by match keeps its stored vector."""
     crop: str | None = None
     """Part of the query to search with, "x,y,width,height" from the upper left corner of the upright picture, each in
@@ -81,6 +87,20 @@ class SearchOptions:
                 raise BadInput(f"there is no view {displayed(view)}", hint=f"choose from: {', '.join(VIEWS)}")
 
     @property
+    def orientations(self) -> tuple[str, ...]:
+        """The orientations to search with besides the picture as it is."""
+        return tuple(name for name in ORIENTATIONS if name in self.views or ALL in self.views)
+
+    @property
+    def multiscale(self) -> bool:
+        """Whether to look at the middle of the picture too."""
+        return MULTISCALE in self.views
+
+    @property
     def needs_likelihood(self) -> bool:
         """Whether the search has to compute how likely the matches are."""
         return self.likelihood or self.likely
+
+
+PLAIN = SearchOptions()
+"""The options of a search if the caller gives none."""

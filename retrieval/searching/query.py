@@ -16,7 +16,7 @@ import math
 import operator
 import os
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any, Literal, TypeGuard
@@ -31,6 +31,7 @@ from retrieval.networks import embedding
 from retrieval.networks.encoder import Encoder
 from retrieval.pictures import given, reading
 from retrieval.searching.crop import Box, Crop
+from retrieval.searching.options import PLAIN, SearchOptions
 from retrieval.storage.conditions import EVERY, Condition
 from retrieval.storage.rows import Rows
 from retrieval.storage.view import View
@@ -68,8 +69,12 @@ class PreparedQuery:
     """Id of the content of the query; None for a PIL image or an array, which have no bytes."""
     vector: NDArray[np.float32] | None = None
     """(dim,), of length 1."""
+    turned: Vectors | None = None
+    """(n, dim), vectors of the picture in other orientations; None if there are none."""
     pixels: Pixels | None = None
-    """The picture and its views, (n, height, width, 3). The vector is the mean of their vectors."""
+    """The picture, and then other orientations of it, (n * scales, height, width, 3)."""
+    scales: int = 1
+    """Number of pictures in `pixels` for each orientation. A vector is the mean of the vectors of an orientation."""
     parts: tuple[tuple[float, "PreparedQuery"], ...] = ()
     """The pictures of a blend with their weights, which are negative for `Blend.unlike`. The vector is their sum."""
     excluded_ids: frozenset[int] = frozenset()
@@ -93,8 +98,8 @@ class QueryReader:
     """Height and width of the input of the network."""
     rule: int
     """Decode rule of the index."""
-    views: Sequence[str] = ()
-    """Names of `options.VIEWS`."""
+    options: SearchOptions = PLAIN
+    """What a search was told: its views."""
     excluded: Excluded = "nothing"
     find_tagged: FindTagged | None = None
     """Finds the images that have a tag; None to refuse queries by tag."""
@@ -151,7 +156,7 @@ class QueryReader:
     def _in_memory(self, query: Image.Image | NDArray[Any]) -> PreparedQuery:
         """Return a query with a picture; or with a vector, (dim,), which is scaled to length 1 and has no views."""
         if isinstance(query, Image.Image) or query.ndim != 1:
-            return PreparedQuery(pixels=self._with_views(self._part(given.in_memory(query))))
+            return self._pictured(None, self._part(given.in_memory(query)))
         if self.crop is not None:
             raise BadInput("a vector cannot be cropped", hint="give the picture")
         return PreparedQuery(vector=unit_vectors(query[None], 1, self.view.rows.encoder()["dim"])[0])
@@ -239,18 +244,18 @@ class QueryReader:
         sha256 = hashlib.sha256(data).digest()
         id_ = image_id(sha256)
         if self.crop is not None:
-            return PreparedQuery(id_, pixels=self._with_views(self._decoded_part(data, path, self.crop)))
-        if not self.views and self.view.rows.sha256_of(id_) == sha256:
+            return self._pictured(id_, self._decoded_part(data, path, self.crop))
+        if not self.options.views and self.view.rows.sha256_of(id_) == sha256:
             return self._of_image(id_)
         from retrieval.pictures import decode  # loads all decoders; a query with a stored vector does not wait for them
 
         decoded = decode.decode(data, self.size, self.rule, path=path)
         if decoded.note:
             log.warning("%s: %s", "the query" if path is None else displayed(path), decoded.note)
-        if not self.views:
+        if not self.options.views:
             return PreparedQuery(id_, pixels=decoded.pixels[None])
         larger = decode.decode(data, self._larger_size(), self.rule, path=path)
-        return PreparedQuery(id_, pixels=self._with_views(Image.fromarray(larger.pixels), decoded.pixels))
+        return self._pictured(id_, Image.fromarray(larger.pixels), decoded.pixels)
 
     def _is_indexed(self, image: int) -> bool:
         return self.view.rows.sha256_of(image) is not None
@@ -278,19 +283,25 @@ class QueryReader:
 
     # -- views ----------------------------------------------------------------------------------------------------
 
-    def _with_views(self, picture: Image.Image, whole: NDArray[np.uint8] | None = None) -> Pixels:
-        """Return the pixels of a picture and of its views, the picture first.
+    def _pictured(self, id_: int | None, picture: Image.Image, whole: NDArray[np.uint8] | None = None) -> PreparedQuery:
+        """Return a query with the pixels of a picture and of its views.
 
         `whole` has the pixels of the picture in the input size of the network, if they were decoded already.
         """
         if whole is None:
             whole = given.fitted(picture, self.size, self.rule)
-        pixels = [whole]
-        if "mirror" in self.views:
-            pixels.append(whole[:, ::-1])
-        if "multiscale" in self.views:
-            pixels.append(given.fitted(picture.crop(_middle(*picture.size)), self.size, self.rule))
-        return np.stack(pixels)
+        upright = [whole]
+        if self.options.multiscale:
+            upright.append(given.fitted(picture.crop(_middle(*picture.size)), self.size, self.rule))
+        pixels = list(upright)
+        for name in self.options.orientations:
+            pixels += [self._turned(part, name) for part in upright]
+        return PreparedQuery(id_, pixels=np.stack(pixels), scales=len(upright))
+
+    def _turned(self, pixels: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+        """Return pixels of the size of the network in another orientation, in that size."""
+        turned = np.asarray(Image.fromarray(pixels).transpose(_TURNS[name]))
+        return turned if turned.shape == pixels.shape else given.fitted(Image.fromarray(turned), self.size, self.rule)
 
     def _larger_size(self) -> tuple[int, int]:
         """Return the height and width of a picture whose middle is as large as the input of the network."""
@@ -316,6 +327,18 @@ def _inside(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
     """Return a box in pixels of a picture of this size; it has at least one."""
     left, upper = min(width - 1, round(box[0] * width)), min(height - 1, round(box[1] * height))
     return left, upper, max(left + 1, round(box[2] * width)), max(upper + 1, round(box[3] * height))
+
+
+_TURNS = {
+    "mirror": Image.Transpose.FLIP_LEFT_RIGHT,
+    "flip": Image.Transpose.FLIP_TOP_BOTTOM,
+    "rot90": Image.Transpose.ROTATE_90,
+    "rot180": Image.Transpose.ROTATE_180,
+    "rot270": Image.Transpose.ROTATE_270,
+    "transpose": Image.Transpose.TRANSPOSE,
+    "transverse": Image.Transpose.TRANSVERSE,
+}
+"""Name of `options.ORIENTATIONS` -> how Pillow turns a picture."""
 
 
 def _middle(width: int, height: int) -> tuple[int, int, int, int]:
@@ -377,23 +400,26 @@ def _embed(
     embedded: list[PreparedQuery | Unusable] = []
     for query in queries:
         if isinstance(query, PreparedQuery) and query.pixels is not None:
-            embedded.append(_with_mean(query, islice(vectors, len(query.pixels))))
+            embedded.append(_with_vectors(query, list(islice(vectors, len(query.pixels)))))
         else:
             embedded.append(query)
     return embedded
 
 
-def _with_mean(
-    query: PreparedQuery, vectors_of_views: Iterator[NDArray[np.float32] | None]
+def _with_vectors(
+    query: PreparedQuery, vectors: Sequence[NDArray[np.float32] | None]
 ) -> PreparedQuery | UnreadableImage:
-    """Return a query whose vector is the mean of the vectors of its views, scaled to length 1."""
-    vectors = [vector for vector in vectors_of_views if vector is not None]
-    if not vectors:
+    """Return a query with a vector for each of its orientations: the mean of those of its scales, of length 1."""
+    means: list[NDArray[np.float32]] = []
+    for start in range(0, len(vectors), query.scales):
+        known = [vector for vector in vectors[start : start + query.scales] if vector is not None]
+        if len(known) > 1:
+            mean = np.mean(known, axis=0)
+            known = [mean / np.linalg.norm(mean)]
+        means += known
+    if not means:
         return UnreadableImage(f"the query cannot be used: {embedding.NO_VECTOR}")
-    if len(vectors) == 1:
-        return replace(query, vector=vectors[0])
-    mean = np.mean(vectors, axis=0)
-    return replace(query, vector=mean / np.linalg.norm(mean))
+    return replace(query, vector=means[0], turned=np.stack(means[1:]) if means[1:] else None)
 
 
 # -- looking up ---------------------------------------------------------------------------------------------------
