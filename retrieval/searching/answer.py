@@ -5,18 +5,21 @@ pictures at once.
 """
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from itertools import chain, islice
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import BadInput, IndexDamaged, RetrievalError, UnreadableImage
-from retrieval.networks.embedding import batches
+from retrieval.networks.embedding import BATCH
 from retrieval.networks.encoder import Encoder
-from retrieval.searching import statistics
+from retrieval.searching import ahead, statistics
 from retrieval.searching.crop import Crop
 from retrieval.searching.matches import Matches
 from retrieval.searching.neighbours import Neighbours, NeighbourSearch
@@ -29,6 +32,9 @@ from retrieval.storage.conditions import EVERY, Condition
 from retrieval.storage.records import Place
 from retrieval.storage.view import View
 from retrieval.types import Answers, Ids, Match, Timing, Vectors
+
+THREADS = 8
+"""Largest number of threads that read the files of queries."""
 
 
 class Network(Protocol):
@@ -156,12 +162,29 @@ class Searcher:
     def _among(self) -> int | None:
         return None if self._only is None else len(self._only)
 
+    def _prepared(self, reader: QueryReader, queries: Iterable[Query]) -> Iterator[list[PreparedQuery | Unusable]]:
+        """Yield the queries in batches, read. The files of many queries are read ahead, in threads."""
+        remaining = iter(queries)
+        first = list(islice(remaining, BATCH + 1))
+        source: Iterable[Query | ahead.File] = chain(first, remaining)
+        with ExitStack() as stack:
+            if len(first) > BATCH and reader.crop is None and not reader.options.views:
+                known = self.view.rows.image_ids()
+                threads = min(THREADS, os.cpu_count() or 1)
+                files = ahead.Reader(self.network.size, self.network.rule, known).files
+                source = stack.enter_context(closing(files(source, threads, 2 * BATCH)))
+            some = iter(source)
+            while True:
+                with self.timing.of("read"):
+                    batch = [reader.prepare(query) for query in islice(some, BATCH)]
+                if not batch:
+                    return
+                yield batch
+
     def _found(self, reader: QueryReader, queries: Iterable[Query], k: int) -> Iterator[list[Found | Unusable]]:
         """Yield, for each batch, its queries with their best `k` neighbours; an unusable query becomes its error."""
-        for batch in batches(queries):
-            with self.timing.of("read"):
-                prepared = [reader.prepare(query) for query in batch]
-            prepared = embed(prepared, self.network.encoder, self.timing)
+        for batch in self._prepared(reader, queries):
+            prepared = embed(batch, self.network.encoder, self.timing)
             with self.timing.of("search"):
                 by_vector = [item for item in prepared if isinstance(item, PreparedQuery) and item.vector is not None]
                 neighbours = iter(self._search.nearest(by_vector, k))

@@ -89,7 +89,7 @@ class NeighbourSearch:
                 best = int(np.argmax(hits.scores[rows, 0]))
                 vector = vector if best == 0 else query.turned[best - 1]
                 ids, scores = _highest(hits.ids[rows], hits.scores[rows])
-            answers.append(self._answer(query, vector, ids, scores).at(slice(k)))
+            answers.append(self._answer(query, vector, ids, scores, k))
         return answers
 
     @property
@@ -114,16 +114,17 @@ class NeighbourSearch:
         return max(k, self._shortlist, 0 if self.background is None else likelihood.DEPTH)
 
     def _answer(
-        self, query: PreparedQuery, vector: NDArray[np.float32], ids: Ids, scores: NDArray[np.float32]
+        self, query: PreparedQuery, vector: NDArray[np.float32], ids: Ids, scores: NDArray[np.float32], k: int
     ) -> Neighbours:
-        """Return all neighbours of one query that pass the options, best first."""
+        """Return the best `k` neighbours of one query that pass the options."""
         allowed = (ids >= 0) & ~np.isin(ids, [*query.excluded_ids])
         neighbours = _by_score(ids[allowed], scores[allowed], query)
         if self.expansion is not None and len(neighbours.ids):
             neighbours = self._ranked(vector, neighbours, self.expansion)
         if self.options.needs_likelihood:
-            neighbours = self._judged(vector, neighbours, neighbours.ids == query.id)
-        return neighbours.at(self._passing(neighbours))
+            first = slice(max(k, likelihood.DEPTH))
+            neighbours = self._judged(vector, neighbours, first, neighbours.ids == query.id)
+        return neighbours.at(self._passing(neighbours)).at(slice(k))
 
     def _ranked(self, vector: NDArray[np.float32], neighbours: Neighbours, by: Expansion) -> Neighbours:
         """Return neighbours whose first ones, the shortlist, are ranked by expansion; the others stay behind them.
@@ -143,28 +144,36 @@ class NeighbourSearch:
         relevance[copies : copies + by.ranking.first] = np.nan
         return neighbours._replace(relevance=relevance).at(order)
 
-    def _judged(self, vector: NDArray[np.float32], neighbours: Neighbours, is_query: NDArray[np.bool_]) -> Neighbours:
+    def _judged(
+        self, vector: NDArray[np.float32], neighbours: Neighbours, first: slice, is_query: NDArray[np.bool_]
+    ) -> Neighbours:
         """Return neighbours with their numbers of false matches and probabilities, NaN where they cannot be told.
 
-        `is_query` marks the image of the query itself. A copy of the query is certain, even without a background. The
-        probability belongs to the rank and not to the image. It also holds where expansion has ranked the neighbours,
-        because at least as many of the first ones are right then as in the order of scores.
+        Only the `first` neighbours are judged, because that takes as long as ranking them. `is_query` marks the image
+        of the query itself. A copy of the query is certain, even without a background. The probability belongs to the
+        rank and not to the image. It also holds where expansion has ranked the neighbours, because at least as many of
+        the first ones are right then as in the order of scores.
         """
-        count = len(neighbours.ids)
+        known = neighbours.at(first)
+        is_query, count = is_query[first], len(known.ids)
         false_matches, probability = np.zeros(count), np.ones(count)
-        copies = is_query | (neighbours.scores >= expansion.COPY)
+        copies = is_query | (known.scores >= expansion.COPY)
         if self.background is None:
             probability[~copies] = 0
         else:
             others = ~is_query
-            vectors = self.view.vectors(neighbours.ids[others])
+            vectors = self.view.vectors(known.ids[others])
             false_matches[others] = self._share * self.background.false_matches(vector, vectors)
             false_matches[copies] = 0
             probability[others] = likelihood.probabilities(false_matches[others])
             probability[copies] = 1
         unknown = probability < LIKELY
         false_matches[unknown] = probability[unknown] = np.nan
-        return neighbours._replace(false_matches=np.minimum(false_matches, self.view.images), probability=probability)
+        behind = np.full(len(neighbours.ids) - count, np.nan)
+        return neighbours._replace(
+            false_matches=np.concatenate([np.minimum(false_matches, self.view.images), behind]),
+            probability=np.concatenate([probability, behind]),
+        )
 
     def _passing(self, neighbours: Neighbours) -> NDArray[np.int64]:
         """Return the positions of neighbours that score at least `min_score` and, with `likely`, have a probability."""

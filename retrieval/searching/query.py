@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
-from typing import Any, Literal, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.networks import embedding
 from retrieval.networks.encoder import Encoder
 from retrieval.pictures import given, reading
+from retrieval.searching import ahead
 from retrieval.searching.crop import Box, Crop
 from retrieval.searching.options import PLAIN, SearchOptions
 from retrieval.storage.conditions import EVERY, Condition
@@ -37,6 +38,9 @@ from retrieval.storage.rows import Rows
 from retrieval.storage.view import View
 from retrieval.types import Blend, Match, Pixels, Tagged, Timing, Vectors, displayed, image_id
 from retrieval.vectors.scaling import unit_vectors
+
+if TYPE_CHECKING:
+    from retrieval.pictures.decode import Decoded
 
 log = logging.getLogger("retrieval")
 
@@ -108,7 +112,7 @@ class QueryReader:
     condition: Condition = EVERY
     """The condition that the places of matches meet."""
 
-    def prepare(self, query: Query) -> PreparedQuery | Unusable:
+    def prepare(self, query: Query | ahead.File) -> PreparedQuery | Unusable:
         """Return `query` with its vector, its pixels or its tag matches, or the error that says why it cannot be used.
 
         The stored vector is used if the index has the content and no views are asked for. The traceback of an error is
@@ -123,12 +127,14 @@ class QueryReader:
                 cause = cause.__cause__ or cause.__context__
             return error
 
-    def _prepared(self, query: Query) -> PreparedQuery:
+    def _prepared(self, query: Query | ahead.File) -> PreparedQuery:
         match query:
             case str() | os.PathLike():
-                return self._of_file(path_of(query, "the path of a query"))
+                prepared = self._of_file(ahead.read(path_of(query, "the path of a query")))
+            case ahead.File():
+                prepared = self._of_file(query)
             case bytes():
-                prepared = self._of_content(query)
+                prepared = self._of_content(ahead.File(b"", hashlib.sha256(query).digest(), query))
             case np.ndarray() | Image.Image():
                 return self._in_memory(query)
             case Tagged():
@@ -139,6 +145,8 @@ class QueryReader:
                 prepared = self._of_image(query.id)
             case _:
                 prepared = self._of_image(query)
+        if isinstance(query, str | os.PathLike | ahead.File):
+            return prepared
         names_an_image = not isinstance(query, bytes)
         if self.excluded == "content" or (self.excluded == "file" and names_an_image):
             return prepared.without_itself()
@@ -175,15 +183,15 @@ class QueryReader:
         files = frozenset[tuple[int, bytes]]().union(*(part.excluded_files for _, part in parts))
         return PreparedQuery(parts=parts, excluded_ids=ids | self._only_at(files), excluded_files=files)
 
-    def _of_file(self, path: bytes) -> PreparedQuery:
-        """Return the picture at `path`.
+    def _of_file(self, file: ahead.File) -> PreparedQuery:
+        """Return the picture in a file that was read.
 
-        If "file" is excluded, the file is excluded in every root that contains `path` or the target of its links. An
+        If "file" is excluded, the file is excluded in every root that contains its path or the target of its links. An
         image without another file is excluded as well, so that the search finds another image in its place.
         """
-        files = [(spot.root, spot.below) for spot in self.view.rows.spots(path)]
+        files = [(spot.root, spot.below) for spot in self.view.rows.spots(file.path)]
         images = self._images_at(files)
-        prepared = self._read(path, images)
+        prepared = self._read(file, images)
         if self.excluded == "content":
             return prepared.without_itself()
         if self.excluded == "nothing" or not images:
@@ -205,24 +213,23 @@ class QueryReader:
         }
         return frozenset(images) - with_other_files
 
-    def _read(self, path: bytes, images: Sequence[int]) -> PreparedQuery:
-        """Return the picture in the file at `path`.
+    def _read(self, file: ahead.File, images: Sequence[int]) -> PreparedQuery:
+        """Return the picture in a file that was read.
 
-        `images` are the ids of the images that the index has at this path. If the file cannot be opened, return the
+        `images` are the ids of the images that the index has at its path. If the file cannot be opened, return the
         first of them.
         """
+        match file.error:
+            case UnreadableImage() as error:
+                raise UnreadableImage(f"{displayed(file.path)} cannot be read: {error}", hint=error.hint) from error
+            case OSError() as error:
+                if not images or self.crop is not None:
+                    raise UnreadableImage(f"{displayed(file.path)} cannot be read: {reason_of(error)}") from error
+                return self._of_image(images[0])
         try:
-            data = reading.read_regular(path)
+            return self._of_content(file)
         except UnreadableImage as error:
-            raise UnreadableImage(f"{displayed(path)} cannot be read: {error}", hint=error.hint) from error
-        except OSError as error:
-            if not images or self.crop is not None:
-                raise UnreadableImage(f"{displayed(path)} cannot be read: {reason_of(error)}") from error
-            return self._of_image(images[0])
-        try:
-            return self._of_content(data, path)
-        except UnreadableImage as error:
-            raise UnreadableImage(f"{displayed(path)} cannot be used: {error}") from error
+            raise UnreadableImage(f"{displayed(file.path)} cannot be used: {error}") from error
 
     def _of_image(self, query: Any) -> PreparedQuery:  # noqa: ANN401 - whatever a caller gave as a query
         """Return the image of the index whose id is `query`, a whole number of Python or numpy."""
@@ -239,23 +246,33 @@ class QueryReader:
             raise BadInput("only the file of an image can be cropped, not an id or a match", hint="give its path")
         return PreparedQuery(id_, self.view.vectors(np.array([id_]))[0])
 
-    def _of_content(self, data: bytes, path: bytes | None = None) -> PreparedQuery:
-        """Return the picture in `data`, the bytes of a file. `path` is the path of the file, if it is known."""
-        sha256 = hashlib.sha256(data).digest()
-        id_ = image_id(sha256)
+    def _of_content(self, file: ahead.File) -> PreparedQuery:
+        """Return the picture in the bytes of a file, whose path may be b""."""
+        id_ = image_id(file.sha256)
         if self.crop is not None:
-            return self._pictured(id_, self._decoded_part(data, path, self.crop))
-        if not self.options.views and self.view.rows.sha256_of(id_) == sha256:
+            return self._pictured(id_, self._decoded_part(file, self.crop))
+        if not self.options.views and self.view.rows.sha256_of(id_) == file.sha256:
             return self._of_image(id_)
-        from retrieval.pictures import decode  # loads all decoders; a query with a stored vector does not wait for them
-
-        decoded = decode.decode(data, self.size, self.rule, path=path)
-        if decoded.note:
-            log.warning("%s: %s", "the query" if path is None else displayed(path), decoded.note)
+        decoded = self._decoded(file, self.size)
         if not self.options.views:
             return PreparedQuery(id_, pixels=decoded.pixels[None])
-        larger = decode.decode(data, self._larger_size(), self.rule, path=path)
+        larger = self._decoded(file, self._larger_size(), noted=True)
         return self._pictured(id_, Image.fromarray(larger.pixels), decoded.pixels)
+
+    def _decoded(self, file: ahead.File, size: tuple[int, int], *, noted: bool = False) -> "Decoded":
+        """Return the picture in a file in a size. Unless `noted`, write a note if the picture is incomplete."""
+        decoded = file.decoded
+        if isinstance(decoded, UnreadableImage):
+            raise decoded
+        if decoded is None:
+            # Loads all decoders; a query with a stored vector does not wait for them
+            from retrieval.pictures import decode
+
+            assert file.data is not None  # noqa: S101 - a file has its bytes or its pixels
+            decoded = decode.decode(file.data, size, self.rule, path=file.path or None)
+        if decoded.note and not noted:
+            log.warning("%s: %s", displayed(file.path) or "the query", decoded.note)
+        return decoded
 
     def _is_indexed(self, image: int) -> bool:
         return self.view.rows.sha256_of(image) is not None
@@ -268,17 +285,13 @@ class QueryReader:
             return picture
         return picture.crop(_inside(self.crop.box(*picture.size), *picture.size))
 
-    def _decoded_part(self, data: bytes, path: bytes | None, crop: Crop) -> Image.Image:
-        """Return a part of the picture in `data`, the bytes of a file, as large as the network needs it."""
-        from retrieval.pictures import decode
-
-        small = decode.decode(data, self.size, self.rule, path=path)
+    def _decoded_part(self, file: ahead.File, crop: Crop) -> Image.Image:
+        """Return a part of the picture in a file, as large as the network needs it."""
+        small = self._decoded(file, self.size)
         left, upper, right, lower = box = crop.box(small.width, small.height)
         height = min(small.height, math.ceil(math.sqrt(2) * self.size[0] / (lower - upper)))
         width = min(small.width, math.ceil(math.sqrt(2) * self.size[1] / (right - left)))
-        decoded = decode.decode(data, (height, width), self.rule, path=path)
-        if decoded.note:
-            log.warning("%s: %s", "the query" if path is None else displayed(path), decoded.note)
+        decoded = self._decoded(file, (height, width), noted=True)
         return Image.fromarray(decoded.pixels).crop(_inside(box, width, height))
 
     # -- views ----------------------------------------------------------------------------------------------------
