@@ -12,9 +12,12 @@ from retrieval.cli.filtering import Below, Camera, MinMp, Taken, Where, filter_o
 from retrieval.cli.find_index import open_index
 from retrieval.cli.help import HOW_SHOWN, WHAT
 from retrieval.cli.options import Folder, Json, Quiet, Verbose
-from retrieval.cli.printing import note, put, put_data
+from retrieval.cli.output import Batch, Each, Line, Nul, OnlyPaths, Runner, demand_one, execution_of
+from retrieval.cli.paths import Paths
+from retrieval.cli.printing import note, put, put_data, put_shown
+from retrieval.cli.templates import Template
 from retrieval.errors import BadInput
-from retrieval.types import IndexedImage, displayed
+from retrieval.types import IndexedImage, Metadata, displayed
 
 BY_PATH = "path"
 SORTS: Mapping[str, Callable[[IndexedImage], Any]] = {
@@ -23,6 +26,11 @@ SORTS: Mapping[str, Callable[[IndexedImage], Any]] = {
     "pixels": lambda image: -image.width * image.height,
 }
 """Name of an order -> the key of an image in it; equal ones stay in the order of their paths."""
+
+SAMPLE = IndexedImage(
+    1, Path("a.jpg"), 1, 1, "JPEG", Metadata("", "", "", "", 1, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, ("",)), 1, 1, ""
+)
+"""An image with all the values that a line of one's own can have."""
 
 
 def list_images(
@@ -46,12 +54,11 @@ def list_images(
         ),
     ] = BY_PATH,
     json_lines: Json = False,
-    paths: Annotated[
-        bool, typer.Option("--paths", rich_help_panel=HOW_SHOWN, help="Print only paths, unchanged, one per line.")
-    ] = False,
-    nul: Annotated[
-        bool, typer.Option("--print0", "-0", rich_help_panel=HOW_SHOWN, help="Print only paths, a NUL after each.")
-    ] = False,
+    paths: OnlyPaths = False,
+    nul: Nul = False,
+    line: Line = None,
+    each: Each = None,
+    batch: Batch = None,
     index: Folder = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -65,8 +72,18 @@ def list_images(
     one must be met, a minus before a key means not, `*` and `?` stand for any characters and for one. `--keys` lists
     the keys. The exit code is 1 if no image meets the filter.
     """
-    if [json_lines, paths or nul].count(True) > 1:
-        raise BadInput("only one of --json, --paths and -0 can be given")
+    demand_one(
+        {
+            "--json": json_lines,
+            "--paths or -0": paths or nul,
+            "--format": line is not None,
+            "-x": each is not None,
+            "-X": batch is not None,
+        }
+    )
+    template = None if line is None else Template.parse(line, SAMPLE.as_dict())
+    execution = execution_of(each, batch)
+    runner = None if execution is None else Runner(execution)
     if sort != BY_PATH and sort not in SORTS:
         raise BadInput(f"there is no order {displayed(sort)}", hint=f"choose one of: {BY_PATH}, {', '.join(SORTS)}")
     if keys:
@@ -77,32 +94,42 @@ def list_images(
         images: Iterable[IndexedImage] = opened.images(folder, where=chosen)
         if sort != BY_PATH:
             images = sorted(images, key=SORTS[sort])
-        if paths or nul:
-            end = b"\0" if nul else b"\n"
-            found = _put(images, lambda image: put_data([os.fsencode(image.path)], end))
-        elif json_lines:
-            found = _put(images, lambda image: put(json.dumps(image.as_dict())))
-        else:
-            found = _put(images, lambda image: put(_line(image)))
+        found = 0
+        put_image = _put_of(runner, template, json_lines=json_lines, paths=paths, nul=nul)
+        for image in images:
+            put_image(image)
+            found += 1
+    if runner is not None:
+        runner.end()
     if not found:
         note("no image of the index meets the filter" if chosen else "the index is empty")
         raise typer.Exit(1)
+    if runner is not None and not runner.succeeded:
+        raise typer.Exit(1)
 
 
-def _put(images: Iterable[IndexedImage], write: Callable[[IndexedImage], None]) -> bool:
-    """Write all images, and return whether there were any."""
-    found = False
-    for image in images:
-        write(image)
-        found = True
-    return found
+def _put_of(
+    runner: Runner | None, template: Template | None, *, json_lines: bool, paths: bool, nul: bool
+) -> Callable[[IndexedImage], None]:
+    """Return what writes an image."""
+    if runner is not None:
+        return lambda image: runner.take([image.path])
+    if template is not None:
+        return lambda image: put_data([template.line(image.as_dict())], b"\n")
+    if json_lines:
+        return lambda image: put(json.dumps(image.as_dict()))
+    if paths or nul:
+        return lambda image: put_data([os.fsencode(image.path)], b"\0" if nul else b"\n")
+    shown = Paths.here()
+    return lambda image: put_shown(_line(image, shown))
 
 
-def _line(image: IndexedImage) -> str:
+def _line(image: IndexedImage, paths: Paths) -> str:
     """Return the time, the size in pixels, the format and the path of an image."""
+    taken = (image.taken or "-")[:19]  # to the second
     size = f"{image.width}x{image.height}"
-    offline = "  (offline)" if image.offline else ""
-    return f"{image.taken or '-':<19}  {size:>11}  {image.format:<5}  {displayed(image.path)}{offline}"
+    before = f"{taken:<19}  {size:>11}  {image.format:<5}  "
+    return before + paths.shown(image.path, len(before), "  (offline)" if image.offline else "")
 
 
 def _put_keys() -> None:

@@ -42,6 +42,16 @@ def put(text: str) -> None:
     _write(displayed(text).encode() + b"\n")
 
 
+def put_shown(text: str) -> None:
+    """Write one line to stdout whose parts are printable already, and which may have links between them."""
+    _write(text.encode() + b"\n")
+
+
+def put_picture(sequences: bytes) -> None:
+    """Write a picture in sequences of the terminal, which end a line."""
+    _write(sequences + b"\n")
+
+
 def put_data(records: Iterable[bytes], end: bytes) -> None:
     """Write each record as it is, followed by `end`; to a terminal, write printable lines, as `ls` does."""
     to_terminal = sys.stdout.isatty()

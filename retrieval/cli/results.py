@@ -6,38 +6,17 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
-from retrieval.cli.printing import put, put_data
-from retrieval.errors import BadInput
-from retrieval.types import Match, displayed
+from retrieval.cli.paths import Paths
+from retrieval.cli.preview import NONE, picture
+from retrieval.cli.printing import put, put_data, put_picture, put_shown
+from retrieval.cli.templates import Template
+from retrieval.types import Match, Tag, displayed
 
-
-class Format(Enum):
-    """How matches are written."""
-
-    TABLE = auto()
-    JSON = auto()
-    CSV = auto()
-    PATHS = auto()
-    """One path per line."""
-    PATHS0 = auto()
-    """A NUL character after each path."""
-
-    @classmethod
-    def chosen(cls, *, json_lines: bool, csv_rows: bool, paths: bool, nul: bool) -> "Format":
-        """Return the format that the options of a command ask for; raise `BadInput` if they ask for several."""
-        if [json_lines, csv_rows, paths or nul].count(True) > 1:
-            raise BadInput("only one of --json, --csv, --paths and -0 can be given")
-        if json_lines:
-            return cls.JSON
-        if csv_rows:
-            return cls.CSV
-        if nul:
-            return cls.PATHS0
-        return cls.PATHS if paths else cls.TABLE
+Put = Callable[["Answer"], None]
+"""Writes the matches of one query. Answers are written as they come."""
 
 
 COLUMNS = ("query", *(item.name for item in fields(Match)))
@@ -55,34 +34,27 @@ class Answer:
     matches: Sequence[Match]
 
 
-def put_answers(answers: Sequence[Answer], form: Format, *, named: bool = False) -> None:
-    """Write the matches of all answers; if `named`, each table is written under the name of its query."""
-    match form:
-        case Format.TABLE:
-            _put_tables(answers, named=named)
-        case Format.JSON:
-            _put_json(answers)
-        case Format.CSV:
-            _put_csv(answers)
-        case Format.PATHS:
-            _put_paths(answers, b"\n")
-        case Format.PATHS0:
-            _put_paths(answers, b"\0")
-
-
 # -- for people ---------------------------------------------------------------------------------------------------
 
 
-def _put_tables(answers: Sequence[Answer], *, named: bool) -> None:
-    for number, answer in enumerate(answers):
+def tables(*, named: bool, preview: str) -> Put:
+    """Return what writes a table for each answer; if `named`, under the name of its query.
+
+    `preview` is the form of the pictures above the rows (see `cli.preview`).
+    """
+    shown_paths, is_first = Paths.here(), iter([True])
+
+    def put_answer(answer: Answer) -> None:
         if named:
-            if number > 0:
+            if not next(is_first, False):
                 put("")
             put(displayed(answer.query))
-        _put_table(answer.matches)
+        _put_table(answer.matches, shown_paths, preview)
+
+    return put_answer
 
 
-def _put_table(matches: Sequence[Match]) -> None:
+def _put_table(matches: Sequence[Match], paths: Paths, preview: str) -> None:
     """Write the matches as a table; a column is left out if no match has a value for it."""
     columns = _columns(matches)
     if matches:
@@ -93,9 +65,19 @@ def _put_table(matches: Sequence[Match]) -> None:
             boundary_to_come = False
             put(BOUNDARY)
         cells = "".join(f"{column.cell(match)}  " for column in columns)
-        put(f"{cells}{displayed(match.path)}{_mark(match)}")
+        if preview != NONE and not match.offline:
+            _put_preview(match, preview)
+        put_shown(cells + paths.shown(match.path, len(cells), _mark(match)))
         for copy in match.copies:
-            put(f"{'':>{len(cells)}}also {displayed(copy)}{'' if match.offline else _missing(copy)}")
+            before = f"{'':>{len(cells)}}also "
+            put_shown(before + paths.shown(copy, len(before), "" if match.offline else _missing(copy)))
+
+
+def _put_preview(match: Match, form: str) -> None:
+    """Write the picture of a match, if it can be read."""
+    sequences = picture(match.path, match.width, match.height, form)
+    if sequences:
+        put_picture(sequences)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,18 +133,35 @@ def _missing(path: Path) -> str:
 # -- for programs -------------------------------------------------------------------------------------------------
 
 
-def _put_json(answers: Sequence[Answer]) -> None:
+def json_lines(answer: Answer) -> None:
     """Write one JSON object per match."""
-    for answer in answers:
-        for match in answer.matches:
-            put(json.dumps({"query": answer.query} | match.as_dict()))
+    for match in answer.matches:
+        put(json.dumps({"query": answer.query} | match.as_dict()))
 
 
-def _put_csv(answers: Sequence[Answer]) -> None:
-    """Write a header, then one row per match."""
+def csv_rows() -> Put:
+    """Return what writes one row per match, and has written a header."""
     put_data([_csv_line(COLUMNS)], b"\r\n")
-    rows = (_cells(answer, match) for answer in answers for match in answer.matches)
-    put_data((_csv_line(row) for row in rows), b"\r\n")
+    return lambda answer: put_data((_csv_line(_cells(answer, match)) for match in answer.matches), b"\r\n")
+
+
+def paths(end: bytes) -> Put:
+    """Return what writes the path of each match, as the bytes of the file system, followed by `end`."""
+    return lambda answer: put_data([os.fsencode(match.path) for match in answer.matches], end)
+
+
+def lines(template: Template) -> Put:
+    """Return what writes a line of one's own for each match."""
+    return lambda answer: put_data(
+        (template.line({"query": answer.query} | match.as_dict()) for match in answer.matches), b"\n"
+    )
+
+
+SAMPLE = {"query": "a.jpg"} | Match(
+    1, 0.5, Path("b.jpg"), 1, 1, 1, (), offline=False, relevance=0.5, false_matches=0.5, probability=0.5,
+    tags=(Tag("dog", 0.5),),
+).as_dict()  # fmt: skip
+"""The values of a match that a line of one's own can have."""
 
 
 def _cells(answer: Answer, match: Match) -> list[Any]:
@@ -179,8 +178,3 @@ def _csv_line(cells: Sequence[Any]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text).writerow(cells)
     return text.getvalue().removesuffix("\r\n").encode("utf-8", "surrogateescape")
-
-
-def _put_paths(answers: Sequence[Answer], end: bytes) -> None:
-    """Write the paths as the bytes of the file system, each followed by `end`."""
-    put_data([os.fsencode(match.path) for answer in answers for match in answer.matches], end)
