@@ -206,16 +206,22 @@ class Match:
     not ask for it, if the index has too few images, or if the match does not stand out (see `searching.likelihood`)."""
     tags: tuple[Tag, ...] = ()
     """Classes of the image, best first; empty if the search did not ask for them, or the index has none."""
+    taken: str | None = None
+    """Time at which the picture was taken; see `Metadata.taken`."""
+    similar: tuple[Path, ...] = ()
+    """Absolute paths of other images that look the same and stand under this one, best first; empty if the search did
+    not group matches."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the match as JSON can hold it. A path is text; bytes that are not UTF-8 are surrogate escapes.
 
-        `relevance`, `false_matches`, `probability` and `tags` are left out if they are unknown.
+        `relevance`, `false_matches`, `probability`, `tags`, `taken` and `similar` are left out if they are unknown.
         """
         row = {item.name: getattr(self, item.name) for item in fields(self)}
         row |= {"path": str(self.path), "copies": [str(path) for path in self.copies]}
         row["tags"] = [asdict(tag) for tag in self.tags] or None
-        optional = {"relevance", "false_matches", "probability", "tags"}
+        row["similar"] = [str(path) for path in self.similar] or None
+        optional = {"relevance", "false_matches", "probability", "tags", "taken", "similar"}
         return {name: value for name, value in row.items() if name not in optional or value is not None}
 
 

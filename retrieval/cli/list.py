@@ -2,9 +2,9 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -12,20 +12,12 @@ from retrieval.cli.filtering import Below, Camera, MinMp, Taken, Where, filter_o
 from retrieval.cli.find_index import open_index
 from retrieval.cli.help import HOW_SHOWN, WHAT
 from retrieval.cli.options import Folder, Json, Quiet, Verbose
+from retrieval.cli.orders import AS_LISTED, ORDERS, SIMILARITY, by_similarity, demand_order, in_order
 from retrieval.cli.output import Batch, Each, Line, Nul, OnlyPaths, Runner, demand_one, execution_of
 from retrieval.cli.paths import Paths
 from retrieval.cli.printing import note, put, put_data, put_shown
 from retrieval.cli.templates import Template
-from retrieval.errors import BadInput
-from retrieval.types import IndexedImage, Metadata, displayed
-
-BY_PATH = "path"
-SORTS: Mapping[str, Callable[[IndexedImage], Any]] = {
-    "name": lambda image: image.path.name,
-    "taken": lambda image: (image.taken is None, image.taken),
-    "pixels": lambda image: -image.width * image.height,
-}
-"""Name of an order -> the key of an image in it; equal ones stay in the order of their paths."""
+from retrieval.types import IndexedImage, Metadata
 
 SAMPLE = IndexedImage(
     1, Path("a.jpg"), 1, 1, "JPEG", Metadata("", "", "", "", 1, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, ("",)), 1, 1, ""
@@ -50,9 +42,9 @@ def list_images(
         typer.Option(
             metavar="NAME",
             rich_help_panel=HOW_SHOWN,
-            help="Order: path, name, taken (earliest first, unknown last) or pixels (most first).",
+            help="Order: path, name, taken (unknown last), pixels (most first), or similarity:IMAGE.",
         ),
-    ] = BY_PATH,
+    ] = AS_LISTED,
     json_lines: Json = False,
     paths: OnlyPaths = False,
     nul: Nul = False,
@@ -84,16 +76,17 @@ def list_images(
     template = None if line is None else Template.parse(line, SAMPLE.as_dict())
     execution = execution_of(each, batch)
     runner = None if execution is None else Runner(execution)
-    if sort != BY_PATH and sort not in SORTS:
-        raise BadInput(f"there is no order {displayed(sort)}", hint=f"choose one of: {BY_PATH}, {', '.join(SORTS)}")
+    demand_order(sort, ORDERS)
     if keys:
         _put_keys()
         return
     chosen = filter_of(where, taken, below, camera, min_mp)
     with open_index(index) as opened:
         images: Iterable[IndexedImage] = opened.images(folder, where=chosen)
-        if sort != BY_PATH:
-            images = sorted(images, key=SORTS[sort])
+        if sort.startswith(SIMILARITY):
+            images = by_similarity(opened, images, sort.removeprefix(SIMILARITY), chosen)
+        elif sort != AS_LISTED:
+            images = in_order(images, sort)
         found = 0
         put_image = _put_of(runner, template, json_lines=json_lines, paths=paths, nul=nul)
         for image in images:

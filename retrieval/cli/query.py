@@ -26,6 +26,7 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
+from retrieval.cli.orders import AS_RANKED, MATCH_ORDERS, demand_order, in_order
 from retrieval.cli.output import Batch, Each, Line, Nul, OnlyPaths, Runner, demand_one, execution_of
 from retrieval.cli.preview import NONE, form_of
 from retrieval.cli.printing import counted, note, note_each, note_timing
@@ -100,6 +101,28 @@ def query(
         bool,
         typer.Option("--likely", rich_help_panel=HOW_MANY, help="Show only the results that are likely related."),
     ] = False,
+    group: Annotated[
+        bool,
+        typer.Option("--group", rich_help_panel=HOW_MANY, help="Put results that look the same under the best one."),
+    ] = False,
+    mmr: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            min=0.01,
+            max=1,
+            rich_help_panel=HOW_MANY,
+            help="Spread the results: 1 as usual, 0.5 as unlike each other as like IMAGE.",
+        ),
+    ] = None,
+    sort: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=HOW_SHOWN,
+            help="Show the results in another order: taken, path, name or pixels.",
+        ),
+    ] = AS_RANKED,
     json_lines: Json = False,
     csv_rows: Annotated[
         bool, typer.Option("--csv", rich_help_panel=HOW_SHOWN, help="Print CSV, with a header.")
@@ -171,6 +194,7 @@ def query(
     )
     template = None if line is None else Template.parse(line, results.SAMPLE)
     execution = execution_of(each, batch)
+    demand_order(sort, MATCH_ORDERS)
     preview = form_of(preview)
     forms = {"json": json_lines, "csv": csv_rows, "nul": nul, "paths": paths}
     form = next((name for name, is_given in forms.items() if is_given), "")
@@ -186,6 +210,8 @@ def query(
         "--min-score": min_score is not None,
         "--include-self": include_self,
         "--ranking": ranking != "auto",
+        "--group": group,
+        "--mmr": mmr is not None,
     }
     if tag is not None:
         _refuse_with_tag(needing_image)
@@ -207,6 +233,8 @@ def query(
         crop=crop,
         likelihood=True,
         likely=likely,
+        group=group,
+        mmr=mmr,
         views=[view.strip() for view in views.split(",") if view],
         tags=True,
     )
@@ -226,7 +254,7 @@ def query(
                     complain_of_query(query, result)
                 else:
                     found.count(query.name, result)
-                    put(results.Answer(query.name, result))
+                    put(results.Answer(query.name, in_order(result, sort)))
     if runner is not None:
         runner.end()
     if open_ and sum(typer.launch(str(path)) != 0 for path in found.best):

@@ -71,6 +71,9 @@ def _put_table(matches: Sequence[Match], paths: Paths, preview: str) -> None:
         for copy in match.copies:
             before = f"{'':>{len(cells)}}also "
             put_shown(before + paths.shown(copy, len(before), "" if match.offline else _missing(copy)))
+        for other in match.similar:
+            before = f"{'':>{len(cells)}}like "
+            put_shown(before + paths.shown(other, len(before), _missing(other)))
 
 
 def _put_preview(match: Match, form: str) -> None:
@@ -159,7 +162,7 @@ def lines(template: Template) -> Put:
 
 SAMPLE = {"query": "a.jpg"} | Match(
     1, 0.5, Path("b.jpg"), 1, 1, 1, (), offline=False, relevance=0.5, false_matches=0.5, probability=0.5,
-    tags=(Tag("dog", 0.5),),
+    tags=(Tag("dog", 0.5),), taken="", similar=(Path("c.jpg"),),
 ).as_dict()  # fmt: skip
 """The values of a match that a line of one's own can have."""
 

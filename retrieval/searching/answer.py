@@ -223,6 +223,7 @@ def matches_of(view: View, found: Sequence[Found], offset: int = 0, condition: C
     ids: set[int] = set()
     for neighbours in shown:
         ids.update(neighbours.ids.tolist())
+        ids.update(chain.from_iterable(neighbours.similar or ()))
     places = view.rows.places(sorted(ids), condition)
     if missing := ids - places.keys():
         hint = "see what is damaged with: retrieval verify"
@@ -244,6 +245,7 @@ def _matches(
     relevance = _known(neighbours.relevance, len(scores))
     false_matches = _known(neighbours.false_matches, len(scores))
     probability = _known(neighbours.probability, len(scores))
+    similar = neighbours.similar or [()] * len(scores)
     matches: list[Match] = []
     for position, id_ in enumerate(neighbours.ids.tolist()):
         files = [place for place in places[id_] if (place.root, place.below) not in excluded_files]
@@ -263,6 +265,8 @@ def _matches(
                 relevance=relevance[position],
                 false_matches=false_matches[position],
                 probability=probability[position],
+                taken=first.taken,
+                similar=tuple(places[other][0].path for other in similar[position]),
             )
         )
     return Matches(matches)

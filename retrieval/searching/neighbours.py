@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.searching import expansion, likelihood
+from retrieval.searching import diversity, expansion, likelihood
 from retrieval.searching.expansion import Expansion
 from retrieval.searching.likelihood import Background
 from retrieval.searching.options import SearchOptions
@@ -33,6 +33,8 @@ class Neighbours(NamedTuple):
     """As `Match.false_matches`, NaN where it cannot be told; None if the search did not ask for it."""
     probability: NDArray[np.float64] | None = None
     """As `Match.probability`, NaN where it cannot be told; None if the search did not ask for it."""
+    similar: tuple[tuple[int, ...], ...] | None = None
+    """Ids of the images that look the same as each image and stand under it; None if the search did not group."""
 
     @classmethod
     def of(cls, matches: Sequence[tuple[int, float]]) -> "Neighbours":
@@ -52,7 +54,13 @@ class Neighbours(NamedTuple):
             relevance=None if self.relevance is None else self.relevance[positions],
             false_matches=None if self.false_matches is None else self.false_matches[positions],
             probability=None if self.probability is None else self.probability[positions],
+            similar=None if self.similar is None else _at(self.similar, positions),
         )
+
+
+def _at(column: tuple[tuple[int, ...], ...], positions: Positions) -> tuple[tuple[int, ...], ...]:
+    """Return the items of a column at some positions."""
+    return column[positions] if isinstance(positions, slice) else tuple(column[position] for position in positions)
 
 
 @dataclass(frozen=True)
@@ -110,8 +118,12 @@ class NeighbourSearch:
         return expansion.SHORTLIST if self.is_exact else expansion.SHORTLIST_OF_STRUCTURE
 
     def _depth(self, k: int) -> int:
-        """Return the number of neighbours that ranking, judging and the caller need."""
-        return max(k, self._shortlist, 0 if self.background is None else likelihood.DEPTH)
+        """Return the number of neighbours that ranking, judging, grouping and the caller need."""
+        return max(k, self._shortlist, self._pool(k), 0 if self.background is None else likelihood.DEPTH)
+
+    def _pool(self, k: int) -> int:
+        """Return the number of neighbours that are grouped or spread; 0 for none."""
+        return max(diversity.POOL, 10 * k) if self.options.group or self.options.mmr is not None else 0
 
     def _answer(
         self, query: PreparedQuery, vector: NDArray[np.float32], ids: Ids, scores: NDArray[np.float32], k: int
@@ -124,7 +136,23 @@ class NeighbourSearch:
         if self.options.needs_likelihood:
             first = slice(max(k, likelihood.DEPTH))
             neighbours = self._judged(vector, neighbours, first, neighbours.ids == query.id)
-        return neighbours.at(self._passing(neighbours)).at(slice(k))
+        passing = neighbours.at(self._passing(neighbours))
+        if self.options.group:
+            passing = self._grouped(passing.at(slice(self._pool(k))))
+        if self.options.mmr is not None:
+            pool = passing.at(slice(self._pool(k)))
+            passing = pool.at(diversity.spread(pool.scores, self.view.vectors(pool.ids), self.options.mmr, k))
+        return passing.at(slice(k))
+
+    def _grouped(self, neighbours: Neighbours) -> Neighbours:
+        """Return neighbours without those that look the same as a better one, which stand under it."""
+        heads = diversity.grouped(self.view.vectors(neighbours.ids))
+        similar: list[list[int]] = [[] for _ in heads]
+        for position, head in enumerate(heads.tolist()):
+            if head != position:
+                similar[head].append(int(neighbours.ids[position]))
+        grouped = neighbours._replace(similar=tuple(map(tuple, similar)))
+        return grouped.at(np.flatnonzero(heads == np.arange(len(heads))))
 
     def _ranked(self, vector: NDArray[np.float32], neighbours: Neighbours, by: Expansion) -> Neighbours:
         """Return neighbours whose first ones, the shortlist, are ranked by expansion; the others stay behind them.

@@ -21,6 +21,8 @@ MULTISCALE, ALL = "multiscale", "all"
 VIEWS = (*ORIENTATIONS, MULTISCALE, ALL)
 """Names of the views of a picture that can be searched with besides the picture itself. "multiscale" is its middle,
 with half of its area; "all" are all orientations."""
+LEAST_BALANCE = 0.01
+"""Least `mmr`. With 0, only the first match would have to do with the query."""
 HIGHEST = 1.001
 """Largest `min_score`. A cosine is at most 1, but rounding can lift it above 1."""
 
@@ -63,6 +65,13 @@ class SearchOptions:
     crop: str | None = None
     """Part of the query to search with, "x,y,width,height" from the upper left corner of the upright picture, each in
     pixels or in per cent, as in "10%,10%,50%,50%"; None for all of it. A query by id or match has no pixels to crop."""
+    group: bool = False
+    """Whether matches that look the same as a better one stand under it, as `Match.similar`: bursts, and pictures that
+    were saved again (see `searching.diversity`). The best ten times `k` neighbours, or 100, are looked at."""
+    mmr: float | None = None
+    """How much a match counts for itself, more than 0 and at most 1, and not for being unlike those before it: maximal
+    marginal relevance (see `searching.diversity`); None or 1 for the usual order. The matches are chosen among the best
+    ten times `k` neighbours, or 100, and ranked in the order in which they are chosen."""
     tags: bool = False
     """Whether matches get their `tags`, if the index has tags."""
 
@@ -72,8 +81,10 @@ class SearchOptions:
         replace("offset", integer(self.offset, "offset", 0))
         if self.min_score is not None:
             replace("min_score", number(self.min_score, "min_score", -HIGHEST, HIGHEST))
-        for name in ("include_self", "exact", "likelihood", "likely", "tags"):
+        for name in ("include_self", "exact", "likelihood", "likely", "group", "tags"):
             replace(name, flag(getattr(self, name), name))
+        if self.mmr is not None:
+            replace("mmr", number(self.mmr, "mmr", LEAST_BALANCE, 1))
         check(word(self.ranking, "ranking"))
         if self.where is not None:
             from retrieval.searching.filters import condition_of  # most searches have no filter

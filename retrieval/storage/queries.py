@@ -362,6 +362,7 @@ def places(
             below=file.path,
             path=path_of(roots_at[file.root], file.path),
             offline=bool(file.offline),
+            taken=image.taken,
         )
         for image, file in found
     ]

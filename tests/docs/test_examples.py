@@ -22,6 +22,7 @@ from tests.fakes import put
 REASONS = {
     "the tests run in an environment where the package is installed",
     "downloads 9 MB",
+    "it would open windows",
     "needs the weights of mobilenet_v2 and compares three networks",
     "needs weights with their classifier",
     "downloads weights with their classifier",
