@@ -13,6 +13,7 @@ from retrieval.cli.find_index import open_index
 from retrieval.cli.help import HOW_SHOWN, WHAT
 from retrieval.cli.options import Folder, Json, Quiet, Verbose
 from retrieval.cli.printing import note, put, put_data
+from retrieval.cli.screen import Screen
 from retrieval.errors import BadInput
 from retrieval.types import IndexedImage, displayed
 
@@ -83,7 +84,8 @@ def list_images(
         elif json_lines:
             found = _put(images, lambda image: put(json.dumps(image.as_dict())))
         else:
-            found = _put(images, lambda image: put(_line(image)))
+            screen = Screen.of_stdout()
+            found = _put(images, lambda image: _put_row(image, screen))
     if not found:
         note("no image of the index meets the filter" if chosen else "the index is empty")
         raise typer.Exit(1)
@@ -98,11 +100,11 @@ def _put(images: Iterable[IndexedImage], write: Callable[[IndexedImage], None]) 
     return found
 
 
-def _line(image: IndexedImage) -> str:
-    """Return the time, the size in pixels, the format and the path of an image."""
+def _put_row(image: IndexedImage, screen: Screen) -> None:
+    """Write the time, the size in pixels, the format and the path of an image."""
     size = f"{image.width}x{image.height}"
-    offline = "  (offline)" if image.offline else ""
-    return f"{image.taken or '-':<19}  {size:>11}  {image.format:<5}  {displayed(image.path)}{offline}"
+    row = f"{image.taken or '-':<19}  {size:>11}  {image.format:<5}  "
+    screen.put(row, image.path, "  (offline)" if image.offline else "")
 
 
 def _put_keys() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.cli.printing import put, put_data
+from retrieval.cli.screen import Screen, cells
 from retrieval.errors import BadInput
 from retrieval.types import Match, displayed
 
@@ -74,15 +75,16 @@ def put_answers(answers: Sequence[Answer], form: Format, *, named: bool = False)
 
 
 def _put_tables(answers: Sequence[Answer], *, named: bool) -> None:
+    screen = Screen.of_stdout()
     for number, answer in enumerate(answers):
         if named:
             if number > 0:
                 put("")
-            put(displayed(answer.query))
-        _put_table(answer.matches)
+            screen.put_text(displayed(answer.query))
+        _put_table(answer.matches, screen)
 
 
-def _put_table(matches: Sequence[Match]) -> None:
+def _put_table(matches: Sequence[Match], screen: Screen) -> None:
     """Write the matches as a table; a column is left out if no match has a value for it."""
     columns = _columns(matches)
     if matches:
@@ -91,11 +93,11 @@ def _put_table(matches: Sequence[Match]) -> None:
     for match in matches:
         if boundary_to_come and match.probability is None:
             boundary_to_come = False
-            put(BOUNDARY)
-        cells = "".join(f"{column.cell(match)}  " for column in columns)
-        put(f"{cells}{displayed(match.path)}{_mark(match)}")
+            screen.put_text(BOUNDARY)
+        row = "".join(f"{column.cell(match)}  " for column in columns)
+        screen.put(row, match.path, _mark(match))
         for copy in match.copies:
-            put(f"{'':>{len(cells)}}also {displayed(copy)}{'' if match.offline else _missing(copy)}")
+            screen.put(f"{'':>{cells(row)}}also ", copy, "" if match.offline else _missing(copy))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +115,9 @@ def _columns(matches: Sequence[Match]) -> list[_Column]:
         columns.append(_Column("relevance", _relevance))
     if any(match.probability is not None for match in matches):
         columns.append(_Column("likely", _probability))
-    width = max((len(_tag(match)) for match in matches), default=0)
+    width = max((cells(_tag(match)) for match in matches), default=0)
     if width > 0:
-        columns.append(_Column(f"{'tag':<{width}}", lambda match: f"{_tag(match):<{width}}"))
+        columns.append(_Column(_padded("tag", width), lambda match: _padded(_tag(match), width)))
     return columns
 
 
@@ -137,6 +139,10 @@ def _probability(match: Match) -> str:
 
 def _tag(match: Match) -> str:
     return displayed(match.tags[0].name) if match.tags else ""
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - cells(text))
 
 
 def _mark(match: Match) -> str:
