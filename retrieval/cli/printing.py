@@ -42,9 +42,9 @@ def put(text: str) -> None:
     _write(displayed(text).encode() + b"\n")
 
 
-def put_drawn(text: str) -> None:
-    """Write one line that has control sequences of our own. The caller passes the names in it through `displayed`."""
-    _write(text.encode() + b"\n")
+def put_raw(data: bytes) -> None:
+    """Write bytes as they are. To a terminal, the caller passes the names in them through `displayed`."""
+    _write(data)
 
 
 def put_data(records: Iterable[bytes], end: bytes) -> None:

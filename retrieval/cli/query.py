@@ -10,11 +10,17 @@ import typer
 
 from retrieval.cli.filtering import Below, Camera, MinMp, Taken, Where, filter_of
 from retrieval.cli.find_index import open_index
+from retrieval.cli.formats import chosen
 from retrieval.cli.help import HOW_COMPUTED, HOW_MANY, HOW_SHOWN, WHAT
 from retrieval.cli.options import (
     Backbone,
+    Batch,
+    Each,
     Folder,
     Json,
+    Line,
+    Nul,
+    Paths,
     Precision,
     Quiet,
     Ranking,
@@ -26,7 +32,7 @@ from retrieval.cli.options import (
 )
 from retrieval.cli.printing import counted, note, note_each, note_timing
 from retrieval.cli.query_input import PLUS, QueryImage, complain_of_query, read_blend, read_queries
-from retrieval.cli.results import Answer, Format, put_answers
+from retrieval.cli.results import EXAMPLE, Answer, put_answers
 from retrieval.errors import BadInput, RetrievalError
 from retrieval.types import Answers, Blend, Coverage, Tagged, Timing, displayed
 
@@ -94,12 +100,11 @@ def query(
     csv_rows: Annotated[
         bool, typer.Option("--csv", rich_help_panel=HOW_SHOWN, help="Print CSV, with a header.")
     ] = False,
-    paths: Annotated[
-        bool, typer.Option("--paths", rich_help_panel=HOW_SHOWN, help="Print only paths, unchanged, one per line.")
-    ] = False,
-    nul: Annotated[
-        bool, typer.Option("--print0", "-0", rich_help_panel=HOW_SHOWN, help="Print only paths, a NUL after each.")
-    ] = False,
+    paths: Paths = False,
+    nul: Nul = False,
+    line: Line = None,
+    each: Each = None,
+    batch: Batch = None,
     timing: Timed = False,
     exact: Annotated[
         bool,
@@ -136,9 +141,19 @@ def query(
     and b.jpg, which has twice the weight, and unlike c.jpg. With --tag "golden retriever", the results are the images
     that the network recognises as that class; this needs a network whose weights can name classes.
 
-    The exit code is 1 if nothing was found, and 2 if an IMAGE cannot be read; the other images are still answered.
+    The exit code is 1 if nothing was found or a command of -x or -X failed, and 2 if an IMAGE cannot be read; the
+    other images are still answered.
     """
-    form = Format.chosen(json_lines=json_lines, csv_rows=csv_rows, paths=paths, nul=nul)
+    form = chosen(
+        json_lines=json_lines,
+        csv_rows=csv_rows,
+        paths=paths,
+        nul=nul,
+        template=line,
+        each=each,
+        batch=batch,
+        example=EXAMPLE,
+    )
     if (bool(images) or files_from is not None) == (tag is not None):
         raise BadInput(
             "give either an IMAGE, or a list with --files-from, or --tag WORDS", hint="see: retrieval query --help"
@@ -186,14 +201,14 @@ def query(
     if answers.structures is not None:
         found_too, exact_matches = answers.structures
         note(f"without --exact, the index finds {found_too} of these {exact_matches}")
-    put_answers(found.answers, form, named=found.queries > 1)
+    succeeded = put_answers(found.answers, form, named=found.queries > 1)
     if found.answers:
         _note_coverage(found.coverage)
     if timing:
         spent.add("total", since_start())
         note_timing(spent)
     _note_nothing_found(found, _why_nothing(answers, options))
-    raise typer.Exit(found.exit_code)
+    raise typer.Exit(found.exit_code or int(not succeeded))
 
 
 def _asked(

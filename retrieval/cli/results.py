@@ -6,43 +6,22 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from enum import Enum, auto
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
+from retrieval.cli.execution import Execution
+from retrieval.cli.formats import Form, Format, flat, put_filled
 from retrieval.cli.printing import put, put_data
 from retrieval.cli.screen import Screen, cells
-from retrieval.errors import BadInput
-from retrieval.types import Match, displayed
-
-
-class Format(Enum):
-    """How matches are written."""
-
-    TABLE = auto()
-    JSON = auto()
-    CSV = auto()
-    PATHS = auto()
-    """One path per line."""
-    PATHS0 = auto()
-    """A NUL character after each path."""
-
-    @classmethod
-    def chosen(cls, *, json_lines: bool, csv_rows: bool, paths: bool, nul: bool) -> "Format":
-        """Return the format that the options of a command ask for; raise `BadInput` if they ask for several."""
-        if [json_lines, csv_rows, paths or nul].count(True) > 1:
-            raise BadInput("only one of --json, --csv, --paths and -0 can be given")
-        if json_lines:
-            return cls.JSON
-        if csv_rows:
-            return cls.CSV
-        if nul:
-            return cls.PATHS0
-        return cls.PATHS if paths else cls.TABLE
-
+from retrieval.cli.templates import Template
+from retrieval.types import Match, Tag, displayed
 
 COLUMNS = ("query", *(item.name for item in fields(Match)))
 """Columns of a CSV. They are always the same; the cell of an unknown value is empty."""
+EXAMPLE = {"query": "a"} | Match(
+    1, 0.5, Path("a"), 1, 1, 1, (), relevance=0.5, false_matches=0.5, probability=0.5, tags=(Tag("a", 0.5),)
+).as_dict()
+"""A match as JSON can hold it, with all fields."""
 BOUNDARY = f"{'':->6}{' the images below may be unrelated ':-<48}"
 """Line of a table between the likely matches and the other matches."""
 
@@ -56,8 +35,11 @@ class Answer:
     matches: Sequence[Match]
 
 
-def put_answers(answers: Sequence[Answer], form: Format, *, named: bool = False) -> None:
-    """Write the matches of all answers; if `named`, each table is written under the name of its query."""
+def put_answers(answers: Sequence[Answer], form: Form, *, named: bool = False) -> bool:
+    """Write the matches of all answers, or run a command on them; return False if a command failed.
+
+    If `named`, each table is written under the name of its query.
+    """
     match form:
         case Format.TABLE:
             _put_tables(answers, named=named)
@@ -69,6 +51,13 @@ def put_answers(answers: Sequence[Answer], form: Format, *, named: bool = False)
             _put_paths(answers, b"\n")
         case Format.PATHS0:
             _put_paths(answers, b"\0")
+        case Template():
+            put_filled(form, (_row(answer, match) for answer in answers for match in answer.matches))
+        case Execution():
+            return form.run(match.path for answer in answers for match in answer.matches)
+        case _:
+            assert_never(form)
+    return True
 
 
 # -- for people ---------------------------------------------------------------------------------------------------
@@ -157,11 +146,16 @@ def _missing(path: Path) -> str:
 # -- for programs -------------------------------------------------------------------------------------------------
 
 
+def _row(answer: Answer, match: Match) -> dict[str, Any]:
+    """Return a match as JSON can hold it."""
+    return {"query": answer.query} | match.as_dict()
+
+
 def _put_json(answers: Sequence[Answer]) -> None:
     """Write one JSON object per match."""
     for answer in answers:
         for match in answer.matches:
-            put(json.dumps({"query": answer.query} | match.as_dict()))
+            put(json.dumps(_row(answer, match)))
 
 
 def _put_csv(answers: Sequence[Answer]) -> None:
@@ -173,10 +167,7 @@ def _put_csv(answers: Sequence[Answer]) -> None:
 
 def _cells(answer: Answer, match: Match) -> list[Any]:
     """Return the cells of one row, in the order of `COLUMNS`; a list is written as JSON."""
-    row = {"query": answer.query} | match.as_dict()
-    for name, value in row.items():
-        if isinstance(value, list | dict):
-            row[name] = json.dumps(value)
+    row = flat(_row(answer, match))
     return [row.get(column, "") for column in COLUMNS]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from retrieval.cli.printing import put, put_drawn
+from retrieval.cli.printing import put, put_raw
 from retrieval.types import displayed
 
 NARROWEST = 16
@@ -46,7 +46,8 @@ class Screen:
 
     def put(self, before: str, path: Path, after: str = "") -> None:
         """Write one line: `before`, then the path, then `after`."""
-        put_drawn(displayed(before) + self.shown(path, taken=cells(before) + cells(after)) + displayed(after))
+        shown = self.shown(path, taken=cells(before) + cells(after))
+        put_raw(f"{displayed(before)}{shown}{displayed(after)}\n".encode())
 
     def put_text(self, text: str) -> None:
         """Write one line without a path; on a terminal, write as much of it as there is room for."""
