@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any
 
@@ -37,12 +37,12 @@ def chosen(
     each: str | None,
     batch: str | None,
     example: Mapping[str, Any],
-    table: str | None = None,
+    table: Sequence[str] = (),
 ) -> Form:
     """Return the form that the options of a command ask for.
 
-    `example` is a result as JSON can hold it, with all fields and a value of the right type in each. `table` is the
-    name of an option that only a table obeys, if it is given. Raises `BadInput` if the options ask for several forms,
+    `example` is a result as JSON can hold it, with all fields and a value of the right type in each. `table` names
+    the given options that only a table obeys. Raises `BadInput` if the options ask for several forms,
     and for a template or a command that cannot be used.
     """
     forms: dict[str, Form | None] = {
@@ -53,11 +53,10 @@ def chosen(
         "--format": None if template is None else Template.read(template, flat(example)),
         "--exec": None if each is None else Execution.read(each),
         "--exec-batch": None if batch is None else Execution.read(batch, batch=True),
-        table or "": Format.TABLE if table else None,
     }
     given = {name: form for name, form in forms.items() if form is not None}
-    if len(given) > 1:
-        *names, last = given
+    if given and len(given) + len(table) > 1:
+        *names, last = [*given, *table]
         raise BadInput(f"only one of {', '.join(names)} and {last} can be given")
     return next(iter(given.values()), Format.TABLE)
 

@@ -14,7 +14,8 @@ from retrieval.cli.filtering import Below, Camera, MinMp, Taken, Where, filter_o
 from retrieval.cli.find_index import open_index
 from retrieval.cli.formats import Form, Format, chosen, put_filled
 from retrieval.cli.help import HOW_SHOWN, WHAT
-from retrieval.cli.options import Batch, Each, Folder, Json, Line, Nul, Paths, Quiet, Verbose
+from retrieval.cli.options import Batch, Each, Folder, Json, Line, Nul, Paths, Pictures, Quiet, Verbose
+from retrieval.cli.preview import Preview, demand_name
 from retrieval.cli.printing import note, put, put_data
 from retrieval.cli.screen import Screen
 from retrieval.cli.templates import Template
@@ -61,6 +62,7 @@ def list_images(
     line: Line = None,
     each: Each = None,
     batch: Batch = None,
+    pictures: Pictures = None,
     index: Folder = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -74,7 +76,17 @@ def list_images(
     one must be met, a minus before a key means not, `*` and `?` stand for any characters and for one. `--keys` lists
     the keys. The exit code is 1 if no image meets the filter, or a command of -x or -X failed.
     """
-    form = chosen(json_lines=json_lines, paths=paths, nul=nul, template=line, each=each, batch=batch, example=EXAMPLE)
+    form = chosen(
+        json_lines=json_lines,
+        paths=paths,
+        nul=nul,
+        template=line,
+        each=each,
+        batch=batch,
+        example=EXAMPLE,
+        table=["--preview"] if pictures else [],
+    )
+    demand_name(pictures)
     if sort != BY_PATH and sort not in SORTS:
         raise BadInput(f"there is no order {displayed(sort)}", hint=f"choose one of: {BY_PATH}, {', '.join(SORTS)}")
     if keys:
@@ -87,13 +99,13 @@ def list_images(
             images = sorted(images, key=SORTS[sort])
         some = iter(images)
         first = next(some, None)
-        succeeded = first is not None and _put(chain([first], some), form)
+        succeeded = first is not None and _put(chain([first], some), form, Preview.named(pictures))
     if first is None:
         note("no image of the index meets the filter" if met else "the index is empty")
     raise typer.Exit(0 if succeeded else 1)
 
 
-def _put(images: Iterable[IndexedImage], form: Form) -> bool:
+def _put(images: Iterable[IndexedImage], form: Form, preview: Preview) -> bool:
     """Write all images, or run a command on them; return False if a command failed."""
     match form:
         case Format.PATHS | Format.PATHS0:
@@ -109,6 +121,8 @@ def _put(images: Iterable[IndexedImage], form: Form) -> bool:
         case _:
             screen = Screen.of_stdout()
             for image in images:
+                if not image.offline:
+                    preview.put(image.path, image.width, image.height)
                 _put_row(image, screen)
     return True
 

@@ -103,6 +103,14 @@ Batch = Annotated[
         help="Run one command with the paths of all results, such as 'ls -l'.",
     ),
 ]  # fmt: skip
+Pictures = Annotated[
+    str | None,
+    typer.Option(
+        "--preview", metavar="[NAME]", rich_help_panel=HOW_SHOWN,
+        help="Show the pictures above their rows, by kitty, iterm, sixel, blocks or none. Without NAME: by the best of "
+        "these that the terminal knows.",
+    ),
+]  # fmt: skip
 Timed = Annotated[
     bool, typer.Option("--timing", rich_help_panel=HOW_SHOWN, help="Show how many seconds each step took.")
 ]

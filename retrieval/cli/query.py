@@ -21,6 +21,7 @@ from retrieval.cli.options import (
     Line,
     Nul,
     Paths,
+    Pictures,
     Precision,
     Quiet,
     Ranking,
@@ -30,6 +31,7 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
+from retrieval.cli.preview import Preview, demand_name
 from retrieval.cli.printing import counted, note, note_each, note_timing
 from retrieval.cli.query_input import PLUS, QueryImage, complain_of_query, read_blend, read_queries
 from retrieval.cli.results import EXAMPLE, Answer, put_answers
@@ -105,6 +107,7 @@ def query(
     line: Line = None,
     each: Each = None,
     batch: Batch = None,
+    pictures: Pictures = None,
     timing: Timed = False,
     exact: Annotated[
         bool,
@@ -153,7 +156,9 @@ def query(
         each=each,
         batch=batch,
         example=EXAMPLE,
+        table=["--preview"] if pictures else [],
     )
+    demand_name(pictures)
     if (bool(images) or files_from is not None) == (tag is not None):
         raise BadInput(
             "give either an IMAGE, or a list with --files-from, or --tag WORDS", hint="see: retrieval query --help"
@@ -201,7 +206,7 @@ def query(
     if answers.structures is not None:
         found_too, exact_matches = answers.structures
         note(f"without --exact, the index finds {found_too} of these {exact_matches}")
-    succeeded = put_answers(found.answers, form, named=found.queries > 1)
+    succeeded = put_answers(found.answers, form, named=found.queries > 1, preview=Preview.named(pictures))
     if found.answers:
         _note_coverage(found.coverage)
     if timing:

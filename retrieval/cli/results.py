@@ -11,6 +11,7 @@ from typing import Any, assert_never
 
 from retrieval.cli.execution import Execution
 from retrieval.cli.formats import Form, Format, flat, put_filled
+from retrieval.cli.preview import Preview
 from retrieval.cli.printing import put, put_data
 from retrieval.cli.screen import Screen, cells
 from retrieval.cli.templates import Template
@@ -35,14 +36,14 @@ class Answer:
     matches: Sequence[Match]
 
 
-def put_answers(answers: Sequence[Answer], form: Form, *, named: bool = False) -> bool:
+def put_answers(answers: Sequence[Answer], form: Form, *, preview: Preview, named: bool = False) -> bool:
     """Write the matches of all answers, or run a command on them; return False if a command failed.
 
-    If `named`, each table is written under the name of its query.
+    If `named`, each table is written under the name of its query. Above each row stands its `preview`.
     """
     match form:
         case Format.TABLE:
-            _put_tables(answers, named=named)
+            _put_tables(answers, preview, named=named)
         case Format.JSON:
             _put_json(answers)
         case Format.CSV:
@@ -63,17 +64,17 @@ def put_answers(answers: Sequence[Answer], form: Form, *, named: bool = False) -
 # -- for people ---------------------------------------------------------------------------------------------------
 
 
-def _put_tables(answers: Sequence[Answer], *, named: bool) -> None:
+def _put_tables(answers: Sequence[Answer], preview: Preview, *, named: bool) -> None:
     screen = Screen.of_stdout()
     for number, answer in enumerate(answers):
         if named:
             if number > 0:
                 put("")
             screen.put_text(displayed(answer.query))
-        _put_table(answer.matches, screen)
+        _put_table(answer.matches, screen, preview)
 
 
-def _put_table(matches: Sequence[Match], screen: Screen) -> None:
+def _put_table(matches: Sequence[Match], screen: Screen, preview: Preview) -> None:
     """Write the matches as a table; a column is left out if no match has a value for it."""
     columns = _columns(matches)
     if matches:
@@ -84,6 +85,8 @@ def _put_table(matches: Sequence[Match], screen: Screen) -> None:
             boundary_to_come = False
             screen.put_text(BOUNDARY)
         row = "".join(f"{column.cell(match)}  " for column in columns)
+        if not match.offline:
+            preview.put(match.path, match.width, match.height)
         screen.put(row, match.path, _mark(match))
         for copy in match.copies:
             screen.put(f"{'':>{cells(row)}}also ", copy, "" if match.offline else _missing(copy))
