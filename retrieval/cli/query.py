@@ -35,6 +35,7 @@ from retrieval.cli.preview import Preview, demand_name
 from retrieval.cli.printing import counted, note, note_each, note_timing
 from retrieval.cli.query_input import PLUS, QueryImage, complain_of_query, read_blend, read_queries
 from retrieval.cli.results import EXAMPLE, Answer, put_answers
+from retrieval.cli.viewer import MOST, found_viewer, show
 from retrieval.errors import BadInput, RetrievalError
 from retrieval.types import Answers, Blend, Coverage, Tagged, Timing, displayed
 
@@ -108,6 +109,12 @@ def query(
     each: Each = None,
     batch: Batch = None,
     pictures: Pictures = None,
+    opening: Annotated[
+        bool,
+        typer.Option(
+            "--open", rich_help_panel=HOW_SHOWN, help=f"Show the first {MOST} pictures in a window of your system too."
+        ),
+    ] = False,
     timing: Timed = False,
     exact: Annotated[
         bool,
@@ -156,9 +163,10 @@ def query(
         each=each,
         batch=batch,
         example=EXAMPLE,
-        table=["--preview"] if pictures else [],
+        table=[name for name, given in (("--preview", pictures), ("--open", opening)) if given],
     )
     demand_name(pictures)
+    viewer = found_viewer() if opening else None
     if (bool(images) or files_from is not None) == (tag is not None):
         raise BadInput(
             "give either an IMAGE, or a list with --files-from, or --tag WORDS", hint="see: retrieval query --help"
@@ -207,6 +215,8 @@ def query(
         found_too, exact_matches = answers.structures
         note(f"without --exact, the index finds {found_too} of these {exact_matches}")
     succeeded = put_answers(found.answers, form, named=found.queries > 1, preview=Preview.named(pictures))
+    if viewer is not None:
+        show((match.path for answer in found.answers for match in answer.matches if not match.offline), viewer)
     if found.answers:
         _note_coverage(found.coverage)
     if timing:
