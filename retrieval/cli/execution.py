@@ -57,7 +57,7 @@ class Execution:
             raise BadInput("the command is empty", hint="for example: --exec 'cp {} best/'")
         if not any(_PLACEHOLDER.search(word) for word in words):
             words = (*words, "{}")
-        _demand_program(words[0])
+        _demand_program(words[0], command)
         if batch:
             _demand_whole_placeholders(words)
         return cls(words, batch)
@@ -86,13 +86,17 @@ class Execution:
         return words
 
 
-def _demand_program(name: str) -> None:
-    """Raise `BadInput` unless a program can be run; a program that a placeholder names is found out when it is run."""
+def _demand_program(name: str, command: str) -> None:
+    """Raise `BadInput` unless the program of a command exists. One that a placeholder names is looked for later."""
     if _PLACEHOLDER.search(name):
         return
     found = shutil.which(name)
     if found is None:
-        raise BadInput(f"there is no program {displayed(name)}", hint="check its name; no shell reads the command")
+        hint = "check its name; no shell reads the command"
+        for file in (f"-x{command}", f"-X{command}"):
+            if os.path.lexists(file):
+                hint = f"to give a file whose name begins with -, write ./{file}, or put the name after --"
+        raise BadInput(f"there is no program {displayed(name)}", hint=hint)
     if found.lower().endswith(BATCH_FILES):
         raise BadInput(
             f"{displayed(name)} is a batch file, which could take the name of a file for a command",

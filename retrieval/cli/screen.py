@@ -50,8 +50,8 @@ class Screen:
         put_raw(f"{displayed(before)}{shown}{displayed(after)}\n".encode())
 
     def put_text(self, text: str) -> None:
-        """Write one line without a path; on a terminal, write as much of it as there is room for."""
-        put(text if self.width is None else _longest(text, self.width, _first))
+        """Write one printable line without a path; on a terminal, it may lose a part of its middle."""
+        put(text if self.width is None else shortened(text, self.width))
 
     def shown(self, path: Path, taken: int = 0) -> str:
         """Return the path as it is shown on a line with `taken` cells of other text."""

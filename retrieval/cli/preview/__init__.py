@@ -73,7 +73,7 @@ class Preview:
         columns, size = self._fitted(width, height)
         try:
             pixels = given.pixels(path, size)[0]
-        except (OSError, RetrievalError):
+        except RetrievalError:
             return
         put_raw(self.draw(pixels, columns).encode() + b"\n")
 
