@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import sys
 from bisect import bisect_right
 from collections.abc import Callable
@@ -106,5 +105,7 @@ def linked(text: str, path: Path) -> str:
 
     The URL names the host, so that a terminal opens no file of another machine of the same path.
     """
+    import socket
+
     url = path.as_uri().replace("file:///", f"file://{socket.gethostname()}/", 1)
     return f"\x1b]8;;{url}\x1b\\{text}\x1b]8;;\x1b\\"

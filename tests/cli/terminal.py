@@ -17,6 +17,12 @@ from tests.commands import COMMAND, PACKAGE
 
 SEQUENCES = re.compile(r"\x1b\]8;;[^\x1b]*\x1b\\|\x1b\[[0-9;]*m")
 """Links and colours."""
+LEAD = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""Makes stdin the terminal of the session, /dev/tty, and then becomes the program."""
 PATIENCE = 60
 """Seconds after which a program that hangs is killed. A program that works ends long before."""
 
@@ -41,10 +47,14 @@ def on_terminal(
     paths = os.pathsep.join([PACKAGE, *sys.path])
     surroundings = kept | {"TERM": "xterm-256color", "PYTHONPATH": paths} | environment
     process = subprocess.Popen(
-        [*command, *arguments],
-        cwd=cwd, stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL, env=surroundings, start_new_session=True,
-        preexec_fn=lambda: ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - so that it is /dev/tty
-    )  # fmt: skip
+        [sys.executable, "-c", LEAD, *command, *arguments],
+        cwd=cwd,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        env=surroundings,
+        start_new_session=True,
+    )
     os.close(theirs)
     seen = _conversation(ours, answer)
     os.close(ours)

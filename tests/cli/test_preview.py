@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given as given_by_hypothesis
+from hypothesis import strategies as st
 from PIL import Image
 
 from retrieval import Index
-from retrieval.cli.preview import asking, protocols
+from retrieval.cli.preview import ROWS, Preview, asking, protocols
 from retrieval.pictures import given
 from tests.commands import COMMAND, called, lines
 from tests.fakes import ColourEncoder, colour, picture, put
@@ -168,6 +170,16 @@ def test_what_cannot_be_is_told_before_any_search(tmp_path: Path) -> None:
     assert lines(told.stderr)[0] == "error: only one of --json and --preview can be given"
 
 
+@given_by_hypothesis(
+    st.integers(1, 10**5), st.integers(1, 10**5), st.integers(1, 32), st.tuples(st.integers(1, 40), st.integers(1, 80))
+)
+def test_every_picture_fits_the_box(width: int, height: int, most: int, cell: tuple[int, int]) -> None:
+    columns, (lines, across) = Preview(columns=most, cell=cell)._fitted(width, height)
+    assert 1 <= columns <= most
+    assert 1 <= lines <= ROWS * cell[1]
+    assert across == columns * cell[0]
+
+
 # -- asking a terminal --------------------------------------------------------------------------------------------
 
 
@@ -243,3 +255,11 @@ def test_the_terminal_is_left_as_it_was(home: Path) -> None:
         command = [sys.executable, "-c", script, *COMMAND]
         states.append(on_terminal("list", "--preview", cwd=home, answer=answer, command=command).splitlines()[-1])
     assert states == ["same", "same"]
+
+
+def test_a_program_in_the_background_does_not_ask(home: Path) -> None:
+    script = 'set -m; "$@" & wait; echo ended'
+    seen = on_terminal("list", "--preview", cwd=home, command=["sh", "-c", script, "sh", *COMMAND])
+    assert "ended" in seen
+    assert asking.QUESTION.decode() not in seen
+    assert CELL.search(seen)

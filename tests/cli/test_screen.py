@@ -29,6 +29,7 @@ NAMES = (
     "写真" * 30 + ".png",
     "e\u0301" * 70 + ".png",
     "🏔" * 30 + " \x1b[31m\n.png",
+    "%20 \udcff.png",
 )
 LINK = re.compile(r"\x1b\]8;;([^\x1b]+)\x1b\\([^\x1b]*)\x1b\]8;;\x1b\\")
 
@@ -50,7 +51,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_row_fits_the_width_and_every_path_is_a_link(home: Path, command: tuple[str, ...], columns: int) -> None:
     seen = on_terminal(*command, cwd=home, columns=columns)
     rows = plain(seen).splitlines()
-    assert len(rows) == (8 if command[0] == "query" else 6)
+    assert len(rows) == (9 if command[0] == "query" else 7)
     assert all(cell_len(row) <= columns for row in rows)
     assert any(cell_len(row) in {columns - 1, columns} for row in rows)
     assert all(character.isprintable() for row in rows for character in row)
