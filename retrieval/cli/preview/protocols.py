@@ -5,8 +5,8 @@ The pixels are (height, width, 3) RGB, 0-255. The text ends on the last line of 
 
 import base64
 import io
-from collections.abc import Callable, Iterator, Mapping
-from itertools import groupby
+import re
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,10 @@ COLOURS = 256
 """Number of colours of a sixel picture: as many as common terminals have registers."""
 BAND = 6
 """Number of rows of pixels that one line of sixels has."""
-WORTH = 4
-"""Shortest run of equal sixels that is shorter when it is written as `!count`."""
+EMPTY = 63
+"""Code of the character of a sixel without pixels."""
+RUN = re.compile(r"(.)\1{3,}")
+"""A run of sixels that is shorter when it is written as `!count`."""
 UPPER = "▀"
 """The upper half of a cell, in the colour of the text; the lower half has that of the background."""
 
@@ -58,17 +60,13 @@ def sixel(pixels: NDArray[np.uint8], columns: int) -> str:
 
 def _band(numbers: NDArray[np.uint8]) -> str:
     """Return up to 6 rows of pixels, given by the numbers of their colours: one line per colour, one over another."""
-    bits = 1 << np.arange(len(numbers))
-    return "$".join(
-        f"#{number}" + "".join(_runs(63 + bits @ (numbers == number)))  # a sixel is the character of 63 + its bits
-        for number in np.unique(numbers)
-    )
-
-
-def _runs(characters: NDArray[np.int64]) -> Iterator[str]:
-    for code, run in groupby(characters.tolist()):
-        length = len(list(run))
-        yield f"!{length}{chr(code)}" if length >= WORTH else chr(code) * length
+    weights = 1 << np.arange(len(numbers), dtype=np.uint8)
+    lines = []
+    for number in np.unique(numbers):
+        sixels = EMPTY + weights @ (numbers == number).astype(np.uint8)  # the character of a sixel is 63 + its bits
+        text = sixels.tobytes().decode().rstrip(chr(EMPTY))
+        lines.append(f"#{number}" + RUN.sub(lambda run: f"!{len(run[0])}{run[1]}", text))
+    return "$".join(lines)
 
 
 def blocks(pixels: NDArray[np.uint8], columns: int) -> str:
