@@ -2,27 +2,30 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from retrieval.cli.execution import Execution
 from retrieval.cli.filtering import Below, Camera, MinMp, Taken, Where, filter_of
 from retrieval.cli.find_index import open_index
+from retrieval.cli.formats import Form, Format, chosen, put_filled
 from retrieval.cli.help import HOW_SHOWN, WHAT
-from retrieval.cli.options import Folder, Json, Quiet, Verbose
+from retrieval.cli.options import Batch, Each, Folder, Json, Line, Nul, Paths, Pictures, Quiet, Verbose
 from retrieval.cli.orders import AS_LISTED, ORDERS, SIMILARITY, by_similarity, demand_order, in_order
-from retrieval.cli.output import Batch, Each, Line, Nul, OnlyPaths, Runner, demand_one, execution_of
-from retrieval.cli.paths import Paths
-from retrieval.cli.printing import note, put, put_data, put_shown
+from retrieval.cli.preview import Preview, demand_name
+from retrieval.cli.printing import note, put, put_data
+from retrieval.cli.screen import Screen
 from retrieval.cli.templates import Template
 from retrieval.types import IndexedImage, Metadata
 
-SAMPLE = IndexedImage(
-    1, Path("a.jpg"), 1, 1, "JPEG", Metadata("", "", "", "", 1, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, ("",)), 1, 1, ""
-)
-"""An image with all the values that a line of one's own can have."""
+EXAMPLE = IndexedImage(
+    1, Path("a"), 1, 1, "PNG", Metadata("2026", "a", "a", "a", 1, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, ("a",)), 1, 1, "a"
+).as_dict()
+"""An image as JSON can hold it, with all fields."""
 
 
 def list_images(
@@ -46,11 +49,12 @@ def list_images(
         ),
     ] = AS_LISTED,
     json_lines: Json = False,
-    paths: OnlyPaths = False,
+    paths: Paths = False,
     nul: Nul = False,
     line: Line = None,
     each: Each = None,
     batch: Batch = None,
+    pictures: Pictures = None,
     index: Folder = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -62,67 +66,65 @@ def list_images(
 
     A filter has terms of a key, a colon and a value; an image must meet all of them. `|` stands between values of which
     one must be met, a minus before a key means not, `*` and `?` stand for any characters and for one. `--keys` lists
-    the keys. The exit code is 1 if no image meets the filter.
+    the keys. The exit code is 1 if no image meets the filter, or a command of -x or -X failed.
     """
-    demand_one(
-        {
-            "--json": json_lines,
-            "--paths or -0": paths or nul,
-            "--format": line is not None,
-            "-x": each is not None,
-            "-X": batch is not None,
-        }
+    form = chosen(
+        json_lines=json_lines,
+        paths=paths,
+        nul=nul,
+        template=line,
+        each=each,
+        batch=batch,
+        example=EXAMPLE,
+        table=["--preview"] if pictures else [],
     )
-    template = None if line is None else Template.parse(line, SAMPLE.as_dict())
-    execution = execution_of(each, batch)
-    runner = None if execution is None else Runner(execution)
+    demand_name(pictures)
     demand_order(sort, ORDERS)
     if keys:
         _put_keys()
         return
-    chosen = filter_of(where, taken, below, camera, min_mp)
+    met = filter_of(where, taken, below, camera, min_mp)
     with open_index(index) as opened:
-        images: Iterable[IndexedImage] = opened.images(folder, where=chosen)
+        images: Iterable[IndexedImage] = opened.images(folder, where=met)
         if sort.startswith(SIMILARITY):
-            images = by_similarity(opened, images, sort.removeprefix(SIMILARITY), chosen)
+            images = by_similarity(opened, images, sort.removeprefix(SIMILARITY), met)
         elif sort != AS_LISTED:
             images = in_order(images, sort)
-        found = 0
-        put_image = _put_of(runner, template, json_lines=json_lines, paths=paths, nul=nul)
-        for image in images:
-            put_image(image)
-            found += 1
-    if runner is not None:
-        runner.end()
-    if not found:
-        note("no image of the index meets the filter" if chosen else "the index is empty")
-        raise typer.Exit(1)
-    if runner is not None and not runner.succeeded:
-        raise typer.Exit(1)
+        some = iter(images)
+        first = next(some, None)
+        succeeded = first is not None and _put(chain([first], some), form, Preview.named(pictures))
+    if first is None:
+        note("no image of the index meets the filter" if met else "the index is empty")
+    raise typer.Exit(0 if succeeded else 1)
 
 
-def _put_of(
-    runner: Runner | None, template: Template | None, *, json_lines: bool, paths: bool, nul: bool
-) -> Callable[[IndexedImage], None]:
-    """Return what writes an image."""
-    if runner is not None:
-        return lambda image: runner.take([image.path])
-    if template is not None:
-        return lambda image: put_data([template.line(image.as_dict())], b"\n")
-    if json_lines:
-        return lambda image: put(json.dumps(image.as_dict()))
-    if paths or nul:
-        return lambda image: put_data([os.fsencode(image.path)], b"\0" if nul else b"\n")
-    shown = Paths.here()
-    return lambda image: put_shown(_line(image, shown))
+def _put(images: Iterable[IndexedImage], form: Form, preview: Preview) -> bool:
+    """Write all images, or run a command on them; return False if a command failed."""
+    match form:
+        case Format.PATHS | Format.PATHS0:
+            end = b"\0" if form is Format.PATHS0 else b"\n"
+            put_data((os.fsencode(image.path) for image in images), end)
+        case Format.JSON:
+            for image in images:
+                put(json.dumps(image.as_dict()))
+        case Template():
+            put_filled(form, (image.as_dict() for image in images))
+        case Execution():
+            return form.run(image.path for image in images)
+        case _:
+            screen = Screen.of_stdout()
+            for image in images:
+                if not image.offline:
+                    preview.put(image.path, image.width, image.height)
+                _put_row(image, screen)
+    return True
 
 
-def _line(image: IndexedImage, paths: Paths) -> str:
-    """Return the time, the size in pixels, the format and the path of an image."""
-    taken = (image.taken or "-")[:19]  # to the second
+def _put_row(image: IndexedImage, screen: Screen) -> None:
+    """Write the time, the size in pixels, the format and the path of an image."""
     size = f"{image.width}x{image.height}"
-    before = f"{taken:<19}  {size:>11}  {image.format:<5}  "
-    return before + paths.shown(image.path, len(before), "  (offline)" if image.offline else "")
+    row = f"{(image.taken or '-')[:19]:<19}  {size:>11}  {image.format:<5}  "
+    screen.put(row, image.path, "  (offline)" if image.offline else "")
 
 
 def _put_keys() -> None:

@@ -1,6 +1,6 @@
 """What a command writes: results to stdout, notes and errors to stderr.
 
-Every line passes through `displayed`, so no name of a file, label or model can send control characters to a terminal.
+All names pass through `displayed`, so no name of a file, label or model can send control characters to a terminal.
 Data (`--paths`, `-0`, `--csv`) is written as it is, except to a terminal.
 """
 
@@ -42,14 +42,9 @@ def put(text: str) -> None:
     _write(displayed(text).encode() + b"\n")
 
 
-def put_shown(text: str) -> None:
-    """Write one line to stdout whose parts are printable already, and which may have links between them."""
-    _write(text.encode() + b"\n")
-
-
-def put_picture(sequences: bytes) -> None:
-    """Write a picture in sequences of the terminal, which end a line."""
-    _write(sequences + b"\n")
+def put_raw(data: bytes) -> None:
+    """Write bytes as they are. To a terminal, the caller passes the names in them through `displayed`."""
+    _write(data)
 
 
 def put_data(records: Iterable[bytes], end: bytes) -> None:

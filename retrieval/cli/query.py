@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli import results
 from retrieval.cli.filtering import Below, Camera, MinMp, Taken, Where, filter_of
 from retrieval.cli.find_index import open_index
+from retrieval.cli.formats import chosen
 from retrieval.cli.help import HOW_COMPUTED, HOW_MANY, HOW_SHOWN, WHAT
 from retrieval.cli.options import (
     Backbone,
+    Batch,
+    Each,
     Folder,
     Json,
+    Line,
+    Nul,
+    Paths,
+    Pictures,
     Precision,
     Quiet,
     Ranking,
@@ -27,11 +33,11 @@ from retrieval.cli.options import (
     Weights,
 )
 from retrieval.cli.orders import AS_RANKED, MATCH_ORDERS, demand_order, in_order
-from retrieval.cli.output import Batch, Each, Line, Nul, OnlyPaths, Runner, demand_one, execution_of
-from retrieval.cli.preview import NONE, form_of
+from retrieval.cli.preview import Preview, demand_name
 from retrieval.cli.printing import counted, note, note_each, note_timing
 from retrieval.cli.query_input import PLUS, QueryImage, complain_of_query, read_blend, read_queries
-from retrieval.cli.templates import Template
+from retrieval.cli.results import EXAMPLE, Answer, Writer
+from retrieval.cli.viewer import MOST, found_viewer, show
 from retrieval.errors import BadInput, RetrievalError
 from retrieval.types import Answers, Blend, Coverage, Match, Tagged, Timing, displayed
 
@@ -39,8 +45,6 @@ if TYPE_CHECKING:
     from retrieval.searching.options import SearchOptions
 
 
-MOST_OPENED = 10
-"""Largest number of results that are opened in the viewer of the system."""
 TOGETHER = 256
 """Number of queries that are asked together. Their answers are written before the next ones are asked."""
 
@@ -127,22 +131,17 @@ def query(
     csv_rows: Annotated[
         bool, typer.Option("--csv", rich_help_panel=HOW_SHOWN, help="Print CSV, with a header.")
     ] = False,
-    paths: OnlyPaths = False,
+    paths: Paths = False,
     nul: Nul = False,
     line: Line = None,
     each: Each = None,
     batch: Batch = None,
-    preview: Annotated[
-        str,
-        typer.Option(
-            metavar="FORM",
-            rich_help_panel=HOW_SHOWN,
-            help="Show the pictures in the terminal: auto, or kitty, iterm, sixel, blocks.",
-        ),
-    ] = NONE,
-    open_: Annotated[
+    pictures: Pictures = None,
+    opening: Annotated[
         bool,
-        typer.Option("--open", rich_help_panel=HOW_SHOWN, help="Open the best results, at most 10, in your viewer."),
+        typer.Option(
+            "--open", rich_help_panel=HOW_SHOWN, help=f"Show the first {MOST} pictures in a window of your system too."
+        ),
     ] = False,
     timing: Timed = False,
     exact: Annotated[
@@ -180,24 +179,23 @@ def query(
     and b.jpg, which has twice the weight, and unlike c.jpg. With --tag "golden retriever", the results are the images
     that the network recognises as that class; this needs a network whose weights can name classes.
 
-    The exit code is 1 if nothing was found, and 2 if an IMAGE cannot be read; the other images are still answered.
+    The exit code is 1 if nothing was found or a command of -x or -X failed, and 2 if an IMAGE cannot be read; the
+    other images are still answered.
     """
-    demand_one(
-        {
-            "--json": json_lines,
-            "--csv": csv_rows,
-            "--paths or -0": paths or nul,
-            "--format": line is not None,
-            "-x": each is not None,
-            "-X": batch is not None,
-        }
+    form = chosen(
+        json_lines=json_lines,
+        csv_rows=csv_rows,
+        paths=paths,
+        nul=nul,
+        template=line,
+        each=each,
+        batch=batch,
+        example=EXAMPLE,
+        table=[name for name, given in (("--preview", pictures), ("--open", opening)) if given],
     )
-    template = None if line is None else Template.parse(line, results.SAMPLE)
-    execution = execution_of(each, batch)
+    demand_name(pictures)
     demand_order(sort, MATCH_ORDERS)
-    preview = form_of(preview)
-    forms = {"json": json_lines, "csv": csv_rows, "nul": nul, "paths": paths}
-    form = next((name for name, is_given in forms.items() if is_given), "")
+    viewer = found_viewer() if opening else None
     if (bool(images) or files_from is not None) == (tag is not None):
         raise BadInput(
             "give either an IMAGE, or a list with --files-from, or --tag WORDS", hint="see: retrieval query --help"
@@ -238,10 +236,9 @@ def query(
         views=[view.strip() for view in views.split(",") if view],
         tags=True,
     )
-    runner = None if execution is None else Runner(execution)
     with opened:
         queries, asked = _asked(images or (), files_from, nul=from0) if tag is None else _by_tag(tag)
-        put = _put_of(runner, template, form, preview, named=len(queries) > 1)
+        writer = Writer(form, Preview.named(pictures), named=len(queries) > 1)
         found = _Found(len(queries))
         for start in range(0, len(queries), TOGETHER):
             part = slice(start, start + TOGETHER)
@@ -254,32 +251,16 @@ def query(
                     complain_of_query(query, result)
                 else:
                     found.count(query.name, result)
-                    put(results.Answer(query.name, in_order(result, sort)))
-    if runner is not None:
-        runner.end()
-    if open_ and sum(typer.launch(str(path)) != 0 for path in found.best):
-        note("a viewer for pictures could not be started")
+                    writer.put(Answer(query.name, in_order(result, sort)))
+    succeeded = writer.end()
+    if viewer is not None:
+        show(found.paths, viewer)
     _put_notes(found, options)
     if timing:
         spent.add("total", since_start())
         note_timing(spent)
     _note_nothing_found(found, options)
-    raise typer.Exit(found.exit_code or int(runner is not None and not runner.succeeded))
-
-
-def _put_of(runner: Runner | None, template: Template | None, form: str, preview: str, *, named: bool) -> results.Put:
-    """Return what writes the answers; `form` is json, csv, paths, nul or "", a table."""
-    if runner is not None:
-        return lambda answer: runner.take([match.path for match in answer.matches])
-    if template is not None:
-        return results.lines(template)
-    if form == "json":
-        return results.json_lines
-    if form == "csv":
-        return results.csv_rows()
-    if form:
-        return results.paths(b"\0" if form == "nul" else b"\n")
-    return results.tables(named=named, preview=preview)
+    raise typer.Exit(found.exit_code or int(not succeeded))
 
 
 def _by_tag(tag: str) -> tuple[Sequence[QueryImage], Sequence[Tagged]]:
@@ -310,8 +291,7 @@ class _Found:
     matches: int = 0
     empty: list[str] = field(default_factory=list)
     """Names of the queries that were answered without a match."""
-    best: list[Path] = field(default_factory=list)
-    """The first paths of all, at most `MOST_OPENED`."""
+    paths: list[Path] = field(default_factory=list)
     latest: Answers | None = None
     structures: tuple[int, int] | None = None
     """Sums of `Answers.structures`."""
@@ -327,7 +307,7 @@ class _Found:
         """Count an answer."""
         self.answered += 1
         self.matches += len(matches)
-        self.best += [match.path for match in matches[: MOST_OPENED - len(self.best)]]
+        self.paths += [match.path for match in matches]
         if not matches:
             self.empty.append(query)
 

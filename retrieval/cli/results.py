@@ -5,22 +5,26 @@ import io
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
-from retrieval.cli.paths import Paths
-from retrieval.cli.preview import NONE, picture
-from retrieval.cli.printing import put, put_data, put_picture, put_shown
+from retrieval.cli.execution import Execution
+from retrieval.cli.formats import Form, Format, flat, put_filled
+from retrieval.cli.preview import Preview
+from retrieval.cli.printing import put, put_data
+from retrieval.cli.screen import Screen, cells
 from retrieval.cli.templates import Template
 from retrieval.types import Match, Tag, displayed
 
-Put = Callable[["Answer"], None]
-"""Writes the matches of one query. Answers are written as they come."""
-
-
 COLUMNS = ("query", *(item.name for item in fields(Match)))
 """Columns of a CSV. They are always the same; the cell of an unknown value is empty."""
+EXAMPLE = {"query": "a"} | Match(
+    1, 0.5, Path("a"), 1, 1, 1, (), relevance=0.5, false_matches=0.5, probability=0.5, tags=(Tag("a", 0.5),),
+    taken="2026", similar=(Path("b"),),
+).as_dict()  # fmt: skip
+"""A match as JSON can hold it, with all fields."""
 BOUNDARY = f"{'':->6}{' the images below may be unrelated ':-<48}"
 """Line of a table between the likely matches and the other matches."""
 
@@ -34,27 +38,58 @@ class Answer:
     matches: Sequence[Match]
 
 
+@dataclass
+class Writer:
+    """Writes the matches of queries as they come, or runs a command on all of them at the end."""
+
+    form: Form
+    preview: Preview
+    """The pictures above the rows of a table."""
+    named: bool
+    """Whether each table is written under the name of its query."""
+    screen: Screen = field(default_factory=Screen.of_stdout)
+    _found: list[Path] = field(default_factory=list)
+    _is_first: bool = True
+
+    def put(self, answer: Answer) -> None:
+        """Write the matches of a query."""
+        rows = ({"query": answer.query} | match.as_dict() for match in answer.matches)
+        match self.form:
+            case Format.TABLE:
+                self._put_table(answer)
+            case Format.JSON:
+                for row in rows:
+                    put(json.dumps(row))
+            case Format.CSV:
+                header = [_csv_line(COLUMNS)] if self._is_first else []
+                put_data(chain(header, map(_cells, rows)), b"\r\n")
+            case Format.PATHS | Format.PATHS0:
+                end = b"\n" if self.form is Format.PATHS else b"\0"
+                put_data([os.fsencode(match.path) for match in answer.matches], end)
+            case Template():
+                put_filled(self.form, rows)
+            case Execution():
+                self._found += [match.path for match in answer.matches]
+            case _:
+                assert_never(self.form)
+        self._is_first = False
+
+    def end(self) -> bool:
+        """Finish, and return whether all commands succeeded."""
+        return not isinstance(self.form, Execution) or self.form.run(self._found)
+
+    def _put_table(self, answer: Answer) -> None:
+        if self.named:
+            if not self._is_first:
+                put("")
+            self.screen.put_text(displayed(answer.query))
+        _put_table(answer.matches, self.screen, self.preview)
+
+
 # -- for people ---------------------------------------------------------------------------------------------------
 
 
-def tables(*, named: bool, preview: str) -> Put:
-    """Return what writes a table for each answer; if `named`, under the name of its query.
-
-    `preview` is the form of the pictures above the rows (see `cli.preview`).
-    """
-    shown_paths, is_first = Paths.here(), iter([True])
-
-    def put_answer(answer: Answer) -> None:
-        if named:
-            if not next(is_first, False):
-                put("")
-            put(displayed(answer.query))
-        _put_table(answer.matches, shown_paths, preview)
-
-    return put_answer
-
-
-def _put_table(matches: Sequence[Match], paths: Paths, preview: str) -> None:
+def _put_table(matches: Sequence[Match], screen: Screen, preview: Preview) -> None:
     """Write the matches as a table; a column is left out if no match has a value for it."""
     columns = _columns(matches)
     if matches:
@@ -63,24 +98,15 @@ def _put_table(matches: Sequence[Match], paths: Paths, preview: str) -> None:
     for match in matches:
         if boundary_to_come and match.probability is None:
             boundary_to_come = False
-            put(BOUNDARY)
-        cells = "".join(f"{column.cell(match)}  " for column in columns)
-        if preview != NONE and not match.offline:
-            _put_preview(match, preview)
-        put_shown(cells + paths.shown(match.path, len(cells), _mark(match)))
+            screen.put_text(BOUNDARY)
+        row = "".join(f"{column.cell(match)}  " for column in columns)
+        if not match.offline:
+            preview.put(match.path, match.width, match.height)
+        screen.put(row, match.path, _mark(match))
         for copy in match.copies:
-            before = f"{'':>{len(cells)}}also "
-            put_shown(before + paths.shown(copy, len(before), "" if match.offline else _missing(copy)))
+            screen.put(f"{'':>{cells(row)}}also ", copy, "" if match.offline else _missing(copy))
         for other in match.similar:
-            before = f"{'':>{len(cells)}}like "
-            put_shown(before + paths.shown(other, len(before), _missing(other)))
-
-
-def _put_preview(match: Match, form: str) -> None:
-    """Write the picture of a match, if it can be read."""
-    sequences = picture(match.path, match.width, match.height, form)
-    if sequences:
-        put_picture(sequences)
+            screen.put(f"{'':>{cells(row)}}like ", other, _missing(other))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +124,9 @@ def _columns(matches: Sequence[Match]) -> list[_Column]:
         columns.append(_Column("relevance", _relevance))
     if any(match.probability is not None for match in matches):
         columns.append(_Column("likely", _probability))
-    width = max((len(_tag(match)) for match in matches), default=0)
+    width = max((cells(_tag(match)) for match in matches), default=0)
     if width > 0:
-        columns.append(_Column(f"{'tag':<{width}}", lambda match: f"{_tag(match):<{width}}"))
+        columns.append(_Column(_padded("tag", width), lambda match: _padded(_tag(match), width)))
     return columns
 
 
@@ -124,6 +150,10 @@ def _tag(match: Match) -> str:
     return displayed(match.tags[0].name) if match.tags else ""
 
 
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - cells(text))
+
+
 def _mark(match: Match) -> str:
     """Return a remark on a file that cannot be opened. An offline file is not looked at, because that may hang."""
     return "  (offline)" if match.offline else _missing(match.path)
@@ -136,44 +166,10 @@ def _missing(path: Path) -> str:
 # -- for programs -------------------------------------------------------------------------------------------------
 
 
-def json_lines(answer: Answer) -> None:
-    """Write one JSON object per match."""
-    for match in answer.matches:
-        put(json.dumps({"query": answer.query} | match.as_dict()))
-
-
-def csv_rows() -> Put:
-    """Return what writes one row per match, and has written a header."""
-    put_data([_csv_line(COLUMNS)], b"\r\n")
-    return lambda answer: put_data((_csv_line(_cells(answer, match)) for match in answer.matches), b"\r\n")
-
-
-def paths(end: bytes) -> Put:
-    """Return what writes the path of each match, as the bytes of the file system, followed by `end`."""
-    return lambda answer: put_data([os.fsencode(match.path) for match in answer.matches], end)
-
-
-def lines(template: Template) -> Put:
-    """Return what writes a line of one's own for each match."""
-    return lambda answer: put_data(
-        (template.line({"query": answer.query} | match.as_dict()) for match in answer.matches), b"\n"
-    )
-
-
-SAMPLE = {"query": "a.jpg"} | Match(
-    1, 0.5, Path("b.jpg"), 1, 1, 1, (), offline=False, relevance=0.5, false_matches=0.5, probability=0.5,
-    tags=(Tag("dog", 0.5),), taken="", similar=(Path("c.jpg"),),
-).as_dict()  # fmt: skip
-"""The values of a match that a line of one's own can have."""
-
-
-def _cells(answer: Answer, match: Match) -> list[Any]:
-    """Return the cells of one row, in the order of `COLUMNS`; a list is written as JSON."""
-    row = {"query": answer.query} | match.as_dict()
-    for name, value in row.items():
-        if isinstance(value, list | dict):
-            row[name] = json.dumps(value)
-    return [row.get(column, "") for column in COLUMNS]
+def _cells(row: dict[str, Any]) -> bytes:
+    """Return a match as a row of CSV, with the cells in the order of `COLUMNS`; a list is written as JSON."""
+    values = flat(row)
+    return _csv_line([values.get(column, "") for column in COLUMNS])
 
 
 def _csv_line(cells: Sequence[Any]) -> bytes:

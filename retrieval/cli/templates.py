@@ -1,9 +1,7 @@
-r"""Lines of one's own: `--format '{score:.3f}\t{path}'`."""
+r"""Templates of `--format`, such as `{score:.3f}\t{path}`: text, and fields of a result with Python's format specs."""
 
-import json
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from string import Formatter
 from typing import Any
@@ -11,54 +9,75 @@ from typing import Any
 from retrieval.errors import BadInput
 from retrieval.types import displayed
 
-_ESCAPES = {r"\t": "\t", r"\n": "\n", r"\0": "\0", r"\\": "\\"}
-_ESCAPED = re.compile(r"\\[tn0\\]")
-EXAMPLE = r"for example: --format '{score:.3f}\t{path}'"
+ESCAPES = {r"\t": "\t", r"\n": "\n", r"\0": "\0", "\\\\": "\\"}
+"""Escape -> the character that it stands for. Any other backslash stands for itself."""
+_ESCAPE = re.compile(r"\\[tn0\\]")
+SPECS = "https://docs.python.org/3/library/string.html#formatspec"
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A line in which values of a match or of an image stand."""
+    """A template that was read: it can be filled with every row."""
 
     parts: tuple[tuple[str, str | None, str], ...]
-    """For each part: text, then the name of a value, None for none, and how Python formats the value."""
+    """In order: text, then the name of a field or None, then the spec of its format."""
 
     @classmethod
-    def parse(cls, text: str, sample: Mapping[str, Any]) -> "Template":
-        r"""Return the template of a text; `\t`, `\n` and `\0` in it stand for these characters.
+    def read(cls, text: str, example: Mapping[str, Any]) -> "Template":
+        """Return the template with this text.
 
-        `sample` has a value for each name that the template may use. Raises `BadInput` for another name, for anything
-        but names (`{path.parent}`, `{0}`), and for a format that the value of the sample cannot have.
+        `example` has all fields, with a value of the right type in each. Raises `BadInput` for braces that do not
+        match, an unknown field, and a format that the field cannot have. Attributes and indices are no fields, so that
+        a template reads nothing but the values of a row.
         """
-        plain = _ESCAPED.sub(lambda found: _ESCAPES[found[0]], text)
-        try:
-            parts = tuple((literal, name, spec or "") for literal, name, spec, _ in Formatter().parse(plain))
-        except ValueError as error:
-            raise BadInput(f"the format cannot be read: {error}", hint=EXAMPLE) from None
-        for _, name, spec in parts:
-            if name is None:
-                continue
-            if name not in sample:
-                hint = f"the names are: {', '.join(sample)}"
-                raise BadInput(f"a format has no value {displayed(name) or '{}'}", hint=hint)
-            try:
-                format(_plain(sample[name]), spec)
-            except (ValueError, TypeError):
-                sentence = f"the value {name} cannot have the format {displayed(spec)}"
-                raise BadInput(sentence, hint=EXAMPLE) from None
-        return cls(parts)
+        made = cls(tuple(_parts(text, example)))
+        if not text:
+            raise BadInput("the template is empty", hint=_fields(example))
+        made.filled(example)
+        return made
 
-    def line(self, values: Mapping[str, Any]) -> bytes:
-        """Return the line of a match or an image. An unknown value is empty; bytes of a path come out as they are."""
-        shown = []
-        for literal, name, spec in self.parts:
-            shown.append(literal)
-            value = None if name is None else values.get(name)
-            if value is not None:
-                shown.append(format(_plain(value), spec))
-        return os.fsencode("".join(shown))
+    def filled(self, row: Mapping[str, Any], *, printable: bool = False) -> str:
+        """Return the template with the values of a row; an unknown value is empty.
+
+        A newline ends the text, unless the template ends with a newline or a NUL. If `printable`, the control
+        characters in values are escaped.
+        """
+        found = []
+        for text, name, spec in self.parts:
+            found.append(text)
+            if name is not None and row.get(name) is not None:
+                value = _formatted(name, row[name], spec)
+                found.append(displayed(value) if printable else value)
+        whole = "".join(found)
+        last = self.parts[-1][0] if self.parts and self.parts[-1][1] is None else ""
+        return whole if last.endswith(("\n", "\0")) else f"{whole}\n"
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - what JSON holds
-    """Return a value; a list and a bool as JSON."""
-    return json.dumps(value) if isinstance(value, list | tuple | dict | bool) else value
+def _parts(text: str, example: Mapping[str, Any]) -> Iterator[tuple[str, str | None, str]]:
+    try:
+        parsed = list(Formatter().parse(text))
+    except ValueError as error:
+        hint = "a brace that is no field is written twice: {{ or }}"
+        raise BadInput(f"the template {displayed(text)} cannot be read: {error}", hint=hint) from None
+    for literal, name, spec, conversion in parsed:
+        if name is not None and name not in example:
+            raise BadInput(f"the template has an unknown field {displayed(f'{{{name}}}')}", hint=_fields(example))
+        if conversion or "{" in (spec or ""):
+            said = "only a name and a format may stand between braces, as in {score:.3f}"
+            raise BadInput(f"the field {name} cannot be read", hint=said)
+        yield _ESCAPE.sub(lambda found: ESCAPES[found[0]], literal), name, spec or ""
+
+
+def _formatted(name: str, value: Any, spec: str) -> str:  # noqa: ANN401 - any value of a row
+    try:
+        return format(value, spec)
+    except (ValueError, OverflowError, MemoryError):
+        kind = "text" if isinstance(value, str) else "number"
+        raise BadInput(
+            f"the field {name} is a {kind} and cannot have the format {displayed(spec)}",
+            hint=f"for example {{score:.3f}}, {{path:>40}}; all formats: {SPECS}",
+        ) from None
+
+
+def _fields(example: Mapping[str, Any]) -> str:
+    return f"the fields are: {', '.join(example)}"
