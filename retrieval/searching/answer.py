@@ -21,10 +21,11 @@ from retrieval.networks.embedding import BATCH
 from retrieval.networks.encoder import Encoder
 from retrieval.searching import ahead, statistics
 from retrieval.searching.crop import Crop
+from retrieval.searching.embedded import embed
 from retrieval.searching.matches import Matches
 from retrieval.searching.neighbours import Neighbours, NeighbourSearch
 from retrieval.searching.options import SearchOptions
-from retrieval.searching.query import Excluded, PreparedQuery, Query, QueryReader, Unusable, embed
+from retrieval.searching.query import Excluded, PreparedQuery, Query, QueryReader, Unusable
 from retrieval.searching.ranking import NONE
 from retrieval.storage import tag_state
 from retrieval.storage.commit import Store

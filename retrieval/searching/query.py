@@ -18,8 +18,7 @@ import os
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +26,6 @@ from PIL import Image
 
 from retrieval.arguments import MOST, number, path_of, several, word
 from retrieval.errors import BadInput, UnreadableImage, reason_of
-from retrieval.networks import embedding
-from retrieval.networks.encoder import Encoder
 from retrieval.pictures import given, reading
 from retrieval.searching import ahead
 from retrieval.searching.crop import Box, Crop
@@ -36,7 +33,7 @@ from retrieval.searching.options import PLAIN, SearchOptions
 from retrieval.storage.conditions import EVERY, Condition
 from retrieval.storage.rows import Rows
 from retrieval.storage.view import View
-from retrieval.types import Blend, Match, Pixels, Tagged, Timing, Vectors, displayed, image_id
+from retrieval.types import Blend, Match, Pixels, Tagged, Vectors, displayed, image_id
 from retrieval.vectors.scaling import unit_vectors
 
 if TYPE_CHECKING:
@@ -49,9 +46,6 @@ FAR = 0.5
 feedback in information retrieval). On Corel-1k, the first 20 answers to one picture of a class and one of another class
 have the other class for a share of 0.48 (MobileNetV2). If another picture of that class is subtracted, the share is
 0.16 with a weight of 0.25, 0.05 with 0.5 and 0.02 with 1; the share of the first class is 0.80, 0.90 and 0.91."""
-
-SHORTEST = 1e-3
-"""Least length of the vector of a blend. A shorter one is hardly more than rounding."""
 
 Query = str | bytes | os.PathLike[str] | Image.Image | NDArray[Any] | int | Match | Blend | Tagged
 """A path, the bytes of a picture file, a PIL image, an array that `given.from_array` accepts, a vector (dim,), the id
@@ -358,81 +352,6 @@ def _middle(width: int, height: int) -> tuple[int, int, int, int]:
     """Return the box (left, upper, right, lower) of the middle of a picture, which has half of its area."""
     left, upper = (round(side * (1 - math.sqrt(0.5)) / 2) for side in (width, height))
     return left, upper, max(left + 1, width - left), max(upper + 1, height - upper)
-
-
-# -- embedding ----------------------------------------------------------------------------------------------------
-
-
-def embed(
-    queries: Sequence[PreparedQuery | Unusable], encoder: Callable[[], Encoder], timing: Timing
-) -> list[PreparedQuery | Unusable]:
-    """Return `queries` with their vectors, in the same order. All pixels are embedded together; errors are kept.
-
-    A query whose picture has no vector becomes an `UnreadableImage`. `encoder` is called only if there are pixels.
-    """
-    parts = [[part for _, part in query.parts] if _is_blend(query) else [query] for query in queries]
-    embedded = iter(_embed(list(chain.from_iterable(parts)), encoder, timing))
-    return [
-        _blended(query, [next(embedded) for _ in query.parts]) if _is_blend(query) else next(embedded)
-        for query in queries
-    ]
-
-
-def _is_blend(query: PreparedQuery | Unusable) -> TypeGuard[PreparedQuery]:
-    return isinstance(query, PreparedQuery) and bool(query.parts)
-
-
-def _blended(query: PreparedQuery, parts: Sequence[PreparedQuery | Unusable]) -> PreparedQuery | Unusable:
-    """Return a blend with the weighted sum of the vectors of its pictures, scaled to length 1.
-
-    The error of a picture without a vector is the error of the blend.
-    """
-    total = np.zeros(1, dtype=np.float32)
-    for (weight, _), part in zip(query.parts, parts, strict=True):
-        if not isinstance(part, PreparedQuery):
-            return part
-        assert part.vector is not None  # noqa: S101 - `_embed` gives a vector to every picture
-        total = total + np.float32(weight) * part.vector
-    length = float(np.linalg.norm(total))
-    if length < SHORTEST:
-        return BadInput("the pictures of the query cancel each other out")
-    return replace(query, vector=total / np.float32(length))
-
-
-def _embed(
-    queries: Sequence[PreparedQuery | Unusable], encoder: Callable[[], Encoder], timing: Timing
-) -> list[PreparedQuery | Unusable]:
-    """Return `queries`, none of which is a blend, as `embed` does."""
-    pixels = [query.pixels for query in queries if isinstance(query, PreparedQuery) and query.pixels is not None]
-    if not pixels:
-        return list(queries)
-    with timing.of("load"):
-        network = encoder()
-    with timing.of("encode"):
-        vectors = iter(embedding.vectors_of(network, np.concatenate(pixels)))
-    embedded: list[PreparedQuery | Unusable] = []
-    for query in queries:
-        if isinstance(query, PreparedQuery) and query.pixels is not None:
-            embedded.append(_with_vectors(query, list(islice(vectors, len(query.pixels)))))
-        else:
-            embedded.append(query)
-    return embedded
-
-
-def _with_vectors(
-    query: PreparedQuery, vectors: Sequence[NDArray[np.float32] | None]
-) -> PreparedQuery | UnreadableImage:
-    """Return a query with a vector for each of its orientations: the mean of those of its scales, of length 1."""
-    means: list[NDArray[np.float32]] = []
-    for start in range(0, len(vectors), query.scales):
-        known = [vector for vector in vectors[start : start + query.scales] if vector is not None]
-        if len(known) > 1:
-            mean = np.mean(known, axis=0)
-            known = [mean / np.linalg.norm(mean)]
-        means += known
-    if not means:
-        return UnreadableImage(f"the query cannot be used: {embedding.NO_VECTOR}")
-    return replace(query, vector=means[0], turned=np.stack(means[1:]) if means[1:] else None)
 
 
 # -- looking up ---------------------------------------------------------------------------------------------------
