@@ -39,6 +39,9 @@ class Pairs:
         return len(self.scores)
 
 
+_NONE = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+
+
 def near(
     vectors: Vectors,
     least: float,
@@ -55,10 +58,10 @@ def near(
     basis = _basis(vectors)
     short = _shortened(vectors, basis)
     short_others = short if others is None else _shortened(others, basis)
-    parts = [Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
+    parts = [_NONE]
     for start in range(0, len(vectors), BLOCK):
         rows = slice(start, min(start + BLOCK, len(vectors)))
-        found = list(_of_rows(vectors, short, rows, others, short_others, least))
+        found = [_NONE, *_of_rows(vectors, short, rows, others, short_others, least)]
         parts.append(_best(found, most))
         if progress is not None:
             progress(rows.stop / len(vectors))

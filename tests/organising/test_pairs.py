@@ -58,6 +58,11 @@ def test_many_copies_do_not_make_the_square_of_their_number() -> None:
     assert len(near) == 5 * 500 - 15, "the last rows have fewer rows behind them"
 
 
+def test_nothing_is_near_to_nothing() -> None:
+    vectors = clustered(3, 5, 0)
+    assert len(pairs.near(vectors, 0, 5, vectors[:0])) == len(pairs.near(vectors[:0], 0, 5, vectors)) == 0
+
+
 def test_the_best_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairs, "BLOCK", 8)
     vectors = clustered(60, 40, 3)
