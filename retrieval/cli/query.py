@@ -158,7 +158,7 @@ def query(
         typer.Option(
             metavar="A,B",
             rich_help_panel=HOW_COMPUTED,
-            help="More views of IMAGE: all finds mirrored and turned copies (mirror, rot90, … find some); multiscale.",
+            help="Search with more views of IMAGE: all finds mirrored and turned copies; see the guide for others.",
         ),
     ] = "",
     backbone: Backbone = None,

@@ -3,4 +3,4 @@
 vectors -> `pairs`: candidates
 """
 
-__all__ = ["pairs"]
+__all__ = ["keep", "pairs"]
