@@ -22,7 +22,7 @@ FLOORS = [
     {"networks", "storage"},
     {"indexing", "searching"},
     {"index"},
-    {"measuring", "__init__"},
+    {"measuring", "organising", "__init__"},
     {"training"},
     {"cli"},
     {"__main__"},
