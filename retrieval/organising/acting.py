@@ -3,7 +3,7 @@
 | killed | on the disk | what the next run, or `recover`, does |
 |---|---|---|
 | before a step is in the journal | all is as before | nothing |
-| before the rename of the step | the old file, and perhaps an unfinished new one | deletes the unfinished one: not done |
+| before the rename of the step | the old file, perhaps an unfinished new one | deletes the new one: not done |
 | after the rename | the new file, whole | completes the step: done |
 | after the end is in the journal | the new file, whole | nothing |
 """
@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 from retrieval.disk.files import partial_name
 from retrieval.errors import BadInput, StorageError, reason_of
@@ -51,7 +52,7 @@ def carry_out(plan: Plan, journal: Journal) -> Outcome:
     with journal.writing() as writer:
         _settle(writer)
         run = writer.next_run()
-        work = [(act.path, partial(_step_of, plan, act), None) for act in plan.acts]
+        work = [Work(act.path, partial(_step_of, plan, act)) for act in plan.acts]
         return _do(writer, run, work)
 
 
@@ -69,7 +70,7 @@ def undo(journal: Journal, n: int = 1) -> Outcome:
         runs = sorted({entry.run for entry in left})[-n:]
         run = writer.next_run()
         chosen = [entry for entry in reversed(left) if entry.run in runs]
-        work = [(entry.step.path, partial(_reverse_of, entry.step), entry.number) for entry in chosen]
+        work = [Work(entry.step.path, partial(_reverse_of, entry.step), entry.number) for entry in chosen]
         return _do(writer, run, work)
 
 
@@ -90,8 +91,19 @@ def undoable(entries: list[Entry]) -> list[Entry]:
     return [entry for entry in entries if entry.done and entry.undoes is None and entry.number not in undone]
 
 
-def _do(writer: Writer, run: int, work: list[tuple[bytes, Callable[[], Step], int | None]]) -> Outcome:
-    """Do steps in their order: the path for a refusal, what makes the step, and the number of the step it reverts."""
+class Work(NamedTuple):
+    """A step that is still to be checked and done."""
+
+    path: bytes
+    """The file that is named if the step is refused."""
+    step_of: Callable[[], Step]
+    """Checks the files as they are now, and returns the step."""
+    undoes: int | None = None
+    """Number of the step that this one reverts."""
+
+
+def _do(writer: Writer, run: int, work: list[Work]) -> Outcome:
+    """Do steps in their order, and count those that are refused."""
     refused = []
     for path, step_of, undoes in work:
         try:
@@ -179,7 +191,7 @@ def _reverse_of(step: Step) -> Step:
 
 
 def _free(place: bytes) -> bytes:
-    """Return `place`, with a number before its suffix if something lies there already: a.jpg, a-2.jpg, a-3.jpg, …"""
+    """Return `place`, with a number before its suffix if something lies there already, as in a-2.jpg."""
     stem, suffix = os.path.splitext(place)
     number, free = 1, place
     while os.path.lexists(free):

@@ -109,7 +109,7 @@ def copy(path: bytes, place: bytes, facts: Facts) -> None:
 
 def created(place: bytes) -> BinaryIO:
     """Open a new file for writing, readable for its owner alone. Raises `FileExistsError` if anything is there."""
-    return open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW, 0o600), "wb")  # noqa: SIM115
+    return open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW, 0o600), "wb")
 
 
 def dress(path: bytes, facts: Facts) -> None:

@@ -1,9 +1,9 @@
 """What is done with files, on the disk before it is done, and how it went, on the disk afterwards.
 
 The journal is a file of lines in the folder of the index. Lines are added at its end, each flushed to the disk, and are
-never changed. A line is the beginning of a step or its end, as JSON behind a checksum. A last line that a kill or a full
-disk has cut short is ignored, and removed when the next line is written: what it would have said had not begun, or is
-found out from the disk.
+never changed. A line is the beginning or the end of a step, as JSON behind a checksum. A kill or a full disk can cut
+the last line short. Such a line is ignored, and removed before the next one is written. A step without a whole first
+line has not begun. How a step without a whole last line went is found out from the disk.
 """
 
 import hashlib
@@ -64,7 +64,7 @@ class Journal:
         return list(_read(self._path)[0].values())
 
     @contextmanager
-    def writing(self) -> "Iterator[Writer]":
+    def writing(self) -> Iterator["Writer"]:
         """Write to the journal, as the only process that does.
 
         Raises `IndexBusy` at once if another process does, and what `entries` raises.
@@ -109,7 +109,10 @@ class Writer:
         return entry
 
     def end(self, entry: Entry, *, done: bool, why: str = "") -> Entry:
-        """Write how a step went, and return the step with that. Raises `StorageError`; then the next run finds it out from the disk."""
+        """Write how a step went, and return the step with that.
+
+        Raises `StorageError`; then the next run finds out from the disk how it went.
+        """
         self._add({"number": entry.number, "done": done, "why": why})
         ended = replace(entry, done=done, why=why)
         self._entries[entry.number] = ended
