@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import stat
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
@@ -35,6 +36,8 @@ class Facts:
     """Time of the last reading, in nanoseconds since 1970, before this program read the file."""
     owner: int
     group: int
+    attributes: dict[str, str]
+    """Extended attributes of users, as tags of file managers: name -> value in hexadecimal. Known on Linux only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ def seen(path: bytes) -> Seen:
         with open(os.open(path, os.O_RDONLY | NOFOLLOW), "rb") as file:
             before = os.fstat(file.fileno())
             digest = hashlib.file_digest(file, "sha256").digest() if stat.S_ISREG(before.st_mode) else b""
+            attributes = _attributes(file.fileno())
             after = os.fstat(file.fileno())
     except FileNotFoundError as error:
         raise BadInput(f"{name} is missing") from error
@@ -66,8 +70,26 @@ def seen(path: bytes) -> Seen:
         raise BadInput(f"{name} cannot be read: {reason_of(error)}") from error
     if not digest or _stamp(before) != _stamp(after):
         raise BadInput(f"{name} is being changed by another program")
-    facts = Facts(stat.S_IMODE(before.st_mode), before.st_mtime_ns, before.st_atime_ns, before.st_uid, before.st_gid)
+    facts = Facts(
+        mode=stat.S_IMODE(before.st_mode),
+        mtime_ns=before.st_mtime_ns,
+        atime_ns=before.st_atime_ns,
+        owner=before.st_uid,
+        group=before.st_gid,
+        attributes=attributes,
+    )
     return Seen(digest, _stamp(before), facts, before.st_dev, before.st_nlink)
+
+
+def _attributes(file: int | bytes) -> dict[str, str]:
+    """Return the extended attributes of users, of an open file or a path; none where the system has none."""
+    if sys.platform != "linux":
+        return {}
+    try:
+        names = [name for name in os.listxattr(file) if name.startswith("user.")]
+        return {name: os.getxattr(file, name).hex() for name in names}
+    except OSError:  # this file system has none
+        return {}
 
 
 def _kind(mode: int) -> str:
@@ -113,10 +135,25 @@ def created(place: bytes) -> BinaryIO:
 
 
 def dress(path: bytes, facts: Facts) -> None:
-    """Give the regular file at `path` these facts. The owner stays where this user may not change it. `OSError`."""
+    """Give the regular file at `path` these facts. A fact that this user or file system cannot change stays."""
     status = os.lstat(path)
     if (status.st_uid, status.st_gid) != (facts.owner, facts.group):
         with suppress(PermissionError):
             os.chown(path, facts.owner, facts.group)
-    os.chmod(path, facts.mode)
-    os.utime(path, ns=(facts.atime_ns, facts.mtime_ns))
+    if sys.platform == "linux":
+        for name, value in facts.attributes.items() - _attributes(path).items():
+            with suppress(OSError):
+                os.setxattr(path, name, bytes.fromhex(value))
+    with suppress(PermissionError):
+        os.chmod(path, facts.mode)
+    with suppress(PermissionError):
+        os.utime(path, ns=(facts.atime_ns, facts.mtime_ns))
+
+
+def flush(path: bytes) -> None:
+    """Flush the content of the file at `path` to the disk. `OSError`."""
+    opened = os.open(path, (os.O_RDWR if os.name == "nt" else os.O_RDONLY) | NOFOLLOW)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -77,7 +77,7 @@ class Journal:
                 raise IndexBusy(sentence, hint="wait until it has finished") from None
             entries, length = _read(self._path)
             with files.disk_errors():
-                opened = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | files.NOFOLLOW, 0o600)
+                opened = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | files.NOFOLLOW, 0o666)
                 stack.callback(os.close, opened)
                 os.ftruncate(opened, length)
                 os.fsync(opened)

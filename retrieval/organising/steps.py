@@ -99,7 +99,7 @@ def _move(step: Step) -> None:
             file.flush()
             os.fsync(file.fileno())
         _flush_folder_of(step.info)
-    demand_unchanged(step)
+    _demand_unchanged(step)
     if step.kind == "restore":
         contents.dress(step.path, step.facts)
     try:
@@ -135,14 +135,14 @@ def _tidy_move(step: Step, *, done: bool) -> None:
 
 def _replace(step: Step) -> None:
     if step.kind == "hardlink":
-        os.link(step.kept, step.temporary, follow_symlinks=False)
+        os.link(step.kept, step.temporary)
+        contents.flush(step.temporary)  # the kept file may be so new that the disk does not have it yet
     elif step.kind == "reflink":
         cloning.clone(step.kept, step.temporary, step.facts)
     else:
         contents.copy(step.path, step.temporary, step.facts)
     _demand_content(step)  # from now on, the content has a name that nobody else knows
-    _flush_folder_of(step.temporary)
-    demand_unchanged(step)
+    _demand_unchanged(step)
     os.replace(step.temporary, step.place)
     _flush_folder_of(step.place)
 
@@ -150,7 +150,7 @@ def _replace(step: Step) -> None:
 # -- what is demanded in between ----------------------------------------------------------------------------------
 
 
-def demand_unchanged(step: Step) -> None:
+def _demand_unchanged(step: Step) -> None:
     """Raise `BadInput` if somebody has written to the file, or has replaced it, since it was read."""
     if contents.stamp_of(step.path) != step.stamp:
         raise BadInput(f"{displayed(step.path)} is being changed by another program")
