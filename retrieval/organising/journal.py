@@ -19,10 +19,11 @@ from typing import Any
 from filelock import FileLock
 
 from retrieval.disk import files, locks
-from retrieval.errors import IndexBusy, IndexDamaged
+from retrieval.errors import IndexBusy, IndexDamaged, IndexNotFound
 from retrieval.organising.contents import Facts, Stamp
 from retrieval.organising.plan import bytes_of, text_of
 from retrieval.organising.steps import Step
+from retrieval.types import displayed
 
 NAME = "organising.journal"
 LOCK = "organising.lock"
@@ -67,13 +68,16 @@ class Journal:
     def writing(self) -> Iterator["Writer"]:
         """Write to the journal, as the only process that does.
 
-        Raises `IndexBusy` at once if another process does, and what `entries` raises.
+        Raises `IndexBusy` at once if another process does, `IndexNotFound` without that folder, and what `entries`
+        raises.
         """
+        if not self._folder.is_dir():  # the lock would make it
+            raise IndexNotFound(f"there is no index in {displayed(self._folder)}")
         with ExitStack() as stack:
             try:
                 stack.enter_context(locks.held(FileLock(self._folder / LOCK, timeout=0), self._folder))
             except IndexBusy:
-                sentence = f"another process is moving or linking files of the index in {self._folder}"
+                sentence = f"another process is moving or linking files of the index in {displayed(self._folder)}"
                 raise IndexBusy(sentence, hint="wait until it has finished") from None
             entries, length = _read(self._path)
             with files.disk_errors():
@@ -144,7 +148,7 @@ def _read(path: Path) -> tuple[dict[int, Entry], int]:
         if facts is None:
             if length + len(line) < len(data):
                 raise IndexDamaged(
-                    f"byte {length} and the bytes after it in {path} are damaged",
+                    f"byte {length} and the bytes after it in {displayed(path)} are damaged",
                     hint="rename the file to go on without it; what it lists can then no longer be undone",
                 )
             break

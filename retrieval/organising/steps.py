@@ -208,6 +208,8 @@ def _was_moved(step: Step) -> bool | None:
     is_there, is_here = contents.has(step.place, step.sha256), contents.has(step.path, step.sha256)
     if is_there and is_here:
         contents.dress(step.place, step.facts)
+        contents.flush(step.place)
+        _flush_folder_of(step.place)
         os.unlink(step.path)
     elif is_here:
         found = contents.stamp_of(step.place)

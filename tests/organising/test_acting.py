@@ -343,6 +343,19 @@ def test_undo_gives_back_times_and_modes_that_changed_since(library: Library) ->
     assert state_of(library.folder) == before
 
 
+def test_undo_gives_back_attributes(library: Library) -> None:
+    path = library.folder / "hardlink.jpg"
+    try:
+        os.setxattr(path, "user.tags", b"holiday\0\xff")
+    except (AttributeError, OSError) as error:
+        pytest.skip(f"this file system has no attributes: {error}")
+    library.carry_out(act("hardlink", path, library.kept))
+    assert os.listxattr(path) == []
+    assert undo(library.journal).done == 1
+    assert os.getxattr(path, "user.tags") == b"holiday\0\xff"
+    assert os.listxattr(library.kept) == []
+
+
 def test_undo_makes_a_folder_again_but_follows_no_link_in_its_place(library: Library) -> None:
     folder = library.folder / "deep" / "er"
     folder.mkdir(parents=True)

@@ -14,7 +14,7 @@ from retrieval.organising.plan import Plan
 from tests.organising.library import State, act, put_library, state_of
 from tests.storage.test_commit import folder_in_memory, start
 
-CALLS = ("chmod", "close", "fsync", "ftruncate", "link", "makedirs", "open", "replace", "unlink", "utime", "write")
+CALLS = ("chmod", "close", "fsync", "ftruncate", "link", "mkdir", "open", "replace", "unlink", "utime", "write")
 """Functions of `os` through which the disk is changed. The process dies before a call, and also in the midst of one
 that writes: half of the bytes are then in the file."""
 
@@ -145,9 +145,9 @@ def test_a_kill_at_each_step_of_an_undo(folders: tuple[Path, Path]) -> None:
     assert kill_at_each_step(folder, elsewhere, "undo", prepare) > 80
 
 
-@pytest.mark.parametrize("first", [0, *(pytest.param(first, marks=pytest.mark.slow) for first in range(1, 8))])
+@pytest.mark.parametrize("first", [0, *(pytest.param(first, marks=pytest.mark.slow) for first in range(1, 16))])
 def test_a_kill_at_each_step_of_a_recovery(folders: tuple[Path, Path], first: int) -> None:
-    """The plan is killed before, at every eighth of its steps."""
+    """The plan is killed before, at every sixteenth of its steps."""
     folder, elsewhere = folders
     kills, reached = 0, True
     step = first + 1
@@ -158,5 +158,5 @@ def test_a_kill_at_each_step_of_a_recovery(folders: tuple[Path, Path], first: in
             reached = is_killed(folder, elsewhere, "carry out", step)
 
         kills += kill_at_each_step(folder, elsewhere, "recover", prepare)
-        step += 8
-    assert kills > 80
+        step += 16
+    assert kills > 50
