@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from retrieval.errors import BadInput
 from retrieval.organising.contents import Seen, seen
 from retrieval.organising.plan import LINKS, Act, Plan
-from retrieval.storage.roots import relative
 from retrieval.types import displayed
 
 
@@ -86,7 +85,7 @@ def _demand_unsafe(plan: Plan, path: bytes) -> None:
 
 
 def _is_in(folder: bytes, path: bytes) -> bool:
-    return bool(relative(os.path.realpath(folder), path))
+    return path.startswith(os.path.join(os.path.realpath(folder), b""))
 
 
 def resolved(path: bytes) -> bytes:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from retrieval.errors import BadInput
-from retrieval.storage.roots import relative
 
 _STEM, _SUFFIX = 150, 20
 """Most bytes of the stem and of the suffix of a name that are kept in the trash. The note has the whole name. A name of
@@ -46,7 +45,7 @@ def slot(path: bytes) -> Slot:
     if folder is None or not _made(folder):
         folder = home
         _make(home)
-    below = path if folder == home else relative(top, path) or path
+    below = path if folder == home else os.path.relpath(path, top)
     stem, suffix = os.path.splitext(os.path.basename(path))
     name = stem[:_STEM] + b"." + secrets.token_hex(8).encode() + suffix[:_SUFFIX]
     deleted = time.strftime("%Y-%m-%dT%H:%M:%S")
