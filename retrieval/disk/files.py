@@ -150,7 +150,7 @@ def replacing(place: Path | Callable[[], Path], *, durable: bool, partial: Path 
     """
     if partial is None:
         assert isinstance(place, Path)  # noqa: S101 - a function as the place needs a `partial`
-        partial = place.with_name(_partial_name())
+        partial = place.with_name(partial_name())
     try:
         with partial.open("wb") as file:
             yield file
@@ -186,7 +186,7 @@ def write_durably(folder: Path, suffix: str, chunks: Iterable[bytes | memoryview
     def place() -> Path:
         return folder / (digest.hexdigest() + suffix)
 
-    with replacing(place, durable=True, partial=folder / _partial_name()) as file:
+    with replacing(place, durable=True, partial=folder / partial_name()) as file:
         for chunk in chunks:
             digest.update(chunk)
             file.write(chunk)
@@ -203,7 +203,8 @@ def flush_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _partial_name() -> str:
+def partial_name() -> str:
+    """Return a random name for a file that is being written."""
     return secrets.token_hex(8) + PARTIAL
 
 
