@@ -94,6 +94,9 @@ CANDIDATE_COST = 16
 CODES_SHARE = 1 / 4
 """Largest share of allowed rows of which all codes are compared. Measured on 100,000 vectors of MobileNetV2 in one
 thread: at 2, 10 and 20 % this takes 0.4, 0.8 and 1.5 ms; a graph that proposes more takes 0.8, 5.9 and 2.2 ms."""
+PICKED_SHARE = 1 / 16
+"""Largest share of allowed rows whose codes are picked out before they are compared: at 1, 2 and 5 % this takes 0.24,
+0.28 and 0.43 ms, and a selector 0.38, 0.39 and 0.50 ms; at 10 % it takes longer."""
 REFINED = 16
 """Largest number of candidates per neighbour that a query asks for."""
 
@@ -209,10 +212,23 @@ def _codes(index: FaissIndex) -> FaissIndex | None:
 def _nearest_codes(index: FaissIndex, codes: FaissIndex, queries: Vectors, count: int, allowed: Mask) -> Rows:
     """Return the `count` allowed rows whose codes are nearest to each query, (queries, count), nearest first."""
     transformed = _transformed(index, queries) if isinstance(index, faiss.IndexPreTransform) else queries
-    parameters = faiss.SearchParameters(sel=_selector(allowed))
     with _one_thread(unless=len(queries) > FEW):
-        _, rows = codes.search(transformed, count, params=parameters)
+        if np.count_nonzero(allowed) <= PICKED_SHARE * len(allowed):
+            chosen = np.flatnonzero(allowed)
+            _, positions = _picked(codes, chosen).search(transformed, count)
+            return np.asarray(chosen[positions])
+        _, rows = codes.search(transformed, count, params=faiss.SearchParameters(sel=_selector(allowed)))
     return np.asarray(rows)
+
+
+def _picked(codes: FaissIndex, rows: Rows) -> FaissIndex:
+    """Return an index over the codes of some rows alone, so that the others are not even looked at."""
+    size = codes.code_size
+    all_codes = faiss.rev_swig_ptr(codes.codes.data(), codes.ntotal * size).reshape(-1, size)
+    picked = faiss.IndexScalarQuantizer(codes.d, codes.sq.qtype, codes.metric_type)
+    picked.sq, picked.is_trained, picked.ntotal = codes.sq, True, len(rows)
+    faiss.copy_array_to_vector(all_codes[rows].ravel(), picked.codes)
+    return picked
 
 
 @contextmanager
