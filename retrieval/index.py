@@ -296,7 +296,8 @@ class Index:
         scaled = unit_vectors(vectors, len(files), self._model.row["dim"])
         given = own_vectors.by_place(files, scaled, place)
         with self._store.writing():
-            spot = claims.claim(self._store, place)
+            index = os.path.realpath(os.fsencode(self._store.folder))
+            spot = claims.claim(self._store, place, check=partial(own_vectors.demand_seen, given, index))
             return self._updated(spot, Settings(given=own_vectors.below(spot, given)))
 
     def _updated(

@@ -98,7 +98,8 @@ class Metadata:
 
     taken: str | None = None
     """Time at which the picture was taken, in ISO 8601, as in `2026-11-24T06:35:37`: the local time of the camera, with
-    the fraction of a second and the time zone if the file says them. It is never the date of the file."""
+    the fraction of a second and the time zone if the file says them; only the day if it says no more. It is never the
+    date of the file."""
     make: str | None = None
     """Maker of the camera, as in `Canon`."""
     model: str | None = None
@@ -365,6 +366,9 @@ class Coverage:
     """Number of those `images` that are offline: the latest update could look at none of their files."""
     updating: bool = False
     """Whether a process is writing to the index now, so that there may soon be more images. Known on Linux only."""
+    unread: bool = False
+    """Whether the metadata of some images were never read, because an earlier version has indexed them. Filters do not
+    see these metadata. The next update reads them."""
 
 
 @dataclass(frozen=True, slots=True)

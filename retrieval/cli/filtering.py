@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from retrieval.cli.help import WHAT
+from retrieval.cli.printing import note
+from retrieval.types import Coverage
 
 if TYPE_CHECKING:
     from retrieval.searching.filters import Filter
@@ -37,6 +39,12 @@ MinMp = Annotated[
     float | None,
     typer.Option("--min-mp", metavar="N", min=0, rich_help_panel=WHAT, help='Short for --where "mp:>=N".'),
 ]
+
+
+def note_unread(coverage: Coverage) -> None:
+    """Write a note if a filter may be wrong, because the metadata of some images were never read."""
+    if coverage.unread:
+        note("filters do not see the metadata of all images yet; to read them: retrieval index")
 
 
 def filter_of(

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from retrieval.cli.execution import Execution
-from retrieval.cli.filtering import Below, Camera, MinMp, Taken, Where, filter_of
+from retrieval.cli.filtering import Below, Camera, MinMp, Taken, Where, filter_of, note_unread
 from retrieval.cli.find_index import open_index
 from retrieval.cli.formats import Form, Format, chosen, put_filled
 from retrieval.cli.help import HOW_SHOWN, WHAT
@@ -85,6 +85,8 @@ def list_images(
         return
     met = filter_of(where, taken, below, camera, min_mp)
     with open_index(index) as opened:
+        if met is not None:
+            note_unread(opened.coverage())
         images: Iterable[IndexedImage] = opened.images(folder, where=met)
         if sort.startswith(SIMILARITY):
             images = by_similarity(opened, images, sort.removeprefix(SIMILARITY), met)
@@ -94,7 +96,7 @@ def list_images(
         first = next(some, None)
         succeeded = first is not None and _put(chain([first], some), form, Preview.named(pictures))
     if first is None:
-        note("no image of the index meets the filter" if met else "the index is empty")
+        note("no image of the index meets the filter" if met is not None else "the index is empty")
     raise typer.Exit(0 if succeeded else 1)
 
 

@@ -28,7 +28,8 @@ SIMILARITY = "similarity:"
 def demand_order(name: str, orders: Sequence[str]) -> None:
     """Raise `BadInput` for an order that there is not."""
     if name not in orders and not (AS_RANKED not in orders and name.startswith(SIMILARITY)):
-        raise BadInput(f"there is no order {displayed(name)}", hint=f"choose one of: {', '.join(orders)}")
+        names = orders if AS_RANKED in orders else (*orders, f"{SIMILARITY}IMAGE")
+        raise BadInput(f"there is no order {displayed(name)}", hint=f"choose one of: {', '.join(names)}")
 
 
 def in_order(items: Iterable[Item], name: str) -> list[Item]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.filtering import Below, Camera, MinMp, Taken, Where, filter_of
+from retrieval.cli.filtering import Below, Camera, MinMp, Taken, Where, filter_of, note_unread
 from retrieval.cli.find_index import open_index
 from retrieval.cli.formats import chosen
 from retrieval.cli.help import HOW_COMPUTED, HOW_MANY, HOW_SHOWN, WHAT
@@ -331,6 +331,8 @@ def _put_notes(found: _Found, options: "SearchOptions") -> None:
     if options.exact and found.structures is not None:
         found_too, exact_matches = found.structures
         note(f"without --exact, the index finds {found_too} of these {exact_matches}")
+    if found.latest is not None and options.where is not None:
+        note_unread(found.latest.coverage)
     if found.latest is not None and found.answered:
         _note_coverage(found.latest.coverage)
 

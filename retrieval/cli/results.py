@@ -94,7 +94,8 @@ def _put_table(matches: Sequence[Match], screen: Screen, preview: Preview) -> No
     columns = _columns(matches)
     if matches:
         put("".join(f"{column.title}  " for column in columns) + "path")
-    boundary_to_come = any(match.probability is not None for match in matches)
+    are_likely = [match.probability is not None for match in matches]
+    boundary_to_come = any(are_likely) and are_likely == sorted(are_likely, reverse=True)
     for match in matches:
         if boundary_to_come and match.probability is None:
             boundary_to_come = False

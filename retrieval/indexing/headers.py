@@ -40,9 +40,10 @@ def read(store: Store, root: int, source: Source, threads: int, progress: Callab
 
     `progress` is called with the number of files that were looked at so far.
     """
-    log.warning("the metadata of the images are read from their files, because an earlier version did not; once")
     count = 0
     for page in _pages(store, root):
+        if not count:
+            log.warning("the metadata of the images are read from their files, because an earlier version did not")
         parts = [page[start : start + TOGETHER] for start in range(0, len(page), TOGETHER)]
         with closing(in_order(partial(_all_noted, source), parts, threads, 2 * threads)) as noted:
             store.commit(Change(metadata=dict(chain.from_iterable(noted))))

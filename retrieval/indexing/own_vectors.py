@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import BadInput
-from retrieval.storage.records import Spot
-from retrieval.types import Vectors, displayed
+from retrieval.pictures.source import Folder
+from retrieval.storage.records import Root, Spot
+from retrieval.types import Found, Vectors, displayed
 
 Vector = NDArray[np.float32]
 """(dim,), of length 1."""
@@ -38,3 +39,17 @@ def below(spot: Spot, given: Mapping[bytes, Vector]) -> Mapping[bytes, Vector]:
     """Return path from the root of `spot` -> vector, for files in that root by absolute path."""
     beginning = len(os.path.join(spot.place, b""))
     return {place[beginning:]: vector for place, vector in given.items()}
+
+
+def demand_seen(given: Mapping[bytes, Vector], index: bytes, root: Root, below: bytes) -> None:
+    """Raise `BadInput` if the scan of a root passes over a file that was given: the next update would forget the file.
+
+    `given` has the files by absolute path, `index` is the absolute path of the index, and `below` the folder in the
+    root that holds the files.
+    """
+    folder = below + b"/" if below else b""
+    seen = (item for item in Folder(root.path).scan(folder, root.exclude, skip=index) if isinstance(item, Found))
+    left = given.keys() - {os.path.join(root.path, item.path) for item in seen}
+    if left:
+        sentence = f"{displayed(min(left))} is a file that an update leaves out"
+        raise BadInput(sentence, hint="it is hidden, or excluded by a pattern")

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
-from retrieval.errors import UNFORESEEN, BadInput
+from retrieval.errors import UNFORESEEN
 from retrieval.indexing.comparison import compared
 from retrieval.indexing.missing import Missing
 from retrieval.indexing.pending import Pending
@@ -144,7 +144,6 @@ class Update:
         """Run, and return the report. Work is committed every few seconds, and at the end, also after an error."""
         try:
             with self.timing.of("total"):
-                self._demand_given()
                 candidates = self._candidates()
                 first = next(candidates, None)
                 if first is not None:  # else the run need not load what reads files, nor the ids of all images
@@ -166,14 +165,6 @@ class Update:
         scan = self.source.scan(self.below, self.root.exclude, skip=index_folder, mounts=self.mounts)
         given = self.given
         return scan if given is None else (seen for seen in scan if seen.path in given)
-
-    def _demand_given(self) -> None:
-        """Raise `BadInput` if the scan passes over a file that was given: the next update would forget the file."""
-        if self.given is None:
-            return
-        if left := self.given.keys() - {seen.path for seen in self._scan() if isinstance(seen, Found)}:
-            file = displayed(os.path.join(self.root.path, min(left)))
-            raise BadInput(f"{file} is a file that an update leaves out", hint="it is hidden, or excluded by a pattern")
 
     def _rows(self) -> Iterator[FileRow]:
         after = None

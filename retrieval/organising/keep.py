@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from fnmatch import translate
-from functools import partial
 from re import IGNORECASE, compile  # noqa: A004 - a pattern
 from typing import Any
 
@@ -19,17 +18,18 @@ from retrieval.types import IndexedImage, Metadata, displayed
 BEST = "best"
 """The default rule."""
 _ORIGINALS = {"RAW": 0, "HEIF": 1}
-"""Formats in which cameras write and programs seldom export -> their order. An export in another format is larger at
-times, and never better."""
-_LOSSLESS = frozenset({"PNG", "TIFF", "BMP", "GIF", "PSD", "PPM", "QOI", "RAW"})
+"""Formats in which cameras write and programs seldom export -> their order. An export in another format has more bytes
+at times, and is never better, unless it has more than twice as many pixels: then the other file is the export."""
+_LOSSLESS = frozenset({"PNG", "BMP", "PSD", "PPM", "QOI", "RAW"})
+"""Formats that lose nothing of a photograph. GIF loses colours, and TIFF may hold a JPEG."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One reason to keep a file rather than another."""
 
-    key: Callable[[IndexedImage], Any]
-    """Value of a file. The file with the least value is kept."""
+    key: Callable[[IndexedImage, int], Any]
+    """Value of a file, among files of which the largest has so many pixels. The file with the least value is kept."""
     said: Callable[[IndexedImage], str]
     """What the rule sees of a file, in a few words."""
 
@@ -42,16 +42,23 @@ def _size(image: IndexedImage) -> str:
     return f"{image.width}x{image.height}"
 
 
-def _compression(image: IndexedImage) -> tuple[int, float]:
-    """Return how much a file is compressed: nothing is lost, or the bytes per pixel, negative."""
+def _original(image: IndexedImage, most: int) -> int:
+    return _ORIGINALS.get(image.format, 2) if 2 * _pixels(image) >= most else 2
+
+
+def _compression(image: IndexedImage, _: int) -> tuple[int, float]:
+    """Return how much a file is compressed: not at all; as a JPEG, which most cameras write; or in another way.
+
+    Within a format, fewer bytes per pixel are more compressed. Between formats they say nothing.
+    """
     if image.format in _LOSSLESS:
         return 0, 0.0
-    return 1, -image.bytes / _pixels(image)
+    return (1 if image.format == "JPEG" else 2), -image.bytes / _pixels(image)
 
 
 def _compressed(image: IndexedImage) -> str:
-    is_lossy, bits = _compression(image)
-    return f"{-8 * bits:.1f} bits a pixel" if is_lossy else f"{image.format}, which loses nothing"
+    is_lossy, bits = _compression(image, 0)
+    return f"{image.format} of {-8 * bits:.1f} bits a pixel" if is_lossy else f"{image.format}, which loses nothing"
 
 
 def _facts(image: IndexedImage) -> int:
@@ -60,11 +67,14 @@ def _facts(image: IndexedImage) -> int:
     return sum(getattr(image.metadata, fact.name) != getattr(empty, fact.name) for fact in fields(Metadata))
 
 
-def _time(image: IndexedImage) -> str:
-    """Return when a picture was taken; if the file does not say, when it was changed, behind all times taken."""
+def _time(image: IndexedImage) -> tuple[bool, str]:
+    """Return when a picture was taken, by the clock of the camera; if the file does not say, when it was changed.
+
+    Pictures that do not say come behind all that do.
+    """
     if image.taken is not None:
-        return image.taken
-    return f"~{datetime.fromtimestamp(image.modified_ns / 1e9).isoformat()}"  # noqa: DTZ006 - local, as cameras note it
+        return False, image.taken
+    return True, datetime.fromtimestamp(image.modified_ns / 1e9).isoformat()  # noqa: DTZ006 - local, as cameras note it
 
 
 def _path(image: IndexedImage) -> tuple[int, str]:
@@ -72,24 +82,29 @@ def _path(image: IndexedImage) -> tuple[int, str]:
     return len(text), text
 
 
-_MORE_PIXELS = Rule(lambda image: -_pixels(image), _size)
-_EARLIER = Rule(_time, lambda image: _time(image).removeprefix("~").partition(".")[0])
-_SHORTER = Rule(_path, lambda image: displayed(image.path))
+_MORE_PIXELS = Rule(lambda image, _: -_pixels(image), _size)
+_EARLIER = Rule(lambda image, _: _time(image), lambda image: _time(image)[1])
+_SHORTER = Rule(lambda image, _: _path(image), lambda image: displayed(image.path))
 _NAMED: Mapping[str, tuple[tuple[str, Rule], ...]] = {
     BEST: (
-        ("original format", Rule(lambda image: _ORIGINALS.get(image.format, 2), lambda image: image.format)),
+        ("original format", Rule(_original, lambda image: f"{image.format} of {_size(image)}")),
         ("more pixels", _MORE_PIXELS),
         ("less compressed", Rule(_compression, _compressed)),
-        ("more metadata", Rule(lambda image: -_facts(image), lambda image: f"{_facts(image)} facts")),
+        ("more metadata", Rule(lambda image, _: -_facts(image), lambda image: f"{_facts(image)} facts")),
         ("earlier", _EARLIER),
     ),
     "largest": (
         ("more pixels", _MORE_PIXELS),
-        ("more bytes", Rule(lambda image: -image.bytes, lambda image: f"{image.bytes:,} bytes")),
+        ("more bytes", Rule(lambda image, _: -image.bytes, lambda image: f"{image.bytes:,} bytes")),
     ),
     "oldest": (("earlier", _EARLIER),),
-    "newest": (("later", Rule(lambda image: _Reversed(_time(image).lstrip("~")), _EARLIER.said)),),
+    "newest": (("later", Rule(lambda image, _: _latest(image), _EARLIER.said)),),
 }
+
+
+def _latest(image: IndexedImage) -> "tuple[bool, _Reversed]":
+    is_unknown, time = _time(image)
+    return is_unknown, _Reversed(time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,23 +143,24 @@ class Keeper:
 
     def sorted(self, images: Iterable[IndexedImage]) -> list[IndexedImage]:
         """Return files in the order in which they are to be kept, best first."""
-        return sorted(images, key=self._key)
+        all_images = list(images)
+        most = max(map(_pixels, all_images), default=0)
+        return sorted(all_images, key=lambda image: [rule.key(image, most) for _, rule in self.rules])
 
     def reason(self, kept: IndexedImage, other: IndexedImage) -> str:
         """Return why a file is kept rather than another one, in a few words."""
+        most = max(_pixels(kept), _pixels(other))
         for words, rule in self.rules:
-            if rule.key(kept) != rule.key(other):
+            if rule.key(kept, most) != rule.key(other, most):
                 return f"{words}: {rule.said(kept)}, not {rule.said(other)}"
         return "the same file"
 
-    def _key(self, image: IndexedImage) -> tuple[Any, ...]:
-        return tuple(rule.key(image) for _, rule in self.rules)
-
 
 def _by_glob(glob: str) -> Rule:
-    pattern = compile(translate(glob), IGNORECASE)
-    return Rule(partial(_is_unlike, pattern), lambda image: displayed(image.path))
+    """Return the rule that files come first whose absolute path, or the end of it, is like a pattern."""
+    patterns = [compile(translate(part), IGNORECASE) for part in (glob, f"*/{glob}")]
 
+    def is_unlike(image: IndexedImage, _: int) -> bool:
+        return not any(pattern.match(str(image.path)) for pattern in patterns)
 
-def _is_unlike(pattern: Any, image: IndexedImage) -> bool:  # noqa: ANN401 - a compiled pattern
-    return pattern.match(str(image.path)) is None
+    return Rule(is_unlike, lambda image: displayed(image.path))

@@ -61,8 +61,10 @@ def near(
     parts = [_NONE]
     for start in range(0, len(vectors), BLOCK):
         rows = slice(start, min(start + BLOCK, len(vectors)))
-        found = [_NONE, *_of_rows(vectors, short, rows, others, short_others, least)]
-        parts.append(_best(found, most))
+        best = _NONE
+        for found in _of_rows(vectors, short, rows, others, short_others, least):
+            best = _best([best, found], most)
+        parts.append(best)
         if progress is not None:
             progress(rows.stop / len(vectors))
     return _sorted(parts)

@@ -315,9 +315,10 @@ def _items(file: BinaryIO, meta: _Box) -> Iterator[Block]:
     wanted = dict(_kinds_of_items(file, inside[b"iinf"]))
     data_at = inside[b"idat"].start if b"idat" in inside else 0
     for item, parts in _places_of_items(_content(file, inside[b"iloc"]), data_at):
-        if item in wanted:
+        kind = wanted.pop(item, None)
+        if kind is not None and sum(length for _, length in parts) <= LARGEST:
             data = b"".join(_part(file, start, length) for start, length in parts)
-            if wanted[item] is Kind.EXIF:
+            if kind is Kind.EXIF:
                 yield from _exif(data)
             else:
                 yield _xmp(data)

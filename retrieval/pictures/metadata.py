@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from itertools import islice
 from typing import BinaryIO
 
@@ -37,7 +37,7 @@ def read(file: BinaryIO) -> Metadata:
     """Return the metadata in a picture file, given as a stream that can seek; raises `OSError` as the stream does."""
     try:
         return _found(file).metadata()
-    except OSError:
+    except (OSError, MemoryError):  # they say nothing about the file
         raise
     except Exception as error:  # damaged metadata say nothing, and cost nobody a picture
         log.debug("metadata were not read", exc_info=error)
@@ -128,9 +128,9 @@ class _Found:
             if name in self.properties:
                 yield from _time(self.properties[name][0])
         sets = dict(reversed(self.records))  # so that the first of several counts
-        date, time = sets.get(iptc.DATE_CREATED, ""), sets.get(iptc.TIME_CREATED, "")
-        if re.fullmatch(r"\d{8}", date):
-            yield from _time(f"{date}T{time or '000000'}")
+        day, time = sets.get(iptc.DATE_CREATED, ""), sets.get(iptc.TIME_CREATED, "")
+        if re.fullmatch(r"\d{8}", day):
+            yield from _time(f"{day}T{time}") or _time(day)
         yield from self._exif_time(Tag.DATE_TIME, Tag.SUBSECONDS, Tag.OFFSET)
 
     def _exif_time(self, tag: Tag, subseconds: Tag, offset: Tag) -> Iterator[str]:
@@ -188,8 +188,10 @@ def _line(value: str) -> str | None:
 
 
 def _time(text: str) -> list[str]:
-    """Return a time in ISO 8601, in a list; an empty list if the text names no moment of this calendar."""
+    """Return a time or a day in ISO 8601, in a list; an empty list if the text names none of this calendar."""
     with suppress(ValueError, OverflowError):
+        if re.fullmatch(r"\d{4}-?\d\d-?\d\d", text.strip()):
+            return [date.fromisoformat(text.strip()).isoformat()]
         if re.match(r"\d{4}-?\d\d-?\d\d", text):
             time = datetime.fromisoformat(text.strip())
             return [

@@ -15,7 +15,9 @@ MobileNetV2 and 51 with mini; of Caltech-101, which has real copies, 10 and 119.
 saved again as WebP (quality 75), 97 % are so near with MobileNetV2 and all with mini; as JPEG (quality 50), 84 to 100 %
 and all; at half the width, 3 to 6 % and 91 to 100 %."""
 POOL = 100
-"""Least number of neighbours among which answers are grouped or spread."""
+"""Least number of neighbours that are grouped."""
+SPREAD = 500
+"""Number of neighbours among which spread answers are chosen."""
 
 
 def grouped(vectors: Vectors) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from os.path import expanduser
 from retrieval.pictures.formats import FORMATS
 from retrieval.searching import filter_values as values
 from retrieval.searching.filter_values import Numbers, Span, Value
-from retrieval.storage.conditions import AnyOf, Comparison, Condition, HasKeyword, Known, Like, Operator, Tagged
+from retrieval.storage.conditions import All, AnyOf, Comparison, Condition, HasKeyword, Known, Like, Operator, Tagged
 from retrieval.types import displayed
 
 
@@ -23,6 +23,12 @@ class Key:
     example: str
     """A term with the key."""
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether values of the key can be compared by signs, and be ends of a range."""
+        read = self.read.func if isinstance(self.read, partial) else self.read
+        return read in {values.ordered, values.taken, values.modified}
+
 
 # -- texts --------------------------------------------------------------------------------------------------------
 
@@ -34,6 +40,8 @@ def _path(value: Value) -> Condition:
     """
     written = value if not value.text.startswith("~") else Value(value.filter, value.at, expanduser(value.text))
     pattern = values.pattern(written).removeprefix("./").rstrip("/")
+    if not pattern and written.text.startswith("/"):
+        return All(())  # every file lies there
     if not pattern:
         raise value.error("a path is missing", "for example: path:2024/june or path:/home/me/photos/2024")
     facts = ["place"] if pattern.startswith("/") else ["path", "named_path"]

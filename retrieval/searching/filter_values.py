@@ -8,6 +8,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,7 +20,7 @@ from retrieval.types import LATEST, displayed
 _COMPARED = re.compile(r"(>=|<=|>|<)(.*)", re.DOTALL)
 _NUMBER = re.compile(r"(-?)(\d{1,15})(?:\.(\d{1,9}))?([A-Za-z]*)", re.ASCII)
 _FRACTION = re.compile(r"1/(\d{1,9}(?:\.\d{1,9})?)s?", re.ASCII | re.IGNORECASE)
-_DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:T(\d\d)(?::(\d\d))?)?)?)?", re.ASCII)
+_DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:T(\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?)?)?)?)?", re.ASCII)
 _AGE = re.compile(r"(\d{1,5})(hour|day|week|month|year)s?", re.ASCII | re.IGNORECASE)
 _HOURS = {"hour": 1, "day": 24, "week": 7 * 24, "month": 30 * 24, "year": 365 * 24}
 _DATES = "for example: 2024, 2024-06, 2024-06-15, 2024-06..2024-08, >2023, <2weeks, >1year"
@@ -88,10 +89,12 @@ class Span:
         return self.low if self.exact is None else self.exact
 
     def begins_after(self, other: "Span") -> bool:
-        """Tell whether this span of the same fact begins behind another one."""
-        if isinstance(self.start, str) or isinstance(other.start, str):
-            return str(self.start) > str(other.start)
-        return self.start > other.start
+        """Tell whether this span of the same fact begins where another one has ended, or behind it."""
+        if self.exact is not None and other.exact is not None:
+            return self.exact > other.exact
+        if isinstance(self.low, str) or isinstance(other.end, str):
+            return str(self.low) >= str(other.end)
+        return self.low >= other.end
 
     def within(self, fact: str) -> Condition:
         """Return that the fact lies in the span."""
@@ -241,18 +244,17 @@ def _zone(seconds: float) -> float:
 
 def _as_nanoseconds(seconds: float) -> float:
     """Return a time, in seconds since 1970, as the index keeps the times of files."""
-    return max(-LATEST, min(int(seconds) * 10**9, LATEST))
+    return max(-LATEST, min(round(seconds * 1e6) * 1000, LATEST))
 
 
 def _date(value: Value) -> tuple[datetime, re.Match[str]]:
     """Return the first moment of a date, and the match of `_DATE`."""
     found = _DATE.fullmatch(value.text)
     if found is not None:
-        year, month, day, hour, minute = (int(part or 0) for part in found.groups())
-        try:
-            return datetime(year, month or 1, day or 1, hour, minute), found  # noqa: DTZ001 - local time
-        except ValueError:  # there is no such day
-            pass
+        year, month, day, hour, minute, second = (int(part or 0) for part in found.groups()[:6])
+        fraction = int((found[7] or "0").ljust(6, "0"))
+        with suppress(ValueError):  # there is no such day
+            return datetime(year, month or 1, day or 1, hour, minute, second, fraction), found  # noqa: DTZ001 - local time
     raise value.error(f"{displayed(value.text)} is not a date", _DATES)
 
 
@@ -269,9 +271,13 @@ def _period(value: Value) -> Span:
 
 
 def _end(start: datetime, found: re.Match[str]) -> datetime:
-    """Return the first moment behind a minute, an hour, a day, a month or a year; the last of all for the last one."""
-    _, month, day, hour, minute = found.groups()
+    """Return the first moment behind a second, …, a day, a month or a year; the last of all for the last one."""
+    _, month, day, hour, minute, second, fraction = found.groups()
     try:
+        if fraction:
+            return start + timedelta(microseconds=10 ** (6 - len(fraction)))
+        if second:
+            return start + timedelta(seconds=1)
         if day:
             return start + (timedelta(minutes=1) if minute else timedelta(hours=1) if hour else timedelta(days=1))
         years, month_before = divmod(start.month, 12) if month else (1, 0)

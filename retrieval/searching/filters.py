@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from numbers import Real
 from typing import ClassVar
 
 from retrieval.errors import BadFilter, BadInput
@@ -28,6 +29,8 @@ LONGEST = 4096
 """Largest length of a filter, in bytes of UTF-8."""
 MOST_VALUES = 100
 """Largest number of values of a filter. SQLite allows 1,000 nested expressions."""
+MOST_CONDITIONS, DEEPEST = 900, 50
+"""Largest number of conditions of a filter, and how deep they may be nested."""
 _KEY = re.compile(r"-?([A-Za-z]+):")
 _VALUE = re.compile(r'"(?P<quoted>[^"]*)"|(?P<plain>[^\s|"]+)')
 _UNPRINTABLE = re.compile(r"[\0-\x08\x0e-\x1f\x7f\ud800-\udfff]")
@@ -36,10 +39,7 @@ TERMS = 'for example: format:jpeg mp:>12; "or" is | between values, "not" is - b
 
 def parse(text: str) -> Condition:
     """Return the condition that a filter stands for. Raises `BadFilter`, which names the place of the fault."""
-    if len(text.encode("utf-8", "surrogatepass")) > LONGEST:
-        raise _error(text, 0, f"a filter has at most {LONGEST} bytes", "")
-    if faulty := _UNPRINTABLE.search(text):
-        raise _error(text, faulty.start(), f"a filter cannot have the character {displayed(faulty[0])}", "use ?")
+    _demand_writable(text)
     conditions: list[Condition] = []
     values, at = 0, _after_space(text, 0)
     if at == len(text):
@@ -54,6 +54,14 @@ def parse(text: str) -> Condition:
         conditions.append(condition)
         at = _after_space(text, end)
     return All(tuple(conditions))
+
+
+def _demand_writable(text: str) -> None:
+    """Raise `BadFilter` for a text that is too long, or has characters that nobody can write."""
+    if len(text.encode("utf-8", "surrogatepass")) > LONGEST:
+        raise _error(text, 0, f"a filter has at most {LONGEST} bytes", "")
+    if faulty := _UNPRINTABLE.search(text):
+        raise _error(text, faulty.start(), f"a filter cannot have the character {displayed(faulty[0])}", "use ?")
 
 
 def _term(text: str, at: int) -> tuple[Condition, int, int]:
@@ -147,13 +155,22 @@ class Filter:
         return Filter(parse(text))
 
     def __and__(self, other: "Filter") -> "Filter":
-        return Filter(All((self.condition, other.condition)))
+        return Filter(All((*_parts(self.condition, All), *_parts(other.condition, All))))
 
     def __or__(self, other: "Filter") -> "Filter":
-        return Filter(AnyOf((self.condition, other.condition)))
+        return Filter(AnyOf((*_parts(self.condition, AnyOf), *_parts(other.condition, AnyOf))))
 
     def __invert__(self) -> "Filter":
         return Filter(Not(self.condition))
+
+    def __bool__(self) -> bool:
+        """Refuse: `and`, `or`, `not` and `1 < Filter.mp < 2` would silently drop a part of the filter."""
+        raise BadInput("a filter is neither true nor false", hint="use &, | and ~, or between(low, high)")
+
+
+def _parts(condition: Condition, kind: type[All | AnyOf]) -> tuple[Condition, ...]:
+    """Return the conditions of a condition of a kind, or the condition itself."""
+    return condition.conditions if isinstance(condition, kind) else (condition,)
 
 
 Written = str | float | date
@@ -190,15 +207,19 @@ class Fact:
 
     def between(self, low: Written, high: Written) -> Filter:
         """Return that the fact lies between two values, or is one of them."""
-        return self._with("", f"{_written(low)}..{_written(high)}")
+        return self._with("..", f"{_written(low)}..{_written(high)}")
 
     def any_of(self, values: Iterable[Written]) -> Filter:
         """Return that the fact is one of some values."""
         return Filter(AnyOf(tuple(self._with("", value).condition for value in values)))
 
     def _with(self, sign: str, value: object) -> Filter:
-        text = sign + _written(value)
-        return Filter(KEYS[self.key].read(Value(text, 0, text)))
+        key = KEYS[self.key]
+        if sign and not key.is_ordered:
+            raise BadInput(f"{self.key} has no order, so it can only be equal to a value")
+        text = _written(value) if sign == ".." else sign + _written(value)
+        _demand_writable(text)
+        return Filter(key.read(Value(text, 0, text)))
 
 
 def _written(value: object) -> str:
@@ -207,15 +228,15 @@ def _written(value: object) -> str:
         case datetime():
             if value.tzinfo is not None:
                 raise BadInput("a time in a filter has no zone: cameras note their local time")
-            return value.strftime("%Y-%m-%dT%H:%M")
+            return value.isoformat()
         case date():
             return value.isoformat()
         case bool():
             pass
         case str():
             return value
-        case int() | float():
-            return format(value, "f").rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+        case Real():
+            return format(float(value), ".9f").rstrip("0").rstrip(".")
     raise BadInput(f"a value in a filter is a text, a number or a date, not a value of type {type(value).__name__}")
 
 
@@ -224,8 +245,20 @@ for _key in KEYS:
 
 
 def condition_of(where: str | Filter) -> Condition:
-    """Return the condition of a filter, given in either form; `BadInput` for anything else."""
-    return (where if isinstance(where, Filter) else Filter.parse(where)).condition
+    """Return the condition of a filter, given in either form; `BadInput` for anything else, and for too large ones."""
+    condition = (where if isinstance(where, Filter) else Filter.parse(where)).condition
+    waiting, count = [(condition, 0)], 0
+    while waiting:
+        part, depth = waiting.pop()
+        count += 1
+        if count > MOST_CONDITIONS or depth > DEEPEST:
+            sentence = f"a filter has at most {MOST_CONDITIONS} conditions, nested at most {DEEPEST} deep"
+            raise BadInput(sentence, hint="ask several times")
+        if isinstance(part, All | AnyOf):
+            waiting += [(inner, depth + 1) for inner in part.conditions]
+        elif isinstance(part, Not):
+            waiting.append((part.condition, depth + 1))
+    return condition
 
 
 def resolved(condition: Condition, find_tagged: Callable[[str], Sequence[tuple[int, float]]]) -> Condition:

@@ -94,7 +94,8 @@ class NeighbourSearch:
             if query.turned is not None:
                 rows = [number, *range(behind, behind + len(query.turned))]
                 behind += len(query.turned)
-                best = int(np.argmax(hits.scores[rows, 0]))
+                is_own = np.isin(hits.ids[rows], [-1, *query.excluded_ids])
+                best = int(np.argmax(np.where(is_own, -np.inf, hits.scores[rows]).max(axis=1)))
                 vector = vector if best == 0 else query.turned[best - 1]
                 ids, scores = _highest(hits.ids[rows], hits.scores[rows])
             answers.append(self._answer(query, vector, ids, scores, k))
@@ -122,8 +123,13 @@ class NeighbourSearch:
         return max(k, self._shortlist, self._pool(k), 0 if self.background is None else likelihood.DEPTH)
 
     def _pool(self, k: int) -> int:
-        """Return the number of neighbours that are grouped or spread; 0 for none."""
-        return max(diversity.POOL, 10 * k) if self.options.group or self.options.mmr is not None else 0
+        """Return the number of neighbours that are grouped or spread; 0 for none.
+
+        Where they are spread, it is the same for all pages of an answer, so that no page repeats another.
+        """
+        if self.options.is_spread:
+            return max(diversity.SPREAD, k)
+        return max(diversity.POOL, 10 * k) if self.options.group else 0
 
     def _answer(
         self, query: PreparedQuery, vector: NDArray[np.float32], ids: Ids, scores: NDArray[np.float32], k: int
@@ -139,7 +145,7 @@ class NeighbourSearch:
         passing = neighbours.at(self._passing(neighbours))
         if self.options.group:
             passing = self._grouped(passing.at(slice(self._pool(k))))
-        if self.options.mmr is not None:
+        if self.options.mmr is not None and self.options.is_spread:
             pool = passing.at(slice(self._pool(k)))
             passing = pool.at(diversity.spread(pool.scores, self.view.vectors(pool.ids), self.options.mmr, k))
         return passing.at(slice(k))

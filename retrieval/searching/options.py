@@ -71,7 +71,7 @@ class SearchOptions:
     mmr: float | None = None
     """How much a match counts for itself, more than 0 and at most 1, and not for being unlike those before it: maximal
     marginal relevance (see `searching.diversity`); None or 1 for the usual order. The matches are chosen among the best
-    ten times `k` neighbours, or 100, and ranked in the order in which they are chosen."""
+    500 neighbours, and ranked in the order in which they are chosen."""
     tags: bool = False
     """Whether matches get their `tags`, if the index has tags."""
 
@@ -106,6 +106,11 @@ class SearchOptions:
     def multiscale(self) -> bool:
         """Whether to look at the middle of the picture too."""
         return MULTISCALE in self.views
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether matches are chosen for being unlike each other too."""
+        return self.mmr is not None and self.mmr < 1
 
     @property
     def needs_likelihood(self) -> bool:

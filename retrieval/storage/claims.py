@@ -4,7 +4,7 @@ A library that was copied, moved or linked may have roots that are elsewhere now
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import sqlalchemy as sql
@@ -19,12 +19,20 @@ from retrieval.storage.roots import beside, home_of, place_of, relative
 from retrieval.types import displayed
 
 
-def claim(store: Store, folder: bytes, more: Sequence[str] = (), less: Sequence[str] = ()) -> Spot:
+def claim(
+    store: Store,
+    folder: bytes,
+    more: Sequence[str] = (),
+    less: Sequence[str] = (),
+    *,
+    check: Callable[[Root, bytes], None] | None = None,
+) -> Spot:
     """Return the spot of `folder`, and make the folder a root if no root holds it; within `writing`.
 
     The patterns `more` are added to the excludes of the root, and the patterns `less` are removed from them. A hidden
     folder, which the scan of the root around it skips, becomes a root of its own. A new root takes over the roots below
-    it, except those in hidden folders. Raises `BadInput` if `folder` is neither a folder nor known, and as
+    it, except those in hidden folders. `check` gets the root and the path from it before anything is stored, and may
+    raise an error. Raises `BadInput` if `folder` is neither a folder nor known, and as
     `excludes.changed` does.
     """
     path = os.path.realpath(folder)
@@ -38,6 +46,8 @@ def claim(store: Store, folder: bytes, more: Sequence[str] = (), less: Sequence[
     below = relative(root.path, path) or b""
     claimed = _with_contents_of(root, inner)
     claimed = replace(claimed, exclude=excludes.changed(claimed.exclude, more, less, below))
+    if check is not None:
+        check(claimed, below)
     if claimed != held:
         claimed = replace(claimed, id=store.edit(_take_over, claimed, inner))
     return Spot(claimed.id, claimed.path, below)

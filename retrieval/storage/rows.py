@@ -17,6 +17,7 @@ from retrieval.storage import metadata_rows, queries, root_rows
 from retrieval.storage.conditions import EVERY, Condition, facts_of, where
 from retrieval.storage.records import FileRow, Generation, Place, Root, Spot
 from retrieval.storage.roots import home_of, path_of, places_of, relative, spots
+from retrieval.storage.settings import UNREAD
 from retrieval.types import Coverage, Failure, Found, Ids, IndexedImage, RootInfo, displayed
 
 LOCK = "writer.lock"
@@ -54,6 +55,7 @@ class Rows:
             unreadable=queries.count_unreadable(self.connection),
             offline=queries.count_offline(self.connection),
             updating=is_writing(self._folder / LOCK),
+            unread=bool(self.setting(UNREAD)),
         )
 
     # -- roots ----------------------------------------------------------------------------------------------------

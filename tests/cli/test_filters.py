@@ -74,7 +74,7 @@ def test_list_has_several_orders(home: Path) -> None:
     failed = run("list", "-i", home / "index", "--sort", "beauty")
     assert lines(failed.stderr)[-2:] == [
         "error: there is no order beauty",
-        "hint: choose one of: path, name, taken, pixels",
+        "hint: choose one of: path, name, taken, pixels, similarity:IMAGE",
     ]
 
 

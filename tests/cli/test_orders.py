@@ -75,3 +75,16 @@ def test_answers_to_many_queries_come_as_they_are_found(home: Path, tmp_path: Pa
     assert sum(line.startswith("error") for line in lines(done.stderr)) == 300
     done = run("query", "--files-from", tmp_path / "list", "-i", home / "index", "--csv", "-k", "1")
     assert sum(line.startswith("query,") for line in lines(done.stdout)) == 1
+
+
+def test_no_likely_result_stands_below_the_line_about_unrelated_ones(home: Path, tmp_path: Path) -> None:
+    for number in range(60):
+        put(tmp_path / f"photos/{number:02}.png", picture((4 * number, 255 - 4 * number, 90)))
+    put(tmp_path / "photos/zz.png", picture((3, 255, 31)))
+    assert run("index", tmp_path / "photos", "-i", tmp_path / "index").returncode == 0
+    query = tmp_path / "photos/zz.png"
+    for arguments in (("--sort", "name"), ("--mmr", "0.4"), ()):
+        done = run("query", query, "-i", tmp_path / "index", "--include-self", "-k", "12", *arguments)
+        shown_ = lines(done.stdout)
+        line = next((number for number, text in enumerate(shown_) if "unrelated" in text), len(shown_))
+        assert not any("%" in text for text in shown_[line:])

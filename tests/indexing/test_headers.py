@@ -67,6 +67,13 @@ def test_the_next_update_reads_them_and_embeds_nothing(old: Path, photos: Path) 
         assert not any(at.headers for at in seen), "they are read once"
 
 
+def test_filters_say_that_they_do_not_see_all_metadata_yet(old: Path, photos: Path) -> None:
+    with Index.open(old, encoder=ColourEncoder()) as index:
+        assert index.coverage().unread
+        index.add(photos)
+        assert not index.coverage().unread
+
+
 def test_an_interrupted_run_goes_on_where_it_was(old: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(headers, "PAGE", 5)
 

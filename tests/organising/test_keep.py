@@ -26,10 +26,11 @@ PNG = replace(JPEG, path=Path("/photos/a.png"), format="PNG", metadata=Metadata(
 @pytest.mark.parametrize(
     ("rule", "kept", "other", "reason"),
     [
-        ("best", HEIC, replace(JPEG, width=8000, height=6000), "original format: HEIF, not JPEG"),
+        ("best", HEIC, replace(JPEG, width=5000), "original format: HEIF of 4000x3000, not JPEG of 5000x3000"),
+        ("best", JPEG, replace(HEIC, width=100, height=75), "more pixels: 4000x3000, not 100x75"),
         ("best", JPEG, HALF, "more pixels: 4000x3000, not 2000x1500"),
-        ("best", JPEG, WORSE, "less compressed: 2.7 bits a pixel, not 0.3 bits a pixel"),
-        ("best", PNG, JPEG, "less compressed: PNG, which loses nothing, not 2.7 bits a pixel"),
+        ("best", JPEG, WORSE, "less compressed: JPEG of 2.7 bits a pixel, not JPEG of 0.3 bits a pixel"),
+        ("best", PNG, JPEG, "less compressed: PNG, which loses nothing, not JPEG of 2.7 bits a pixel"),
         ("best", JPEG, PLAIN, "more metadata: 2 facts, not 1 facts"),
         ("best", JPEG, LATER, "earlier: 2024-05-01T10:00:00, not 2024-06-01T10:00:00"),
         ("best", JPEG, COPY, "shorter path: /photos/a.jpg, not /photos/copies/of/a.jpg"),
@@ -38,7 +39,14 @@ PNG = replace(JPEG, path=Path("/photos/a.png"), format="PNG", metadata=Metadata(
         ("oldest", JPEG, LATER, "earlier: 2024-05-01T10:00:00, not 2024-06-01T10:00:00"),
         ("newest", LATER, JPEG, "later: 2024-06-01T10:00:00, not 2024-05-01T10:00:00"),
         ("path:*/COPIES/*,best", COPY, HEIC, "path like */COPIES/*: /photos/copies/of/a.jpg, not /photos/a.heic"),
-        ("path:*/nowhere/*,best", HEIC, JPEG, "original format: HEIF, not JPEG"),
+        ("path:nowhere/*,best", HEIC, JPEG, "original format: HEIF of 4000x3000, not JPEG of 4000x3000"),
+        ("path:of/*,best", COPY, HEIC, "path like of/*: /photos/copies/of/a.jpg, not /photos/a.heic"),
+        (
+            "best",
+            JPEG,
+            replace(JPEG, format="GIF", bytes=9_000_000),
+            "less compressed: JPEG of 2.7 bits a pixel, not GIF of 6.0 bits a pixel",
+        ),
     ],
 )
 def test_the_rule_decides_and_says_why(rule: str, kept: IndexedImage, other: IndexedImage, reason: str) -> None:
@@ -56,9 +64,11 @@ def test_one_order_whatever_the_order_of_the_files_is(rule: str) -> None:
         assert Keeper.of(rule).sorted(files) == first
 
 
-def test_a_time_that_the_camera_noted_comes_before_the_time_of_a_file() -> None:
-    dateless = replace(JPEG, path=Path("/photos/b.jpg"), metadata=Metadata(model="R6"), modified_ns=0)
-    assert Keeper.of("oldest").sorted([dateless, LATER])[0] == LATER
+@pytest.mark.parametrize("rule", ["oldest", "newest"])
+@pytest.mark.parametrize("modified_ns", [0, 4_000_000_000_000_000_000])
+def test_a_time_that_the_camera_noted_comes_before_the_time_of_a_file(rule: str, modified_ns: int) -> None:
+    dateless = replace(JPEG, path=Path("/photos/b.jpg"), metadata=Metadata(model="R6"), modified_ns=modified_ns)
+    assert Keeper.of(rule).sorted([dateless, LATER])[0] == LATER
 
 
 @pytest.mark.parametrize("rule", ["", "prettiest", "best,", "path:"])

@@ -92,9 +92,12 @@ def test_a_spread_answer_is_more_varied(bursts: Index) -> None:
     assert kinds(mmr=0.3) >= 4
     both = bursts.search(query, 6, SearchOptions(mmr=0.3, group=True, where="name:0*|5*"))
     assert {match.path.name[0] for match in both[:2]} == {"0", "5"}
-    assert [match.id for match in bursts.search(query, 6, SearchOptions(mmr=1))] == [
-        match.id for match in bursts.search(query, 6, SearchOptions(ranking="none"))
-    ]
+    for ranking in ("none", "mixed"):
+        usual = bursts.search(query, 6, SearchOptions(ranking=ranking))
+        assert bursts.search(query, 6, SearchOptions(mmr=1, ranking=ranking)) == usual
+    whole = bursts.search(query, 20, SearchOptions(mmr=0.4))
+    pages = [bursts.search(query, 5, SearchOptions(mmr=0.4, offset=offset)) for offset in range(0, 20, 5)]
+    assert [match for page in pages for match in page] == whole
 
 
 @pytest.mark.parametrize("mmr", [0, 1.5, "x", True])

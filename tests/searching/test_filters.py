@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from fnmatch import translate
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -131,6 +134,7 @@ def found(index: Index, folder: Path, where: str) -> set[str]:
         ("width:>=60px", {"2024/june/a b.png", "2024/june/wide_%.png", "trash/IMG_30.png"}),
         ("path:photos", ALL),
         ("path:photos/trash|./2023", {"trash/old.gif", "trash/IMG_30.png", "2023/IMG_1.jpg"}),
+        ("path:/", ALL),
         ("path:*/june", {path for path in ALL if path.startswith("2024/june/")}),
         ("folder:june|trash", {path for path in ALL if "/june/" in path or path.startswith("trash/")}),
         ("folder:jun", set()),
@@ -179,7 +183,7 @@ def test_a_filter_finds_the_files_that_meet_it(index: Index, folder: Path, where
         ("width:8..2", 6, "the range ends before it begins"),
         ("width:>1kb", 7, "1kb is not a number"),
         ("format:jpg2", 7, "there is no format jpg2"),
-        ("path:/", 5, "a path is missing"),
+        ("path:./", 5, "a path is missing"),
         ("near:1,2", 5, "a place and a distance are needed"),
         ("near:91,2,3km", 5, "a place is a latitude from -90 to 90"),
         ("a or b", 0, "a filter has terms"),
@@ -529,3 +533,40 @@ def test_threads_with_filters_of_their_own_get_their_own_answers(index: Index, f
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(ask, wheres * 50))
+
+
+def test_a_filter_has_no_truth() -> None:
+    """Else `100 <= Filter.iso <= 400` and `a and b` would silently be the last part alone."""
+    with pytest.raises(BadInput, match="neither true nor false"):
+        assert 100 <= Filter.iso <= 400
+    with pytest.raises(BadInput, match="neither true nor false"):
+        assert not (Filter.mp > 1)
+
+
+def test_filters_in_python_have_limits(index: Index) -> None:
+    assert len(list(index.images(where=Filter.name.any_of([f"n{number}" for number in range(300)])))) == 0
+    assert len(list(index.images(where=reduce(or_, [Filter.width == number for number in range(250)])))) > 0
+    deep = reduce(lambda inner, _: ~(inner & (Filter.width > 1)), range(200), Filter.mp > 1)
+    for large in (Filter.name.any_of([f"n{number}" for number in range(5000)]), deep):
+        with pytest.raises(BadInput, match="at most 900 conditions"):
+            list(index.images(where=large))
+    for value in ("a" * 5000, "a\ud800"):
+        with pytest.raises(BadFilter):
+            Filter.name == value  # noqa: B015 - the comparison is tested
+
+
+def test_what_has_no_order_is_not_compared() -> None:
+    for refused in (
+        lambda: Filter.name < "b",
+        lambda: Filter.camera.between("a", "c"),
+        lambda: Filter.shape >= "square",
+    ):
+        with pytest.raises(BadInput, match="has no order"):
+            refused()
+
+
+def test_seconds_count(index: Index) -> None:
+    for moment, count in ((datetime(2024, 6, 15, 12, 0, 0), 1), (datetime(2024, 6, 15, 12, 0, 1), 0)):  # noqa: DTZ001
+        assert len(list(index.images(where=Filter.taken == moment))) == count
+        assert len(list(index.images(where=Filter.taken.between(moment, date(2024, 6, 15))))) == count
+    assert len(list(index.images(where=Filter.width == np.int64(50)))) == 1

@@ -86,6 +86,25 @@ def test_a_turned_copy_is_found_first(index: Index, tmp_path: Path, name: str, r
     assert next(match.score for match in alone if match.path.name == "turned.png") < 0.99
 
 
+def test_an_indexed_query_is_judged_by_the_orientation_of_its_turned_copy(tmp_path: Path) -> None:
+    """And not by its own, in which it finds itself."""
+    four = np.zeros((40, 60, 3), np.uint8)
+    four[:20, :30], four[:20, 30:], four[20:, :30], four[20:, 30:] = (255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9)
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(four).save(tmp_path / "photos/query.png")
+    turned = np.ascontiguousarray(np.rot90(four)).astype(int)
+    Image.fromarray(np.clip(turned + 12, 0, 255).astype(np.uint8)).save(tmp_path / "photos/turned.png")
+    for number in range(60):
+        put(tmp_path / f"photos/{number:02}.png", picture(colour(number)))
+    with Index.create(tmp_path / "index", encoder=ColourEncoder()) as index:
+        index.add(tmp_path / "photos")
+        options = SearchOptions(views=["all"], likelihood=True, ranking="none")
+        found = index.search(tmp_path / "photos/query.png", 3, options=options)
+        alone = index.search(four, 3, options=SearchOptions(views=["all"], likelihood=True, where="-name:query.png"))
+    assert found[0].path.name == alone[0].path.name == "turned.png"
+    assert found[0].probability == alone[0].probability
+
+
 def test_a_network_that_is_not_square_gets_turned_pictures_in_its_size(tmp_path: Path) -> None:
     class Wide(ColourEncoder):
         size = (8, 16)
