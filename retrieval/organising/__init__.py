@@ -5,4 +5,4 @@ looks at the files again (`rules`) and writes to the `journal` what it is about 
 `acting` finds out from the disk what happened. `undo` reverts what was done.
 """
 
-__all__ = ["acting", "journal", "plan"]
+__all__ = ["acting", "journal", "plan", "rules"]

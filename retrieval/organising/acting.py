@@ -6,6 +6,8 @@
 | before the rename of the step | the old file, perhaps an unfinished new one | deletes the new one: not done |
 | after the rename | the new file, whole | completes the step: done |
 | after the end is in the journal | the new file, whole | nothing |
+
+Another program may save a file at the same time. Until right before the rename, that is noticed and the act refused.
 """
 
 import os
@@ -57,10 +59,12 @@ def carry_out(plan: Plan, journal: Journal) -> Outcome:
 
 
 def undo(journal: Journal, n: int = 1) -> Outcome:
-    """Revert the last `n` runs of which something is still done, the newest act first; content, name, times and mode.
+    """Revert the last `n` runs of which something is still done, the newest act first.
 
-    What cannot be reverted is refused, and stays done: a file that has changed since, or whose old path is taken. So a
-    second call tries the same again. Raises what `carry_out` raises, and `BadInput` for n < 1.
+    A file gets back its content, name, times, mode, owner and attributes. A file that a hard link has replaced comes
+    back as a file of its own, even if it had more names before. What cannot be reverted is refused and stays done: a
+    file that has changed since, or whose old path is taken. A second call tries the same again. Raises what `carry_out`
+    raises, and `BadInput` for n < 1.
     """
     if n < 1:
         raise BadInput(f"{n} runs cannot be undone", hint="use a number from 1")
@@ -175,9 +179,9 @@ def _reverse_of(step: Step) -> Step:
     if here.sha256 != step.sha256:
         raise BadInput(f"{displayed(step.place)} has changed since")
     folder = os.path.dirname(step.path)
-    os.makedirs(folder, exist_ok=True)
     if os.path.realpath(folder) != folder:
         raise BadInput(f"a link has taken the place of a folder in {displayed(step.path)}")
+    os.makedirs(folder, exist_ok=True)
     return Step(
         kind="separate" if step.kind in REPLACING else "restore",
         path=step.place,

@@ -365,6 +365,7 @@ def test_undo_makes_a_folder_again_but_follows_no_link_in_its_place(library: Lib
     folder.parent.rmdir()
     (library.folder / "deep").symlink_to(library.sorted)
     assert "a link has taken the place of a folder" in undo(library.journal).refused[0].why
+    assert [*library.sorted.iterdir()] == []
     (library.folder / "deep").unlink()
     assert undo(library.journal).done == 1
     assert (folder / "trash.jpg").exists()

@@ -160,3 +160,20 @@ def test_a_kill_at_each_step_of_a_recovery(folders: tuple[Path, Path], first: in
         kills += kill_at_each_step(folder, elsewhere, "recover", prepare)
         step += 16
     assert kills > 50
+
+
+def test_a_kill_on_a_drive_that_is_away_now_is_settled_when_it_is_back(folders: tuple[Path, Path]) -> None:
+    folder, elsewhere = folders
+    before = state_of(folder / "library")
+    step, unknown = 5, 0
+    while is_killed(folder, elsewhere, "carry out", step):
+        step += 4
+        (folder / "library").rename(folder / "away")
+        for entry in recover(Journal(folder / "index")):
+            if entry.done is None:
+                unknown += 1
+                assert entry.why.startswith("the file is not found with its content at ")
+        (folder / "away").rename(folder / "library")
+        is_either_way(folder, elsewhere, before)
+        is_all_undone(folder, elsewhere, before)
+    assert unknown
