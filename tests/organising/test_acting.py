@@ -323,6 +323,17 @@ def test_undo_overwrites_nothing_and_can_be_tried_again(library: Library) -> Non
     assert state_of(library.folder) == before
 
 
+def test_a_file_that_a_file_manager_has_restored_counts_as_undone(library: Library) -> None:
+    before = state_of(library.folder)
+    library.carry_out(*(act("trash", library.folder / f"{name}.jpg", library.kept) for name in ("trash", "again")))
+    (place,) = (library.trash / "files").glob("again.*")
+    place.rename(library.folder / "again.jpg")
+    (library.trash / "info" / f"{place.name}.trashinfo").unlink()
+    assert undo(library.journal) == Outcome(2, ())
+    assert state_of(library.folder) == before
+    assert undo(library.journal) == Outcome(0, ())
+
+
 def test_undo_refuses_a_file_that_has_changed_since(library: Library) -> None:
     path = library.folder / "hardlink.jpg"
     library.carry_out(act("hardlink", path, library.kept))
