@@ -12,9 +12,14 @@ from retrieval.errors import BadInput
 from retrieval.types import displayed
 
 Kind = Literal["trash", "move", "hardlink", "reflink"]
-"""What is done with a file. `trash` moves it to the trash of the desktop. `move` moves it to another folder. `hardlink`
-makes its name lead to the file that stays, so that both names are one file. `reflink` lets it share the blocks of the
-file that stays; both remain files of their own, with times and modes of their own."""
+"""What is done with a file:
+
+- `trash` moves it to the trash of the desktop.
+- `move` moves it to another folder.
+- `hardlink` makes its name lead to the file that stays. Both names are then one file, with one time and one mode, and a
+  program that writes into it changes it under both names.
+- `reflink` lets it share the blocks of the file that stays. Both remain files of their own.
+"""
 LINKS = frozenset({"hardlink", "reflink"})
 
 

@@ -8,12 +8,10 @@ import pytest
 
 from retrieval import BadInput, IndexBusy
 from retrieval.organising.acting import Outcome, carry_out, recover, undo, undoable
-from retrieval.organising.cloning import clone
-from retrieval.organising.contents import seen
 from retrieval.organising.journal import Journal
 from retrieval.organising.plan import Act, Plan
 from retrieval.organising.rules import refusals
-from tests.organising.library import act, dress, put_library, state_of
+from tests.organising.library import act, demand_clones, dress, put_library, state_of
 from tests.storage.test_commit import folder_in_memory
 
 NAMES = (b"new\nline.jpg", b"-rf.jpg", b"not-utf8-\xff\xfe.jpg", b"x" * 251 + b".jpg", b"#?%20;&.jpg", b".hidden", b" ")
@@ -111,11 +109,7 @@ def test_two_names_become_one_file_and_two_again(library: Library) -> None:
 
 
 def test_files_share_their_blocks_and_part_again(library: Library) -> None:
-    try:
-        clone(os.fsencode(library.kept), os.fsencode(library.folder / "clone"), seen(os.fsencode(library.kept)).facts)
-    except BadInput as error:
-        pytest.skip(str(error))
-    (library.folder / "clone").unlink()
+    demand_clones(library.folder)
     before = state_of(library.folder)
     path = library.folder / "hardlink.jpg"
     inode = path.stat().st_ino
