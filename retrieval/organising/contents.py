@@ -158,8 +158,8 @@ def dress(path: bytes, facts: Facts) -> None:
 
 def flush(path: bytes) -> None:
     """Flush the content of the file at `path` to the disk. `OSError`."""
-    opened = os.open(path, (os.O_RDWR if os.name == "nt" else os.O_RDONLY) | NOFOLLOW)
+    descriptor = os.open(path, (os.O_RDWR if os.name == "nt" else os.O_RDONLY) | NOFOLLOW)
     try:
-        os.fsync(opened)
+        os.fsync(descriptor)
     finally:
-        os.close(opened)
+        os.close(descriptor)
