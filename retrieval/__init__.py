@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from retrieval.networks.encoder import Encoder
     from retrieval.networks.options import NetworkOptions
     from retrieval.searching.filters import Filter
+    from retrieval.searching.matches import Matches
     from retrieval.searching.neighbours import Neighbours
     from retrieval.searching.options import SearchOptions
     from retrieval.storage.verify import Verification
@@ -81,6 +82,7 @@ __all__ = [
     "IndexedImage",
     "Info",
     "Match",
+    "Matches",
     "Measured",
     "Metadata",
     "MissingLibrary",

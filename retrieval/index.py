@@ -23,7 +23,7 @@ from retrieval.networks.execution import Execution
 from retrieval.networks.loading import GRAPH, Model
 from retrieval.networks.options import NetworkOptions, RequestedNetwork
 from retrieval.networks.weights import choose
-from retrieval.searching.options import SearchOptions
+from retrieval.searching.options import PLAIN, SearchOptions
 from retrieval.storage import artefacts, facts
 from retrieval.storage.artefacts import Artefact
 from retrieval.storage.commit import Store
@@ -35,7 +35,6 @@ from retrieval.types import (
     Failure,
     IndexedImage,
     Info,
-    Match,
     Measured,
     Progress,
     Report,
@@ -47,16 +46,17 @@ from retrieval.types import (
 from retrieval.vectors.options import structure_options
 
 if TYPE_CHECKING:
+    from retrieval.indexing.update import Settings
     from retrieval.networks.graph import Graph
     from retrieval.searching.answer import Searcher
     from retrieval.searching.filters import Filter
+    from retrieval.searching.matches import Matches
     from retrieval.searching.neighbours import Neighbours
     from retrieval.searching.query import Query, Unusable
+    from retrieval.storage.records import Spot
     from retrieval.storage.verify import Verification
 
 DEFAULT_PATH = "index_data"
-PLAIN = SearchOptions()
-"""The options of a search if the caller gives none."""
 
 
 class Index:
@@ -251,7 +251,7 @@ class Index:
         """
         place = path_of(folder, "the folder")
         excluded, no_longer_excluded = strings(exclude, "exclude"), strings(no_exclude, "no_exclude")
-        from retrieval.indexing.update import Settings, Update  # a query does not wait for what an update needs
+        from retrieval.indexing.update import Settings  # a query does not wait for what an update needs
         from retrieval.storage import claims
 
         settings = Settings(flag(prune, "prune"), flag(retry_failed, "retry_failed"), flag(rehash, "rehash"))
@@ -259,26 +259,70 @@ class Index:
         self._model.ready()
         with self._store.writing():
             spot = claims.claim(self._store, place, excluded, no_longer_excluded)
-            try:
-                report = Update(
-                    self._store,
-                    spot,
-                    settings,
-                    size=self._model.size,
-                    rule=self._model.rule,
-                    encoder=partial(self._model.encoder, many=True),
-                    threads=self._execution.workers,
-                    progress=progress,
-                ).run()
-            except BaseException:
-                with suppress(RetrievalError):  # the caller gets the first error, not one that follows from it
-                    _remember(self._store, self._model)
-                raise
-            _remember(self._store, self._model)
-            self._store.settle()
+            report = self._updated(spot, settings, progress)
             if prune and not spot.below and not os.path.isdir(spot.place):
                 self._store.delete_root(spot.root)
-            self._tag_new()
+        return report
+
+    def add_vectors(
+        self,
+        images: Iterable[str | os.PathLike[str]],
+        vectors: Any,  # noqa: ANN401 - what numpy can make an array of
+        *,
+        root: str | os.PathLike[str],
+    ) -> Report:
+        """Add images with vectors of your own, and return a report of what was done.
+
+        `images` are n files, and `vectors` are (n, dim) numbers, a row for each file in the same order. Rows of any
+        length are accepted; they are stored with length 1, in float32. The vectors must be comparable with those of the
+        encoder of the index, which is not called. `root` is the folder in which the files lie, as `add` takes it. The
+        files are read and hashed as in `add`, and a later `add` finds them unchanged. The other files of the folder are
+        left as they are.
+
+        An image that the index has already keeps its vector. Files with the same bytes are one image, which gets the
+        vector of the first of them. A file that is not a readable picture is counted as unreadable, and gets no vector.
+
+        Raises `BadInput` before anything is added: for vectors of another shape, a row that is all zeros or not all
+        finite, a path that is not a file, lies outside `root`, is given twice, or that `add` would leave out. Raises
+        `IndexBusy` and `StorageError`.
+        """
+        files = [path_of(image, "the path of an image") for image in iterable(images, "images", "paths")]
+        place = path_of(root, "the root")
+        from retrieval.indexing import own_vectors
+        from retrieval.indexing.update import Settings
+        from retrieval.storage import claims
+        from retrieval.vectors.scaling import unit_vectors
+
+        scaled = unit_vectors(vectors, len(files), self._model.row["dim"])
+        given = own_vectors.by_place(files, scaled, place)
+        with self._store.writing():
+            spot = claims.claim(self._store, place)
+            return self._updated(spot, Settings(given=own_vectors.below(spot, given)))
+
+    def _updated(
+        self, spot: "Spot", settings: "Settings", progress: Callable[[Progress], None] | None = None
+    ) -> Report:
+        """Update the index with the folder at `spot`, and return a report; within `Store.writing`."""
+        from retrieval.indexing.update import Update
+
+        try:
+            report = Update(
+                self._store,
+                spot,
+                settings,
+                size=self._model.size,
+                rule=self._model.rule,
+                encoder=partial(self._model.encoder, many=True),
+                threads=self._execution.workers,
+                progress=progress,
+            ).run()
+        except BaseException:
+            with suppress(RetrievalError):  # the caller gets the first error, not one that follows from it
+                _remember(self._store, self._model)
+            raise
+        _remember(self._store, self._model)
+        self._store.settle()
+        self._tag_new()
         return report
 
     def remove(self, path: str | os.PathLike[str]) -> Report:
@@ -360,13 +404,14 @@ class Index:
 
     def search(
         self, query: "Query", k: int = 10, options: SearchOptions = PLAIN, *, timing: Timing | None = None
-    ) -> list[Match]:
+    ) -> "Matches":
         """Return the `k` images most similar to `query`, best first; fewer if the index has fewer.
 
         A query is a path, the bytes of a file, a PIL image, an array, the id of an indexed image, a `Match`, or
         `Tagged(words)`. An array is (height, width), (height, width, 3) or (height, width, 4), of uint8, uint16, bool,
-        or floats from 0 to 1. The score is the cosine of two vectors, -1 to 1. Equal scores stand in ascending order
-        of id. The file that a path names is not a match of itself, but its copies are; see `SearchOptions`.
+        or floats from 0 to 1; or it is a vector, (dim,), of any length. The score is the cosine of two vectors, -1 to
+        1. Equal scores stand in ascending order of id. The file that a path names is not a match of itself, but its
+        copies are; see `SearchOptions`.
 
         `options` say which matches are left out, how matches are ordered, and which facts they get. `timing` gets the
         seconds spent on `read` (with decoding), `load` (the network), `encode`, `search` and `look up` (paths).
@@ -386,12 +431,12 @@ class Index:
         options: SearchOptions = PLAIN,
         *,
         timing: Timing | None = None,
-    ) -> "list[list[Match] | Unusable]":
+    ) -> "list[Matches | Unusable]":
         """Return the answers to several queries, in their order. All come from one state of the index.
 
-        An answer is the list that `search` returns, or the `UnreadableImage` or `BadInput` that it would raise: a query
-        that cannot be used costs no other query its answer. Pictures are embedded in batches, which is faster than one
-        by one. All of `queries` is taken before the search begins.
+        An answer is the `Matches` that `search` returns, or the `UnreadableImage` or `BadInput` that it would raise: a
+        query that cannot be used costs no other query its answer. Pictures are embedded in batches, which is faster
+        than one by one. All of `queries` is taken before the search begins.
         """
         k, all_queries = integer(k, "k", 1), several(queries, "queries", "queries")
         with self._searcher(options, timing) as searcher:
@@ -413,7 +458,16 @@ class Index:
         with self._searcher(options, timing) as searcher:
             return searcher.answers(all_queries, k)
 
-    def tagged(self, words: str, k: int = 10, *, offset: int = 0) -> list[Match]:
+    def get_similar_images(self, image_path: str | os.PathLike[str], number_of_images: int = 10) -> dict[int, str]:
+        """Return position -> path of the images most similar to a picture, best first, from position 0.
+
+        This is the answer that DeepImageSearch gives (version 3.0.3, `Search_Setup.get_similar_images`). As there, the
+        picture itself is among them if it is in the index. Raises what `search` raises.
+        """
+        matches = self.search(image_path, number_of_images, SearchOptions(include_self=True))
+        return {position: str(path) for position, path in enumerate(matches.paths)}
+
+    def tagged(self, words: str, k: int = 10, *, offset: int = 0) -> "Matches":
         """Return the `k` images with a tag that has all the `words` in its name, best first, with all their tags.
 
         `Match.score` is the score of that tag; equal scores stand in ascending order of id. A word may have another
@@ -442,7 +496,7 @@ class Index:
                 neighbours = list(searcher.neighbours(batch, k))
             yield from neighbours
 
-    def matches(self, neighbours: "Neighbours") -> list[Match]:
+    def matches(self, neighbours: "Neighbours") -> "Matches":
         """Return the neighbours of a query as matches, with their paths, in the same order.
 
         Raises `IndexDamaged` for an image that the index does not have. The image may also have been removed since the
@@ -454,24 +508,39 @@ class Index:
             (matches,) = answer.matches_of(view, [answer.Found(query.PreparedQuery(), neighbours)])
             return matches
 
-    def embed(self, pictures: "Iterable[Query]") -> Vectors:
+    def embed(
+        self,
+        pictures: "Iterable[Query]",
+        *,
+        batch_size: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Vectors:
         """Return the vectors of pictures, (n, dim) float32, each row of length 1, in the order of `pictures`.
 
         A picture is any query of `search` except `Tagged`. For a picture that the index has, the vector is the stored
-        one. Without pictures, the shape is (0, dim).
+        one. Without pictures, the shape is (0, dim). `pictures` are taken one batch after the other.
+
+        `batch_size` is the number of pictures that are read and embedded together, 32 by default. Large pictures, over
+        11.5 million pixels in all, go through the network in several parts. `progress` is called after each batch with
+        the number of pictures that are done.
 
         Raises `UnreadableImage` or `BadInput` for the first picture that has no vector, and what loading the network
         raises.
         """
         import numpy as np
 
-        from retrieval.networks.embedding import batches
+        from retrieval.networks.embedding import BATCH, batches
 
         remaining = iterable(pictures, "pictures", "pictures")
-        parts = [np.zeros((0, self._model.row["dim"]), dtype=np.float32)]
-        for batch in batches(remaining):
+        most = BATCH if batch_size is None else integer(batch_size, "batch_size", 1)
+        call(progress, "progress")
+        done, parts = 0, [np.zeros((0, self._model.row["dim"]), dtype=np.float32)]
+        for batch in batches(remaining, most):
             with self._searcher() as searcher:
                 parts.append(searcher.embed(batch))
+            done += len(batch)
+            if progress is not None:
+                progress(done)
         return np.concatenate(parts)
 
     def vectors(self, ids: Iterable[int]) -> Vectors:

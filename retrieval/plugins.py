@@ -48,6 +48,7 @@ PLUGINS = {
     "api:IndexedImage": "retrieval.types:IndexedImage",
     "api:Info": "retrieval.types:Info",
     "api:Match": "retrieval.types:Match",
+    "api:Matches": "retrieval.searching.matches:Matches",
     "api:Measured": "retrieval.types:Measured",
     "api:Metadata": "retrieval.types:Metadata",
     "api:Neighbours": "retrieval.searching.neighbours:Neighbours",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # commands that decode no picture do not wait for numpy
     from numpy.typing import NDArray
 
     from retrieval.errors import BadInput, UnreadableImage
+    from retrieval.searching.matches import Matches
 
     Pixels = NDArray[np.uint8]
     """(n, height, width, 3), RGB, 0-255, upright."""
@@ -205,16 +206,22 @@ class Match:
     not ask for it, if the index has too few images, or if the match does not stand out (see `searching.likelihood`)."""
     tags: tuple[Tag, ...] = ()
     """Classes of the image, best first; empty if the search did not ask for them, or the index has none."""
+    taken: str | None = None
+    """Time at which the picture was taken; see `Metadata.taken`."""
+    similar: tuple[Path, ...] = ()
+    """Absolute paths of other images that look the same and stand under this one, best first; empty if the search did
+    not group matches."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the match as JSON can hold it. A path is text; bytes that are not UTF-8 are surrogate escapes.
 
-        `relevance`, `false_matches`, `probability` and `tags` are left out if they are unknown.
+        `relevance`, `false_matches`, `probability`, `tags`, `taken` and `similar` are left out if they are unknown.
         """
         row = {item.name: getattr(self, item.name) for item in fields(self)}
         row |= {"path": str(self.path), "copies": [str(path) for path in self.copies]}
         row["tags"] = [asdict(tag) for tag in self.tags] or None
-        optional = {"relevance", "false_matches", "probability", "tags"}
+        row["similar"] = [str(path) for path in self.similar] or None
+        optional = {"relevance", "false_matches", "probability", "tags", "taken", "similar"}
         return {name: value for name, value in row.items() if name not in optional or value is not None}
 
 
@@ -233,6 +240,12 @@ class IndexedImage:
     """Format that the bytes of the file have, whatever its name: JPEG, PNG, …"""
     metadata: Metadata
     """What the camera and people noted about the picture."""
+    bytes: int
+    """Size of the file, in bytes."""
+    modified_ns: int
+    """Time of the latest change of the file, in nanoseconds since 1970."""
+    sha256: str
+    """SHA-256 of the bytes of the file, 64 hexadecimal digits. Files with the same bytes are one image."""
     offline: bool = False
     """Whether the latest update could not look at this file."""
 
@@ -358,7 +371,7 @@ class Coverage:
 class Answers:
     """The answers to several queries, with facts about the index. All come from one committed state of the index."""
 
-    results: "list[list[Match] | BadInput | UnreadableImage]"
+    results: "list[Matches | BadInput | UnreadableImage]"
     """One item per query, in their order: its matches, best first, or the error that says why it has no answer."""
     coverage: Coverage
     """How much this state of the index holds."""

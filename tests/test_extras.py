@@ -160,7 +160,11 @@ def test_without_matplotlib_the_curves_are_not_drawn_and_it_is_said(
 
 def test_every_extra_that_is_named_is_one_of_the_package() -> None:
     project = tomllib.loads((Path(PACKAGE) / "pyproject.toml").read_text())["project"]
-    named = {form.extra for form in formats.FORMATS if form.extra} | formats.PACKAGES.keys() | {"train"}
+    named = (
+        {form.extra for form in formats.FORMATS if form.extra}
+        | formats.PACKAGES.keys()
+        | {"notebook", "sklearn", "train"}
+    )
     assert named <= project["optional-dependencies"].keys()
     assert extras.hint("read it", "heif") == "to read it: pip install 'retrieval[heif]'"
 

@@ -1,5 +1,6 @@
 """The Python API: making an index, opening it, and asking it."""
 
+import hashlib
 import os
 import shutil
 import threading
@@ -360,6 +361,21 @@ class TestEmbed:
         assert encoder.calls - before == 3
         assert vectors[69].tolist() == pytest.approx(filled.embed(pictures[69:])[0].tolist())
 
+    def test_the_caller_chooses_the_batch_and_is_told_how_many_are_done(
+        self, filled: Index, encoder: ColourEncoder
+    ) -> None:
+        pictures, done = [picture((number, 5, 9)) for number in range(70)], []
+        before = encoder.calls
+        vectors = filled.embed(iter(pictures), batch_size=50, progress=done.append)
+        assert (encoder.calls - before, done) == (2, [50, 70])
+        assert vectors == pytest.approx(filled.embed(pictures), abs=1e-6)
+        assert filled.embed([], progress=done.append).shape == (0, 13)
+        assert done == [50, 70]
+        with pytest.raises(BadInput, match="batch_size must be at least 1"):
+            filled.embed(pictures, batch_size=0)
+        with pytest.raises(BadInput, match="progress must be a function"):
+            filled.embed(pictures, progress=True)  # type: ignore[arg-type]
+
     def test_a_picture_without_a_vector_is_an_error(self, filled: Index, photos: Path) -> None:
         with pytest.raises(UnreadableImage, match=r"nowhere\.png cannot be read: no such file"):
             filled.embed([photos / "05.png", photos / "nowhere.png", b"words"])
@@ -451,7 +467,10 @@ class TestContainer:
         names = [f"{number:02}.png" for number in range(10)] + ["Z.jpg", "sub/10.png", "sub/11.png", "sub/a copy.png"]
         assert [image.path for image in images] == [photos / name for name in names]
         assert images[5].id == images[13].id == filled.id_of(photos / "05.png")
-        assert images[10] == IndexedImage(images[10].id, photos / "Z.jpg", 40, 10, "JPEG", Metadata())
+        data, modified = (photos / "Z.jpg").read_bytes(), (photos / "Z.jpg").stat().st_mtime_ns
+        sha256 = hashlib.sha256(data).hexdigest()
+        shown = IndexedImage(images[10].id, photos / "Z.jpg", 40, 10, "JPEG", Metadata(), len(data), modified, sha256)
+        assert images[10] == shown
         assert [image.path for image in filled.images(photos / "sub")] == [photos / name for name in names[11:]]
         with pytest.raises(BadInput, match="no picture below"):
             list(filled.images(photos / "nowhere"))

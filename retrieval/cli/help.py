@@ -6,10 +6,12 @@ The docstring of a command is its help. The first line of the docstring is also 
 
 import inspect
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from retrieval.cli.preview import AUTO, NAMES
 from retrieval.cli.usage_errors import refuse_empty_values, refuse_odd_numbers
 
 WHAT = "What"
@@ -25,6 +27,9 @@ ON_THE_FIRST_SCREEN = {"--version", "--install-completion", "--help"}
 
 WIDEST = 28
 """Largest width of the first column, in characters. Longer names have their text on the next line."""
+
+OPTIONAL = {"--preview": (AUTO, NAMES)}
+"""Option that may stand without a value -> the value that it has then, and the values that it can have."""
 
 Row = tuple[str, str]
 """(names of a command, argument or option, what it is for)"""
@@ -63,6 +68,7 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - an object of Typer
         """Parse the arguments, and refuse values that are empty, infinite, not a number or too large."""
         written = tuple(args)  # parsing empties the list
+        args = _completed(args)
         values, _, parameters = self.make_parser(ctx).parse_args(args=list(args))
         refuse_empty_values(parameters, values, written)
         rest = super().parse_args(ctx, args)
@@ -104,6 +110,16 @@ class Command(TyperCommand):
             if rows:
                 formatter.write_paragraph()
                 _write_group(formatter, title, rows, width)
+
+
+def _completed(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with a value for each option of `OPTIONAL`, before `--`."""
+    found: list[str] = []
+    for argument, following in zip_longest(arguments, arguments[1:]):
+        usual, values = OPTIONAL.get(argument, ("", ()))
+        alone = usual and "--" not in found and following not in values
+        found.append(f"{argument}={usual}" if alone else argument)
+    return found
 
 
 def _paragraphs(text: str | None) -> list[str]:

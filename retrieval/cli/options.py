@@ -75,6 +75,42 @@ Folder = Annotated[
     ),
 ]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", rich_help_panel=HOW_SHOWN, help="Print JSON, one object per line.")]
+Paths = Annotated[
+    bool, typer.Option("--paths", rich_help_panel=HOW_SHOWN, help="Print only paths, unchanged, one per line.")
+]
+Nul = Annotated[
+    bool, typer.Option("--print0", "-0", rich_help_panel=HOW_SHOWN, help="Print only paths, a NUL after each.")
+]
+Line = Annotated[
+    str | None,
+    typer.Option(
+        "--format", metavar="TEMPLATE", rich_help_panel=HOW_SHOWN,
+        help="Print a line for each result, such as '{path}\\t{width:>5}'. The fields are the keys of --json.",
+    ),
+]  # fmt: skip
+Each = Annotated[
+    str | None,
+    typer.Option(
+        "--exec", "-x", metavar="COMMAND", rich_help_panel=HOW_SHOWN,
+        help="Run a command for each result, such as 'cp {} best/': {} is the path, {/} its name, {//} its folder, {.} "
+        "the path without suffix, {/.} the name without suffix.",
+    ),
+]  # fmt: skip
+Batch = Annotated[
+    str | None,
+    typer.Option(
+        "--exec-batch", "-X", metavar="COMMAND", rich_help_panel=HOW_SHOWN,
+        help="Run one command with the paths of all results, such as 'ls -l'.",
+    ),
+]  # fmt: skip
+Pictures = Annotated[
+    str | None,
+    typer.Option(
+        "--preview", metavar="[NAME]", rich_help_panel=HOW_SHOWN,
+        help="Show the pictures above their rows, by kitty, iterm, sixel, blocks or none. Without NAME: by the best of "
+        "these that the terminal knows.",
+    ),
+]  # fmt: skip
 Timed = Annotated[
     bool, typer.Option("--timing", rich_help_panel=HOW_SHOWN, help="Show how many seconds each step took.")
 ]

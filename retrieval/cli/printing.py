@@ -1,6 +1,6 @@
 """What a command writes: results to stdout, notes and errors to stderr.
 
-Every line passes through `displayed`, so no name of a file, label or model can send control characters to a terminal.
+All names pass through `displayed`, so no name of a file, label or model can send control characters to a terminal.
 Data (`--paths`, `-0`, `--csv`) is written as it is, except to a terminal.
 """
 
@@ -40,6 +40,11 @@ def counted(number: int, what: str) -> str:
 def put(text: str) -> None:
     """Write one printable line to stdout, in UTF-8 whatever the locale is."""
     _write(displayed(text).encode() + b"\n")
+
+
+def put_raw(data: bytes) -> None:
+    """Write bytes as they are. To a terminal, the caller passes the names in them through `displayed`."""
+    _write(data)
 
 
 def put_data(records: Iterable[bytes], end: bytes) -> None:

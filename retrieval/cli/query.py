@@ -3,18 +3,26 @@
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from retrieval.cli.filtering import Below, Camera, MinMp, Taken, Where, filter_of
 from retrieval.cli.find_index import open_index
+from retrieval.cli.formats import chosen
 from retrieval.cli.help import HOW_COMPUTED, HOW_MANY, HOW_SHOWN, WHAT
 from retrieval.cli.options import (
     Backbone,
+    Batch,
+    Each,
     Folder,
     Json,
+    Line,
+    Nul,
+    Paths,
+    Pictures,
     Precision,
     Quiet,
     Ranking,
@@ -24,14 +32,21 @@ from retrieval.cli.options import (
     Verbose,
     Weights,
 )
+from retrieval.cli.orders import AS_RANKED, MATCH_ORDERS, demand_order, in_order
+from retrieval.cli.preview import Preview, demand_name
 from retrieval.cli.printing import counted, note, note_each, note_timing
 from retrieval.cli.query_input import PLUS, QueryImage, complain_of_query, read_blend, read_queries
-from retrieval.cli.results import Answer, Format, put_answers
+from retrieval.cli.results import EXAMPLE, Answer, Writer
+from retrieval.cli.viewer import MOST, found_viewer, show
 from retrieval.errors import BadInput, RetrievalError
-from retrieval.types import Answers, Blend, Coverage, Tagged, Timing, displayed
+from retrieval.types import Answers, Blend, Coverage, Match, Tagged, Timing, displayed
 
 if TYPE_CHECKING:
     from retrieval.searching.options import SearchOptions
+
+
+TOGETHER = 256
+"""Number of queries that are asked together. Their answers are written before the next ones are asked."""
 
 
 def query(
@@ -90,15 +105,43 @@ def query(
         bool,
         typer.Option("--likely", rich_help_panel=HOW_MANY, help="Show only the results that are likely related."),
     ] = False,
+    group: Annotated[
+        bool,
+        typer.Option("--group", rich_help_panel=HOW_MANY, help="Put results that look the same under the best one."),
+    ] = False,
+    mmr: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            min=0.01,
+            max=1,
+            rich_help_panel=HOW_MANY,
+            help="Spread the results: 1 as usual, 0.5 as unlike each other as like IMAGE.",
+        ),
+    ] = None,
+    sort: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=HOW_SHOWN,
+            help="Show the results in another order: taken, path, name or pixels.",
+        ),
+    ] = AS_RANKED,
     json_lines: Json = False,
     csv_rows: Annotated[
         bool, typer.Option("--csv", rich_help_panel=HOW_SHOWN, help="Print CSV, with a header.")
     ] = False,
-    paths: Annotated[
-        bool, typer.Option("--paths", rich_help_panel=HOW_SHOWN, help="Print only paths, unchanged, one per line.")
-    ] = False,
-    nul: Annotated[
-        bool, typer.Option("--print0", "-0", rich_help_panel=HOW_SHOWN, help="Print only paths, a NUL after each.")
+    paths: Paths = False,
+    nul: Nul = False,
+    line: Line = None,
+    each: Each = None,
+    batch: Batch = None,
+    pictures: Pictures = None,
+    opening: Annotated[
+        bool,
+        typer.Option(
+            "--open", rich_help_panel=HOW_SHOWN, help=f"Show the first {MOST} pictures in a window of your system too."
+        ),
     ] = False,
     timing: Timed = False,
     exact: Annotated[
@@ -115,7 +158,7 @@ def query(
         typer.Option(
             metavar="A,B",
             rich_help_panel=HOW_COMPUTED,
-            help="More views of IMAGE to search with: mirror, multiscale, or both.",
+            help="Search with more views of IMAGE: all finds mirrored and turned copies; see the guide for others.",
         ),
     ] = "",
     backbone: Backbone = None,
@@ -136,9 +179,23 @@ def query(
     and b.jpg, which has twice the weight, and unlike c.jpg. With --tag "golden retriever", the results are the images
     that the network recognises as that class; this needs a network whose weights can name classes.
 
-    The exit code is 1 if nothing was found, and 2 if an IMAGE cannot be read; the other images are still answered.
+    The exit code is 1 if nothing was found or a command of -x or -X failed, and 2 if an IMAGE cannot be read; the
+    other images are still answered.
     """
-    form = Format.chosen(json_lines=json_lines, csv_rows=csv_rows, paths=paths, nul=nul)
+    form = chosen(
+        json_lines=json_lines,
+        csv_rows=csv_rows,
+        paths=paths,
+        nul=nul,
+        template=line,
+        each=each,
+        batch=batch,
+        example=EXAMPLE,
+        table=[name for name, given in (("--preview", pictures), ("--open", opening)) if given],
+    )
+    demand_name(pictures)
+    demand_order(sort, MATCH_ORDERS)
+    viewer = found_viewer() if opening else None
     if (bool(images) or files_from is not None) == (tag is not None):
         raise BadInput(
             "give either an IMAGE, or a list with --files-from, or --tag WORDS", hint="see: retrieval query --help"
@@ -151,6 +208,8 @@ def query(
         "--min-score": min_score is not None,
         "--include-self": include_self,
         "--ranking": ranking != "auto",
+        "--group": group,
+        "--mmr": mmr is not None,
     }
     if tag is not None:
         _refuse_with_tag(needing_image)
@@ -172,28 +231,41 @@ def query(
         crop=crop,
         likelihood=True,
         likely=likely,
+        group=group,
+        mmr=mmr,
         views=[view.strip() for view in views.split(",") if view],
         tags=True,
     )
     with opened:
-        if tag is None:
-            queries, asked = _asked(images or (), files_from, nul=from0)
-            answers = opened.answers(asked, k, options, timing=spent)
-            found = _found(queries, answers)
-        else:
-            answers = opened.answers([Tagged(tag)], k, options, timing=spent)
-            found = _found_by_tag(tag, answers)
-    if answers.structures is not None:
-        found_too, exact_matches = answers.structures
-        note(f"without --exact, the index finds {found_too} of these {exact_matches}")
-    put_answers(found.answers, form, named=found.queries > 1)
-    if found.answers:
-        _note_coverage(found.coverage)
+        queries, asked = _asked(images or (), files_from, nul=from0) if tag is None else _by_tag(tag)
+        writer = Writer(form, Preview.named(pictures), named=len(queries) > 1)
+        found = _Found(len(queries))
+        for start in range(0, len(queries), TOGETHER):
+            part = slice(start, start + TOGETHER)
+            answers = opened.answers(asked[part], k, options, timing=spent)
+            found.take(answers)
+            for query, result in zip(queries[part], answers.results, strict=True):
+                if isinstance(result, RetrievalError):
+                    if tag is not None:
+                        raise result
+                    complain_of_query(query, result)
+                else:
+                    found.count(query.name, result)
+                    writer.put(Answer(query.name, in_order(result, sort)))
+    succeeded = writer.end()
+    if viewer is not None:
+        show(found.paths, viewer)
+    _put_notes(found, options)
     if timing:
         spent.add("total", since_start())
         note_timing(spent)
-    _note_nothing_found(found, _why_nothing(answers, options))
-    raise typer.Exit(found.exit_code)
+    _note_nothing_found(found, options)
+    raise typer.Exit(found.exit_code or int(not succeeded))
+
+
+def _by_tag(tag: str) -> tuple[Sequence[QueryImage], Sequence[Tagged]]:
+    """Return the only query, a tag, by its name, and what to ask the index."""
+    return [QueryImage(tag, tag)], [Tagged(tag)]
 
 
 def _asked(
@@ -209,22 +281,42 @@ def _asked(
     return [QueryImage(name, name)], [read_blend(images)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class _Found:
-    """What the command found."""
+    """What the command found so far."""
 
-    answers: Sequence[Answer]
-    """One answer for each query that could be read."""
-    coverage: Coverage
     queries: int
-    """Number of queries, with those that could not be read."""
+    """Number of queries, with those that cannot be read."""
+    answered: int = 0
+    matches: int = 0
+    empty: list[str] = field(default_factory=list)
+    """Names of the queries that were answered without a match."""
+    paths: list[Path] = field(default_factory=list)
+    latest: Answers | None = None
+    structures: tuple[int, int] | None = None
+    """Sums of `Answers.structures`."""
+
+    def take(self, answers: Answers) -> None:
+        """Keep the facts that come with some answers."""
+        self.latest = answers
+        if answers.structures is not None:
+            before = self.structures or (0, 0)
+            self.structures = before[0] + answers.structures[0], before[1] + answers.structures[1]
+
+    def count(self, query: str, matches: Sequence[Match]) -> None:
+        """Count an answer."""
+        self.answered += 1
+        self.matches += len(matches)
+        self.paths += [match.path for match in matches]
+        if not matches:
+            self.empty.append(query)
 
     @property
     def exit_code(self) -> int:
         """2 if a query could not be read, 1 if nothing was found, else 0."""
-        if len(self.answers) < self.queries:
+        if self.answered < self.queries:
             return 2
-        return 0 if any(answer.matches for answer in self.answers) else 1
+        return 0 if self.matches else 1
 
 
 def _refuse_with_tag(given: dict[str, bool]) -> None:
@@ -234,23 +326,13 @@ def _refuse_with_tag(given: dict[str, bool]) -> None:
             raise BadInput(f"--tag cannot be used together with {name}", hint=f"leave {name} out")
 
 
-def _found(queries: Sequence[QueryImage], answers: Answers) -> _Found:
-    """Return the answers to the queries that could be read; write an error for each of the others."""
-    found = []
-    for query, result in zip(queries, answers.results, strict=True):
-        if isinstance(result, RetrievalError):
-            complain_of_query(query, result)
-        else:
-            found.append(Answer(query.name, result))
-    return _Found(found, answers.coverage, len(queries))
-
-
-def _found_by_tag(tag: str, answers: Answers) -> _Found:
-    """Return the answer to the only query, a tag; raise the error if the query has no answer."""
-    (result,) = answers.results
-    if isinstance(result, RetrievalError):
-        raise result
-    return _Found([Answer(tag, result)], answers.coverage, 1)
+def _put_notes(found: _Found, options: "SearchOptions") -> None:
+    """Write what there is to say about the search as a whole."""
+    if options.exact and found.structures is not None:
+        found_too, exact_matches = found.structures
+        note(f"without --exact, the index finds {found_too} of these {exact_matches}")
+    if found.latest is not None and found.answered:
+        _note_coverage(found.latest.coverage)
 
 
 def _why_nothing(answers: Answers, options: "SearchOptions") -> str:
@@ -264,17 +346,17 @@ def _why_nothing(answers: Answers, options: "SearchOptions") -> str:
     return "nothing found"
 
 
-def _note_nothing_found(found: _Found, reason: str) -> None:
+def _note_nothing_found(found: _Found, options: "SearchOptions") -> None:
     """Write a note for each query without matches, with the reason."""
-    empty = [answer for answer in found.answers if not answer.matches]
-    if not empty:
+    if not found.empty or found.latest is None:
         return
-    if not found.coverage.images:
+    reason = _why_nothing(found.latest, options)
+    if not found.latest.coverage.images:
         note("the index is empty")
-    elif len(empty) == len(found.answers):
+    elif len(found.empty) == found.answered:
         note(reason)
     else:
-        note_each([f"{displayed(answer.query)}: {reason}" for answer in empty])
+        note_each([f"{displayed(query)}: {reason}" for query in found.empty])
 
 
 def _no_likely_matches(coverage: Coverage) -> str:

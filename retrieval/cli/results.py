@@ -5,43 +5,26 @@ import io
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from enum import Enum, auto
+from dataclasses import dataclass, field, fields
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
+from retrieval.cli.execution import Execution
+from retrieval.cli.formats import Form, Format, flat, put_filled
+from retrieval.cli.preview import Preview
 from retrieval.cli.printing import put, put_data
-from retrieval.errors import BadInput
-from retrieval.types import Match, displayed
-
-
-class Format(Enum):
-    """How matches are written."""
-
-    TABLE = auto()
-    JSON = auto()
-    CSV = auto()
-    PATHS = auto()
-    """One path per line."""
-    PATHS0 = auto()
-    """A NUL character after each path."""
-
-    @classmethod
-    def chosen(cls, *, json_lines: bool, csv_rows: bool, paths: bool, nul: bool) -> "Format":
-        """Return the format that the options of a command ask for; raise `BadInput` if they ask for several."""
-        if [json_lines, csv_rows, paths or nul].count(True) > 1:
-            raise BadInput("only one of --json, --csv, --paths and -0 can be given")
-        if json_lines:
-            return cls.JSON
-        if csv_rows:
-            return cls.CSV
-        if nul:
-            return cls.PATHS0
-        return cls.PATHS if paths else cls.TABLE
-
+from retrieval.cli.screen import Screen, cells
+from retrieval.cli.templates import Template
+from retrieval.types import Match, Tag, displayed
 
 COLUMNS = ("query", *(item.name for item in fields(Match)))
 """Columns of a CSV. They are always the same; the cell of an unknown value is empty."""
+EXAMPLE = {"query": "a"} | Match(
+    1, 0.5, Path("a"), 1, 1, 1, (), relevance=0.5, false_matches=0.5, probability=0.5, tags=(Tag("a", 0.5),),
+    taken="2026", similar=(Path("b"),),
+).as_dict()  # fmt: skip
+"""A match as JSON can hold it, with all fields."""
 BOUNDARY = f"{'':->6}{' the images below may be unrelated ':-<48}"
 """Line of a table between the likely matches and the other matches."""
 
@@ -55,34 +38,58 @@ class Answer:
     matches: Sequence[Match]
 
 
-def put_answers(answers: Sequence[Answer], form: Format, *, named: bool = False) -> None:
-    """Write the matches of all answers; if `named`, each table is written under the name of its query."""
-    match form:
-        case Format.TABLE:
-            _put_tables(answers, named=named)
-        case Format.JSON:
-            _put_json(answers)
-        case Format.CSV:
-            _put_csv(answers)
-        case Format.PATHS:
-            _put_paths(answers, b"\n")
-        case Format.PATHS0:
-            _put_paths(answers, b"\0")
+@dataclass
+class Writer:
+    """Writes the matches of queries as they come, or runs a command on all of them at the end."""
+
+    form: Form
+    preview: Preview
+    """The pictures above the rows of a table."""
+    named: bool
+    """Whether each table is written under the name of its query."""
+    screen: Screen = field(default_factory=Screen.of_stdout)
+    _found: list[Path] = field(default_factory=list)
+    _is_first: bool = True
+
+    def put(self, answer: Answer) -> None:
+        """Write the matches of a query."""
+        rows = ({"query": answer.query} | match.as_dict() for match in answer.matches)
+        match self.form:
+            case Format.TABLE:
+                self._put_table(answer)
+            case Format.JSON:
+                for row in rows:
+                    put(json.dumps(row))
+            case Format.CSV:
+                header = [_csv_line(COLUMNS)] if self._is_first else []
+                put_data(chain(header, map(_cells, rows)), b"\r\n")
+            case Format.PATHS | Format.PATHS0:
+                end = b"\n" if self.form is Format.PATHS else b"\0"
+                put_data([os.fsencode(match.path) for match in answer.matches], end)
+            case Template():
+                put_filled(self.form, rows)
+            case Execution():
+                self._found += [match.path for match in answer.matches]
+            case _:
+                assert_never(self.form)
+        self._is_first = False
+
+    def end(self) -> bool:
+        """Finish, and return whether all commands succeeded."""
+        return not isinstance(self.form, Execution) or self.form.run(self._found)
+
+    def _put_table(self, answer: Answer) -> None:
+        if self.named:
+            if not self._is_first:
+                put("")
+            self.screen.put_text(displayed(answer.query))
+        _put_table(answer.matches, self.screen, self.preview)
 
 
 # -- for people ---------------------------------------------------------------------------------------------------
 
 
-def _put_tables(answers: Sequence[Answer], *, named: bool) -> None:
-    for number, answer in enumerate(answers):
-        if named:
-            if number > 0:
-                put("")
-            put(displayed(answer.query))
-        _put_table(answer.matches)
-
-
-def _put_table(matches: Sequence[Match]) -> None:
+def _put_table(matches: Sequence[Match], screen: Screen, preview: Preview) -> None:
     """Write the matches as a table; a column is left out if no match has a value for it."""
     columns = _columns(matches)
     if matches:
@@ -91,11 +98,15 @@ def _put_table(matches: Sequence[Match]) -> None:
     for match in matches:
         if boundary_to_come and match.probability is None:
             boundary_to_come = False
-            put(BOUNDARY)
-        cells = "".join(f"{column.cell(match)}  " for column in columns)
-        put(f"{cells}{displayed(match.path)}{_mark(match)}")
+            screen.put_text(BOUNDARY)
+        row = "".join(f"{column.cell(match)}  " for column in columns)
+        if not match.offline:
+            preview.put(match.path, match.width, match.height)
+        screen.put(row, match.path, _mark(match))
         for copy in match.copies:
-            put(f"{'':>{len(cells)}}also {displayed(copy)}{'' if match.offline else _missing(copy)}")
+            screen.put(f"{'':>{cells(row)}}also ", copy, "" if match.offline else _missing(copy))
+        for other in match.similar:
+            screen.put(f"{'':>{cells(row)}}like ", other, _missing(other))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +124,9 @@ def _columns(matches: Sequence[Match]) -> list[_Column]:
         columns.append(_Column("relevance", _relevance))
     if any(match.probability is not None for match in matches):
         columns.append(_Column("likely", _probability))
-    width = max((len(_tag(match)) for match in matches), default=0)
+    width = max((cells(_tag(match)) for match in matches), default=0)
     if width > 0:
-        columns.append(_Column(f"{'tag':<{width}}", lambda match: f"{_tag(match):<{width}}"))
+        columns.append(_Column(_padded("tag", width), lambda match: _padded(_tag(match), width)))
     return columns
 
 
@@ -139,6 +150,10 @@ def _tag(match: Match) -> str:
     return displayed(match.tags[0].name) if match.tags else ""
 
 
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - cells(text))
+
+
 def _mark(match: Match) -> str:
     """Return a remark on a file that cannot be opened. An offline file is not looked at, because that may hang."""
     return "  (offline)" if match.offline else _missing(match.path)
@@ -151,27 +166,10 @@ def _missing(path: Path) -> str:
 # -- for programs -------------------------------------------------------------------------------------------------
 
 
-def _put_json(answers: Sequence[Answer]) -> None:
-    """Write one JSON object per match."""
-    for answer in answers:
-        for match in answer.matches:
-            put(json.dumps({"query": answer.query} | match.as_dict()))
-
-
-def _put_csv(answers: Sequence[Answer]) -> None:
-    """Write a header, then one row per match."""
-    put_data([_csv_line(COLUMNS)], b"\r\n")
-    rows = (_cells(answer, match) for answer in answers for match in answer.matches)
-    put_data((_csv_line(row) for row in rows), b"\r\n")
-
-
-def _cells(answer: Answer, match: Match) -> list[Any]:
-    """Return the cells of one row, in the order of `COLUMNS`; a list is written as JSON."""
-    row = {"query": answer.query} | match.as_dict()
-    for name, value in row.items():
-        if isinstance(value, list | dict):
-            row[name] = json.dumps(value)
-    return [row.get(column, "") for column in COLUMNS]
+def _cells(row: dict[str, Any]) -> bytes:
+    """Return a match as a row of CSV, with the cells in the order of `COLUMNS`; a list is written as JSON."""
+    values = flat(row)
+    return _csv_line([values.get(column, "") for column in COLUMNS])
 
 
 def _csv_line(cells: Sequence[Any]) -> bytes:
@@ -179,8 +177,3 @@ def _csv_line(cells: Sequence[Any]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text).writerow(cells)
     return text.getvalue().removesuffix("\r\n").encode("utf-8", "surrogateescape")
-
-
-def _put_paths(answers: Sequence[Answer], end: bytes) -> None:
-    """Write the paths as the bytes of the file system, each followed by `end`."""
-    put_data([os.fsencode(match.path) for answer in answers for match in answer.matches], end)

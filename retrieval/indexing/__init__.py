@@ -3,7 +3,8 @@
 `update` runs through the folder and the rows of its root together (`comparison`) and counts what became of each place.
 New and changed files go through the `pipeline`: a `worker` reads and decodes each file, and the network embeds the
 images that the index does not have. Results are `pending` until the next commit. At the end of the run, `missing`
-decides what becomes of the places that the run did not see.
+decides what becomes of the places that the run did not see. `own_vectors` checks vectors that the caller gives in place
+of those of the network.
 """
 
-__all__ = ["update"]
+__all__ = ["own_vectors", "update"]

@@ -5,9 +5,10 @@ on where it was. A file that cannot be read now is tried again by the next updat
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import chain
 
 from retrieval.errors import RetrievalError
 from retrieval.pictures import metadata
@@ -20,6 +21,9 @@ from retrieval.types import Found, Metadata, displayed
 
 PAGE = 2000
 """Number of files of a commit."""
+TOGETHER = 50
+"""Number of files that a thread takes at a time. A header takes so little time that handing over single files would
+take as long."""
 Place = tuple[Found, int]
 """A file, and the id of its image."""
 log = logging.getLogger("retrieval")
@@ -39,8 +43,9 @@ def read(store: Store, root: int, source: Source, threads: int, progress: Callab
     log.warning("the metadata of the images are read from their files, because an earlier version did not; once")
     count = 0
     for page in _pages(store, root):
-        with closing(in_order(partial(_noted, source), page, threads, 4 * threads)) as noted:
-            store.commit(Change(metadata=dict(filter(None, noted))))
+        parts = [page[start : start + TOGETHER] for start in range(0, len(page), TOGETHER)]
+        with closing(in_order(partial(_all_noted, source), parts, threads, 2 * threads)) as noted:
+            store.commit(Change(metadata=dict(chain.from_iterable(noted))))
         count += len(page)
         progress(count)
     with store.rows() as rows:
@@ -58,6 +63,11 @@ def _pages(store: Store, root: int) -> Iterator[list[Place]]:
             return
         yield page
         after = page[-1][0].path
+
+
+def _all_noted(source: Source, places: Sequence[Place]) -> list[tuple[int, Metadata]]:
+    """Return the ids of images and the metadata in their files, of those files that can be read."""
+    return list(filter(None, (_noted(source, place) for place in places)))
 
 
 def _noted(source: Source, place: Place) -> tuple[int, Metadata] | None:

@@ -53,8 +53,8 @@ class Pipeline:
 
     task: Callable[[], Task]
     """Returns the task with which the next file is read."""
-    encoder: Callable[[], Encoder]
-    """Returns the encoder. It is called when a picture has to be embedded, and never if none has."""
+    embed: "Callable[[Sequence[Decoded]], Sequence[Vector]]"
+    """Returns the result of embedding each of n >= 1 pictures. It is never called if the index has all of them."""
     contents_of: Callable[[Sequence[int]], Mapping[int, bytes]]
     """Returns the SHA-256 of each of some images that the index has at this moment, by id."""
     threads: int
@@ -109,11 +109,7 @@ class Pipeline:
         """Return the result of embedding each new picture, by id of the image."""
         if not new:
             return {}
-        with self.timing.of("load"):
-            encoder = self.encoder()
-        with self.timing.of("encode"):
-            vectors = embedded(encoder, np.stack([value.pixels for value in new]))
-        return {value.picture.id: vector for value, vector in zip(new, vectors, strict=True)}
+        return {value.picture.id: vector for value, vector in zip(new, self.embed(new), strict=True)}
 
     @staticmethod
     def _outcome(
@@ -152,6 +148,14 @@ def _image(value: Known | Decoded) -> int:
 
 Vector = NDArray[np.float32] | None | Exception
 """The result of embedding one picture: its vector, (dim,); None if the vector has no direction; or an error."""
+
+
+def by_network(encoder: Callable[[], Encoder], timing: Timing, new: Sequence[Decoded]) -> list[Vector]:
+    """Return the result of embedding each picture with the encoder; count the seconds in `timing`."""
+    with timing.of("load"):
+        network = encoder()
+    with timing.of("encode"):
+        return embedded(network, np.stack([value.pixels for value in new]))
 
 
 def embedded(encoder: Encoder, pixels: Pixels) -> list[Vector]:

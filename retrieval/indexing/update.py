@@ -13,13 +13,13 @@ import itertools
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
-from retrieval.errors import UNFORESEEN
+from retrieval.errors import UNFORESEEN, BadInput
 from retrieval.indexing.comparison import compared
 from retrieval.indexing.missing import Missing
 from retrieval.indexing.pending import Pending
@@ -30,8 +30,8 @@ from retrieval.storage.records import FileRow, Spot
 from retrieval.types import Found, Ids, Pixels, Progress, Report, Timing, Unlisted, displayed
 
 if TYPE_CHECKING:
-    from retrieval.indexing.pipeline import Embedded, Outcome, Pipeline
-    from retrieval.indexing.worker import Known, Task
+    from retrieval.indexing.pipeline import Embedded, Outcome, Pipeline, Vector
+    from retrieval.indexing.worker import Decoded, Known, Task
 
 COMMIT_SECONDS = 5.0
 """Seconds of work after which a commit is due. A crash loses at most this work and the batch that is being embedded."""
@@ -55,6 +55,8 @@ class Settings:
     """Read unreadable files again, even if they have not changed."""
     rehash: bool = False
     """Read every file again, even if its size and times have not changed."""
+    given: "Mapping[bytes, Vector] | None" = None
+    """The only files to look at: path from the root -> vector of the picture. None: look at all files, and embed."""
 
 
 @dataclass
@@ -106,7 +108,7 @@ class Update:
         self.source: Source = Folder(spot.place)
         self.below = spot.below + b"/" if spot.below else b""
         self.size, self.rule, self.encoder = size, rule, cache(partial(encoder, self._sample))
-        self.threads, self.progress = threads, progress
+        self.threads, self.progress, self.given = threads, progress, settings.given
         self.tally = Tally()
         self.linked: Counter[int] = Counter()
         """Id of a known image -> number of new places that it got in this run."""
@@ -142,14 +144,16 @@ class Update:
         """Run, and return the report. Work is committed every few seconds, and at the end, also after an error."""
         try:
             with self.timing.of("total"):
+                self._demand_given()
                 candidates = self._candidates()
                 first = next(candidates, None)
                 if first is not None:  # else the run need not load what reads files, nor the ids of all images
                     self._read(itertools.chain([first], candidates))
                 self._commit()
-                self.missing.settle(self.linked, self.tally.counts, prune=self.settings.prune)
-                self._remember_folder()
-                self._read_metadata()
+                if self.given is None:
+                    self.missing.settle(self.linked, self.tally.counts, prune=self.settings.prune)
+                    self._remember_folder()
+                    self._read_metadata()
         finally:
             self._commit()
         self._report_progress()
@@ -159,7 +163,17 @@ class Update:
 
     def _scan(self) -> Iterator[Found | Unlisted]:
         index_folder = os.path.realpath(os.fsencode(self.store.folder))
-        return self.source.scan(self.below, self.root.exclude, skip=index_folder, mounts=self.mounts)
+        scan = self.source.scan(self.below, self.root.exclude, skip=index_folder, mounts=self.mounts)
+        given = self.given
+        return scan if given is None else (seen for seen in scan if seen.path in given)
+
+    def _demand_given(self) -> None:
+        """Raise `BadInput` if the scan passes over a file that was given: the next update would forget the file."""
+        if self.given is None:
+            return
+        if left := self.given.keys() - {seen.path for seen in self._scan() if isinstance(seen, Found)}:
+            file = displayed(os.path.join(self.root.path, min(left)))
+            raise BadInput(f"{file} is a file that an update leaves out", hint="it is hidden, or excluded by a pattern")
 
     def _rows(self) -> Iterator[FileRow]:
         after = None
@@ -168,7 +182,7 @@ class Update:
                 page = rows.files_below(self.root.id, self.below, after, limit=PAGE)
             if not page:
                 return
-            yield from page
+            yield from page if self.given is None else (row for row in page if row.path in self.given)
             after = page[-1].path
 
     def _candidates(self) -> Iterator[Found]:
@@ -263,9 +277,14 @@ class Update:
         return sum(isinstance(seen, Found) for seen in self._scan())
 
     def _pipeline(self) -> "Pipeline":
-        from retrieval.indexing.pipeline import Pipeline  # imports numpy: a run that reads no file need not wait for it
+        from retrieval.indexing.pipeline import Pipeline, by_network  # import numpy: often a run reads no file
 
-        return Pipeline(self._task, self.encoder, self._contents_of, self.threads, self.timing)
+        embed = partial(by_network, self.encoder, self.timing) if self.given is None else self._given_vectors
+        return Pipeline(self._task, embed, self._contents_of, self.threads, self.timing)
+
+    def _given_vectors(self, new: "Sequence[Decoded]") -> "list[Vector]":
+        assert self.given is not None  # noqa: S101 - `_pipeline` has looked
+        return [self.given[value.file.path] for value in new]
 
     def _sample(self, count: int) -> Pixels:
         """Return the pictures in up to `count` files that lie at equal distances in the order of the scan."""

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple, Unpack
 import numpy as np
 
 from retrieval.errors import BadInput, UnknownBackbone
-from retrieval.index import PLAIN, Index
+from retrieval.index import Index
 from retrieval.measuring.changes import picture_in
 from retrieval.measuring.evaluate import Evaluation, Truth, evaluate
 from retrieval.networks import catalogue
 from retrieval.networks.options import NetworkOptions
 from retrieval.pictures import reading
-from retrieval.searching.options import SearchOptions
+from retrieval.searching.options import PLAIN, SearchOptions
 from retrieval.searching.ranking import check
 from retrieval.types import SearchForm, displayed
 

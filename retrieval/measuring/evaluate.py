@@ -18,12 +18,12 @@ from PIL import Image
 
 from retrieval.arguments import call, integer, text_path
 from retrieval.errors import BadInput, UnreadableImage, reason_of
-from retrieval.index import PLAIN, Index
+from retrieval.index import Index
 from retrieval.measuring import labels
 from retrieval.measuring.changes import CHANGES, picture_in
 from retrieval.measuring.metrics import Estimate, JudgedAnswer, estimate
 from retrieval.pictures import decode, reading
-from retrieval.searching.options import SearchOptions
+from retrieval.searching.options import PLAIN, SearchOptions
 from retrieval.searching.query import Query
 from retrieval.types import EXACT, Ids, Match, displayed, image_id
 

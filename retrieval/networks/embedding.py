@@ -24,10 +24,10 @@ NO_VECTOR = "the network finds nothing in it (its features are zero or not numbe
 """The reason of a picture that has no vector."""
 
 
-def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Yield `items`, in their order, in lists of `BATCH` or fewer."""
+def batches(items: Iterable[Item], most: int = BATCH) -> Iterator[list[Item]]:
+    """Yield `items`, in their order, in lists of `most` or fewer."""
     remaining = iter(items)
-    while batch := list(islice(remaining, BATCH)):
+    while batch := list(islice(remaining, most)):
         yield batch
 
 

@@ -1,8 +1,9 @@
-"""Acting on files whose content is kept elsewhere, so that every act can be undone.
+"""What becomes of pictures that show the same: which one is kept, and acts on the others that can be undone.
 
-A `plan` says what shall be done with which file, and which file stays. `acting` carries a plan out. Before each act it
-looks at the files again (`rules`) and writes to the `journal` what it is about to do. `steps` does it. After a kill,
-`acting` finds out from the disk what happened. `undo` reverts what was done.
+`pairs` finds the candidates among all vectors. `keep` says which of several files is kept, and why. A `plan` says what
+shall be done with which file, and which file stays. `acting` carries a plan out. Before each act it looks at the files
+again (`rules`) and writes to the `journal` what it is about to do. `steps` does it. After a kill, `acting` finds out
+from the disk what happened. `undo` reverts what was done.
 """
 
-__all__ = ["acting", "journal", "plan", "rules"]
+__all__ = ["acting", "journal", "keep", "pairs", "plan", "rules"]

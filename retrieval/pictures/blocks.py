@@ -31,7 +31,9 @@ HEAD = 16
 LARGEST = 4 * 2**20
 """Most bytes of a block. Larger ones are left out; those of cameras and programs have some kB."""
 MOST = 10_000
-"""Most segments, chunks or boxes of a file that are looked at."""
+"""Most segments, chunks or boxes of a file that are looked at, and most parts of its items."""
+MOST_TEXTS = 16
+"""Most texts of a PNG that are unpacked. Each may grow to `LARGEST`."""
 
 
 class Kind(Enum):
@@ -152,13 +154,14 @@ def _psd(file: BinaryIO) -> Iterator[Block]:
 
 def _png(file: BinaryIO) -> Iterator[Block]:
     """Yield the blocks of a PNG. ImageMagick writes some of them as texts in hexadecimal digits."""
-    at = 8
+    at, texts = 8, 0
     for _ in range(MOST):
         file.seek(at)
         length, name = struct.unpack(">I4s", file.read(8))
         if name == b"eXIf":
             yield from _exif(_part(file, at + 8, length))
-        elif name in {b"iTXt", b"zTXt", b"tEXt"} and length <= LARGEST:
+        elif name in {b"iTXt", b"zTXt", b"tEXt"} and length <= LARGEST and texts < MOST_TEXTS:
+            texts += 1
             yield from _text_of_png(name, _part(file, at + 8, length))
         elif name == b"IEND":
             return
@@ -349,14 +352,16 @@ def _places_of_items(table: bytes, data_at: int) -> Iterator[tuple[int, list[tup
             raise EOFError
         return int.from_bytes(data)
 
-    wide = 4 if version == 2 else 2  # noqa: PLR2004 - a version
+    wide, left = 4 if version == 2 else 2, MOST  # noqa: PLR2004 - a version
     for _ in range(min(number(wide), MOST)):
         item = number(wide)
         method = number(2) & 15 if version else 0
         number(2)  # the number of a file, always this one
         base = number(of_base) + (data_at if method == 1 else 0)
         parts = []
-        for _ in range(min(number(2), MOST)):
+        count = min(number(2), left)
+        left -= count
+        for _ in range(count):
             number(of_index if version else 0)
             parts.append((base + number(of_offset), number(of_length)))
         yield item, parts

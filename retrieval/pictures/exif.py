@@ -90,11 +90,13 @@ def read(file: BinaryIO, *, is_place: bool = False) -> dict[Tag, Value]:
 
 
 def raw_values(file: BinaryIO, wanted: frozenset[int], longest: int) -> Iterator[tuple[int, bytes]]:
-    """Yield number and bytes of the `wanted` tags of the first directory, of at most `longest` bytes each."""
+    """Yield number and bytes of the `wanted` tags of the first directory, each once, of at most `longest` bytes."""
     with suppress(struct.error, ValueError, OverflowError):
         order, start = _header(file)
+        left = set(wanted)
         for number, kind, count, at in _entries(file, order, start):
-            if number in wanted and kind in _CODES:
+            if number in left and kind in _CODES:
+                left.remove(number)
                 length = count * struct.calcsize("=" + _CODES[kind])
                 if length <= longest:
                     yield number, _bytes(file, order, length, at)

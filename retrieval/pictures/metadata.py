@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import BinaryIO
 
 from retrieval.pictures import blocks, exif, iptc, xmp
@@ -24,6 +25,8 @@ log = logging.getLogger("retrieval")
 
 LONGEST = 200
 """Most characters of a text that are kept."""
+MOST_BLOCKS = 16
+"""Most blocks of metadata in a file that are read. Files have one or two of each kind."""
 MOST_KEYWORDS = 500
 """Most keywords of a picture that are kept."""
 _WORN_OUT_ISO = 65535
@@ -43,7 +46,7 @@ def read(file: BinaryIO) -> Metadata:
 
 def _found(file: BinaryIO) -> "_Found":
     found = _Found()
-    for block in blocks.find(file):
+    for block in islice(blocks.find(file), MOST_BLOCKS):
         if block.kind is Kind.XMP:
             found.properties = {**xmp.read(block.data.read()), **found.properties}
         elif block.kind is Kind.IPTC:

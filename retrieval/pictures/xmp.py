@@ -19,7 +19,7 @@ _NAMESPACES = {
 }
 """Address of a namespace -> its usual prefix."""
 _MARKUP = re.compile(r"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
-_ELEMENT = re.compile(r"<((?:\w+:)?(?:x[am]pmeta|RDF))\b.*?</\1\s*>", re.DOTALL)
+_START = re.compile(r"<((?:\w{1,20}:)?(?:x[am]pmeta|RDF))\b")
 Properties = Mapping[str, tuple[str, ...]]
 """Name of a property with its usual prefix, as in `dc:subject` -> its values."""
 
@@ -39,7 +39,8 @@ def read(packet: bytes) -> Properties:
     except (ParseError, ValueError, LookupError):
         return {}
     found: dict[str, tuple[str, ...]] = {}
-    for description in root.iter(f"{_RDF}Description"):
+    top = root if root.tag == f"{_RDF}RDF" else root.find(f"{_RDF}RDF")
+    for description in () if top is None else top.findall(f"{_RDF}Description"):
         for name, values in _properties(description):
             found.setdefault(name, values)
     return found
@@ -53,8 +54,9 @@ def _decoded(packet: bytes) -> str:
     elif b"\0<" in packet[:64]:
         encoding = "utf-16-be"
     text = packet.decode(encoding, "replace")
-    element = _ELEMENT.search(text)
-    return "" if element is None else element[0]
+    start = _START.search(text)
+    end = -1 if start is None else text.find(f"</{start[1]}", start.end())
+    return "" if start is None or end < 0 else text[start.start() : text.find(">", end) + 1]
 
 
 def _properties(description: Element) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -63,7 +65,7 @@ def _properties(description: Element) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield known, (value,)
     for element in description:
         if known := _known(element.tag):
-            items = [item.text or "" for item in element.iter(f"{_RDF}li")]
+            items = [item.text or "" for items in element for item in items.findall(f"{_RDF}li")]
             yield known, tuple(items) if items else (element.text or "",)
 
 

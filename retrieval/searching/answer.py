@@ -5,22 +5,27 @@ pictures at once.
 """
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from itertools import chain, islice
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import BadInput, IndexDamaged, RetrievalError, UnreadableImage
-from retrieval.networks.embedding import batches
+from retrieval.networks.embedding import BATCH
 from retrieval.networks.encoder import Encoder
-from retrieval.searching import statistics
+from retrieval.searching import ahead, statistics
 from retrieval.searching.crop import Crop
+from retrieval.searching.embedded import embed
+from retrieval.searching.matches import Matches
 from retrieval.searching.neighbours import Neighbours, NeighbourSearch
 from retrieval.searching.options import SearchOptions
-from retrieval.searching.query import Excluded, PreparedQuery, Query, QueryReader, Unusable, embed
+from retrieval.searching.query import Excluded, PreparedQuery, Query, QueryReader, Unusable
 from retrieval.searching.ranking import NONE
 from retrieval.storage import tag_state
 from retrieval.storage.commit import Store
@@ -28,6 +33,9 @@ from retrieval.storage.conditions import EVERY, Condition
 from retrieval.storage.records import Place
 from retrieval.storage.view import View
 from retrieval.types import Answers, Ids, Match, Timing, Vectors
+
+THREADS = 8
+"""Largest number of threads that read the files of queries."""
 
 
 class Network(Protocol):
@@ -83,16 +91,14 @@ class Searcher:
         structures = _overlap(exact.matches(queries, k), by_structure.matches(queries, k))
         return Answers(results, coverage, structures, self._among)
 
-    def matches(self, queries: Iterable[Query], k: int) -> list[list[Match] | Unusable]:
+    def matches(self, queries: Iterable[Query], k: int) -> list[Matches | Unusable]:
         """Return the matches of each query, or the error for which it has none, in the order of `queries`."""
         view, network, options = self.view, self.network, self.options
         excluded: Excluded = "nothing" if options.include_self else "file"
         find_tagged = partial(_find_tagged, self.store)
         crop = None if options.crop is None else Crop.parse(options.crop)
-        reader = QueryReader(
-            view, network.size, network.rule, options.views, excluded, find_tagged, crop, self._condition
-        )
-        answers: list[list[Match] | Unusable] = []
+        reader = QueryReader(view, network.size, network.rule, options, excluded, find_tagged, crop, self._condition)
+        answers: list[Matches | Unusable] = []
         for batch in self._found(reader, queries, options.offset + k):
             with self.timing.of("look up"):
                 found = [item for item in batch if isinstance(item, Found)]
@@ -102,7 +108,7 @@ class Searcher:
             return answers
         from retrieval.searching import tags  # most indexes have none
 
-        return [tags.with_tags(self.store, answer) if isinstance(answer, list) else answer for answer in answers]
+        return [tags.with_tags(self.store, answer) if isinstance(answer, Matches) else answer for answer in answers]
 
     def neighbours(self, queries: Iterable[Query], k: int) -> Iterator[Neighbours]:
         """Yield the best `k` neighbours of each query, without its copies.
@@ -116,21 +122,18 @@ class Searcher:
                     raise item
                 yield item.neighbours
 
-    def embed(self, pictures: Iterable[Query]) -> Vectors:
-        """Return the vectors of pictures, (n, dim), in the order of `pictures`.
+    def embed(self, pictures: Sequence[Query]) -> Vectors:
+        """Return the vectors of n >= 1 pictures, (n, dim), in the order of `pictures`. They are embedded together.
 
         Raises the error of the first picture that has no vector; a query by tag has none.
         """
         reader = QueryReader(self.view, self.network.size, self.network.rule)
         vectors: list[NDArray[np.float32]] = []
-        for batch in batches(pictures):
-            for query in embed([reader.prepare(picture) for picture in batch], self.network.encoder, self.timing):
-                if isinstance(query, BadInput | UnreadableImage):
-                    raise query
-                assert query.vector is not None  # noqa: S101 - `embed` gives a vector to every picture
-                vectors.append(query.vector)
-        if not vectors:
-            return np.zeros((0, self.view.rows.encoder()["dim"]), dtype=np.float32)
+        for query in embed([reader.prepare(picture) for picture in pictures], self.network.encoder, self.timing):
+            if isinstance(query, BadInput | UnreadableImage):
+                raise query
+            assert query.vector is not None  # noqa: S101 - `embed` gives a vector to every picture
+            vectors.append(query.vector)
         return np.stack(vectors)
 
     # -- inside ---------------------------------------------------------------------------------------------------
@@ -160,12 +163,29 @@ class Searcher:
     def _among(self) -> int | None:
         return None if self._only is None else len(self._only)
 
+    def _prepared(self, reader: QueryReader, queries: Iterable[Query]) -> Iterator[list[PreparedQuery | Unusable]]:
+        """Yield the queries in batches, read. The files of many queries are read ahead, in threads."""
+        remaining = iter(queries)
+        first = list(islice(remaining, BATCH + 1))
+        source: Iterable[Query | ahead.File] = chain(first, remaining)
+        with ExitStack() as stack:
+            if len(first) > BATCH and reader.crop is None and not reader.options.views:
+                known = self.view.rows.image_ids()
+                threads = min(THREADS, os.cpu_count() or 1)
+                files = ahead.Reader(self.network.size, self.network.rule, known).files
+                source = stack.enter_context(closing(files(source, threads, 2 * BATCH)))
+            some = iter(source)
+            while True:
+                with self.timing.of("read"):
+                    batch = [reader.prepare(query) for query in islice(some, BATCH)]
+                if not batch:
+                    return
+                yield batch
+
     def _found(self, reader: QueryReader, queries: Iterable[Query], k: int) -> Iterator[list[Found | Unusable]]:
         """Yield, for each batch, its queries with their best `k` neighbours; an unusable query becomes its error."""
-        for batch in batches(queries):
-            with self.timing.of("read"):
-                prepared = [reader.prepare(query) for query in batch]
-            prepared = embed(prepared, self.network.encoder, self.timing)
+        for batch in self._prepared(reader, queries):
+            prepared = embed(batch, self.network.encoder, self.timing)
             with self.timing.of("search"):
                 by_vector = [item for item in prepared if isinstance(item, PreparedQuery) and item.vector is not None]
                 neighbours = iter(self._search.nearest(by_vector, k))
@@ -180,9 +200,7 @@ class Searcher:
             yield found
 
 
-def _overlap(
-    exact_answers: Sequence[list[Match] | Unusable], answers: Sequence[list[Match] | Unusable]
-) -> tuple[int, int]:
+def _overlap(exact_answers: Sequence[Matches | Unusable], answers: Sequence[Matches | Unusable]) -> tuple[int, int]:
     """Return how many of the matches in `exact_answers` are in `answers` too, and how many there are."""
     in_both = total = 0
     for exact, plain in zip(exact_answers, answers, strict=True):
@@ -195,7 +213,7 @@ def _overlap(
 # -- matches ------------------------------------------------------------------------------------------------------
 
 
-def matches_of(view: View, found: Sequence[Found], offset: int = 0, condition: Condition = EVERY) -> list[list[Match]]:
+def matches_of(view: View, found: Sequence[Found], offset: int = 0, condition: Condition = EVERY) -> list[Matches]:
     """Return the neighbours of each query as matches with their files, without the first `offset` neighbours.
 
     Only files that meet the condition are shown, which all neighbours have.
@@ -206,6 +224,7 @@ def matches_of(view: View, found: Sequence[Found], offset: int = 0, condition: C
     ids: set[int] = set()
     for neighbours in shown:
         ids.update(neighbours.ids.tolist())
+        ids.update(chain.from_iterable(neighbours.similar or ()))
     places = view.rows.places(sorted(ids), condition)
     if missing := ids - places.keys():
         hint = "see what is damaged with: retrieval verify"
@@ -221,12 +240,13 @@ def _matches(
     places: Mapping[int, Sequence[Place]],
     excluded_files: frozenset[tuple[int, bytes]],
     offset: int,
-) -> list[Match]:
+) -> Matches:
     """Return the neighbours of one query as matches, with ranks from `offset` + 1."""
     scores = neighbours.scores.tolist()
     relevance = _known(neighbours.relevance, len(scores))
     false_matches = _known(neighbours.false_matches, len(scores))
     probability = _known(neighbours.probability, len(scores))
+    similar = neighbours.similar or [()] * len(scores)
     matches: list[Match] = []
     for position, id_ in enumerate(neighbours.ids.tolist()):
         files = [place for place in places[id_] if (place.root, place.below) not in excluded_files]
@@ -246,9 +266,11 @@ def _matches(
                 relevance=relevance[position],
                 false_matches=false_matches[position],
                 probability=probability[position],
+                taken=first.taken,
+                similar=tuple(places[other][0].path for other in similar[position]),
             )
         )
-    return matches
+    return Matches(matches)
 
 
 def _known(column: NDArray[np.floating] | None, count: int) -> list[float | None]:

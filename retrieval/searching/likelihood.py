@@ -120,9 +120,18 @@ class _Centres:
     @classmethod
     def of(cls, nearness: NDArray[np.float64]) -> "_Centres":
         """Return the centre of each row. A row may contain the nearness of an image to itself; it changes little."""
-        median = np.median(nearness, axis=1)
-        spread = SPREAD * np.median(np.abs(nearness - median[:, None]), axis=1)
+        median = _median(nearness)
+        spread = SPREAD * _median(np.abs(nearness - median[:, None]))
         return cls(median, np.maximum(spread, NARROWEST))
+
+
+def _median(rows: NDArray[np.float64]) -> Column:
+    """Return the median of each row, as `np.median` does, which takes ten times as long."""
+    half = rows.shape[1] // 2
+    parts = np.partition(rows, half, axis=1)
+    if rows.shape[1] % 2:
+        return np.asarray(parts[:, half])
+    return np.asarray((parts[:, :half].max(axis=1) + parts[:, half]) / 2)
 
 
 def _nearness(cosines: NDArray[np.float32]) -> NDArray[np.float64]:

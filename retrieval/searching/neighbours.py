@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.searching import expansion, likelihood
+from retrieval.searching import diversity, expansion, likelihood
 from retrieval.searching.expansion import Expansion
 from retrieval.searching.likelihood import Background
 from retrieval.searching.options import SearchOptions
@@ -33,6 +33,8 @@ class Neighbours(NamedTuple):
     """As `Match.false_matches`, NaN where it cannot be told; None if the search did not ask for it."""
     probability: NDArray[np.float64] | None = None
     """As `Match.probability`, NaN where it cannot be told; None if the search did not ask for it."""
+    similar: tuple[tuple[int, ...], ...] | None = None
+    """Ids of the images that look the same as each image and stand under it; None if the search did not group."""
 
     @classmethod
     def of(cls, matches: Sequence[tuple[int, float]]) -> "Neighbours":
@@ -52,7 +54,13 @@ class Neighbours(NamedTuple):
             relevance=None if self.relevance is None else self.relevance[positions],
             false_matches=None if self.false_matches is None else self.false_matches[positions],
             probability=None if self.probability is None else self.probability[positions],
+            similar=None if self.similar is None else _at(self.similar, positions),
         )
+
+
+def _at(column: tuple[tuple[int, ...], ...], positions: Positions) -> tuple[tuple[int, ...], ...]:
+    """Return the items of a column at some positions."""
+    return column[positions] if isinstance(positions, slice) else tuple(column[position] for position in positions)
 
 
 @dataclass(frozen=True)
@@ -76,12 +84,21 @@ class NeighbourSearch:
         if not queries:
             return []
         vectors = np.stack([query.vector for query in queries if query.vector is not None])
+        turned = [query.turned for query in queries if query.turned is not None]
         most_excluded = max(1, *(len(query.excluded_ids) for query in queries))
-        hits = self.view.search(vectors, self._depth(k) + most_excluded, self.only, exact=self.is_exact)
-        return [
-            self._answer(query, vector, ids, scores).at(slice(k))
-            for query, vector, ids, scores in zip(queries, vectors, hits.ids, hits.scores, strict=True)
-        ]
+        count = self._depth(k) + most_excluded
+        hits = self.view.search(np.concatenate([vectors, *turned]), count, self.only, exact=self.is_exact)
+        answers, behind = [], len(queries)
+        for number, query in enumerate(queries):
+            vector, ids, scores = vectors[number], hits.ids[number], hits.scores[number]
+            if query.turned is not None:
+                rows = [number, *range(behind, behind + len(query.turned))]
+                behind += len(query.turned)
+                best = int(np.argmax(hits.scores[rows, 0]))
+                vector = vector if best == 0 else query.turned[best - 1]
+                ids, scores = _highest(hits.ids[rows], hits.scores[rows])
+            answers.append(self._answer(query, vector, ids, scores, k))
+        return answers
 
     @property
     def is_exact(self) -> bool:
@@ -101,20 +118,41 @@ class NeighbourSearch:
         return expansion.SHORTLIST if self.is_exact else expansion.SHORTLIST_OF_STRUCTURE
 
     def _depth(self, k: int) -> int:
-        """Return the number of neighbours that ranking, judging and the caller need."""
-        return max(k, self._shortlist, 0 if self.background is None else likelihood.DEPTH)
+        """Return the number of neighbours that ranking, judging, grouping and the caller need."""
+        return max(k, self._shortlist, self._pool(k), 0 if self.background is None else likelihood.DEPTH)
+
+    def _pool(self, k: int) -> int:
+        """Return the number of neighbours that are grouped or spread; 0 for none."""
+        return max(diversity.POOL, 10 * k) if self.options.group or self.options.mmr is not None else 0
 
     def _answer(
-        self, query: PreparedQuery, vector: NDArray[np.float32], ids: Ids, scores: NDArray[np.float32]
+        self, query: PreparedQuery, vector: NDArray[np.float32], ids: Ids, scores: NDArray[np.float32], k: int
     ) -> Neighbours:
-        """Return all neighbours of one query that pass the options, best first."""
+        """Return the best `k` neighbours of one query that pass the options."""
         allowed = (ids >= 0) & ~np.isin(ids, [*query.excluded_ids])
         neighbours = _by_score(ids[allowed], scores[allowed], query)
         if self.expansion is not None and len(neighbours.ids):
             neighbours = self._ranked(vector, neighbours, self.expansion)
         if self.options.needs_likelihood:
-            neighbours = self._judged(vector, neighbours, neighbours.ids == query.id)
-        return neighbours.at(self._passing(neighbours))
+            first = slice(max(k, likelihood.DEPTH))
+            neighbours = self._judged(vector, neighbours, first, neighbours.ids == query.id)
+        passing = neighbours.at(self._passing(neighbours))
+        if self.options.group:
+            passing = self._grouped(passing.at(slice(self._pool(k))))
+        if self.options.mmr is not None:
+            pool = passing.at(slice(self._pool(k)))
+            passing = pool.at(diversity.spread(pool.scores, self.view.vectors(pool.ids), self.options.mmr, k))
+        return passing.at(slice(k))
+
+    def _grouped(self, neighbours: Neighbours) -> Neighbours:
+        """Return neighbours without those that look the same as a better one, which stand under it."""
+        heads = diversity.grouped(self.view.vectors(neighbours.ids))
+        similar: list[list[int]] = [[] for _ in heads]
+        for position, head in enumerate(heads.tolist()):
+            if head != position:
+                similar[head].append(int(neighbours.ids[position]))
+        grouped = neighbours._replace(similar=tuple(map(tuple, similar)))
+        return grouped.at(np.flatnonzero(heads == np.arange(len(heads))))
 
     def _ranked(self, vector: NDArray[np.float32], neighbours: Neighbours, by: Expansion) -> Neighbours:
         """Return neighbours whose first ones, the shortlist, are ranked by expansion; the others stay behind them.
@@ -134,28 +172,36 @@ class NeighbourSearch:
         relevance[copies : copies + by.ranking.first] = np.nan
         return neighbours._replace(relevance=relevance).at(order)
 
-    def _judged(self, vector: NDArray[np.float32], neighbours: Neighbours, is_query: NDArray[np.bool_]) -> Neighbours:
+    def _judged(
+        self, vector: NDArray[np.float32], neighbours: Neighbours, first: slice, is_query: NDArray[np.bool_]
+    ) -> Neighbours:
         """Return neighbours with their numbers of false matches and probabilities, NaN where they cannot be told.
 
-        `is_query` marks the image of the query itself. A copy of the query is certain, even without a background. The
-        probability belongs to the rank and not to the image. It also holds where expansion has ranked the neighbours,
-        because at least as many of the first ones are right then as in the order of scores.
+        Only the `first` neighbours are judged, because that takes as long as ranking them. `is_query` marks the image
+        of the query itself. A copy of the query is certain, even without a background. The probability belongs to the
+        rank and not to the image. It also holds where expansion has ranked the neighbours, because at least as many of
+        the first ones are right then as in the order of scores.
         """
-        count = len(neighbours.ids)
+        known = neighbours.at(first)
+        is_query, count = is_query[first], len(known.ids)
         false_matches, probability = np.zeros(count), np.ones(count)
-        copies = is_query | (neighbours.scores >= expansion.COPY)
+        copies = is_query | (known.scores >= expansion.COPY)
         if self.background is None:
             probability[~copies] = 0
         else:
             others = ~is_query
-            vectors = self.view.vectors(neighbours.ids[others])
+            vectors = self.view.vectors(known.ids[others])
             false_matches[others] = self._share * self.background.false_matches(vector, vectors)
             false_matches[copies] = 0
             probability[others] = likelihood.probabilities(false_matches[others])
             probability[copies] = 1
         unknown = probability < LIKELY
         false_matches[unknown] = probability[unknown] = np.nan
-        return neighbours._replace(false_matches=np.minimum(false_matches, self.view.images), probability=probability)
+        behind = np.full(len(neighbours.ids) - count, np.nan)
+        return neighbours._replace(
+            false_matches=np.concatenate([np.minimum(false_matches, self.view.images), behind]),
+            probability=np.concatenate([probability, behind]),
+        )
 
     def _passing(self, neighbours: Neighbours) -> NDArray[np.int64]:
         """Return the positions of neighbours that score at least `min_score` and, with `likely`, have a probability."""
@@ -165,6 +211,14 @@ class NeighbourSearch:
         if self.options.likely and neighbours.probability is not None:
             passing &= ~np.isnan(neighbours.probability)
         return np.flatnonzero(passing)
+
+
+def _highest(ids: Ids, scores: NDArray[np.float32]) -> tuple[Ids, NDArray[np.float32]]:
+    """Return the images that several searches found, (searches, k), each once, with the highest of its scores."""
+    order = np.lexsort((-scores.ravel(), ids.ravel()))
+    found, kept = ids.ravel()[order], scores.ravel()[order]
+    is_first = np.concatenate([[True], found[1:] != found[:-1]])
+    return found[is_first], kept[is_first]
 
 
 def _by_score(ids: Ids, scores: NDArray[np.float32], query: PreparedQuery) -> Neighbours:

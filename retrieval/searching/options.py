@@ -14,9 +14,15 @@ from retrieval.types import displayed
 if TYPE_CHECKING:
     from retrieval.searching.filters import Filter
 
-VIEWS = ("mirror", "multiscale")
-"""Names of the views of a picture that can be searched with besides the picture itself. "mirror" is its mirror image,
-"multiscale" is its middle, with half of its area."""
+ORIENTATIONS = ("mirror", "flip", "rot90", "rot180", "rot270", "transpose", "transverse")
+"""Names of the ways in which a picture can be turned or mirrored, as Pillow has them: `rot90` is counterclockwise,
+`flip` puts the top at the bottom, `transpose` and `transverse` are mirrored and turned."""
+MULTISCALE, ALL = "multiscale", "all"
+VIEWS = (*ORIENTATIONS, MULTISCALE, ALL)
+"""Names of the views of a picture that can be searched with besides the picture itself. "multiscale" is its middle,
+with half of its area; "all" are all orientations."""
+LEAST_BALANCE = 0.01
+"""Least `mmr`. With 0, only the first match would have to do with the query."""
 HIGHEST = 1.001
 """Largest `min_score`. A cosine is at most 1, but rounding can lift it above 1."""
 
@@ -52,11 +58,20 @@ class SearchOptions:
     """Whether to return only matches that get a `probability`. There are none if the index cannot tell. Implies
     `likelihood`."""
     views: Sequence[str] = ()
-    """Names of `VIEWS`. The vector of the query is then the mean of the vectors of the picture and of these views. A
+    """Names of `VIEWS`. With orientations, the score of an image is the highest of the scores for the picture and for
+    each orientation; so mirrored and turned copies are found. The images are ranked and judged by the orientation that
+    finds the nearest image. With "multiscale", each vector is the mean of those of the picture and of its middle. A
     query by id or by match keeps its stored vector."""
     crop: str | None = None
     """Part of the query to search with, "x,y,width,height" from the upper left corner of the upright picture, each in
     pixels or in per cent, as in "10%,10%,50%,50%"; None for all of it. A query by id or match has no pixels to crop."""
+    group: bool = False
+    """Whether matches that look the same as a better one stand under it, as `Match.similar`: bursts, and pictures that
+    were saved again (see `searching.diversity`). The best ten times `k` neighbours, or 100, are looked at."""
+    mmr: float | None = None
+    """How much a match counts for itself, more than 0 and at most 1, and not for being unlike those before it: maximal
+    marginal relevance (see `searching.diversity`); None or 1 for the usual order. The matches are chosen among the best
+    ten times `k` neighbours, or 100, and ranked in the order in which they are chosen."""
     tags: bool = False
     """Whether matches get their `tags`, if the index has tags."""
 
@@ -66,8 +81,10 @@ class SearchOptions:
         replace("offset", integer(self.offset, "offset", 0))
         if self.min_score is not None:
             replace("min_score", number(self.min_score, "min_score", -HIGHEST, HIGHEST))
-        for name in ("include_self", "exact", "likelihood", "likely", "tags"):
+        for name in ("include_self", "exact", "likelihood", "likely", "group", "tags"):
             replace(name, flag(getattr(self, name), name))
+        if self.mmr is not None:
+            replace("mmr", number(self.mmr, "mmr", LEAST_BALANCE, 1))
         check(word(self.ranking, "ranking"))
         if self.where is not None:
             from retrieval.searching.filters import condition_of  # most searches have no filter
@@ -81,6 +98,20 @@ class SearchOptions:
                 raise BadInput(f"there is no view {displayed(view)}", hint=f"choose from: {', '.join(VIEWS)}")
 
     @property
+    def orientations(self) -> tuple[str, ...]:
+        """The orientations to search with besides the picture as it is."""
+        return tuple(name for name in ORIENTATIONS if name in self.views or ALL in self.views)
+
+    @property
+    def multiscale(self) -> bool:
+        """Whether to look at the middle of the picture too."""
+        return MULTISCALE in self.views
+
+    @property
     def needs_likelihood(self) -> bool:
         """Whether the search has to compute how likely the matches are."""
         return self.likelihood or self.likely
+
+
+PLAIN = SearchOptions()
+"""The options of a search if the caller gives none."""

@@ -1,6 +1,7 @@
 """Turn a query of any kind into its vector, and into the images and files that must not be among its matches.
 
     id, Match, and the path or bytes of known content ─────────> stored vector ──┐
+    vector ────────────────────────────────────────────────────> scaled ─────────┤
     PIL image, array, and the path or bytes of new content ──> pixels ─ network ─┴─> PreparedQuery with a vector
     Blend ── each of its pictures, as above; the weighted sum of their vectors ──────> PreparedQuery with a vector
     Tagged ────────────────────────────────────────────────────────────────────────> PreparedQuery with its matches
@@ -15,10 +16,9 @@ import math
 import operator
 import os
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
-from typing import Any, Literal, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,14 +26,18 @@ from PIL import Image
 
 from retrieval.arguments import MOST, number, path_of, several, word
 from retrieval.errors import BadInput, UnreadableImage, reason_of
-from retrieval.networks import embedding
-from retrieval.networks.encoder import Encoder
 from retrieval.pictures import given, reading
+from retrieval.searching import ahead
 from retrieval.searching.crop import Box, Crop
+from retrieval.searching.options import PLAIN, SearchOptions
 from retrieval.storage.conditions import EVERY, Condition
 from retrieval.storage.rows import Rows
 from retrieval.storage.view import View
-from retrieval.types import Blend, Match, Pixels, Tagged, Timing, Vectors, displayed, image_id
+from retrieval.types import Blend, Match, Pixels, Tagged, Vectors, displayed, image_id
+from retrieval.vectors.scaling import unit_vectors
+
+if TYPE_CHECKING:
+    from retrieval.pictures.decode import Decoded
 
 log = logging.getLogger("retrieval")
 
@@ -43,12 +47,9 @@ feedback in information retrieval). On Corel-1k, the first 20 answers to one pic
 have the other class for a share of 0.48 (MobileNetV2). If another picture of that class is subtracted, the share is
 0.16 with a weight of 0.25, 0.05 with 0.5 and 0.02 with 1; the share of the first class is 0.80, 0.90 and 0.91."""
 
-SHORTEST = 1e-3
-"""Least length of the vector of a blend. A shorter one is hardly more than rounding."""
-
 Query = str | bytes | os.PathLike[str] | Image.Image | NDArray[Any] | int | Match | Blend | Tagged
-"""A path, the bytes of a picture file, a PIL image, an array that `given.from_array` accepts, the id of an indexed
-image, a `Match`, a `Blend` of several of these, or `Tagged` for the images that have a tag."""
+"""A path, the bytes of a picture file, a PIL image, an array that `given.from_array` accepts, a vector (dim,), the id
+of an indexed image, a `Match`, a `Blend` of several of these, or `Tagged` for the images that have a tag."""
 Unusable = BadInput | UnreadableImage
 """The error of a query that cannot be used. It stands in place of the answer."""
 Excluded = Literal["file", "content", "nothing"]
@@ -66,8 +67,12 @@ class PreparedQuery:
     """Id of the content of the query; None for a PIL image or an array, which have no bytes."""
     vector: NDArray[np.float32] | None = None
     """(dim,), of length 1."""
+    turned: Vectors | None = None
+    """(n, dim), vectors of the picture in other orientations; None if there are none."""
     pixels: Pixels | None = None
-    """The picture and its views, (n, height, width, 3). The vector is the mean of their vectors."""
+    """The picture, and then other orientations of it, (n * scales, height, width, 3)."""
+    scales: int = 1
+    """Number of pictures in `pixels` for each orientation. A vector is the mean of the vectors of an orientation."""
     parts: tuple[tuple[float, "PreparedQuery"], ...] = ()
     """The pictures of a blend with their weights, which are negative for `Blend.unlike`. The vector is their sum."""
     excluded_ids: frozenset[int] = frozenset()
@@ -91,8 +96,8 @@ class QueryReader:
     """Height and width of the input of the network."""
     rule: int
     """Decode rule of the index."""
-    views: Sequence[str] = ()
-    """Names of `options.VIEWS`."""
+    options: SearchOptions = PLAIN
+    """What a search was told: its views."""
     excluded: Excluded = "nothing"
     find_tagged: FindTagged | None = None
     """Finds the images that have a tag; None to refuse queries by tag."""
@@ -101,7 +106,7 @@ class QueryReader:
     condition: Condition = EVERY
     """The condition that the places of matches meet."""
 
-    def prepare(self, query: Query) -> PreparedQuery | Unusable:
+    def prepare(self, query: Query | ahead.File) -> PreparedQuery | Unusable:
         """Return `query` with its vector, its pixels or its tag matches, or the error that says why it cannot be used.
 
         The stored vector is used if the index has the content and no views are asked for. The traceback of an error is
@@ -116,14 +121,16 @@ class QueryReader:
                 cause = cause.__cause__ or cause.__context__
             return error
 
-    def _prepared(self, query: Query) -> PreparedQuery:
+    def _prepared(self, query: Query | ahead.File) -> PreparedQuery:
         match query:
             case str() | os.PathLike():
-                return self._of_file(path_of(query, "the path of a query"))
+                prepared = self._of_file(ahead.read(path_of(query, "the path of a query")))
+            case ahead.File():
+                prepared = self._of_file(query)
             case bytes():
-                prepared = self._of_content(query)
+                prepared = self._of_content(ahead.File(b"", hashlib.sha256(query).digest(), query))
             case np.ndarray() | Image.Image():
-                return PreparedQuery(pixels=self._with_views(self._part(given.in_memory(query))))
+                return self._in_memory(query)
             case Tagged():
                 return self._of_tag(word(query.words, "words"))
             case Blend():
@@ -132,6 +139,8 @@ class QueryReader:
                 prepared = self._of_image(query.id)
             case _:
                 prepared = self._of_image(query)
+        if isinstance(query, str | os.PathLike | ahead.File):
+            return prepared
         names_an_image = not isinstance(query, bytes)
         if self.excluded == "content" or (self.excluded == "file" and names_an_image):
             return prepared.without_itself()
@@ -145,6 +154,14 @@ class QueryReader:
             raise BadInput("a tag is not a picture: it has no vector")
         matches = [(image, score) for image, score in self.find_tagged(words) if self._is_indexed(image)]
         return PreparedQuery(tag_matches=matches)
+
+    def _in_memory(self, query: Image.Image | NDArray[Any]) -> PreparedQuery:
+        """Return a query with a picture; or with a vector, (dim,), which is scaled to length 1 and has no views."""
+        if isinstance(query, Image.Image) or query.ndim != 1:
+            return self._pictured(None, self._part(given.in_memory(query)))
+        if self.crop is not None:
+            raise BadInput("a vector cannot be cropped", hint="give the picture")
+        return PreparedQuery(vector=unit_vectors(query[None], 1, self.view.rows.encoder()["dim"])[0])
 
     def _of_blend(self, blend: Blend) -> PreparedQuery:
         """Return a query with the pictures of a blend. What the pictures exclude is excluded."""
@@ -160,15 +177,15 @@ class QueryReader:
         files = frozenset[tuple[int, bytes]]().union(*(part.excluded_files for _, part in parts))
         return PreparedQuery(parts=parts, excluded_ids=ids | self._only_at(files), excluded_files=files)
 
-    def _of_file(self, path: bytes) -> PreparedQuery:
-        """Return the picture at `path`.
+    def _of_file(self, file: ahead.File) -> PreparedQuery:
+        """Return the picture in a file that was read.
 
-        If "file" is excluded, the file is excluded in every root that contains `path` or the target of its links. An
+        If "file" is excluded, the file is excluded in every root that contains its path or the target of its links. An
         image without another file is excluded as well, so that the search finds another image in its place.
         """
-        files = [(spot.root, spot.below) for spot in self.view.rows.spots(path)]
+        files = [(spot.root, spot.below) for spot in self.view.rows.spots(file.path)]
         images = self._images_at(files)
-        prepared = self._read(path, images)
+        prepared = self._read(file, images)
         if self.excluded == "content":
             return prepared.without_itself()
         if self.excluded == "nothing" or not images:
@@ -190,24 +207,23 @@ class QueryReader:
         }
         return frozenset(images) - with_other_files
 
-    def _read(self, path: bytes, images: Sequence[int]) -> PreparedQuery:
-        """Return the picture in the file at `path`.
+    def _read(self, file: ahead.File, images: Sequence[int]) -> PreparedQuery:
+        """Return the picture in a file that was read.
 
-        `images` are the ids of the images that the index has at this path. If the file cannot be opened, return the
+        `images` are the ids of the images that the index has at its path. If the file cannot be opened, return the
         first of them.
         """
+        match file.error:
+            case UnreadableImage() as error:
+                raise UnreadableImage(f"{displayed(file.path)} cannot be read: {error}", hint=error.hint) from error
+            case OSError() as error:
+                if not images or self.crop is not None:
+                    raise UnreadableImage(f"{displayed(file.path)} cannot be read: {reason_of(error)}") from error
+                return self._of_image(images[0])
         try:
-            data = reading.read_regular(path)
+            return self._of_content(file)
         except UnreadableImage as error:
-            raise UnreadableImage(f"{displayed(path)} cannot be read: {error}", hint=error.hint) from error
-        except OSError as error:
-            if not images or self.crop is not None:
-                raise UnreadableImage(f"{displayed(path)} cannot be read: {reason_of(error)}") from error
-            return self._of_image(images[0])
-        try:
-            return self._of_content(data, path)
-        except UnreadableImage as error:
-            raise UnreadableImage(f"{displayed(path)} cannot be used: {error}") from error
+            raise UnreadableImage(f"{displayed(file.path)} cannot be used: {error}") from error
 
     def _of_image(self, query: Any) -> PreparedQuery:  # noqa: ANN401 - whatever a caller gave as a query
         """Return the image of the index whose id is `query`, a whole number of Python or numpy."""
@@ -224,23 +240,33 @@ class QueryReader:
             raise BadInput("only the file of an image can be cropped, not an id or a match", hint="give its path")
         return PreparedQuery(id_, self.view.vectors(np.array([id_]))[0])
 
-    def _of_content(self, data: bytes, path: bytes | None = None) -> PreparedQuery:
-        """Return the picture in `data`, the bytes of a file. `path` is the path of the file, if it is known."""
-        sha256 = hashlib.sha256(data).digest()
-        id_ = image_id(sha256)
+    def _of_content(self, file: ahead.File) -> PreparedQuery:
+        """Return the picture in the bytes of a file, whose path may be b""."""
+        id_ = image_id(file.sha256)
         if self.crop is not None:
-            return PreparedQuery(id_, pixels=self._with_views(self._decoded_part(data, path, self.crop)))
-        if not self.views and self.view.rows.sha256_of(id_) == sha256:
+            return self._pictured(id_, self._decoded_part(file, self.crop))
+        if not self.options.views and self.view.rows.sha256_of(id_) == file.sha256:
             return self._of_image(id_)
-        from retrieval.pictures import decode  # loads all decoders; a query with a stored vector does not wait for them
-
-        decoded = decode.decode(data, self.size, self.rule, path=path)
-        if decoded.note:
-            log.warning("%s: %s", "the query" if path is None else displayed(path), decoded.note)
-        if not self.views:
+        decoded = self._decoded(file, self.size)
+        if not self.options.views:
             return PreparedQuery(id_, pixels=decoded.pixels[None])
-        larger = decode.decode(data, self._larger_size(), self.rule, path=path)
-        return PreparedQuery(id_, pixels=self._with_views(Image.fromarray(larger.pixels), decoded.pixels))
+        larger = self._decoded(file, self._larger_size(), noted=True)
+        return self._pictured(id_, Image.fromarray(larger.pixels), decoded.pixels)
+
+    def _decoded(self, file: ahead.File, size: tuple[int, int], *, noted: bool = False) -> "Decoded":
+        """Return the picture in a file in a size. Unless `noted`, write a note if the picture is incomplete."""
+        decoded = file.decoded
+        if isinstance(decoded, UnreadableImage):
+            raise decoded
+        if decoded is None:
+            # Loads all decoders; a query with a stored vector does not wait for them
+            from retrieval.pictures import decode
+
+            assert file.data is not None  # noqa: S101 - a file has its bytes or its pixels
+            decoded = decode.decode(file.data, size, self.rule, path=file.path or None)
+        if decoded.note and not noted:
+            log.warning("%s: %s", displayed(file.path) or "the query", decoded.note)
+        return decoded
 
     def _is_indexed(self, image: int) -> bool:
         return self.view.rows.sha256_of(image) is not None
@@ -253,34 +279,36 @@ class QueryReader:
             return picture
         return picture.crop(_inside(self.crop.box(*picture.size), *picture.size))
 
-    def _decoded_part(self, data: bytes, path: bytes | None, crop: Crop) -> Image.Image:
-        """Return a part of the picture in `data`, the bytes of a file, as large as the network needs it."""
-        from retrieval.pictures import decode
-
-        small = decode.decode(data, self.size, self.rule, path=path)
+    def _decoded_part(self, file: ahead.File, crop: Crop) -> Image.Image:
+        """Return a part of the picture in a file, as large as the network needs it."""
+        small = self._decoded(file, self.size)
         left, upper, right, lower = box = crop.box(small.width, small.height)
         height = min(small.height, math.ceil(math.sqrt(2) * self.size[0] / (lower - upper)))
         width = min(small.width, math.ceil(math.sqrt(2) * self.size[1] / (right - left)))
-        decoded = decode.decode(data, (height, width), self.rule, path=path)
-        if decoded.note:
-            log.warning("%s: %s", "the query" if path is None else displayed(path), decoded.note)
+        decoded = self._decoded(file, (height, width), noted=True)
         return Image.fromarray(decoded.pixels).crop(_inside(box, width, height))
 
     # -- views ----------------------------------------------------------------------------------------------------
 
-    def _with_views(self, picture: Image.Image, whole: NDArray[np.uint8] | None = None) -> Pixels:
-        """Return the pixels of a picture and of its views, the picture first.
+    def _pictured(self, id_: int | None, picture: Image.Image, whole: NDArray[np.uint8] | None = None) -> PreparedQuery:
+        """Return a query with the pixels of a picture and of its views.
 
         `whole` has the pixels of the picture in the input size of the network, if they were decoded already.
         """
         if whole is None:
             whole = given.fitted(picture, self.size, self.rule)
-        pixels = [whole]
-        if "mirror" in self.views:
-            pixels.append(whole[:, ::-1])
-        if "multiscale" in self.views:
-            pixels.append(given.fitted(picture.crop(_middle(*picture.size)), self.size, self.rule))
-        return np.stack(pixels)
+        upright = [whole]
+        if self.options.multiscale:
+            upright.append(given.fitted(picture.crop(_middle(*picture.size)), self.size, self.rule))
+        pixels = list(upright)
+        for name in self.options.orientations:
+            pixels += [self._turned(part, name) for part in upright]
+        return PreparedQuery(id_, pixels=np.stack(pixels), scales=len(upright))
+
+    def _turned(self, pixels: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+        """Return pixels of the size of the network in another orientation, in that size."""
+        turned = np.asarray(Image.fromarray(pixels).transpose(_TURNS[name]))
+        return turned if turned.shape == pixels.shape else given.fitted(Image.fromarray(turned), self.size, self.rule)
 
     def _larger_size(self) -> tuple[int, int]:
         """Return the height and width of a picture whose middle is as large as the input of the network."""
@@ -308,82 +336,22 @@ def _inside(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
     return left, upper, max(left + 1, round(box[2] * width)), max(upper + 1, round(box[3] * height))
 
 
+_TURNS = {
+    "mirror": Image.Transpose.FLIP_LEFT_RIGHT,
+    "flip": Image.Transpose.FLIP_TOP_BOTTOM,
+    "rot90": Image.Transpose.ROTATE_90,
+    "rot180": Image.Transpose.ROTATE_180,
+    "rot270": Image.Transpose.ROTATE_270,
+    "transpose": Image.Transpose.TRANSPOSE,
+    "transverse": Image.Transpose.TRANSVERSE,
+}
+"""Name of `options.ORIENTATIONS` -> how Pillow turns a picture."""
+
+
 def _middle(width: int, height: int) -> tuple[int, int, int, int]:
     """Return the box (left, upper, right, lower) of the middle of a picture, which has half of its area."""
     left, upper = (round(side * (1 - math.sqrt(0.5)) / 2) for side in (width, height))
     return left, upper, max(left + 1, width - left), max(upper + 1, height - upper)
-
-
-# -- embedding ----------------------------------------------------------------------------------------------------
-
-
-def embed(
-    queries: Sequence[PreparedQuery | Unusable], encoder: Callable[[], Encoder], timing: Timing
-) -> list[PreparedQuery | Unusable]:
-    """Return `queries` with their vectors, in the same order. All pixels are embedded together; errors are kept.
-
-    A query whose picture has no vector becomes an `UnreadableImage`. `encoder` is called only if there are pixels.
-    """
-    parts = [[part for _, part in query.parts] if _is_blend(query) else [query] for query in queries]
-    embedded = iter(_embed(list(chain.from_iterable(parts)), encoder, timing))
-    return [
-        _blended(query, [next(embedded) for _ in query.parts]) if _is_blend(query) else next(embedded)
-        for query in queries
-    ]
-
-
-def _is_blend(query: PreparedQuery | Unusable) -> TypeGuard[PreparedQuery]:
-    return isinstance(query, PreparedQuery) and bool(query.parts)
-
-
-def _blended(query: PreparedQuery, parts: Sequence[PreparedQuery | Unusable]) -> PreparedQuery | Unusable:
-    """Return a blend with the weighted sum of the vectors of its pictures, scaled to length 1.
-
-    The error of a picture without a vector is the error of the blend.
-    """
-    total = np.zeros(1, dtype=np.float32)
-    for (weight, _), part in zip(query.parts, parts, strict=True):
-        if not isinstance(part, PreparedQuery):
-            return part
-        assert part.vector is not None  # noqa: S101 - `_embed` gives a vector to every picture
-        total = total + np.float32(weight) * part.vector
-    length = float(np.linalg.norm(total))
-    if length < SHORTEST:
-        return BadInput("the pictures of the query cancel each other out")
-    return replace(query, vector=total / np.float32(length))
-
-
-def _embed(
-    queries: Sequence[PreparedQuery | Unusable], encoder: Callable[[], Encoder], timing: Timing
-) -> list[PreparedQuery | Unusable]:
-    """Return `queries`, none of which is a blend, as `embed` does."""
-    pixels = [query.pixels for query in queries if isinstance(query, PreparedQuery) and query.pixels is not None]
-    if not pixels:
-        return list(queries)
-    with timing.of("load"):
-        network = encoder()
-    with timing.of("encode"):
-        vectors = iter(embedding.vectors_of(network, np.concatenate(pixels)))
-    embedded: list[PreparedQuery | Unusable] = []
-    for query in queries:
-        if isinstance(query, PreparedQuery) and query.pixels is not None:
-            embedded.append(_with_mean(query, islice(vectors, len(query.pixels))))
-        else:
-            embedded.append(query)
-    return embedded
-
-
-def _with_mean(
-    query: PreparedQuery, vectors_of_views: Iterator[NDArray[np.float32] | None]
-) -> PreparedQuery | UnreadableImage:
-    """Return a query whose vector is the mean of the vectors of its views, scaled to length 1."""
-    vectors = [vector for vector in vectors_of_views if vector is not None]
-    if not vectors:
-        return UnreadableImage(f"the query cannot be used: {embedding.NO_VECTOR}")
-    if len(vectors) == 1:
-        return replace(query, vector=vectors[0])
-    mean = np.mean(vectors, axis=0)
-    return replace(query, vector=mean / np.linalg.norm(mean))
 
 
 # -- looking up ---------------------------------------------------------------------------------------------------

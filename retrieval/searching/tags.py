@@ -18,10 +18,11 @@ from typing import Any
 from retrieval.errors import BadInput
 from retrieval.networks.directions import Directions, directions_of
 from retrieval.networks.weights import TABLE
+from retrieval.searching.matches import Matches
 from retrieval.storage import tag_state, tag_store
 from retrieval.storage.commit import Store
 from retrieval.storage.tag_store import Tagger
-from retrieval.types import Match, Vectors
+from retrieval.types import Vectors
 
 BEST = 5
 """Number of tags that an image gets."""
@@ -83,10 +84,10 @@ def search(store: Store, words: str) -> list[tuple[int, float]]:
     return sorted(best.items(), key=lambda item: (-item[1], item[0]))
 
 
-def with_tags(store: Store, matches: Sequence[Match]) -> list[Match]:
+def with_tags(store: Store, matches: Matches) -> Matches:
     """Return `matches` with their tags, if the index has tags."""
     tags = tag_store.of_images(store, [match.id for match in matches])
-    return [replace(match, tags=tags.get(match.id, ())) for match in matches]
+    return Matches(replace(match, tags=tags.get(match.id, ())) for match in matches)
 
 
 def _classes_with(words: str, names: Mapping[int, str]) -> list[int]:

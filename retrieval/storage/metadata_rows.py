@@ -18,6 +18,11 @@ PART = 5000
 """Number of images whose metadata are stored at a time."""
 _FACTS = [column.name for column in metadata.c if column.name not in {"image", "keywords", "digest"}]
 _PUT = sqlite.upsert(metadata, key=["image"], values=[*_FACTS, "keywords", "digest"])
+_RENEW = (
+    sql.update(images)
+    .where(images.c.id == sql.bindparam("key"))
+    .values({name: sql.bindparam(name) for name in ("taken", "digest")})
+)
 _HAS_NONE = ~sql.exists().where(metadata.c.image == images.c.id)
 
 
@@ -47,11 +52,12 @@ def put(connection: sql.Connection, noted: Mapping[int, Metadata]) -> None:
         rows = list(map(ImageRow._make, sound(images, map(tuple, connection.execute(chosen)))))
         if rows:  # images may have left the index meanwhile
             connection.execute(_PUT, [_row(row.id, noted[row.id]) for row in rows])
-        for row in rows:
-            taken = noted[row.id].taken
-            if taken not in {None, row.taken}:
-                renewed = signed(images, row._asdict() | {"taken": taken})
-                connection.execute(sql.update(images).where(images.c.id == row.id).values(renewed))
+        renewed = [(row, noted[row.id].taken) for row in rows if noted[row.id].taken not in {None, row.taken}]
+        if renewed:
+            values = [signed(images, row._asdict() | {"taken": taken}) for row, taken in renewed]
+            connection.execute(
+                _RENEW, [{name: row[name] for name in ("taken", "digest")} | {"key": row["id"]} for row in values]
+            )
 
 
 def _row(image: int, noted: Metadata) -> dict[str, Any]:

@@ -189,8 +189,8 @@ def images_below(
     after: bytes | None,
     limit: int,
     condition: sql.ColumnElement[bool],
-) -> Iterator[tuple[bytes, int, Picture]]:
-    """Yield path, `offline` and picture of up to `limit` places of images in `root` below `folder`.
+) -> Iterator[tuple[FileRow, Picture]]:
+    """Yield up to `limit` places of images in `root` below `folder`, each with its picture.
 
     The places meet `condition`. They are in byte order of their paths. Those up to and including the path `after` are
     left out.
@@ -203,7 +203,7 @@ def images_below(
     width = len(images.c) + len(files.c)
     for (image, file), row in zip(_split(rows), rows, strict=True):
         noted = metadata_rows.read(image.taken, row[width:])
-        yield file.path, file.offline, Picture(image.sha256, image.width, image.height, image.format, noted)
+        yield file, Picture(image.sha256, image.width, image.height, image.format, noted)
 
 
 def count_below(connection: sql.Connection, root: int, folder: bytes = b"", *, offline: bool = True) -> int:
@@ -362,6 +362,7 @@ def places(
             below=file.path,
             path=path_of(roots_at[file.root], file.path),
             offline=bool(file.offline),
+            taken=image.taken,
         )
         for image, file in found
     ]

@@ -68,6 +68,8 @@ class Place:
     """Absolute path."""
     offline: bool
     """Whether the latest update could not look at the place."""
+    taken: str | None = None
+    """Time at which the picture was taken; see `Metadata.taken`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,16 +208,19 @@ class Rows:
         rows = queries.images_below(self.connection, root, folder, after, limit, self._where(condition))
         return [
             (
-                path,
+                file.path,
                 IndexedImage(
                     id=picture.id,
-                    path=path_of(place, path),
+                    path=path_of(place, file.path),
                     width=picture.width,
                     height=picture.height,
                     format=picture.format,
                     metadata=picture.metadata,
-                    offline=bool(offline),
+                    bytes=file.size,
+                    modified_ns=file.mtime_ns,
+                    sha256=picture.sha256.hex(),
+                    offline=bool(file.offline),
                 ),
             )
-            for path, offline, picture in rows
+            for file, picture in rows
         ]

@@ -4,7 +4,8 @@ The flow: `append` writes new vectors as a segment and returns its ref, a text t
 metadata commits refs; `snapshot` opens committed refs, and the snapshot answers `search` and `get`. `merge` makes one
 segment of several and may give it a search structure (built by FAISS, to answer without comparing every vector).
 `sweep` deletes the files that no committed ref names. Segments never change. Stores are made by name with
-`open_store("faiss:FOLDER")`; the default is in `indexed`, the reference in `oracle`.
+`open_store("faiss:FOLDER")`; the default is in `indexed`, the reference in `oracle`. `memory` searches
+vectors that are in no store. `scaling` checks vectors that a caller hands in.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -24,7 +25,17 @@ if TYPE_CHECKING:  # an update without news does not wait for numpy
 else:
     Bitmap = Any
 
-__all__ = ["Bitmap", "Options", "SizedRef", "VectorSnapshot", "VectorStore", "open_store", "options"]
+__all__ = [
+    "Bitmap",
+    "Options",
+    "SizedRef",
+    "VectorSnapshot",
+    "VectorStore",
+    "memory",
+    "open_store",
+    "options",
+    "scaling",
+]
 
 Options: TypeAlias = Mapping[str, Any]
 """Options of search structures: a JSON object that only the store understands. `{}` stands for the defaults."""

@@ -91,6 +91,12 @@ TRIED = 300
 """Smallest number of vectors with which `check` tries a form."""
 CANDIDATE_COST = 16
 """Number of vectors that can be scanned in the time that one candidate of a structure takes."""
+CODES_SHARE = 1 / 4
+"""Largest share of allowed rows of which all codes are compared. Measured on 100,000 vectors of MobileNetV2 in one
+thread: at 2, 10 and 20 % this takes 0.4, 0.8 and 1.5 ms; a graph that proposes more takes 0.8, 5.9 and 2.2 ms."""
+PICKED_SHARE = 1 / 16
+"""Largest share of allowed rows whose codes are picked out before they are compared: at 1, 2 and 5 % this takes 0.24,
+0.28 and 0.43 ms, and a selector 0.38, 0.39 and 0.50 ms; at 10 % it takes longer."""
 REFINED = 16
 """Largest number of candidates per neighbour that a query asks for."""
 
@@ -140,10 +146,15 @@ class Structure:
 
         A structure also proposes rows that are not allowed, and these are dropped. So a query asks for more candidates:
         first as many times more as there are rows per allowed row, then twice as many each time that too few are left.
-        When a scan of the allowed rows costs less than that, they are scanned.
+        If few rows are allowed, the codes of all of them are compared instead; if very few, their vectors are.
         """
         enough = int(np.ceil(max(k, AT) * self.facts.refine))
         allowed_count = len(segment.ids) if allowed is None else int(np.count_nonzero(allowed))
+        if allowed is not None and enough * CANDIDATE_COST <= allowed_count <= CODES_SHARE * len(allowed):
+            codes = _codes(self.index)
+            if codes is not None:
+                rows = _nearest_codes(self.index, codes, queries, enough, allowed)
+                return scan.refined(segment, queries, rows, k)
         times = 1
         if allowed is not None and allowed_count and not _scans(self.index):
             times = -(-len(allowed) // allowed_count)
@@ -189,6 +200,50 @@ def proposals(index: FaissIndex, queries: Vectors, count: int, effort: int, allo
     if allowed is not None:
         rows = np.where(allowed[rows], rows, -1)
     return np.asarray(rows)
+
+
+def _codes(index: FaissIndex) -> FaissIndex | None:
+    """Return the index over the codes of a graph, which compares a query with all of them; None if there is none."""
+    inner = _inner(index)
+    codes = faiss.downcast_index(inner.storage) if isinstance(inner, faiss.IndexHNSW) else None
+    return codes if isinstance(codes, faiss.IndexScalarQuantizer) else None
+
+
+def _nearest_codes(index: FaissIndex, codes: FaissIndex, queries: Vectors, count: int, allowed: Mask) -> Rows:
+    """Return the `count` allowed rows whose codes are nearest to each query, (queries, count), nearest first."""
+    transformed = _transformed(index, queries) if isinstance(index, faiss.IndexPreTransform) else queries
+    with _one_thread(unless=len(queries) > FEW):
+        if np.count_nonzero(allowed) <= PICKED_SHARE * len(allowed):
+            chosen = np.flatnonzero(allowed)
+            _, positions = _picked(codes, chosen).search(transformed, count)
+            return np.asarray(chosen[positions])
+        _, rows = codes.search(transformed, count, params=faiss.SearchParameters(sel=_selector(allowed)))
+    return np.asarray(rows)
+
+
+def _picked(codes: FaissIndex, rows: Rows) -> FaissIndex:
+    """Return an index over the codes of some rows alone, so that the others are not even looked at."""
+    size = codes.code_size
+    all_codes = faiss.rev_swig_ptr(codes.codes.data(), codes.ntotal * size).reshape(-1, size)
+    picked = faiss.IndexScalarQuantizer(codes.d, codes.sq.qtype, codes.metric_type)
+    picked.sq, picked.is_trained, picked.ntotal = codes.sq, True, len(rows)
+    faiss.copy_array_to_vector(all_codes[rows].ravel(), picked.codes)
+    return picked
+
+
+@contextmanager
+def _one_thread(*, unless: bool) -> Iterator[None]:
+    """Let FAISS use one thread in the block: if the processors are busy, waiting for others takes milliseconds.
+
+    OpenMP keeps the number for the thread that calls it, so other threads are not affected.
+    """
+    before = faiss.omp_get_max_threads()
+    if not unless:
+        faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def _selector(allowed: Mask) -> Any:  # noqa: ANN401 - FAISS has no types

@@ -140,11 +140,22 @@ def _scored(vectors: Vectors, queries: Vectors, allowed: Mask | None) -> Iterato
     processor busy for some milliseconds after it, and would slow down the network that embeds the next query.
     """
     size = ALONE if len(queries) == 1 else BLOCK
+    count, chosen = len(vectors), None
+    if allowed is not None:
+        chosen = np.flatnonzero(allowed)
+        if 2 * len(chosen) < count:  # to pick out few rows is faster than to compare all of them
+            count = len(chosen)
 
     def scored(start: int) -> tuple[Rows, NDArray[np.float32]]:
-        return _block(vectors[start : start + size], queries, start, None if allowed is None else allowed[start:])
+        part = slice(start, min(start + size, count))
+        if chosen is None or allowed is None:
+            return np.arange(part.start, part.stop), _multiplied(queries, vectors[part])
+        if count < len(vectors):
+            return chosen[part], _multiplied(queries, vectors[chosen[part]])
+        columns = np.flatnonzero(allowed[part])
+        return columns + start, _multiplied(queries, vectors[part])[:, columns]
 
-    starts = range(0, len(vectors), size)
+    starts = range(0, max(count, 1), size)
     if len(queries) == 1 < len(starts):
         later = [_threads().submit(scored, start) for start in starts[1:]]
         try:
@@ -155,19 +166,6 @@ def _scored(vectors: Vectors, queries: Vectors, allowed: Mask | None) -> Iterato
         yield np.concatenate(rows), np.concatenate(scores, axis=1)
     else:
         yield from map(scored, starts)
-
-
-def _block(
-    block: NDArray[np.floating], queries: Vectors, start: int, allowed: Mask | None
-) -> tuple[Rows, NDArray[np.float32]]:
-    """Return the allowed rows of `block` and their scores; `start` is the number of its first row."""
-    rows = np.arange(start, start + len(block))
-    if allowed is None:
-        return rows, _multiplied(queries, block)
-    chosen = np.flatnonzero(allowed[: len(block)])
-    if 2 * len(chosen) < len(block):
-        return rows[chosen], _multiplied(queries, block[chosen])
-    return rows[chosen], _multiplied(queries, block)[:, chosen]
 
 
 @cache

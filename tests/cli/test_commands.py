@@ -704,7 +704,10 @@ class TestTags:
 
     def test_views_that_are_none_are_refused(self, home: Path) -> None:
         result = run("query", home / "photos" / "03.png", "--views", "mirror, upside", "-i", home / "index")
-        assert lines(result.stderr) == ["error: there is no view upside", "hint: choose from: mirror, multiscale"]
+        assert lines(result.stderr) == [
+            "error: there is no view upside",
+            "hint: choose from: mirror, flip, rot90, rot180, rot270, transpose, transverse, multiscale, all",
+        ]
 
 
 @pytest.fixture(scope="module")

@@ -93,7 +93,7 @@ def test_a_number_out_of_bounds_is_told_with_them(said: Said, option: str, value
     assert told[0].endswith(f", not {value}")
 
 
-@pytest.mark.parametrize("name", ["-k.jpg", "-photo.jpg", "-x.tiff"])
+@pytest.mark.parametrize("name", ["-k.jpg", "-photo.jpg", "-y.tiff"])
 def test_a_name_that_begins_like_an_option_is_explained(said: Said, tmp_path: Path, name: str) -> None:
     put(tmp_path / name, picture(colour(1)))
     code, told = said("query", name)

@@ -27,6 +27,7 @@ REASONS = {
     "downloads weights with their classifier",
     "measures for minutes, on pictures and weights that are not part of the repository",
     "names folders of one machine",
+    "opens windows",
 }
 """All reasons for which a block does not run. A new one is to be a better reason than that it fails."""
 TRAINS = "trains a network"
@@ -35,6 +36,8 @@ COMMANDS = {title: set(re.findall(r"--[a-z][\w-]*", text)) for title, text in se
 """Command -> the long options in its help."""
 SHELLS = {"|", "<", ">", "&&", ";"}
 """Words that only a shell understands."""
+RUNS = {"-x", "-X"}
+"""Options whose commands write to the streams of the process."""
 WEIGHTS = """
 from retrieval.networks.catalogue import Backbone
 from retrieval.networks.building import application
@@ -94,7 +97,7 @@ def run(block: Block, home: Path, names: dict[str, object]) -> None:
         return
     for command in block.commands():
         parts = words(command)
-        if parts[0] == "retrieval" and not SHELLS & set(parts):
+        if parts[0] == "retrieval" and not (SHELLS | RUNS) & set(parts):
             ended = called(*parts[1:], cwd=home)
         else:
             ended = subprocess.run(command, shell=True, cwd=home, capture_output=True, check=False)

@@ -6,6 +6,7 @@ import random
 import shutil
 import struct
 import subprocess
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -163,6 +164,45 @@ def test_the_place_zero_has_no_sign() -> None:
 def test_entities_are_refused() -> None:
     bomb = XMP.replace("<x:xmpmeta", '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><x:xmpmeta', 1)
     assert read(with_xmp("WEBP", bomb.replace("red car", "&b;").encode())).keywords == ()
+
+
+def segment(code: int, body: bytes) -> bytes:
+    return bytes([0xFF, code]) + struct.pack(">H", len(body) + 2) + body
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def box(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body) + 8) + name + body
+
+
+PACKET = b"http://ns.adobe.com/xap/1.0/\0"
+RDF = b"<rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'>"
+NESTED, CLOSED = b"<rdf:Description><rdf:Description>", b"</rdf:Description></rdf:Description>"
+BOMB = b"Raw profile type exif\0\0" + zlib.compress(b"\nexif\n 9\n" + b"00" * 2_000_000)
+ITEMS = struct.pack(">BxxxHH", 0, 0, 9000) + struct.pack(">HHH", 1, 0, 65535) * 9000
+HOSTILE = {
+    "many starts": b"\xff\xd8" + segment(0xE1, PACKET + b"<x:RDF" * 10_000) * 200,
+    "nested": with_xmp("WEBP", RDF + NESTED * 40_000),
+    "nested and closed": with_xmp("WEBP", RDF + NESTED * 9000 + CLOSED * 9000 + b"</rdf:RDF>"),
+    "many packets": b"\xff\xd8" + segment(0xE1, PACKET + XMP.encode()) * 20_000,
+    "many bombs": b"\x89PNG\r\n\x1a\n" + chunk(b"zTXt", BOMB) * 9000,
+    "many parts": box(b"ftyp", b"heic" + bytes(8))
+    + box(b"meta", bytes(4) + box(b"iinf", bytes(6)) + box(b"iloc", ITEMS)),
+    "one tag many times": b"II*\0\x08\0\0\0"
+    + struct.pack("<H", 1000)
+    + struct.pack("<HHII", 700, 1, 4_000_000, 0) * 1000
+    + bytes(4_000_000),
+    "boxes in boxes": box(b"ftyp", b"crx " + b"\0" * 8) + struct.pack(">I4s", 0, b"moov") * 5000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_read_in_little_time(name: str) -> None:
+    """Each of these would take minutes, if the work were not bounded."""
+    assert read(HOSTILE[name]).make in {None, "Another maker"}
 
 
 @settings(max_examples=150, deadline=None)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from retrieval import BadInput, Blend, Index, SearchOptions, Tagged, UnreadableImage
+from retrieval import BadInput, Blend, Index, Matches, SearchOptions, Tagged, UnreadableImage
 from retrieval.searching.query import FAR
 from tests.commands import lines, run
 from tests.fakes import Colour, ColourEncoder, picture, put
@@ -93,7 +93,7 @@ def test_all_kinds_of_pictures_can_be_mixed(index: Index, folder: Path) -> None:
     red = Image.open(folder / "red.png")
     kinds = [folder / "green.png", (folder / "blue.png").read_bytes(), red, np.asarray(red), first.id, first]
     many = index.search_many([Blend(kinds[:3], kinds[3:]), folder / "red.png", Blend(kinds), Blend([b"", kinds[0]])], 3)
-    assert [type(answer) for answer in many] == [list, list, list, UnreadableImage]
+    assert [type(answer) for answer in many] == [Matches, Matches, Matches, UnreadableImage]
     assert names(many[1]) == names(index.search(folder / "red.png", 3))
     assert [len(near.ids) for near in index.neighbours([Blend(kinds)], 4)] == [4]
 

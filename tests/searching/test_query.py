@@ -4,12 +4,13 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from retrieval import Index, SearchOptions
+from retrieval import BadInput, Index, SearchOptions
 from retrieval.measuring import labels, voting
 from retrieval.types import Match
-from tests.fakes import colour, picture, put
+from tests.fakes import ColourEncoder, colour, picture, put
 
 
 @pytest.fixture
@@ -109,3 +110,23 @@ def test_a_copy_is_first_and_certain_in_every_ranking(filled: Index, asked: Path
         found = filled.search(asked, k=10, options=SearchOptions(ranking=ranking, likelihood=True))
         assert places(found[:1]) == ["copy.png"]
         assert found[0].probability in (None, 1.0)
+
+
+def test_a_vector_is_a_query(index: Index, photos: Path, encoder: ColourEncoder) -> None:
+    index.add(photos)
+    outside = picture((1, 200, 3))
+    (vector,) = index.embed([outside])
+    before = encoder.calls
+    for given in (vector, vector.astype(np.float64) * 1e200, vector.astype(np.float16)):
+        assert index.search(given, 5).paths == index.search(vector, 5).paths
+    assert encoder.calls == before
+    found, right = index.search(vector, 5), index.search(outside, 5)
+    assert found.paths == right.paths
+    assert found.scores == pytest.approx(right.scores, abs=1e-6)
+    assert index.embed([3 * vector])[0] == pytest.approx(vector, abs=1e-6)
+    with pytest.raises(BadInput, match=r"the vectors have the shape \(1, 12\), not \(1, 13\)"):
+        index.search(vector[:12])
+    with pytest.raises(BadInput, match="has no direction"):
+        index.search(np.zeros(13))
+    with pytest.raises(BadInput, match="a vector cannot be cropped"):
+        index.search(vector, 5, SearchOptions(crop="0%,0%,50%,50%"))
