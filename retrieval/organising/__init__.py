@@ -6,4 +6,4 @@ again (`rules`) and writes to the `journal` what it is about to do. `steps` does
 from the disk what happened. `undo` reverts what was done.
 """
 
-__all__ = ["acting", "journal", "keep", "pairs", "plan"]
+__all__ = ["acting", "journal", "keep", "pairs", "plan", "rules"]

@@ -6,6 +6,8 @@
 | before the rename of the step | the old file, perhaps an unfinished new one | deletes the new one: not done |
 | after the rename | the new file, whole | completes the step: done |
 | after the end is in the journal | the new file, whole | nothing |
+
+Another program may save a file at the same time. Until right before the rename, that is noticed and the act refused.
 """
 
 import os
@@ -57,9 +59,11 @@ def carry_out(plan: Plan, journal: Journal) -> Outcome:
 
 
 def undo(journal: Journal, n: int = 1) -> Outcome:
-    """Revert the last `n` runs of which something is still done, the newest act first; content, name, times and mode.
+    """Revert the last `n` runs of which something is still done, the newest act first.
 
-    What cannot be reverted is refused, and stays done: a file that has changed since, or whose old path is taken. So a
+    A file gets back its content, name, times, mode, owner and attributes. A file that a hard link has replaced comes
+    back as a file of its own, even if it had more names before. A file that somebody has moved back counts as done.
+    What cannot be reverted is refused and stays done: a file that has changed since, or whose old path is taken. A
     second call tries the same again. Raises what `carry_out` raises, and `BadInput` for n < 1.
     """
     if n < 1:
@@ -171,23 +175,33 @@ def _step_of(plan: Plan, act: Act) -> Step:
 
 def _reverse_of(step: Step) -> Step:
     """Check that a step can be reverted now, and return the step that does it."""
-    here = contents.seen(step.place)
-    if here.sha256 != step.sha256:
-        raise BadInput(f"{displayed(step.place)} has changed since")
+    stamp = step.stamp if _is_back(step) else _unchanged(step).stamp
     folder = os.path.dirname(step.path)
-    os.makedirs(folder, exist_ok=True)
     if os.path.realpath(folder) != folder:
         raise BadInput(f"a link has taken the place of a folder in {displayed(step.path)}")
+    os.makedirs(folder, exist_ok=True)
     return Step(
         kind="separate" if step.kind in REPLACING else "restore",
         path=step.place,
         place=step.path,
         temporary=_temporary(step.path),
         sha256=step.sha256,
-        stamp=here.stamp,
+        stamp=stamp,
         facts=step.facts,
         info=step.info,
     )
+
+
+def _is_back(step: Step) -> bool:
+    """Tell whether somebody has moved the file back, as file managers do with files in the trash."""
+    return contents.stamp_of(step.place) is None and contents.has(step.path, step.sha256)
+
+
+def _unchanged(step: Step) -> contents.Seen:
+    here = contents.seen(step.place)
+    if here.sha256 != step.sha256:
+        raise BadInput(f"{displayed(step.place)} has changed since")
+    return here
 
 
 def _free(place: bytes) -> bytes:

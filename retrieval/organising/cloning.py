@@ -3,9 +3,8 @@
 import os
 import sys
 
-from retrieval.disk.files import NOFOLLOW
 from retrieval.errors import BadInput, reason_of
-from retrieval.organising.contents import Facts, created, dress
+from retrieval.organising.contents import Facts, created, dress, opened
 
 _FICLONE = 0x40049409
 """Number of the request, from `linux/fs.h`; see ioctl_ficlone(2)."""
@@ -17,7 +16,7 @@ def clone(path: bytes, place: bytes, facts: Facts) -> None:
         raise BadInput("files can share their blocks on Linux only")
     import fcntl
 
-    with open(os.open(path, os.O_RDONLY | NOFOLLOW), "rb") as source, created(place) as file:
+    with opened(path) as source, created(place) as file:
         try:
             fcntl.ioctl(file.fileno(), _FICLONE, source.fileno())
         except OSError as error:

@@ -7,6 +7,7 @@ import stat
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from typing import BinaryIO, NamedTuple
 
 from retrieval.disk.files import NOFOLLOW
@@ -59,7 +60,7 @@ def seen(path: bytes) -> Seen:
         mode = os.lstat(path).st_mode
         if not stat.S_ISREG(mode):
             raise BadInput(f"{name} is {_kind(mode)}")
-        with open(os.open(path, os.O_RDONLY | NOFOLLOW), "rb") as file:
+        with opened(path) as file:
             before = os.fstat(file.fileno())
             digest = hashlib.file_digest(file, "sha256").digest() if stat.S_ISREG(before.st_mode) else b""
             attributes = _attributes(file.fileno())
@@ -114,7 +115,7 @@ def has(path: bytes, sha256: bytes) -> bool:
     try:
         if not stat.S_ISREG(os.lstat(path).st_mode):
             return False
-        with open(os.open(path, os.O_RDONLY | NOFOLLOW), "rb") as file:
+        with opened(path) as file:
             return hashlib.file_digest(file, "sha256").digest() == sha256
     except (FileNotFoundError, NotADirectoryError):
         return False
@@ -122,11 +123,16 @@ def has(path: bytes, sha256: bytes) -> bool:
 
 def copy(path: bytes, place: bytes, facts: Facts) -> None:
     """Write a copy of `path` to the new file `place`, with these facts, and flush it to the disk. `OSError`."""
-    with open(os.open(path, os.O_RDONLY | NOFOLLOW), "rb") as source, created(place) as file:
+    with opened(path) as source, created(place) as file:
         shutil.copyfileobj(source, file, 2**20)
         file.flush()
         dress(place, facts)
         os.fsync(file.fileno())
+
+
+def opened(path: bytes) -> BufferedReader:
+    """Open a file for reading, without following a link or waiting for a FIFO. `OSError`."""
+    return open(os.open(path, os.O_RDONLY | NOFOLLOW), "rb")
 
 
 def created(place: bytes) -> BinaryIO:
@@ -152,8 +158,8 @@ def dress(path: bytes, facts: Facts) -> None:
 
 def flush(path: bytes) -> None:
     """Flush the content of the file at `path` to the disk. `OSError`."""
-    opened = os.open(path, (os.O_RDWR if os.name == "nt" else os.O_RDONLY) | NOFOLLOW)
+    descriptor = os.open(path, (os.O_RDWR if os.name == "nt" else os.O_RDONLY) | NOFOLLOW)
     try:
-        os.fsync(opened)
+        os.fsync(descriptor)
     finally:
-        os.close(opened)
+        os.close(descriptor)

@@ -107,7 +107,7 @@ class Writer:
     def begin(self, run: int, step: Step, *, undoes: int | None = None) -> Entry:
         """Write that a step will be done. Raises `StorageError` if it is not on the disk: then it must not be done."""
         time = datetime.now(UTC).isoformat(timespec="seconds")
-        entry = Entry(1 + max(self._entries, default=0), run, time, step, undoes)
+        entry = Entry(1 + next(reversed(self._entries), 0), run, time, step, undoes)
         self._add({"number": entry.number, "run": run, "time": time, "undoes": undoes, "step": _as_dict(step)})
         self._entries[entry.number] = entry
         return entry

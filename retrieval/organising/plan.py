@@ -12,9 +12,14 @@ from retrieval.errors import BadInput
 from retrieval.types import displayed
 
 Kind = Literal["trash", "move", "hardlink", "reflink"]
-"""What is done with a file. `trash` moves it to the trash of the desktop. `move` moves it to another folder. `hardlink`
-makes its name lead to the file that stays, so that both names are one file. `reflink` lets it share the blocks of the
-file that stays; both remain files of their own, with times and modes of their own."""
+"""What is done with a file:
+
+- `trash` moves it to the trash of the desktop.
+- `move` moves it to another folder.
+- `hardlink` makes its name lead to the file that stays. Both names are then one file, with one time and one mode, and a
+  program that writes into it changes it under both names.
+- `reflink` lets it share the blocks of the file that stays. Both remain files of their own.
+"""
 LINKS = frozenset({"hardlink", "reflink"})
 
 
@@ -40,8 +45,8 @@ class Act:
             raise BadInput(
                 f"{self.kind!r} is nothing that can be done with a file", hint=f"use {', '.join(get_args(Kind))}"
             )
-        if not all(map(os.path.isabs, (self.path, self.kept, self.target or b"/"))):
-            raise BadInput(f"the paths of an act on {name} must be absolute")
+        if not all(map(_is_whole, (self.path, self.kept, self.target or b"/"))):
+            raise BadInput(f"the paths of an act on {name} must be absolute, without a zero byte")
         if (len(self.sha256), len(self.kept_sha256)) != (32, 32):
             raise BadInput(f"an act on {name} needs the SHA-256 of both files, 32 bytes each")
         if self.path == self.kept:
@@ -69,8 +74,8 @@ class Plan:
         for act in self.acts:
             if act.kept in paths:
                 raise BadInput(f"a plan keeps {displayed(act.kept)} and acts on it, too")
-        if not all(map(os.path.isabs, (*self.roots, *self.safe))):
-            raise BadInput("the roots and the safe folders of a plan must be absolute paths")
+        if not all(map(_is_whole, (*self.roots, *self.safe))):
+            raise BadInput("the roots and the safe folders of a plan must be absolute paths, without a zero byte")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as JSON can hold it. Paths are text; bytes that are not UTF-8 are surrogate escapes."""
@@ -91,6 +96,10 @@ class Plan:
                 raise
             raise BadInput("this is not a plan: a field is missing or has another type") from error
         return cls(acts=acts, roots=roots, safe=safe)
+
+
+def _is_whole(path: bytes) -> bool:
+    return os.path.isabs(path) and b"\0" not in path
 
 
 def _act_as_dict(act: Act) -> dict[str, str]:

@@ -61,6 +61,9 @@ def perform(step: Step) -> None:
 
     Raises `Unsettled` if it cannot be found out whether it was done.
     """
+    if step.kind == "restore" and contents.stamp_of(step.path) is None:
+        settle(step)  # somebody has moved the file back
+        return
     if step.kind not in REPLACING:
         _claim(step.place)
     try:
@@ -215,8 +218,15 @@ def _was_moved(step: Step) -> bool | None:
         found = contents.stamp_of(step.place)
         if found is not None and not found.size:
             os.unlink(step.place)
-    if is_there or is_here:
-        _flush_folder_of(step.place)
-        _tidy_move(step, done=is_there)
-        return is_there
-    return None
+    elif not is_there or _may_be_away(step):
+        return None
+    _flush_folder_of(step.place)
+    _tidy_move(step, done=is_there)
+    return is_there
+
+
+def _may_be_away(step: Step) -> bool:
+    """Tell whether the old file may still exist, on a drive that is away, while a copy of it is at the new place."""
+    found = contents.stamp_of(step.place)
+    is_copy = found is not None and found.inode != step.stamp.inode
+    return is_copy and not os.path.isdir(os.path.dirname(step.path))

@@ -38,7 +38,7 @@ def slot(path: bytes) -> Slot:
     used. Raises `BadInput` on systems without such a trash, and `OSError`.
     """
     if sys.platform in {"darwin", "win32"}:
-        raise BadInput("an undo cannot find files in the trash of this system", hint="move the files to a folder")
+        raise BadInput("an undo cannot find files in the trash of this system, so use a move to a folder")
     home = os.path.join(_data_home(), b"Trash")
     top = _top_of(os.path.dirname(path))
     folder = home if _top_of(_existing(home)) == top else _trash_at(top)
@@ -100,5 +100,5 @@ def _made(folder: bytes) -> bool:
 
 
 def _make(folder: bytes) -> None:
-    for name in (b"files", b"info"):
-        os.makedirs(os.path.join(folder, name), mode=0o700, exist_ok=True)
+    for path in (folder, os.path.join(folder, b"files"), os.path.join(folder, b"info")):
+        os.makedirs(path, mode=0o700, exist_ok=True)

@@ -7,6 +7,11 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
+from retrieval import BadInput
+from retrieval.organising.cloning import clone
+from retrieval.organising.contents import seen
 from retrieval.organising.plan import Act, Kind
 
 MTIME = 1_234_567_890_123_456_789
@@ -69,3 +74,16 @@ def act(kind: Kind, path: Path | bytes, kept: Path | bytes, target: Path | None 
         kept_sha256=digest(kept),
         target=b"" if target is None else os.fsencode(target),
     )
+
+
+def demand_clones(folder: Path) -> None:
+    """Skip the test, with the reason, if files in this folder cannot share their blocks."""
+    path = folder / "probe"
+    path.write_bytes(b"some blocks")
+    try:
+        clone(os.fsencode(path), os.fsencode(folder / "clone"), seen(os.fsencode(path)).facts)
+    except BadInput as error:
+        pytest.skip(str(error))
+    finally:
+        for name in ("probe", "clone"):
+            (folder / name).unlink(missing_ok=True)

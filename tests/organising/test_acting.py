@@ -8,12 +8,10 @@ import pytest
 
 from retrieval import BadInput, IndexBusy
 from retrieval.organising.acting import Outcome, carry_out, recover, undo, undoable
-from retrieval.organising.cloning import clone
-from retrieval.organising.contents import seen
 from retrieval.organising.journal import Journal
 from retrieval.organising.plan import Act, Plan
 from retrieval.organising.rules import refusals
-from tests.organising.library import act, dress, put_library, state_of
+from tests.organising.library import act, demand_clones, dress, put_library, state_of
 from tests.storage.test_commit import folder_in_memory
 
 NAMES = (b"new\nline.jpg", b"-rf.jpg", b"not-utf8-\xff\xfe.jpg", b"x" * 251 + b".jpg", b"#?%20;&.jpg", b".hidden", b" ")
@@ -111,11 +109,7 @@ def test_two_names_become_one_file_and_two_again(library: Library) -> None:
 
 
 def test_files_share_their_blocks_and_part_again(library: Library) -> None:
-    try:
-        clone(os.fsencode(library.kept), os.fsencode(library.folder / "clone"), seen(os.fsencode(library.kept)).facts)
-    except BadInput as error:
-        pytest.skip(str(error))
-    (library.folder / "clone").unlink()
+    demand_clones(library.folder)
     before = state_of(library.folder)
     path = library.folder / "hardlink.jpg"
     inode = path.stat().st_ino
@@ -323,6 +317,17 @@ def test_undo_overwrites_nothing_and_can_be_tried_again(library: Library) -> Non
     assert state_of(library.folder) == before
 
 
+def test_a_file_that_a_file_manager_has_restored_counts_as_undone(library: Library) -> None:
+    before = state_of(library.folder)
+    library.carry_out(*(act("trash", library.folder / f"{name}.jpg", library.kept) for name in ("trash", "again")))
+    (place,) = (library.trash / "files").glob("again.*")
+    place.rename(library.folder / "again.jpg")
+    (library.trash / "info" / f"{place.name}.trashinfo").unlink()
+    assert undo(library.journal) == Outcome(2, ())
+    assert state_of(library.folder) == before
+    assert undo(library.journal) == Outcome(0, ())
+
+
 def test_undo_refuses_a_file_that_has_changed_since(library: Library) -> None:
     path = library.folder / "hardlink.jpg"
     library.carry_out(act("hardlink", path, library.kept))
@@ -365,6 +370,7 @@ def test_undo_makes_a_folder_again_but_follows_no_link_in_its_place(library: Lib
     folder.parent.rmdir()
     (library.folder / "deep").symlink_to(library.sorted)
     assert "a link has taken the place of a folder" in undo(library.journal).refused[0].why
+    assert [*library.sorted.iterdir()] == []
     (library.folder / "deep").unlink()
     assert undo(library.journal).done == 1
     assert (folder / "trash.jpg").exists()

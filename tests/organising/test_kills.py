@@ -11,7 +11,7 @@ import pytest
 from retrieval.organising.acting import carry_out, recover, undo, undoable
 from retrieval.organising.journal import Journal
 from retrieval.organising.plan import Plan
-from tests.organising.library import State, act, put_library, state_of
+from tests.organising.library import State, act, demand_clones, put_library, state_of
 from tests.storage.test_commit import folder_in_memory, start
 
 CALLS = ("chmod", "close", "fsync", "ftruncate", "link", "mkdir", "open", "replace", "unlink", "utime", "write")
@@ -51,10 +51,16 @@ def plan_of(library: Path, elsewhere: Path) -> Plan:
     return Plan(acts=acts, roots=(os.fsencode(library),))
 
 
+def reflink_of(library: Path, elsewhere: Path) -> Plan:
+    """One act, where the file system can do it."""
+    return Plan(acts=(act("reflink", library / "hardlink.jpg", library / "kept.jpg"),), roots=(os.fsencode(library),))
+
+
 def _work(connection: Any, folder: Path, elsewhere: Path, what: str, step: int) -> None:
     os.environ["XDG_DATA_HOME"] = os.fspath(folder / "data")
     journal = Journal(folder / "index")
-    plan = plan_of(folder / "library", elsewhere) if what == "carry out" else None
+    plans = {"carry out": plan_of, "reflink": reflink_of}
+    plan = plans[what](folder / "library", elsewhere) if what in plans else None
     die_at(step)
     if plan is not None:
         carry_out(plan, journal)
@@ -145,6 +151,23 @@ def test_a_kill_at_each_step_of_an_undo(folders: tuple[Path, Path]) -> None:
     assert kill_at_each_step(folder, elsewhere, "undo", prepare) > 80
 
 
+@pytest.mark.parametrize("what", ["reflink", "undo"])
+def test_a_kill_at_each_step_of_a_reflink(
+    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    demand_clones(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", os.fspath(tmp_path / "data"))
+    for name in ("index", "elsewhere"):
+        (tmp_path / name).mkdir()
+    put_library(tmp_path / "library", pictures)
+
+    def prepare() -> None:
+        if what == "undo":
+            carry_out(reflink_of(tmp_path / "library", tmp_path), Journal(tmp_path / "index"))
+
+    assert kill_at_each_step(tmp_path, tmp_path / "elsewhere", what, prepare) > 20
+
+
 @pytest.mark.parametrize("first", [0, *(pytest.param(first, marks=pytest.mark.slow) for first in range(1, 16))])
 def test_a_kill_at_each_step_of_a_recovery(folders: tuple[Path, Path], first: int) -> None:
     """The plan is killed before, at every sixteenth of its steps."""
@@ -160,3 +183,20 @@ def test_a_kill_at_each_step_of_a_recovery(folders: tuple[Path, Path], first: in
         kills += kill_at_each_step(folder, elsewhere, "recover", prepare)
         step += 16
     assert kills > 50
+
+
+def test_a_kill_on_a_drive_that_is_away_now_is_settled_when_it_is_back(folders: tuple[Path, Path]) -> None:
+    folder, elsewhere = folders
+    before = state_of(folder / "library")
+    step, unknown = 5, 0
+    while is_killed(folder, elsewhere, "carry out", step):
+        step += 4
+        (folder / "library").rename(folder / "away")
+        for entry in recover(Journal(folder / "index")):
+            if entry.done is None:
+                unknown += 1
+                assert entry.why.startswith("the file is not found with its content at ")
+        (folder / "away").rename(folder / "library")
+        is_either_way(folder, elsewhere, before)
+        is_all_undone(folder, elsewhere, before)
+    assert unknown

@@ -40,8 +40,9 @@ def test_a_plan_survives_a_file_of_json(done: list[Act], roots: list[bytes], saf
     ("changed", "sentence"),
     [
         ({"kind": "shred"}, "'shred' is nothing that can be done with a file"),
-        ({"path": b"a"}, "the paths of an act on a must be absolute"),
-        ({"kind": "move", "target": b"there"}, "the paths of an act on /a must be absolute"),
+        ({"path": b"a"}, "the paths of an act on a must be absolute, without a zero byte"),
+        ({"kind": "move", "target": b"there"}, "the paths of an act on /a must be absolute, without a zero byte"),
+        ({"kept": b"/b\0"}, "the paths of an act on /a must be absolute, without a zero byte"),
         ({"sha256": b""}, "an act on /a needs the SHA-256 of both files, 32 bytes each"),
         ({"kept": b"/a"}, "/a cannot go and stay at once"),
         ({"kind": "hardlink", "sha256": bytes(31) + b"1"}, "/a and /b differ, so one cannot be a link to the other"),
