@@ -100,6 +100,7 @@ def test_without_room_for_the_journal_nothing_more_is_done_and_all_can_be_undone
 
 
 def _as_nobody(folder: Path) -> list[str]:
+    os.environ["XDG_DATA_HOME"] = os.fspath(folder / "data")  # a server that forks children keeps its own environment
     os.seteuid(NOBODY)
     library = folder / "library"
     kept = library / "kept.jpg"
