@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from retrieval.searching.matches import Matches
     from retrieval.searching.neighbours import Neighbours
     from retrieval.searching.query import Query, Unusable
+    from retrieval.storage.decisions import Decisions, Pair
     from retrieval.storage.records import Spot
     from retrieval.storage.verify import Verification
 
@@ -401,6 +402,28 @@ class Index:
         with self._store.writing():
             statistics.keep(self._store, word(ranking, "ranking"), measured)
 
+    def decide(
+        self, *, different: "Iterable[Pair]" = (), removed: "Iterable[Pair]" = (), restored: Iterable[str] = ()
+    ) -> None:
+        """Keep what people have decided about pictures that look alike, by the SHA-256 of their contents.
+
+        `different` are pairs that are no duplicates. `removed` are pairs of a content that was removed, and the one
+        that was kept. `restored` are contents whose removal was undone. Raises `IndexBusy` and `StorageError`.
+        """
+        from retrieval.storage import decisions
+
+        with self._store.writing():
+            known = decisions.with_different(decisions.read(self._store), different)
+            known = decisions.without_removed(decisions.with_removed(known, removed), restored)
+            decisions.write(self._store, known)
+
+    def forget_decisions(self) -> None:
+        """Forget all that `decide` has kept. Raises `IndexBusy` and `StorageError`."""
+        from retrieval.storage import decisions
+
+        with self._store.writing():
+            decisions.write(self._store, decisions.Decisions())
+
     # -- asking it ------------------------------------------------------------------------------------------------
 
     def search(
@@ -641,6 +664,17 @@ class Index:
 
         with self._store.rows() as rows:
             return query.id_of(rows, path_of(path))
+
+    def decisions(self) -> "Decisions":
+        """Return what people have decided about pictures that look alike; see `decide`."""
+        from retrieval.storage import decisions
+
+        return decisions.read(self._store)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the index."""
+        return self._store.folder
 
     def failures(self) -> Iterator[Failure]:
         """Yield the files and folders that could not be looked at, read or decoded, in byte order of root and path."""

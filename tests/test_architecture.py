@@ -19,7 +19,7 @@ FLOORS = [
     {"arguments", "extras", "process"},
     {"disk", "plugins"},
     {"pictures", "vectors"},
-    {"networks", "storage"},
+    {"comparing", "networks", "storage"},
     {"indexing", "searching"},
     {"index"},
     {"measuring", "organising", "sklearn", "__init__"},

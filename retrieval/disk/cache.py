@@ -13,8 +13,10 @@ from retrieval.disk.files import replacing
 UNUSED = 90 * 86_400
 """Time after which a file that nobody has read is deleted, in seconds (90 days). The file then probably belongs to
 another version of this program, or to a network that is no longer used."""
-SUFFIXES = frozenset({".bin", ".compiled", ".json", ".partial", ".xml"})
+SUFFIXES = frozenset({".bin", ".compiled", ".jpg", ".json", ".partial", ".xml"})
 """Suffixes of the files that are kept here. `_sweep` deletes no others."""
+
+_swept: set[Path] = set()
 
 
 def folder() -> Path:
@@ -31,7 +33,7 @@ def folder() -> Path:
 
 
 def read(name: str) -> bytes | None:
-    """Return the content of a file of the cache, None if it cannot be read."""
+    """Return the content of a file of the cache, None if it cannot be read. `name` may have folders, with slashes."""
     try:
         path = folder() / name
         data = path.read_bytes()
@@ -45,15 +47,19 @@ def read(name: str) -> bytes | None:
 def write(name: str, data: bytes) -> None:
     """Write a file to the cache, whole or not at all. Nothing happens if the cache cannot be written."""
     with suppress(OSError):
-        folder().mkdir(parents=True, exist_ok=True)
-        with replacing(folder() / name, durable=False) as file:
+        path = folder() / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, durable=False) as file:
             file.write(data)
-        _sweep()
+        _sweep(path.parent)
 
 
-def _sweep() -> None:
-    """Delete the files that nobody has read for `UNUSED` seconds."""
-    for path in folder().iterdir():
+def _sweep(place: Path) -> None:
+    """Delete the files of a folder that nobody has read for `UNUSED` seconds, once while this process runs."""
+    if place in _swept:
+        return
+    _swept.add(place)
+    for path in place.iterdir():
         with suppress(OSError):  # another process has deleted the file, or this user may not delete it
             if path.suffix in SUFFIXES and path.stat().st_mtime < time.time() - UNUSED:
                 path.unlink()

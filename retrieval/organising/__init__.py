@@ -1,9 +1,13 @@
 """What becomes of pictures that show the same: which one is kept, and acts on the others that can be undone.
 
-`pairs` finds the candidates among all vectors. `keep` says which of several files is kept, and why. A `plan` says what
-shall be done with which file, and which file stays. `acting` carries a plan out. Before each act it looks at the files
-again (`rules`) and writes to the `journal` what it is about to do. `steps` does it. After a kill, `acting` finds out
-from the disk what happened. `undo` reverts what was done.
+    duplicates.find: gallery (thumbnails, vectors) -> candidates (pairs) -> compared -> groups, each with a head
+    deciding.plan_of: groups -> a plan          acting: a plan -> done, and undone
+
+`gallery` has the pictures that are compared, `pairs` and `candidates` find those that may be copies, and `groups` puts
+those together that are. `keep` says which of several files is kept, and why. A `plan` says what shall be done with
+which file, and which file stays. `acting` carries a plan out. Before each act it looks at the files again (`rules`) and
+writes to the `journal` what it is about to do. `steps` does it. After a kill, `acting` finds out from the disk what
+happened. `undo` reverts what was done.
 """
 
-__all__ = ["acting", "journal", "keep", "pairs", "plan", "rules"]
+__all__ = ["acting", "deciding", "duplicates", "groups", "journal", "keep", "pairs", "plan", "rules"]

@@ -1,8 +1,9 @@
 """Which of several pictures that show the same is kept: rules, one after the other, until one of them decides.
 
-best       original format > more pixels > less compression > more metadata > earlier > shorter path
-largest    more pixels, then more bytes          oldest, newest     by the time taken, else by the time of the file
-path:GLOB  files whose path is like GLOB come first
+best            original format > more pixels > less compression > more metadata > earlier > shorter path
+largest         more pixels, then more bytes
+oldest, newest  by the time taken; pictures without it come last, by the time of the file
+path:GLOB       files whose path, or the end of it, is like GLOB come first
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -90,7 +91,13 @@ _NAMED: Mapping[str, tuple[tuple[str, Rule], ...]] = {
         ("original format", Rule(_original, lambda image: f"{image.format} of {_size(image)}")),
         ("more pixels", _MORE_PIXELS),
         ("less compressed", Rule(_compression, _compressed)),
-        ("more metadata", Rule(lambda image, _: -_facts(image), lambda image: f"{_facts(image)} facts")),
+        (
+            "more metadata",
+            Rule(
+                lambda image, _: -_facts(image),
+                lambda image: "1 fact" if _facts(image) == 1 else f"{_facts(image)} facts",
+            ),
+        ),
         ("earlier", _EARLIER),
     ),
     "largest": (
@@ -140,6 +147,11 @@ class Keeper:
                 names = ", ".join([*_NAMED, "path:GLOB"])
                 raise BadInput(f"there is no rule {displayed(name)} for what is kept", hint=f"choose from: {names}")
         return cls((*rules, ("shorter path", _SHORTER)))
+
+    def preferring(self, words: str, is_preferred: Callable[[IndexedImage], bool]) -> "Keeper":
+        """Return these rules behind another one: files that are preferred come first."""
+        rule = Rule(lambda image, _: not is_preferred(image), lambda image: displayed(image.path))
+        return Keeper(((words, rule), *self.rules))
 
     def sorted(self, images: Iterable[IndexedImage]) -> list[IndexedImage]:
         """Return files in the order in which they are to be kept, best first."""

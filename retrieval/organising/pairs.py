@@ -70,12 +70,43 @@ def near(
     return _sorted(parts)
 
 
+def nearest(vectors: Vectors, k: int, others: Vectors | None = None) -> Pairs:
+    """Return the pairs of each vector with its `k` nearest ones among the rest, or among `others`.
+
+    The neighbours are chosen by their first principal components, so a few are missed; the cosines are exact. Among the
+    vectors themselves, a pair is returned once, with the lesser row first.
+    """
+    compared = vectors if others is None else others
+    basis = _basis(vectors)
+    short, short_others = (each if basis is None else each @ basis for each in (vectors, compared))
+    found = min(k + (others is None), len(compared))
+    parts = [_NONE]
+    for start in range(0, len(vectors), BLOCK):
+        products = short[start : start + BLOCK] @ short_others.T
+        second = np.argpartition(products, len(compared) - found, axis=1)[:, len(compared) - found :].ravel()
+        first = np.repeat(np.arange(start, start + len(products)), found)
+        if others is None:
+            apart = first != second
+            first, second = np.minimum(first, second)[apart], np.maximum(first, second)[apart]
+        parts.append(Pairs(first, second, _products(vectors, compared, first, second)))
+    return _distinct(_sorted(parts))
+
+
+def _distinct(pairs: Pairs) -> Pairs:
+    """Return sorted pairs, each once."""
+    if not len(pairs):
+        return pairs
+    again = (np.diff(pairs.first) == 0) & (np.diff(pairs.second) == 0)
+    kept = np.concatenate([[True], ~again])
+    return Pairs(pairs.first[kept], pairs.second[kept], pairs.scores[kept])
+
+
 def _basis(vectors: Vectors) -> NDArray[np.float32] | None:
-    """Return the first principal components as columns, (dim, COMPONENTS); None if the vectors are short anyway.
+    """Return the first principal components as columns, (dim, COMPONENTS); None if the vectors are short or few.
 
     The mean is not subtracted, because the components have to keep products.
     """
-    if vectors.shape[1] <= 2 * COMPONENTS:
+    if vectors.shape[1] <= 2 * COMPONENTS or len(vectors) <= BLOCK:
         return None
     sample = vectors[:: max(1, len(vectors) // SAMPLE)][:SAMPLE]
     _, directions = np.linalg.eigh(sample.T @ sample)

@@ -1,25 +1,67 @@
-"""Small pictures of files, for pages that show many at once."""
+"""Small pictures of files: for pages that show many at once, and to compare pictures by.
 
+A thumbnail of a content never changes. It is made once and kept in the cache of the user, under the SHA-256 of the
+content. Previews that files bring along are not used, because they may show something else than the file.
+"""
+
+import hashlib
 import io
 import os
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from retrieval.pictures import given
+from retrieval.disk import cache
+from retrieval.errors import UnreadableImage, reason_of
+from retrieval.pictures import given, reading
+from retrieval.types import displayed
 
 SIDE = 160
 """Longer side of a thumbnail, in pixels: a row of six fits the width of a notebook."""
+KEPT = 256
+"""Longer side of a thumbnail that is kept, in pixels, as in the folder `large` of freedesktop.org's thumbnails."""
 QUALITY = 80
-"""Quality of the JPEG, 0 to 95, by Pillow's scale. A thumbnail takes about 5 kB."""
+"""Quality of the JPEG, 0 to 95, by Pillow's scale. A thumbnail takes about 5 kB, one that is kept about 8 kB."""
 
 
-def thumbnail(path: str | os.PathLike[str], width: int, height: int) -> bytes:
-    """Return the picture at `path` as a JPEG, upright, over white, whose longer side has at most `SIDE` pixels.
+def thumbnail(
+    picture: bytes | str | os.PathLike[str], width: int, height: int, side: int = SIDE, *, quality: int = QUALITY
+) -> bytes:
+    """Return a picture as a JPEG, upright, over white, whose longer side has at most `side` pixels.
 
-    `width` and `height` are those of the upright picture, in pixels. Raises what `given.pixels` raises.
+    `picture` is a path, or the bytes of a file. `width` and `height` are those of the upright picture, in pixels.
+    Raises what `given.pixels` raises.
     """
-    scale = min(1.0, SIDE / max(width, height))
+    scale = min(1.0, side / max(width, height))
     size = max(1, round(height * scale)), max(1, round(width * scale))
     buffer = io.BytesIO()
-    Image.fromarray(given.pixels(path, size)[0]).save(buffer, "JPEG", quality=QUALITY)
+    Image.fromarray(given.pixels(picture, size)[0]).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
+
+
+def kept(sha256: str, path: bytes | str | os.PathLike[str], width: int, height: int) -> bytes:
+    """Return the thumbnail of the content with this SHA-256, from the cache or from the file at `path`.
+
+    Its longer side has at most `KEPT` pixels. Raises `UnreadableImage` if the file cannot be read, or has another
+    content.
+    """
+    name = f"thumbnails/{sha256[:2]}/{sha256[2:]}.jpg"
+    found = cache.read(name)
+    if found is not None and found.startswith(b"\xff\xd8") and found.endswith(b"\xff\xd9"):
+        return found
+    try:
+        data = reading.read_regular(path)
+    except OSError as error:
+        raise UnreadableImage(f"{displayed(path)} cannot be read: {reason_of(error)}") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise UnreadableImage(f"{displayed(path)} has changed since it was indexed")
+    made = thumbnail(data, width, height, KEPT)
+    cache.write(name, made)
+    return made
+
+
+def pixels(thumbnail: bytes) -> NDArray[np.uint8]:
+    """Return the pixels of a thumbnail, (height, width, 3), RGB."""
+    with Image.open(io.BytesIO(thumbnail)) as image:
+        return np.asarray(image.convert("RGB"))

@@ -29,6 +29,8 @@ TAGGED = "tagged"
 UNREAD = "unread_metadata"
 """Whether there are images whose metadata have to be read: an earlier version indexed them, or their rows are damaged.
 """
+DECISIONS = "decisions"
+"""What people have decided about pictures that look alike."""
 
 _DIGEST = "[0-9a-f]{64}"
 
@@ -86,6 +88,16 @@ def _is_state_of_tags(value: object) -> bool:
     )
 
 
+def _are_decisions(value: object) -> bool:
+    if not isinstance(value, dict) or not is_plain(value):
+        return False
+    pairs = [pair for name in ("different", "removed") for pair in value.get(name, [])]
+    return all(
+        isinstance(pair, list) and len(pair) == 2 and all(re.fullmatch(_DIGEST, str(digest)) for digest in pair)  # noqa: PLR2004 - a pair
+        for pair in pairs
+    )
+
+
 _CHECKS: Mapping[str, Check] = {
     FLOAT16: _is_flag,
     SEARCH: _is_options,
@@ -95,4 +107,5 @@ _CHECKS: Mapping[str, Check] = {
     INT8: _is_artefact,
     TAGGED: _is_state_of_tags,
     UNREAD: _is_flag,
+    DECISIONS: _are_decisions,
 }

@@ -1,0 +1,107 @@
+"""How much of the detail of two pictures agrees, when one is laid on the other.
+
+Both are divided into blocks of 8 x 8 pixels. In a block with detail, the pixels of both are correlated; so a change of
+brightness or of contrast, everywhere or in parts, makes no difference. A copy agrees in nearly all blocks. Two pictures
+of one thing do not, because their edges lie elsewhere. Blocks without detail say nothing: clear sky is like clear sky.
+"""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.comparing.looks import GRID, Grey
+
+Number = TypeVar("Number", bound=np.generic)
+Counts = NDArray[np.int64]
+Shares = NDArray[np.float32]
+
+BLOCK = 8
+"""Sides of a block, in pixels."""
+BLOCKS = (GRID // BLOCK) ** 2
+"""Number of blocks, 64."""
+SMOOTHING = 1.0
+"""Standard deviation of the Gaussian that both are smoothed with, in pixels. It removes the traces of JPEG, and errors
+of a fraction of a pixel."""
+DETAIL = 2.8
+"""Least standard deviation of a smoothed block with detail, in levels; unsmoothed, `DETAIL_UNSMOOTHED`."""
+DETAIL_UNSMOOTHED = 4.0
+WHITE, BLACK, SEEN = 250, 5, 10
+"""A pixel of this level or more, or of this level or less, may have lost what the other picture shows there: a level
+that differs by more than `SEEN`."""
+LOST = 0.25
+"""Share of such pixels in a block from which on the block says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How much of the detail of n pairs agrees."""
+
+    detail: Counts
+    """(n,), number of blocks with detail, at most `BLOCKS`."""
+    near: Shares
+    """(n,), share of the blocks with detail whose smoothed pixels have a correlation of 0.9 or more."""
+    alike: Shares
+    """(n,), share of those that have 0.7 or more."""
+    exact: Shares
+    """(n,), share of the blocks with detail whose pixels have a correlation of 0.98 or more, unsmoothed."""
+
+
+def agreement(first: Grey, second: Grey) -> Agreement:
+    """Return how much of the detail agrees in n pairs of squares, both (n, GRID, GRID), that lie on each other."""
+    lost = _lost(first, second)
+    one, other = first.astype(np.float32), second.astype(np.float32)
+    exact = _correlations(one, other, DETAIL_UNSMOOTHED, lost)
+    smooth = _correlations(_smoothed(one), _smoothed(other), DETAIL, lost)
+    return Agreement(
+        detail=np.isfinite(smooth).sum(axis=1),
+        near=_share(smooth, 0.9),
+        alike=_share(smooth, 0.7),
+        exact=_share(exact, 0.98),
+    )
+
+
+def _smoother() -> Shares:
+    """Return the matrix that smooths a column of GRID pixels by a Gaussian."""
+    distance = np.arange(GRID)[:, None] - np.arange(GRID)[None, :]
+    weights = np.exp(-0.5 * (distance / SMOOTHING) ** 2)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+_SMOOTHER = _smoother()
+
+
+def _smoothed(squares: Shares) -> Shares:
+    return np.asarray(_SMOOTHER @ squares @ _SMOOTHER.T, dtype=np.float32)
+
+
+def blocks(squares: NDArray[Number]) -> NDArray[Number]:
+    """Return the blocks of squares, (n, GRID, GRID) -> (n, BLOCKS, BLOCK * BLOCK), row by row."""
+    side = GRID // BLOCK
+    split = squares.reshape(-1, side, BLOCK, side, BLOCK).swapaxes(2, 3)
+    return split.reshape(-1, BLOCKS, BLOCK * BLOCK)
+
+
+def _correlations(one: Shares, other: Shares, detail: float, lost: NDArray[np.bool_]) -> Shares:
+    """Return the correlation in each block, (n, BLOCKS); NaN for a block without detail, or where it was lost."""
+    first, second = blocks(one), blocks(other)
+    first = first - first.mean(axis=2, keepdims=True)
+    second = second - second.mean(axis=2, keepdims=True)
+    spread = np.sqrt(np.vecdot(first, first)), np.sqrt(np.vecdot(second, second))
+    found = np.vecdot(first, second) / np.maximum(spread[0] * spread[1], 1e-3)
+    has_detail = np.maximum(*spread) >= detail * BLOCK
+    return np.where(has_detail & ~lost, found, np.nan).astype(np.float32)
+
+
+def _lost(first: Grey, second: Grey) -> NDArray[np.bool_]:
+    """Return which blocks say nothing, (n, BLOCKS), because one of both is over- or underexposed there."""
+    differs = np.abs(first.astype(np.int16) - second) > SEEN
+    brightest, darkest = np.maximum(first, second), np.minimum(first, second)
+    clipped = ((brightest >= WHITE) | (darkest <= BLACK)) & differs
+    return np.asarray(blocks(clipped).mean(axis=2) >= LOST)
+
+
+def _share(correlations: Shares, least: float) -> Shares:
+    detail = np.isfinite(correlations).sum(axis=1)
+    return np.asarray((correlations >= least).sum(axis=1) / np.maximum(detail, 1), dtype=np.float32)

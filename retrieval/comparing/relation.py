@@ -1,0 +1,344 @@
+"""What two pictures are to each other, told from their pixels: the same, turned, cropped, recoloured, edited, or not.
+
+    the parts of one on the parts of the other, in the orientations in which the signatures are alike
+      -> most of the detail agrees: the same picture; its size, its colours and its orientation tell which relation
+      -> much of it agrees exactly, the rest not at all: edited
+    one in the other, at all scales -> most of the detail agrees: cropped
+    taken within seconds, and alike: a burst        much of the detail is alike: the same scene
+
+Where there is little detail, as in clear skies and blank pages, only an exact agreement counts. False matches come
+from there, as the authors of PDQ found (Facebook 2019, The TMK+PDQF video-hashing algorithm and the PDQ image-hashing
+algorithm).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.comparing import cropping
+from retrieval.comparing.agreement import BLOCKS, Agreement, agreement, blocks
+from retrieval.comparing.looks import (
+    GRID,
+    ROTATIONS,
+    TURNS,
+    Box,
+    Look,
+    look_of,
+    luminance,
+    signatures,
+    squashed,
+    turned,
+    turned_signatures,
+)
+
+Pixels = NDArray[np.uint8]
+
+ALIKE = 0.5
+"""Least cosine of two signatures in an orientation that is looked at. Of text over a fifth of a picture, 99 in 100
+leave 0.52."""
+NEAR = 0.88
+"""Least share of the detail that agrees in the same picture (`Agreement.near`)."""
+NEARLY, ALL_ALIKE = 0.8, 0.98
+"""A smaller share is enough if all of the rest is alike (`Agreement.alike`), as in pictures of few pixels."""
+CROPPED = 0.93
+"""Least share of the detail that agrees in a part. It is larger, because the part was chosen among many."""
+EDITED = 0.55
+"""Least share of the detail that agrees exactly in an edited picture (`Agreement.exact`)."""
+LITTLE, MUCH = 12, 30
+"""Number of blocks with detail, of 64, below which only an exact agreement counts; and below which nothing is called
+edited or the same scene."""
+SOME = 4
+"""Number of blocks with detail below which nothing is told at all."""
+SCENE = 0.8
+"""Least share of the detail that is alike in pictures of the same scene."""
+WHOLE = 0.94
+"""Share of the area from which on a part counts as the whole."""
+BURST = 3.0
+"""Longest time between two pictures of a burst, in seconds."""
+BORDER = "a border was added or removed"
+"""What was seen of an edited picture that agrees but for a border."""
+_GAIN, _SHIFT, _TINT = 0.12, 10.0, 5.0
+"""Least change of contrast, as a share, of brightness, in levels, and of colour, in levels, of a recoloured picture."""
+_BROKEN, _RESIDUE = 0.5, 12.0
+"""A block is edited if its correlation is less than the first, and what is left of it more than the second, in levels.
+"""
+_EDGE, _EVEN = 2, 6.0
+"""Number of rows at the edge of a border that may be mixed with the picture, and largest mean difference to its colour
+elsewhere, in levels."""
+_SHAPE = 0.02
+"""Largest difference of the places of the same content in two pictures, as a share of their sides."""
+
+
+class Relation(StrEnum):
+    """What a picture is to another one, from the closest relation to the loosest."""
+
+    SAME_BYTES = "same_bytes"
+    SAME_PIXELS = "same_pixels"
+    REENCODED = "reencoded"
+    RESIZED = "resized"
+    CROPPED = "cropped"
+    ROTATED = "rotated"
+    MIRRORED = "mirrored"
+    RECOLOURED = "recoloured"
+    EDITED = "edited"
+    BURST = "burst"
+    SAME_SCENE = "same_scene"
+
+
+COPIES = tuple(relation for relation in Relation if relation not in {Relation.BURST, Relation.SAME_SCENE})
+"""The relations of copies. Pictures of a burst or of the same scene are pictures of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A picture that is compared."""
+
+    picture: Pixels
+    """Its thumbnail, (height, width, 3), RGB."""
+    look: Look
+    width: int
+    """Width of the picture itself, upright, in pixels."""
+    height: int
+    """Height of the picture itself, upright, in pixels."""
+    taken: str | None = None
+    """When it was taken; see `Metadata.taken`."""
+
+    @classmethod
+    def of(cls, picture: Pixels, width: int, height: int, taken: str | None = None) -> "Subject":
+        """Return the subject with this thumbnail."""
+        return cls(picture, look_of(picture), width, height, taken)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What two pictures are to each other, and why."""
+
+    relation: Relation
+    agreement: float
+    """Share of the detail of both that agrees, 0 to 1."""
+    because: str
+    """What was seen, in a few words."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Laid:
+    """A part of one picture, and a part of the other one, turned so that it lies on the first."""
+
+    boxes: tuple[Box, Box]
+    numbers: tuple[int, int]
+    """Numbers of the parts, 0 for the whole."""
+    turn: int
+    grey: tuple[Pixels, Pixels]
+    """Both (1, GRID, GRID)."""
+    alike: float
+    """Cosine of the signatures."""
+    found: Agreement
+
+    @property
+    def near(self) -> float:
+        return float(self.found.near[0])
+
+
+def compare(one: Subject, other: Subject, *, parts: bool = True) -> Verdict | None:
+    """Return what a picture is to another one, None if they have nothing to do with each other.
+
+    The answer is the same in both directions. `same_bytes` and `same_pixels` are never returned, because thumbnails do
+    not tell them: see `organising.sameness`. Without `parts`, it is not looked whether one is a part of the other.
+    """
+    laid = max(_layings(one, other), key=_closeness, default=None)
+    verdict = None if laid is None else _whole(one, other, laid)
+    if verdict is None and parts and (laid is None or int(laid.found.detail[0]) >= SOME):
+        verdict = _part(one, other)
+    burst = _burst(one, other, laid)
+    if burst is not None:
+        return burst
+    return verdict or _scene(laid)
+
+
+# -- one on the other ---------------------------------------------------------------------------------------------
+
+
+def _layings(one: Subject, other: Subject) -> Iterator[_Laid]:
+    """Yield the ways of laying one picture on the other in which their signatures are alike."""
+    first, second = signatures(one.look.grey), signatures(other.look.grey)
+    for turn in TURNS:
+        cosines = first @ turned_signatures(second, turn).T
+        for a, b in zip(*np.nonzero(cosines >= ALIKE), strict=True):
+            grey = one.look.grey[a][None], turned(other.look.grey[b][None], turn)
+            boxes = one.look.boxes[a], other.look.boxes[b]
+            yield _Laid(boxes, (int(a), int(b)), turn, grey, float(cosines[a, b]), agreement(*grey))
+
+
+def _closeness(laid: _Laid) -> tuple[float, ...]:
+    """Return how well two parts agree: first in what is near, then in what is exact; whole and upright if all is equal.
+
+    A picture that is its own mirror image agrees in both orientations. The closer one is then an accident of rounding.
+    """
+    near, exact = round(laid.near, 1), round(float(laid.found.exact[0]), 1)
+    return near, exact, -(laid.turn != 0), -sum(laid.numbers), laid.near, laid.alike
+
+
+def _whole(one: Subject, other: Subject, laid: _Laid) -> Verdict | None:
+    """Return what two pictures are to each other if one laid on the other agrees with it, else None."""
+    if not _agrees(one, other, laid):
+        return _edited(one, other, laid)
+    for told in (_turned, _framed, _recoloured, _written_on, _scaled):
+        if (found := told(one, other, laid)) is not None:
+            relation, because = found
+            return Verdict(relation, laid.near, because)
+    return Verdict(Relation.REENCODED, laid.near, "encoded again")
+
+
+Told = tuple[Relation, str] | None
+"""A relation, and what was seen."""
+
+
+def _turned(_one: Subject, _other: Subject, laid: _Laid) -> Told:
+    if laid.turn in ROTATIONS:
+        return Relation.ROTATED, f"turned by {_ANGLES[laid.turn]} degrees"
+    return (Relation.MIRRORED, "mirrored") if laid.turn else None
+
+
+def _framed(one: Subject, other: Subject, laid: _Laid) -> Told:
+    return (Relation.EDITED, BORDER) if _borders_differ(one, other, laid) else None
+
+
+def _written_on(_one: Subject, _other: Subject, laid: _Laid) -> Told:
+    share = _edited_share(laid)
+    return (Relation.EDITED, f"{max(1, round(100 * share))} % of it differs") if share else None
+
+
+def _scaled(one: Subject, other: Subject, _laid: _Laid) -> Told:
+    if (one.width, one.height) == (other.width, other.height):
+        return None
+    return Relation.RESIZED, f"{one.width}x{one.height} and {other.width}x{other.height}"
+
+
+_ANGLES = {3: 180, 5: 90, 6: 90}
+
+
+def _agrees(one: Subject, other: Subject, laid: _Laid) -> bool:
+    """Tell whether two pictures show the same, laid on each other."""
+    found = laid.found
+    detail, near = int(found.detail[0]), laid.near
+    if detail < SOME:
+        return False
+    if detail < LITTLE:
+        is_exact = float(found.exact[0]) >= CROPPED and near == 1.0
+        return is_exact and (one.width, one.height) in {(other.width, other.height), (other.height, other.width)}
+    return near >= NEAR or (near >= NEARLY and float(found.alike[0]) >= ALL_ALIKE)
+
+
+def _edited(one: Subject, other: Subject, laid: _Laid) -> Verdict | None:
+    """Return a verdict if much of two upright pictures agrees exactly."""
+    exact = float(laid.found.exact[0])
+    if laid.turn or int(laid.found.detail[0]) < MUCH or exact < EDITED:
+        return None
+    because = BORDER if _borders_differ(one, other, laid) else f"{round(100 * (1 - exact))} % of it differs"
+    return Verdict(Relation.EDITED, exact, because)
+
+
+def _edited_share(laid: _Laid) -> float:
+    """Return the share of two pictures that agree otherwise, in which one shows something else."""
+    first, second = (blocks(grey.astype(np.float32))[0] for grey in laid.grey)
+    first, second = (part - part.mean(axis=1, keepdims=True) for part in (first, second))
+    lengths = np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1)
+    correlation = np.vecdot(first, second) / np.maximum(lengths[0] * lengths[1], 1e-3)
+    residue = np.sqrt(np.square(first - second).mean(axis=1))
+    return float(np.count_nonzero((correlation < _BROKEN) & (residue > _RESIDUE)) / BLOCKS)
+
+
+def _borders_differ(one: Subject, other: Subject, laid: _Laid) -> bool:
+    """Tell whether the parts that agree take other places in the two pictures."""
+    first, second = (_in_shares(subject, box) for subject, box in zip((one, other), laid.boxes, strict=True))
+    return any(laid.numbers) and float(np.abs(first - second).max()) > _SHAPE
+
+
+def _in_shares(subject: Subject, box: Box) -> NDArray[np.float64]:
+    """Return a box in shares of the sides of a picture, (4,)."""
+    height, width = subject.picture.shape[:2]
+    return np.array([box.left / width, box.top / height, box.right / width, box.bottom / height])
+
+
+def _recoloured(one: Subject, other: Subject, laid: _Laid) -> Told:
+    """Tell how the colours of two pictures that agree differ; None if they hardly do."""
+    first = squashed(one.picture, laid.boxes[0], GRID // 4).astype(np.float32)
+    second = squashed(other.picture, laid.boxes[1], GRID // 4).astype(np.float32)
+    grey, other_grey = (luminance(part.astype(np.uint8)).astype(np.float32) for part in (first, second))
+    tint = np.abs((first - grey[..., None]) - (second - other_grey[..., None])).mean()
+    if tint > _TINT:
+        return Relation.RECOLOURED, "other colours"
+    shift = abs(float(other_grey.mean() - grey.mean()))
+    spread = float(grey.std()), float(other_grey.std())
+    if shift > _SHIFT:
+        return Relation.RECOLOURED, "brighter or darker"
+    if abs(np.log(max(spread[0], 1) / max(spread[1], 1))) > _GAIN:
+        return Relation.RECOLOURED, "another contrast"
+    return None
+
+
+# -- one in the other ---------------------------------------------------------------------------------------------
+
+
+def _part(one: Subject, other: Subject) -> Verdict | None:
+    """Return a verdict if one picture is a part of the other."""
+    grey = luminance(one.picture), luminance(other.picture)
+    places = [(cropping.place_of(grey[number], grey[1 - number]), number) for number in (0, 1)]
+    fitting = [(place, number) for place, number in places if place is not None]
+    if not fitting:
+        return None
+    place, number = max(fitting, key=lambda item: item[0].correlation)
+    part, whole = grey[number], (other, one)[number]
+    height, width = part.shape
+    laid = squashed(part, Box(0, 0, width, height))[None], squashed(grey[1 - number], place.box)[None]
+    found = agreement(*laid)
+    near = float(found.near[0])
+    if near < CROPPED or int(found.detail[0]) < 2 * LITTLE:
+        return None
+    if _is_border(whole.picture, place.box):
+        return Verdict(Relation.EDITED, near, BORDER)
+    return Verdict(Relation.CROPPED, near, f"{round(100 * place.share)} % of the other picture")
+
+
+def _is_border(picture: Pixels, box: Box) -> bool:
+    """Tell whether each side of a picture outside of a box has one colour."""
+    sides = (
+        picture[: max(0, int(box.top) - _EDGE)],
+        picture[int(box.bottom) + 1 + _EDGE :],
+        picture[:, : max(0, int(box.left) - _EDGE)],
+        picture[:, int(box.right) + 1 + _EDGE :],
+    )
+    there = [side for side in sides if side.size]
+    return bool(there) and all(np.abs(side - np.median(side, axis=(0, 1))).mean() <= _EVEN for side in there)
+
+
+# -- two pictures of one thing ------------------------------------------------------------------------------------
+
+
+def _burst(one: Subject, other: Subject, laid: _Laid | None) -> Verdict | None:
+    """Return a verdict if two pictures are alike and were taken one right after the other, not at the same time."""
+    if one.taken is None or other.taken is None or laid is None or laid.turn:
+        return None
+    seconds = _seconds_between(one.taken, other.taken)
+    if seconds is None or not 0 < seconds <= BURST:
+        return None
+    return Verdict(Relation.BURST, laid.near, f"taken {seconds:g} s apart")
+
+
+def _seconds_between(one: str, other: str) -> float | None:
+    """Return the time between two times of cameras, in seconds; None if one is no full time, or their zones differ."""
+    try:
+        times = datetime.fromisoformat(one), datetime.fromisoformat(other)
+        return abs((times[0] - times[1]).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def _scene(laid: _Laid | None) -> Verdict | None:
+    if laid is None or laid.turn or int(laid.found.detail[0]) < MUCH or float(laid.found.alike[0]) < SCENE:
+        return None
+    return Verdict(Relation.SAME_SCENE, laid.near, "most of it is alike")

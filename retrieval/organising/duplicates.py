@@ -1,0 +1,272 @@
+"""All groups of files of an index that show the same picture.
+
+files of the index -> gallery (a thumbnail and a vector of each content) -> candidates (pairs)
+  -> compared, pair by pair -> chains -> heads, and what was compared to each -> groups
+"""
+
+import os
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from retrieval.arguments import path_of
+from retrieval.comparing.relation import BORDER, COPIES, Relation, Verdict, compare
+from retrieval.errors import BadInput
+from retrieval.index import Index
+from retrieval.organising import candidates
+from retrieval.organising.gallery import Gallery
+from retrieval.organising.groups import Belonging, Chains, Group, Member, heads
+from retrieval.organising.keep import BEST, Keeper
+from retrieval.organising.sameness import same_pixels
+from retrieval.storage.decisions import Decisions
+from retrieval.types import Failure, IndexedImage
+
+if TYPE_CHECKING:
+    from retrieval.searching.filters import Filter
+
+Folder = str | os.PathLike[str]
+Step = Callable[[str, int, int], None]
+"""Is told the name of a step, how much of it is done, and how much it is in all."""
+AT_A_TIME = 64
+"""Number of pairs that the threads compare at a time."""
+THIN = 0.02
+"""Least share of the area of a picture that an added border takes."""
+PERMILLE = 1000
+"""The unit in which the finding of candidates is counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DuplicateOptions:
+    """What counts as a duplicate, and which file of a group is kept."""
+
+    where: "str | Filter | None" = None
+    """Only files that meet this filter are compared; see `SearchOptions.where`."""
+    between: tuple[Folder, Folder] | None = None
+    """Two folders. A file is compared only with files of the other one."""
+    safe: Sequence[Folder] = ()
+    """Folders whose files are always kept. Other files are compared with them."""
+    relations: Collection[Relation] = COPIES
+    """Relations that count. By default all but `burst` and `same_scene`, which are pictures of their own."""
+    keep: str = BEST
+    """Rules by which the file to keep is chosen, separated by commas; see `keep.Keeper`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """What was found."""
+
+    groups: tuple[Group, ...]
+    """The closest tier first; within a tier in byte order of the paths of the heads."""
+    unreadable: tuple[Failure, ...]
+    """Files that could not be compared by looking, because they cannot be read or have changed since."""
+    offline: int
+    """Number of files that were left out, because they cannot be looked at now."""
+
+
+def find(index: Index, options: DuplicateOptions | None = None, progress: Step | None = None) -> Duplicates:
+    """Return the groups of files of an index that show the same picture.
+
+    Each file of a group was compared with the one that is kept. Thumbnails of 256 pixels are made for the comparison
+    and kept in the cache of the user. Copies with the same bytes are found without looking. Raises `BadInput` and
+    `BadFilter` for options that cannot be used.
+    """
+    asked = options or DuplicateOptions()
+    keeper = _with_safe(Keeper.of(asked.keep), _folders(asked.safe))
+    between = None if asked.between is None else _folders(asked.between)
+    files = [image for image in index.images(where=asked.where) if between is None or _side(image, between)]
+    there = [image for image in files if not image.offline]
+    if set(asked.relations) <= {Relation.SAME_BYTES}:
+        found = _same_bytes(there, keeper)
+        unreadable: Sequence[Failure] = ()
+    else:
+        step = progress or (lambda *_: None)
+        gallery = Gallery.of(there, index.vectors, lambda done: step("looking", done, len(there)))
+        finder = _Finder(gallery, frozenset(asked.relations), index.decisions(), keeper)
+        found, unreadable = finder.groups(between, step), gallery.unreadable
+    wanted = [group for group in found if _is_wanted(group, asked, between)]
+    order = list(Relation)
+    wanted.sort(key=lambda group: (order.index(group.tier), os.fsencode(group.head.image.path)))
+    return Duplicates(tuple(wanted), tuple(unreadable), len(files) - len(there))
+
+
+def _is_wanted(group: Group, asked: DuplicateOptions, between: Sequence[str] | None) -> bool:
+    """Tell whether a group has files of both folders, and a file that is not safe besides the head."""
+    if between is not None and len({_side(member.image, between) for member in group.members}) < len(between):
+        return False
+    safe = _folders(asked.safe)
+    return any(not _is_below(member.image, safe) for member in group.others)
+
+
+def _same_bytes(files: Sequence[IndexedImage], keeper: Keeper) -> list[Group]:
+    """Return the groups of files with the same bytes, which are the files of one image."""
+    places: dict[int, list[IndexedImage]] = {}
+    for image in files:
+        places.setdefault(image.id, []).append(image)
+    return [_group(keeper, keeper.sorted(copies), {}) for copies in places.values() if len(copies) > 1]
+
+
+@dataclass(frozen=True)
+class _Finder:
+    """Finds groups in a gallery."""
+
+    gallery: Gallery
+    relations: frozenset[Relation]
+    decisions: Decisions
+    keeper: Keeper
+
+    def groups(self, between: Sequence[str] | None, step: Step) -> list[Group]:
+        """Return all groups, in no order."""
+        share = partial(_in_permille, step)
+        proposed = candidates.candidates(self.gallery, progress=share)
+        if between is not None:
+            proposed = [pair for pair in proposed if self._is_across(pair, between)]
+        verdicts: dict[tuple[int, int], Verdict | None] = {}
+        linked = Chains(len(self.gallery))
+        with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+            for start in range(0, len(proposed), AT_A_TIME):
+                some = proposed[start : start + AT_A_TIME]
+                # What is linked already is compared with its head below, and not with everything else.
+                apart = [pair for pair in some if linked.first(pair.first) != linked.first(pair.second)]
+                for pair, verdict in zip(apart, threads.map(self._looked_at, apart), strict=True):
+                    if verdict is not None or pair.is_near:
+                        verdicts[pair.first, pair.second] = verdict
+                    if verdict is not None:
+                        linked.link(pair.first, pair.second)
+                step("comparing", start + len(some), len(proposed))
+        return self._headed(linked, verdicts)
+
+    def _looked_at(self, pair: candidates.Candidate) -> Verdict | None:
+        return self._compared(pair.first, pair.second, parts=pair.is_near)
+
+    def _headed(self, linked: Chains, verdicts: dict[tuple[int, int], Verdict | None]) -> list[Group]:
+        """Return the groups of linked pictures. Pairs without a verdict are compared if a head needs it."""
+
+        def verdict_on(a: int, b: int) -> Verdict | None:
+            pair = min(a, b), max(a, b)
+            if pair not in verdicts:
+                verdicts[pair] = self._compared(*pair, parts=True)
+            return verdicts[pair]
+
+        files = {number: self.gallery.files[image.id] for number, image in enumerate(self.gallery.images)}
+        found = []
+        for chain in linked.sets():
+            if len(chain) == 1 and len(files[chain[0]]) == 1:
+                continue
+            for head, number, belonging in heads(chain, files, self.keeper, verdict_on, self._unframed):
+                found.append(self._group_of(head, number, belonging))
+        return [group for group in found if group is not None]
+
+    def _unframed(self, number: int, belonging: Belonging) -> set[int]:
+        """Return the pictures without the border that was added to another one; none if no border was added to it."""
+        frame = self.gallery.frame(number)
+        return {
+            other
+            for other, verdict in belonging
+            if verdict.because == BORDER and frame > self.gallery.frame(other) + THIN
+        }
+
+    def _group_of(self, head: IndexedImage, number: int, belonging: Belonging) -> Group | None:
+        of = {}
+        for other, verdict in belonging:
+            exact = self._exact(number, other, verdict)
+            if exact.relation in self.relations:
+                of[self.gallery.images[other].id] = exact, self._score(number, other)
+        copies = self.gallery.files[head.id] if Relation.SAME_BYTES in self.relations else [head]
+        files = [*copies, *(image for id_ in of for image in self.gallery.files[id_])]
+        ordered = [head, *(image for image in self.keeper.sorted(files) if image is not head)]
+        return _group(self.keeper, ordered, of, self.decisions) if len(ordered) > 1 else None
+
+    def _compared(self, a: int, b: int, *, parts: bool) -> Verdict | None:
+        """Return what two pictures are to each other if that counts, else None."""
+        images = self.gallery.images[a], self.gallery.images[b]
+        if self.decisions.are_different(images[0].sha256, images[1].sha256):
+            return None
+        one, other = self.gallery.subject(a), self.gallery.subject(b)
+        if one is None or other is None:
+            return None
+        verdict = compare(one, other, parts=parts and Relation.CROPPED in self.relations)
+        if verdict is None or verdict.relation in self.relations:
+            return verdict
+        is_perhaps_exact = verdict.relation is Relation.REENCODED and Relation.SAME_PIXELS in self.relations
+        return verdict if is_perhaps_exact else None
+
+    def _exact(self, a: int, b: int, verdict: Verdict) -> Verdict:
+        """Return the verdict, or a closer one if both pictures have the same pixels."""
+        if verdict.relation is not Relation.REENCODED or Relation.SAME_PIXELS not in self.relations:
+            return verdict
+        one, other = self.gallery.subject(a), self.gallery.subject(b)
+        if one is not None and other is not None:
+            images = self.gallery.images[a], self.gallery.images[b]
+            if same_pixels(*images, (one, other)):
+                return Verdict(Relation.SAME_PIXELS, 1.0, "the same pixels")
+        return verdict
+
+    def _score(self, a: int, b: int) -> float:
+        return float(np.dot(self.gallery.vectors[a], self.gallery.vectors[b]))
+
+    def _is_across(self, pair: candidates.Candidate, between: Sequence[str]) -> bool:
+        """Tell whether one picture has a file in one folder, and the other one in the other folder."""
+        sides = [
+            {_side(image, between) for image in self.gallery.files[self.gallery.images[number].id]}
+            for number in (pair.first, pair.second)
+        ]
+        return len(sides[0] | sides[1]) > 1
+
+
+def _group(
+    keeper: Keeper,
+    ordered: Sequence[IndexedImage],
+    verdicts: dict[int, tuple[Verdict, float]],
+    decisions: Decisions | None = None,
+) -> Group:
+    """Return the group of these files, the head first. `verdicts` has those of other images, by id."""
+    head, *others = ordered
+    known = decisions or Decisions()
+    same = Verdict(Relation.SAME_BYTES, 1.0, "the same bytes"), 1.0
+    members = []
+    for image in others:
+        verdict, score = same if image.id == head.id else verdicts[image.id]
+        reason = f"{verdict.because}; {keeper.reason(head, image)}"
+        was_removed = known.was_removed(image.sha256, head.sha256)
+        members.append(Member(image, verdict.relation, score, reason, was_removed))
+    order = list(Relation)
+    members.sort(key=lambda member: order.index(member.relation or Relation.SAME_BYTES))
+    why = keeper.reason(head, others[0])
+    return Group((Member(head, None, 1.0, why), *members))
+
+
+# -- folders ------------------------------------------------------------------------------------------------------
+
+
+def _folders(given: Sequence[Folder]) -> list[str]:
+    """Return folders as absolute paths without links; raise `BadInput` for one that is no folder."""
+    found = []
+    for folder in given:
+        place = os.path.realpath(os.fsdecode(path_of(folder, "a folder")))
+        if not os.path.isdir(place):
+            raise BadInput(f"{os.fspath(folder)} is not a folder")
+        found.append(place)
+    return found
+
+
+def _is_below(image: IndexedImage, folders: Sequence[str]) -> bool:
+    path = os.fspath(image.path)
+    return any(path.startswith(os.path.join(folder, "")) for folder in folders)
+
+
+def _side(image: IndexedImage, between: Sequence[str]) -> int:
+    """Return 1 for a file of the first folder, 2 for one of the second, 0 for another one."""
+    return next((number for number, folder in enumerate(between, 1) if _is_below(image, [folder])), 0)
+
+
+def _with_safe(keeper: Keeper, safe: Sequence[str]) -> Keeper:
+    """Return rules by which files in safe folders are kept before all others."""
+    return keeper if not safe else keeper.preferring("in a safe folder", lambda image: _is_below(image, safe))
+
+
+def _in_permille(step: Step, share: float) -> None:
+    step("finding candidates", round(share * PERMILLE), PERMILLE)
