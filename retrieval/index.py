@@ -327,23 +327,24 @@ class Index:
         self._tag_new()
         return report
 
-    def remove(self, path: str | os.PathLike[str]) -> Report:
-        """Forget the file at `path`, or all files below the folder at `path`. The files themselves are left alone.
+    def remove(self, *paths: str | os.PathLike[str]) -> Report:
+        """Forget the files at `paths`, or all files below the folders there. The files themselves are left alone.
 
-        `path` need not exist on disk. `Report.removed` is the number of files with images that were forgotten. A later
+        A path need not exist on disk. `Report.removed` is the number of files with images that were forgotten. A later
         `add` of the folder finds the files again, unless they are excluded. Raises `BadInput` if the index knows
-        nothing at `path`, `IndexBusy` and `StorageError`.
+        nothing at one of the paths; then nothing is forgotten. Raises `IndexBusy` and `StorageError`.
         """
-        place = path_of(path)
+        places = [path_of(path) for path in paths]
         with self._store.writing():
             with self._store.rows() as rows:
-                spot, files = rows.files_at(place)
-            self._store.commit(Change(forget=[*files]))
+                found = [rows.files_at(place) for place in places]
+            images = {file: image for _, files in found for file, image in files.items()}
+            self._store.commit(Change(forget=[*images]))
             self._store.settle()  # if most images are gone, their segments are merged and get new search structures
-            if not spot.below:
-                self._store.delete_root(spot.root)
+            for root in dict.fromkeys(spot.root for spot, _ in found if not spot.below):
+                self._store.delete_root(root)
             self._tag_new()
-        return Report(removed=sum(image is not None for image in files.values()))
+        return Report(removed=sum(image is not None for image in images.values()))
 
     def _tag_new(self) -> None:
         """Tag new images, and forget the tags of removed ones, if the weights of the network contain a classifier."""

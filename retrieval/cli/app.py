@@ -17,12 +17,15 @@ from retrieval.cli.options import Quiet, Verbose, Version
 from retrieval.cli.streams import open_streams
 
 GROUPS = {
-    "Find": ("index", "query", "list", "classify"),
+    "Commands": ("index", "query", "duplicates"),
+    "Find": ("list", "classify"),
+    "Clean up": ("undo", "journal"),
     "Look after": ("info", "verify", "remove", "compact"),
     "Measure": ("evaluate", "tune", "labels"),
     "Networks": ("backbones", "train"),
 }
-"""Title of a group -> its commands, in the order of `retrieval --help`. Each is a function in a module of its name."""
+"""Title of a group -> its commands, in the order of `retrieval --help`. Each is a function in a module of its name.
+The help describes the commands of the first group, and names the others."""
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
 

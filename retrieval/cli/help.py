@@ -18,8 +18,9 @@ WHAT = "What"
 HOW_MANY = "How many"
 HOW_SHOWN = "How shown"
 HOW_COMPUTED = "How computed"
+ACTING = "What is done"
 GENERAL = "General"
-OPTION_GROUPS = (WHAT, HOW_MANY, HOW_SHOWN, HOW_COMPUTED, GENERAL)
+OPTION_GROUPS = (WHAT, HOW_MANY, ACTING, HOW_SHOWN, HOW_COMPUTED, GENERAL)
 """Groups of options, in the order of the help of a command. An option names its group as `rich_help_panel`."""
 
 ON_THE_FIRST_SCREEN = {"--version", "--install-completion", "--help"}
@@ -36,7 +37,7 @@ Row = tuple[str, str]
 
 
 class Group(TyperGroup):
-    """The program: its help shows the commands in groups, each on one line."""
+    """The program: its help describes the commands of the first group, and names those of the others."""
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002 - objects of Typer
         """Write what the program is for, right below the usage."""
@@ -49,14 +50,17 @@ class Group(TyperGroup):
         _write_group(formatter, "Options", rows, _width(rows))
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002 - objects of Typer
-        """Write each group of commands under its title."""
+        """Write the commands of the first group, each on a line, and then a line for each other group."""
         groups: dict[str, list[Row]] = {}
         for name, command in self.commands.items():
             title = getattr(command, "rich_help_panel", None) or "Commands"
             groups.setdefault(title, []).append((name, _paragraphs(command.help)[0]))
-        width = max(len(name) for name in self.commands)
-        for title, rows in groups.items():
-            _write_group(formatter, title, rows, width)
+        (first, rows), *others = groups.items()
+        more = [(title, ", ".join(name for name, _ in named)) for title, named in others]
+        width = _width([*rows, *more])
+        _write_group(formatter, first, rows, width)
+        if more:
+            _write_group(formatter, "More commands", more, width)
 
 
 class Command(TyperCommand):

@@ -68,6 +68,27 @@ def counting(description: str, total: int) -> Iterator[Callable[[int], None] | N
         yield show
 
 
+@contextmanager
+def stepping() -> Iterator[Callable[[str, int, int], None] | None]:
+    """Yield a function that draws the current step, by its name, and how much of it is done; None if no bar is wanted.
+
+    A step that begins takes the place of the one before.
+    """
+    if not _wanted():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as drawn:
+        task = drawn.add_task("", total=None)
+
+        def show(name: str, done: int, total: int) -> None:
+            drawn.update(task, description=name, completed=done, total=total)
+
+        yield show
+
+
 def _wanted() -> bool:
     """Tell whether progress is drawn: on a terminal, without -q."""
     return sys.stderr.isatty() and talkative()

@@ -19,7 +19,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.comparing import cropping
+from retrieval.comparing import cropping, rotating
 from retrieval.comparing.agreement import BLOCKS, Agreement, agreement, blocks
 from retrieval.comparing.looks import (
     GRID,
@@ -152,7 +152,7 @@ def compare(one: Subject, other: Subject, *, parts: bool = True) -> Verdict | No
     laid = max(_layings(one, other), key=_closeness, default=None)
     verdict = None if laid is None else _whole(one, other, laid)
     if verdict is None and parts and (laid is None or int(laid.found.detail[0]) >= SOME):
-        verdict = _part(one, other)
+        verdict = _part(one, other) or _rotated(one, other)
     burst = _burst(one, other, laid)
     if burst is not None:
         return burst
@@ -314,6 +314,23 @@ def _is_border(picture: Pixels, box: Box) -> bool:
     )
     there = [side for side in sides if side.size]
     return bool(there) and all(np.abs(side - np.median(side, axis=(0, 1))).mean() <= _EVEN for side in there)
+
+
+def _rotated(one: Subject, other: Subject) -> Verdict | None:
+    """Return a verdict if one picture is the other one, rotated by some angle."""
+    grey = luminance(one.picture), luminance(other.picture)
+    for angle in rotating.angles_between(*grey):
+        middle = rotating.straightened(grey[1], angle)
+        place = cropping.place_of(middle, grey[0])
+        if place is None:
+            continue
+        height, width = middle.shape
+        laid = squashed(middle, Box(0, 0, width, height))[None], squashed(grey[0], place.box)[None]
+        found = agreement(*laid)
+        near = float(found.near[0])
+        if near >= NEAR and int(found.detail[0]) >= MUCH:
+            return Verdict(Relation.ROTATED, near, f"rotated by {round(min(angle, 360 - angle))} degrees")
+    return None
 
 
 # -- two pictures of one thing ------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ class Rule:
     key: Callable[[IndexedImage, int], Any]
     """Value of a file, among files of which the largest has so many pixels. The file with the least value is kept."""
     said: Callable[[IndexedImage], str]
-    """What the rule sees of a file, in a few words."""
+    """What the rule sees of a file, in a few words; nothing if it is the path, which is shown anyway."""
 
 
 def _pixels(image: IndexedImage) -> int:
@@ -85,7 +85,13 @@ def _path(image: IndexedImage) -> tuple[int, str]:
 
 _MORE_PIXELS = Rule(lambda image, _: -_pixels(image), _size)
 _EARLIER = Rule(lambda image, _: _time(image), lambda image: _time(image)[1])
-_SHORTER = Rule(lambda image, _: _path(image), lambda image: displayed(image.path))
+
+
+def _unsaid(_: IndexedImage) -> str:
+    return ""
+
+
+_SHORTER = Rule(lambda image, _: _path(image), _unsaid)
 _NAMED: Mapping[str, tuple[tuple[str, Rule], ...]] = {
     BEST: (
         ("original format", Rule(_original, lambda image: f"{image.format} of {_size(image)}")),
@@ -150,7 +156,7 @@ class Keeper:
 
     def preferring(self, words: str, is_preferred: Callable[[IndexedImage], bool]) -> "Keeper":
         """Return these rules behind another one: files that are preferred come first."""
-        rule = Rule(lambda image, _: not is_preferred(image), lambda image: displayed(image.path))
+        rule = Rule(lambda image, _: not is_preferred(image), _unsaid)
         return Keeper(((words, rule), *self.rules))
 
     def sorted(self, images: Iterable[IndexedImage]) -> list[IndexedImage]:
@@ -164,7 +170,8 @@ class Keeper:
         most = max(_pixels(kept), _pixels(other))
         for words, rule in self.rules:
             if rule.key(kept, most) != rule.key(other, most):
-                return f"{words}: {rule.said(kept)}, not {rule.said(other)}"
+                seen = rule.said(kept), rule.said(other)
+                return f"{words}: {seen[0]}, not {seen[1]}" if seen[0] else words
         return "the same file"
 
 
@@ -175,4 +182,4 @@ def _by_glob(glob: str) -> Rule:
     def is_unlike(image: IndexedImage, _: int) -> bool:
         return not any(pattern.match(str(image.path)) for pattern in patterns)
 
-    return Rule(is_unlike, lambda image: displayed(image.path))
+    return Rule(is_unlike, _unsaid)

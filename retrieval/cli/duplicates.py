@@ -1,0 +1,339 @@
+"""`retrieval duplicates`: find files that show the same picture, and act on them."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from retrieval.cli.errors import InterruptedRunError
+from retrieval.cli.filtering import Below, Camera, MinMp, Taken, Where, filter_of
+from retrieval.cli.find_index import open_index
+from retrieval.cli.formats import Format, chosen
+from retrieval.cli.help import ACTING, HOW_SHOWN, WHAT
+from retrieval.cli.options import Folder, Json, Nul, Paths, Quiet, Verbose
+from retrieval.cli.printing import counted, note, note_each, put, put_data
+from retrieval.cli.progress import stepping
+from retrieval.cli.screen import Screen
+from retrieval.errors import BadInput, reason_of
+from retrieval.types import displayed
+
+if TYPE_CHECKING:
+    from retrieval.comparing.relation import Relation
+    from retrieval.index import Index
+    from retrieval.organising.duplicates import DuplicateOptions, Duplicates
+    from retrieval.organising.groups import Group
+    from retrieval.organising.plan import Kind, Plan
+
+COLUMNS = ("group", "tier", "path", "keep", "relation", "score", "reason", "bytes", "was_removed")
+"""Columns of a CSV."""
+DONE = {
+    "trash": "put into the trash",
+    "move": "moved",
+    "hardlink": "replaced by hard links",
+    "reflink": "replaced by reflinks",
+}
+"""Kind of an act -> what was done with a file, in the passive."""
+REFUSED = 2
+"""The exit code if something was not done that was asked for."""
+
+
+def duplicates(
+    where: Where = None,
+    taken: Taken = None,
+    below: Below = None,
+    camera: Camera = None,
+    min_mp: MinMp = None,
+    between: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="FOLDER FOLDER", rich_help_panel=WHAT, help="Compare files only with those of the other folder."
+        ),
+    ] = None,
+    safe: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER", rich_help_panel=WHAT, help="Compare with files below this folder, but never act on them."
+        ),
+    ] = None,
+    relation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            rich_help_panel=WHAT,
+            help="What counts, separated by commas: same_bytes, same_pixels, reencoded, resized, cropped, rotated, "
+            "mirrored, recoloured, edited, burst, same_scene. Without it: all but the last two.",
+        ),
+    ] = None,
+    keep: Annotated[
+        str,
+        typer.Option(
+            metavar="RULES",
+            rich_help_panel=WHAT,
+            help="Which file is kept: best, largest, oldest, newest or path:GLOB; several, separated by commas, decide "
+            "in that order.",
+        ),
+    ] = "best",
+    different: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=WHAT,
+            help="Remember that this file is no duplicate of the other files that are given so.",
+        ),
+    ] = None,
+    forget_decisions: Annotated[
+        bool, typer.Option("--forget-decisions", rich_help_panel=WHAT, help="Forget all that was decided before.")
+    ] = False,
+    trash: Annotated[
+        bool, typer.Option("--trash", rich_help_panel=ACTING, help="Put the files that are not kept into the trash.")
+    ] = False,
+    move_to: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", rich_help_panel=ACTING, help="Move the files that are not kept to a folder."),
+    ] = None,
+    hardlink: Annotated[
+        bool,
+        typer.Option(
+            "--hardlink",
+            rich_help_panel=ACTING,
+            help="Let the names of files with the same bytes lead to the kept file. They are one file then.",
+        ),
+    ] = False,
+    reflink: Annotated[
+        bool,
+        typer.Option(
+            "--reflink",
+            rich_help_panel=ACTING,
+            help="Let files with the same bytes share blocks of the disk (btrfs, XFS). They remain files of their own.",
+        ),
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", rich_help_panel=ACTING, help="Do it. Without this, it is only shown.")
+    ] = False,
+    json_lines: Json = False,
+    csv_rows: Annotated[
+        bool, typer.Option("--csv", rich_help_panel=HOW_SHOWN, help="Print CSV, one file per row.")
+    ] = False,
+    paths: Paths = False,
+    nul: Nul = False,
+    index: Folder = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find files that show the same picture, and keep one of each.
+
+        retrieval duplicates
+        retrieval duplicates --relation same_bytes,same_pixels --trash --yes
+        retrieval duplicates --between phone library --safe library --paths
+
+    Each file of a group was compared with the one that is kept, by its pixels: turned, mirrored, cropped, recoloured
+    and edited copies are found, too. The table says why a file is kept. --paths prints the files that are not kept.
+
+    Nothing is done with files unless you ask for it and say --yes. Before each act, both files are read again. Every
+    act can be undone: retrieval undo. The exit code is 1 if there are no duplicates, and 2 if a file was left out that
+    was to be acted on.
+    """  # fmt: skip
+    form = chosen(
+        json_lines=json_lines, csv_rows=csv_rows, paths=paths, nul=nul, template=None, each=None, batch=None, example={}
+    )
+    kind = _kind(trash=trash, move_to=move_to, hardlink=hardlink, reflink=reflink)
+    if yes and kind is None:
+        raise BadInput("--yes needs something to do", hint="add --trash, --move-to DIR, --hardlink or --reflink")
+    with open_index(index) as opened:
+        _decide(opened, different or [], forget=forget_decisions)
+        from retrieval.organising import duplicates as finding
+
+        options = finding.DuplicateOptions(
+            where=filter_of(where, taken, below, camera, min_mp),
+            between=between,
+            safe=safe or (),
+            relations=_relations(relation),
+            keep=keep,
+        )
+        found = _found(opened, options)
+        _put(found.groups, form)
+        _note_left_out(found)
+        if not found.groups:
+            note("there are no duplicates")
+            raise typer.Exit(1)
+        if kind is None:
+            _note_summary(found.groups)
+            return
+        _act(opened, found, kind, options, move_to, yes=yes)
+
+
+def _kind(*, trash: bool, move_to: Path | None, hardlink: bool, reflink: bool) -> "Kind | None":
+    """Return what is to be done with files, None for nothing; raise `BadInput` for several."""
+    asked: dict[Kind, bool] = {"trash": trash, "move": move_to is not None, "hardlink": hardlink, "reflink": reflink}
+    kinds = [kind for kind, is_asked in asked.items() if is_asked]
+    if len(kinds) > 1:
+        raise BadInput("only one of --trash, --move-to, --hardlink and --reflink can be given")
+    return kinds[0] if kinds else None
+
+
+def _relations(names: str | None) -> "Sequence[Relation]":
+    from retrieval.comparing.relation import COPIES, Relation
+
+    if names is None:
+        return COPIES
+    try:
+        return [Relation(name.strip()) for name in names.split(",")]
+    except ValueError as error:
+        hint = f"choose from: {', '.join(Relation)}"
+        raise BadInput(f"there is no such relation in {displayed(names)}", hint=hint) from error
+
+
+def _decide(opened: "Index", different: Sequence[Path], *, forget: bool) -> None:
+    if len(different) == 1:
+        raise BadInput("a file differs from other files", hint="give --different twice or more")
+    if forget:
+        opened.forget_decisions()
+        note("all decisions are forgotten")
+    if different:
+        opened.decide(different=combinations(map(_sha256_of, different), 2))
+
+
+def _sha256_of(path: Path) -> str:
+    from retrieval.disk.files import sha256_of
+
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise BadInput(f"{displayed(path)} cannot be read: {reason_of(error)}") from error
+
+
+def _found(opened: "Index", options: "DuplicateOptions") -> "Duplicates":
+    from retrieval.organising import duplicates as finding
+
+    try:
+        with stepping() as step:
+            return finding.find(opened, options, step)
+    except KeyboardInterrupt:
+        raise InterruptedRunError("interrupted; thumbnails made so far are kept, so the next run is faster") from None
+
+
+def _note_left_out(found: "Duplicates") -> None:
+    note_each([f"not compared: {failure.reason}" for failure in found.unreadable])
+    if found.offline:
+        note(f"{counted(found.offline, 'file')} offline, not compared")
+
+
+# -- what is written ----------------------------------------------------------------------------------------------
+
+
+def _put(groups: "Sequence[Group]", form: Any) -> None:  # noqa: ANN401 - one of `Format`
+    match form:
+        case Format.JSON:
+            for number, group in enumerate(groups, 1):
+                put(json.dumps(group.as_dict(number)))
+        case Format.CSV:
+            put_data(_rows(groups), b"\r\n")
+        case Format.PATHS | Format.PATHS0:
+            end = b"\0" if form is Format.PATHS0 else b"\n"
+            put_data((os.fsencode(member.image.path) for group in groups for member in group.others), end)
+        case _:
+            screen = Screen.of_stdout()
+            for number, group in enumerate(groups, 1):
+                _put_group(number, group, screen)
+
+
+def _put_group(number: int, group: "Group", screen: Screen) -> None:
+    """Write a group: the file to keep, and the others with what they are to it."""
+    put(f"group {number}: {counted(len(group.members), 'file')}, {said(str(group.tier))}")
+    for member in group.members:
+        image = member.image
+        size = f"{image.width}x{image.height}"
+        what = "keep" if member.relation is None else said(str(member.relation))
+        again = "  (removed before)" if member.was_removed else ""
+        screen.put(f"  {what:<11}  {size:>11}  {human(image.bytes):>8}  ", image.path, again)
+        screen.put_text(f"{'':15}{member.reason}")
+
+
+def _rows(groups: "Sequence[Group]") -> Iterable[bytes]:
+    yield _row(COLUMNS)
+    for number, group in enumerate(groups, 1):
+        for member in group.members:
+            facts = {"group": number, "tier": str(group.tier)} | member.as_dict()
+            yield _row(["" if facts[name] is None else facts[name] for name in COLUMNS])
+
+
+def _row(cells: Sequence[Any]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerow(cells)
+    return text.getvalue().removesuffix("\r\n").encode("utf-8", "surrogateescape")
+
+
+def said(name: str) -> str:
+    """Return the name of a relation as a person says it: `same bytes`, `re-encoded`."""
+    return {"reencoded": "re-encoded"}.get(name, name.replace("_", " "))
+
+
+def human(size: float) -> str:
+    """Return a number of bytes as a person reads it, such as `3.2 MB`; 1 kB is 1,000 bytes."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":  # noqa: PLR2004 - the size of a unit
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError
+
+
+def _note_summary(groups: "Sequence[Group]") -> None:
+    """Write how many groups there are of each tier, and what could be freed."""
+    counts: dict[str, int] = {}
+    for group in groups:
+        counts[str(group.tier)] = counts.get(str(group.tier), 0) + 1
+    tiers = ", ".join(f"{count} {said(tier)}" for tier, count in counts.items())
+    others = [member.image for group in groups for member in group.others]
+    note(f"{counted(len(groups), 'group')}: {tiers}")
+    freed = human(sum(image.bytes for image in others))
+    note(f"{counted(len(others), 'file')} ({freed}) need not be kept; to put them into the trash: add --trash --yes")
+
+
+# -- acting -------------------------------------------------------------------------------------------------------
+
+
+def _act(
+    opened: "Index", found: "Duplicates", kind: "Kind", options: "DuplicateOptions", move_to: Path | None, *, yes: bool
+) -> None:
+    """Do something with the files that are not kept, or say what would be done."""
+    from retrieval.organising import deciding
+
+    roots = [os.fsencode(root.path) for root in opened.folders()]
+    safe = [os.path.realpath(os.fsencode(folder)) for folder in options.safe]
+    target = b"" if move_to is None else os.path.abspath(os.fsencode(move_to))
+    plan = deciding.plan_of(found.groups, kind, roots=roots, safe=safe, target=target)
+    files = counted(len(plan.acts), "file")
+    if not plan.acts:
+        note("nothing to do: links need files with the same bytes")
+    elif not yes:
+        note(f"nothing was done; with --yes, {files} will be {DONE[kind]}")
+    else:
+        _carry_out(opened, plan, kind, move_to)
+
+
+def _carry_out(opened: "Index", plan: "Plan", kind: "Kind", move_to: Path | None) -> None:
+    from retrieval.organising import acting, deciding
+    from retrieval.organising.journal import Journal
+    from retrieval.organising.plan import LINKS
+
+    if move_to is not None:
+        move_to.mkdir(parents=True, exist_ok=True)
+    outcome = acting.carry_out(plan, Journal(opened.folder))
+    refused = {refusal.path for refusal in outcome.refused}
+    if kind not in LINKS:
+        gone = [os.fsdecode(act.path) for act in plan.acts if act.path not in refused]
+        deciding.remember(opened, plan, refused)
+        if gone:
+            opened.remove(*gone)
+    note_each([f"left as it is: {refusal.why}" for refusal in outcome.refused])
+    put(f"{counted(outcome.done, 'file')} {DONE[kind]}")
+    if outcome.done:
+        note("to undo it: retrieval undo")
+    if outcome.refused:
+        raise typer.Exit(REFUSED)
