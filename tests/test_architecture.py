@@ -22,7 +22,7 @@ FLOORS = [
     {"networks", "storage"},
     {"indexing", "searching"},
     {"index"},
-    {"measuring", "organising", "sklearn", "__init__"},
+    {"measuring", "organising", "overview", "sklearn", "__init__"},
     {"training"},
     {"cli"},
     {"__main__"},

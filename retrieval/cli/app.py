@@ -18,6 +18,7 @@ from retrieval.cli.streams import open_streams
 
 GROUPS = {
     "Find": ("index", "query", "list", "classify"),
+    "Overview": ("cluster", "outliers", "sample", "map"),
     "Look after": ("info", "verify", "remove", "compact"),
     "Measure": ("evaluate", "tune", "labels"),
     "Networks": ("backbones", "train"),

@@ -1,0 +1,86 @@
+"""The images that are least like all others."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from retrieval.arguments import call, integer
+from retrieval.index import Index
+from retrieval.overview.gathered import gather
+from retrieval.overview.nearest import Nearest, nearest
+from retrieval.searching.diversity import ALIKE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from retrieval.searching.filters import Filter
+
+NEIGHBOURS = 10
+"""Number of nearest others that count."""
+FURTHER = 20
+"""Number of nearest others that are looked at in addition, because some look the same and do not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlier:
+    """An image with the measure of how unusual it is."""
+
+    id: int
+    path: Path
+    score: float
+    """Mean cosine with the ten nearest others, -1 to 1; lower is more unusual."""
+    nearest: Path | None
+    """The nearest of the others that count; None if there is none."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the image as JSON can hold it."""
+        return asdict(self) | {"path": str(self.path), "nearest": None if self.nearest is None else str(self.nearest)}
+
+
+def outliers(
+    index: Index,
+    count: int = 20,
+    *,
+    where: "str | Filter | None" = None,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Outlier, ...]:
+    """Return the `count` most unusual images that meet the filter, most unusual first; fewer if there are fewer.
+
+    Each image is compared with the others that meet the filter. Its score is the mean cosine with the ten nearest that
+    do not look the same. Images look the same from a cosine of 0.95: so neither a copy nor a burst hides an unusual
+    image. An image with 30 or more others that look the same is not unusual. Equal scores stand in ascending order of
+    id. `progress` is called with the number of images that are done.
+
+    Raises `BadFilter` for a faulty filter, and `BadInput` for another value that cannot be used.
+    """
+    count = integer(count, "count", 0)
+    images = gather(index, where)
+    found = nearest(images.vectors, NEIGHBOURS + FURTHER, call(progress, "progress"))
+    counts = counted(found)
+    scores = scores_of(found, counts)
+    order = np.lexsort((images.ids, scores))[:count].tolist()
+    answers = []
+    for row in order:
+        others = found.rows[row][counts[row]]
+        closest = images.paths[others[0]] if len(others) else None
+        answers.append(Outlier(int(images.ids[row]), images.paths[row], float(scores[row]), closest))
+    return tuple(answers)
+
+
+def counted(found: Nearest) -> "NDArray[np.bool_]":
+    """Return which neighbours count, (n, k): the first ten that do not look the same."""
+    differs = found.scores < ALIKE
+    return differs & (np.cumsum(differs, axis=1) <= NEIGHBOURS)
+
+
+def scores_of(found: Nearest, counts: "NDArray[np.bool_]") -> "NDArray[np.float64]":
+    """Return the mean cosine of each image with the neighbours that count, (n,).
+
+    Without a neighbour that counts, it is 1, as all look the same; it is -1 if there is no other image.
+    """
+    number = counts.sum(axis=1)
+    sums = np.where(counts, found.scores, 0).sum(axis=1, dtype=np.float64)
+    return np.where(number > 0, sums / np.maximum(number, 1), 1.0 if found.scores.shape[1] else -1.0)
