@@ -75,7 +75,7 @@ def cluster(
         from retrieval.overview import clusters
 
         met = asked(opened, where)
-        with counting("comparing", len(opened)) as progress:
+        with counting("comparing", 1) as progress:
             found = clusters.cluster(opened, where=met, min_size=min_size, resolution=resolution, progress=progress)
     if not found.clusters and not found.rest:
         note_nothing(where)

@@ -26,8 +26,12 @@ def map_images(
     where: Where = None,
     method: Annotated[
         str,
-        typer.Option(metavar="NAME", rich_help_panel=HOW_COMPUTED, help="How the points are found: pca."),
-    ] = "pca",
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=HOW_COMPUTED,
+            help="neighbours: near images stay near. pca: quick, the two directions of largest difference.",
+        ),
+    ] = "neighbours",
     json_lines: Json = False,
     csv_rows: Annotated[
         bool, typer.Option("--csv", rich_help_panel=HOW_SHOWN, help="Print CSV, with the names of columns first.")
@@ -51,7 +55,7 @@ def map_images(
         from retrieval.overview import maps
 
         met = asked(opened, where)
-        with counting("comparing", len(opened)) as progress:
+        with counting("placing", 1) as progress:
             found = maps.place(opened, method=method, where=met, progress=progress)
     if not found:
         note_nothing(where)

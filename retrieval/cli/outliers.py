@@ -48,7 +48,7 @@ def outliers(
         from retrieval.overview import outliers as overview
 
         met = asked(opened, where)
-        with counting("comparing", len(opened)) as progress:
+        with counting("comparing", 1) as progress:
             found = overview.outliers(opened, count, where=met, progress=progress)
     if not found and count:
         note_nothing(where)

@@ -61,7 +61,7 @@ def sample(
 
         met = asked(opened, where)
         if diverse:
-            with counting("choosing", min(count, len(opened))) as progress:
+            with counting("choosing", 1) as progress:
                 found = samples.diverse(opened, count, where=met, progress=progress)
         else:
             found = samples.at_random(opened, count, where=met, seed=seed or 0)

@@ -108,13 +108,13 @@ def cluster(
     where: "str | Filter | None" = None,
     min_size: int = SMALLEST,
     resolution: float = RESOLUTION,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Clusters:
     """Group the images of an index that meet the filter `where`; an image with copies counts once.
 
     Images are grouped by the neighbours that they share (see `overview.communities`). A larger `resolution`, over 0,
     makes more and smaller clusters. Images in groups of fewer than `min_size` (>= 1) are in no cluster. `progress` is
-    called with the number of images whose neighbours are found.
+    called with the share of the work that is done.
 
     Raises `BadFilter` for a faulty filter, and `BadInput` for another value that cannot be used.
     """

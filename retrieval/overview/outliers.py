@@ -45,14 +45,14 @@ def outliers(
     count: int = 20,
     *,
     where: "str | Filter | None" = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> tuple[Outlier, ...]:
     """Return the `count` most unusual images that meet the filter, most unusual first; fewer if there are fewer.
 
     Each image is compared with the others that meet the filter. Its score is the mean cosine with the ten nearest that
     do not look the same. Images look the same from a cosine of 0.95: so neither a copy nor a burst hides an unusual
     image. An image with 30 or more others that look the same is not unusual. Equal scores stand in ascending order of
-    id. `progress` is called with the number of images that are done.
+    id. `progress` is called with the share of the work that is done.
 
     Raises `BadFilter` for a faulty filter, and `BadInput` for another value that cannot be used.
     """

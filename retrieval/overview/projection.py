@@ -30,7 +30,7 @@ def components(vectors: Vectors, count: int = 2) -> NDArray[np.float32]:
     return points
 
 
-def fitted(points: NDArray[np.float32]) -> NDArray[np.float64]:
+def fitted(points: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return points, (n, 2), moved and scaled into the square from -1 to 1; both axes have the same scale.
 
     The middle of the range of each axis becomes 0. If all points are the same, they are at 0.

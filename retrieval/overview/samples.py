@@ -45,12 +45,12 @@ def diverse(
     count: int,
     *,
     where: "str | Filter | None" = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> tuple[Sampled, ...]:
     """Return `count` images that meet the filter and differ from each other; fewer if there are fewer.
 
     They are chosen as `farthest` chooses. A smaller sample is the beginning of a larger one. `progress` is called with
-    the number of images that are chosen.
+    the share of the work that is done.
     """
     count = integer(count, "count", 0)
     images = gather(index, where)
@@ -58,7 +58,7 @@ def diverse(
     return tuple(Sampled(int(images.ids[row]), images.paths[row]) for row in rows.tolist())
 
 
-def farthest(vectors: Vectors, count: int, progress: Callable[[int], None] | None = None) -> NDArray[np.int64]:
+def farthest(vectors: Vectors, count: int, progress: Callable[[float], None] | None = None) -> NDArray[np.int64]:
     """Return up to `count` rows of `vectors`, (n, dim), each as unlike those before it as possible.
 
     The first row is the most typical one, with the highest mean cosine with all. Then comes again and again the row
@@ -67,12 +67,13 @@ def farthest(vectors: Vectors, count: int, progress: Callable[[int], None] | Non
     """
     chosen: list[int] = []
     closest = -(vectors @ vectors.sum(axis=0)) if len(vectors) else np.zeros(0, np.float32)
-    for _ in range(min(count, len(vectors))):
+    wanted = min(count, len(vectors))
+    for _ in range(wanted):
         row = int(np.argmin(closest))
         products = vectors @ vectors[row]
         closest = np.maximum(closest, products) if chosen else products
         chosen.append(row)
         closest[row] = np.inf
         if progress is not None:
-            progress(len(chosen))
+            progress(len(chosen) / wanted)
     return np.array(chosen, dtype=np.int64)
