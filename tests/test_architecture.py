@@ -40,6 +40,7 @@ HEAVY = (
     "fastapi",
     "pillow_heif",
     "pillow_jxl",
+    "pyarrow",
     "rawpy",
     "rich",
     "scipy",

@@ -57,9 +57,8 @@ def cluster(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    r"""Group images that are alike, and show the most typical image of each group.
+    r"""Group images that are alike, and show a typical image of each.
 
-        retrieval cluster
         retrieval cluster --where "taken:2024" --min-size 10 --json
         retrieval cluster --members --format '{cluster}\\t{path}'
 

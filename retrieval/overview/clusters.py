@@ -29,6 +29,8 @@ SMALLEST = 3
 """Default least number of images in a cluster."""
 NAMES = 3
 """Largest number of tags that a cluster gets."""
+Group = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""The rows of the images of a cluster, the exemplar first, and their cosines with the exemplar, both (members,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +124,32 @@ def cluster(
     resolution = number(resolution, "resolution", 1 / HIGHEST, HIGHEST)
     images = gather(index, where)
     found = nearest(images.vectors, NEIGHBOURS, call(progress, "progress"))
-    labels = communities(found.rows, resolution)
+    groups, rest = grouped(images, found.rows, least, resolution)
+    names = _names(index, images, [rows for rows, _ in groups])
+    clusters = [
+        Cluster(number, _members(images, number, rows, scores), tags)
+        for number, ((rows, scores), tags) in enumerate(zip(groups, names, strict=True), 1)
+    ]
+    return Clusters(tuple(clusters), tuple(Member(int(images.ids[row]), images.paths[row]) for row in rest.tolist()))
+
+
+def grouped(
+    images: Gathered, neighbours: NDArray[np.int64], least: int = SMALLEST, resolution: float = RESOLUTION
+) -> tuple[list[Group], NDArray[np.int64]]:
+    """Return the clusters of images, largest first, and the rows of the images in no cluster, ascending.
+
+    `neighbours` are the rows of the nearest others of each image, (n, k); the first `NEIGHBOURS` of them are used.
+    """
+    labels = communities(neighbours[:, :NEIGHBOURS], resolution)
     order = np.argsort(labels, kind="stable")
     groups = np.split(order, np.cumsum(np.bincount(labels))[:-1]) if len(labels) else []
     large = [_by_nearness(images.vectors, group) for group in groups if len(group) >= least]
     large.sort(key=lambda group: (-len(group[0]), images.ids[group[0][0]]))
-    names = _names(index, images, [rows for rows, _ in large])
-    clusters = [
-        Cluster(number, _members(images, number, rows, scores), tags)
-        for number, ((rows, scores), tags) in enumerate(zip(large, names, strict=True), 1)
-    ]
-    rest = np.sort(np.concatenate([np.zeros(0, np.int64), *(group for group in groups if len(group) < least)]))
-    return Clusters(tuple(clusters), tuple(Member(int(images.ids[row]), images.paths[row]) for row in rest.tolist()))
+    small = [group for group in groups if len(group) < least]
+    return large, np.sort(np.concatenate([np.zeros(0, np.int64), *small]))
 
 
-def _by_nearness(vectors: Vectors, group: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _by_nearness(vectors: Vectors, group: NDArray[np.int64]) -> Group:
     """Return the rows of a group with their cosines with its exemplar, nearest first.
 
     The exemplar has the highest mean cosine, which is the product with the sum of all vectors of the group.

@@ -35,15 +35,13 @@ LEAST_CELLS, MOST_CELLS = 64, 1024
 """Least and largest number of cells along an axis. With the largest, a step needs 150 MB."""
 
 
-def laid_out(
-    rows: NDArray[np.int64], begin: NDArray[np.float32], progress: Callable[[float], None] | None = None
-) -> Points:
+def laid_out(rows: NDArray[np.int64], begin: Points, progress: Callable[[float], None] | None = None) -> Points:
     """Return the coordinates of n vectors, (n, 2).
 
     `rows` are the nearest others of each vector, (n, k), and `begin` the coordinates to begin with, (n, 2). `progress`
     is called with the share of the work that is done.
     """
-    pull, points = _affinities(rows), begin.astype(np.float64)
+    pull, points = _affinities(rows), begin.copy()
     points *= BEGINNING / (points[:, 0].std() or 1.0)
     speed, gain, rate = np.zeros_like(points), np.ones_like(points), max(len(points) / EXAGGERATION, LEAST_RATE)
     for step in range(EARLY + LATE):

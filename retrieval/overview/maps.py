@@ -5,14 +5,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrieval.arguments import call, word
+from retrieval.arguments import call, flag, word
 from retrieval.errors import BadInput
 from retrieval.index import Index
 from retrieval.overview import projection
-from retrieval.overview.gathered import gather
+from retrieval.overview.clusters import grouped
+from retrieval.overview.gathered import Gathered, gather
 from retrieval.overview.layout import laid_out
 from retrieval.overview.nearest import nearest
-from retrieval.types import Vectors, displayed
+from retrieval.types import displayed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +40,8 @@ class Point:
     """-1 to 1."""
     y: float
     """-1 to 1."""
+    cluster: int | None = None
+    """Number of the cluster, as `Cluster.number`; None if the image is in none, or the clusters were not asked for."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the point as JSON can hold it."""
@@ -50,30 +53,42 @@ def place(
     *,
     method: str = NEIGHBOURS,
     where: "str | Filter | None" = None,
+    clusters: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> tuple[Point, ...]:
     """Return a point for each image that meets the filter, in ascending order of id; an image with copies has one.
 
-    The method "neighbours" keeps the nearest images of each image near, and says nothing by the distances between far
-    points. "pca" is quick, and shows the two directions in which the images differ most. `progress` is called
-    with the share of the work that is done.
+    The method "neighbours" keeps the nearest images of each image near. The distances between far points say nothing.
+    "pca" is quick, and shows the two directions in which the images differ most. With `clusters`, each point has the
+    cluster that `clusters.cluster` finds by default. `progress` is called with the share of the work that is done.
 
     Raises `BadFilter` for a faulty filter, and `BadInput` for another value that cannot be used.
     """
     if word(method, "method") not in METHODS:
         raise BadInput(f"there is no map by {displayed(method)}", hint=f"choose one of: {', '.join(METHODS)}")
-    call(progress, "progress")
+    wants_clusters, progress = flag(clusters, "clusters"), call(progress, "progress") or _ignored
     images = gather(index, where)
-    begin = projection.components(images.vectors)
-    points = _near(images.vectors, begin, progress) if method == NEIGHBOURS and len(images) >= FEWEST else begin
-    rows = zip(images.ids.tolist(), images.paths, projection.fitted(points).tolist(), strict=True)
-    return tuple(Point(id_, path, x, y) for id_, path, (x, y) in rows)
+    points = projection.components(images.vectors)
+    labels: list[int | None] = [None] * len(images)
+    is_near = method == NEIGHBOURS and len(images) >= FEWEST
+    if is_near or wants_clusters:
+        rows = nearest(images.vectors, COUNT, lambda share: progress(share / 2)).rows
+        if wants_clusters:
+            labels = _labels(images, rows)
+        if is_near:
+            points = laid_out(rows, points, lambda share: progress((1 + share) / 2))
+    placed = zip(images.ids.tolist(), images.paths, projection.fitted(points).tolist(), labels, strict=True)
+    return tuple(Point(id_, path, x, y, label) for id_, path, (x, y), label in placed)
 
 
-def _near(
-    vectors: Vectors, begin: "NDArray[np.float32]", progress: Callable[[float], None] | None
-) -> "NDArray[np.float64]":
-    """Return points that keep near neighbours near, (n, 2); the search for neighbours counts as half of the work."""
-    first = None if progress is None else lambda share: progress(share / 2)
-    second = None if progress is None else lambda share: progress((1 + share) / 2)
-    return laid_out(nearest(vectors, COUNT, first).rows, begin, second)
+def _ignored(share: float) -> None:
+    """Take the share of the work that is done, of which nobody wants to know."""
+
+
+def _labels(images: Gathered, rows: "NDArray[np.int64]") -> list[int | None]:
+    """Return the number of the cluster of each image; None for an image in no cluster."""
+    labels: list[int | None] = [None] * len(images)
+    for number, (members, _) in enumerate(grouped(images, rows)[0], 1):
+        for row in members.tolist():
+            labels[row] = number
+    return labels
