@@ -37,9 +37,9 @@ def cluster(
         float,
         typer.Option(
             metavar="R", min=0.001, max=1000, rich_help_panel=HOW_COMPUTED,
-            help="Above 2: more and smaller clusters. Below 2: fewer and larger ones.",
+            help="Above 1: more and smaller clusters. Below 1: fewer and larger ones.",
         ),
-    ] = 2.0,
+    ] = 1.0,
     members: Annotated[
         bool,
         typer.Option(

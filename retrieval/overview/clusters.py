@@ -13,16 +13,19 @@ from retrieval.arguments import call, integer, number
 from retrieval.index import Index
 from retrieval.overview.communities import communities
 from retrieval.overview.gathered import PART, Gathered, gather
-from retrieval.overview.nearest import nearest
+from retrieval.overview.nearest import Nearest, nearest
 from retrieval.types import Scored, Vectors
 
 if TYPE_CHECKING:
     from retrieval.searching.filters import Filter
 
 NEIGHBOURS = 10
-"""Number of nearest others by which images are grouped."""
-RESOLUTION = 2.0
-"""Default resolution."""
+"""Largest number of nearest others by which images are grouped."""
+FEWEST, SHARE = 2, 4
+"""Least number of nearest others by which images are grouped. Of a small index, not more than one image in four is such
+a neighbour: otherwise all would be joined with all."""
+RESOLUTION = 1.0
+"""Default resolution: that of plain modularity."""
 HIGHEST = 1000.0
 """Largest resolution."""
 SMALLEST = 3
@@ -115,7 +118,8 @@ def cluster(
     """Group the images of an index that meet the filter `where`; an image with copies counts once.
 
     Images are grouped by the neighbours that they share (see `overview.communities`). A larger `resolution`, over 0,
-    makes more and smaller clusters. Images in groups of fewer than `min_size` (>= 1) are in no cluster. `progress` is
+    makes more and smaller clusters. An image that is among the nearest of none of its own nearest
+    is in no cluster, and neither are groups of fewer than `min_size` (>= 1). `progress` is
     called with the share of the work that is done.
 
     Raises `BadFilter` for a faulty filter, and `BadInput` for another value that cannot be used.
@@ -124,7 +128,7 @@ def cluster(
     resolution = number(resolution, "resolution", 1 / HIGHEST, HIGHEST)
     images = gather(index, where)
     found = nearest(images.vectors, NEIGHBOURS, call(progress, "progress"))
-    groups, rest = grouped(images, found.rows, least, resolution)
+    groups, rest = grouped(images, found, least, resolution)
     names = _names(index, images, [rows for rows, _ in groups])
     clusters = [
         Cluster(number, _members(images, number, rows, scores), tags)
@@ -134,19 +138,20 @@ def cluster(
 
 
 def grouped(
-    images: Gathered, neighbours: NDArray[np.int64], least: int = SMALLEST, resolution: float = RESOLUTION
+    images: Gathered, found: Nearest, least: int = SMALLEST, resolution: float = RESOLUTION
 ) -> tuple[list[Group], NDArray[np.int64]]:
     """Return the clusters of images, largest first, and the rows of the images in no cluster, ascending.
 
-    `neighbours` are the rows of the nearest others of each image, (n, k); the first `NEIGHBOURS` of them are used.
+    `found` has the nearest others of each image; up to `NEIGHBOURS` of them are used.
     """
-    labels = communities(neighbours[:, :NEIGHBOURS], resolution)
+    joined = min(NEIGHBOURS, max(FEWEST, len(images) // SHARE))
+    labels = communities(found.first(joined), resolution)
     order = np.argsort(labels, kind="stable")
-    groups = np.split(order, np.cumsum(np.bincount(labels))[:-1]) if len(labels) else []
+    alone, *groups = np.split(order, np.cumsum(np.bincount(labels + 1))[:-1]) if len(labels) else [order]
     large = [_by_nearness(images.vectors, group) for group in groups if len(group) >= least]
     large.sort(key=lambda group: (-len(group[0]), images.ids[group[0][0]]))
     small = [group for group in groups if len(group) < least]
-    return large, np.sort(np.concatenate([np.zeros(0, np.int64), *small]))
+    return large, np.sort(np.concatenate([alone, *small]))
 
 
 def _by_nearness(vectors: Vectors, group: NDArray[np.int64]) -> Group:

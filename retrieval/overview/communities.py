@@ -13,20 +13,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.overview.nearest import Nearest
+
 SEED = 0
 """Seed of the order in which vectors are looked at first."""
+ROUNDING = 1e-6
+"""Cosines that differ by less are equal."""
+LEAST_GAIN = 1e-12
+"""Least gain for which a node moves: more than float64 rounds, so that the moves come to an end."""
 EDGES = 65536
 """Number of edges whose weights are computed at once: 8 MB of comparisons for 10 neighbours."""
 
 
-def communities(rows: NDArray[np.int64], resolution: float) -> NDArray[np.int64]:
-    """Return the number of the community of each vector, (n,), from 0.
+def communities(found: Nearest, resolution: float) -> NDArray[np.int64]:
+    """Return the number of the community of each vector, (n,), from 0; -1 for a vector in no community.
 
-    `rows` are the nearest others of each vector, (n, k). A larger `resolution`, over 0, makes more and smaller
-    communities.
+    `found` has the nearest others of each vector. A larger `resolution`, over 0, makes more and smaller communities. A
+    vector is in no community if it is among the nearest of none of its own nearest.
     """
-    graph = _graph(rows)
-    labels = np.arange(len(rows))
+    graph = _graph(found.rows)
+    labels = np.arange(len(found.rows))
     while graph.shape[0]:
         moved = _moved(graph, resolution)
         count = int(moved.max()) + 1
@@ -34,7 +40,19 @@ def communities(rows: NDArray[np.int64], resolution: float) -> NDArray[np.int64]
         if count == graph.shape[0]:
             break
         graph = _merged(graph, moved, count)
-    return labels
+    return np.where(_returned(found), labels, -1)
+
+
+def _returned(found: Nearest) -> NDArray[np.bool_]:
+    """Return for each vector whether it is among the nearest of one of its nearest, (n,).
+
+    A vector that is as near as the last one of them counts too: of many equal pictures, only some are in the lists.
+    """
+    if not found.scores.shape[1]:
+        return np.zeros(len(found.scores), dtype=bool)
+    last = found.scores[:, -1] - ROUNDING
+    returned: NDArray[np.bool_] = np.any(found.scores >= last[found.rows], axis=1)
+    return returned
 
 
 def _graph(rows: NDArray[np.int64]) -> Any:  # noqa: ANN401 - scipy is imported when it is needed
@@ -98,10 +116,6 @@ def _best_label(
         if community != own and gain > most + LEAST_GAIN:
             best, most = community, gain
     return best
-
-
-LEAST_GAIN = 1e-12
-"""Least gain for which a node moves: more than float64 rounds, so that the moves come to an end."""
 
 
 def _merged(graph: Any, labels: NDArray[np.int64], count: int) -> Any:  # noqa: ANN401 - sparse matrices

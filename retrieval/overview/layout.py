@@ -23,8 +23,9 @@ EXAGGERATION = 12.0
 """Factor of the attraction in the early steps, in which the large groups find their places."""
 SLOW, FAST = 0.5, 0.8
 """Momentum in the early and in the late steps."""
-LEAST_RATE = 50.0
-"""Least learning rate. It is otherwise the number of points per `EXAGGERATION` (Belkina et al. 2019)."""
+LEAST_RATE = 5.0
+"""Least learning rate. It is otherwise the number of points per `EXAGGERATION` (Belkina et al. 2019). With 50, few
+points fly apart."""
 GROWTH, SHRINKAGE, LEAST_GAIN = 0.2, 0.8, 0.01
 """How the gain of a coordinate changes: it grows while the coordinate moves the same way (van der Maaten 2008)."""
 BEGINNING = 1e-4
@@ -49,7 +50,7 @@ def laid_out(rows: NDArray[np.int64], begin: Points, progress: Callable[[float],
         force = (EXAGGERATION if is_early else 1.0) * _attraction(points, pull) - _repulsion(points)
         goes_on = (force > 0) != (speed > 0)
         gain = np.maximum(np.where(goes_on, gain + GROWTH, gain * SHRINKAGE), LEAST_GAIN)
-        speed = (SLOW if is_early else FAST) * speed - rate * gain * 4 * force
+        speed = (SLOW if is_early else FAST) * speed - rate * gain * force
         points += speed
         points -= points.mean(axis=0)
         if progress is not None:

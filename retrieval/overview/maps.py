@@ -12,13 +12,10 @@ from retrieval.overview import projection
 from retrieval.overview.clusters import grouped
 from retrieval.overview.gathered import Gathered, gather
 from retrieval.overview.layout import laid_out
-from retrieval.overview.nearest import nearest
+from retrieval.overview.nearest import Nearest, nearest
 from retrieval.types import displayed
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from retrieval.searching.filters import Filter
 
 NEIGHBOURS, PCA = "neighbours", "pca"
@@ -72,11 +69,11 @@ def place(
     labels: list[int | None] = [None] * len(images)
     is_near = method == NEIGHBOURS and len(images) >= FEWEST
     if is_near or wants_clusters:
-        rows = nearest(images.vectors, COUNT, lambda share: progress(share / 2)).rows
+        found = nearest(images.vectors, COUNT, lambda share: progress(share / 2))
         if wants_clusters:
-            labels = _labels(images, rows)
+            labels = _labels(images, found)
         if is_near:
-            points = laid_out(rows, points, lambda share: progress((1 + share) / 2))
+            points = laid_out(found.rows, points, lambda share: progress((1 + share) / 2))
     placed = zip(images.ids.tolist(), images.paths, projection.fitted(points).tolist(), labels, strict=True)
     return tuple(Point(id_, path, x, y, label) for id_, path, (x, y), label in placed)
 
@@ -85,10 +82,10 @@ def _ignored(share: float) -> None:
     """Take the share of the work that is done, of which nobody wants to know."""
 
 
-def _labels(images: Gathered, rows: "NDArray[np.int64]") -> list[int | None]:
+def _labels(images: Gathered, found: Nearest) -> list[int | None]:
     """Return the number of the cluster of each image; None for an image in no cluster."""
     labels: list[int | None] = [None] * len(images)
-    for number, (members, _) in enumerate(grouped(images, rows)[0], 1):
+    for number, (members, _) in enumerate(grouped(images, found)[0], 1):
         for row in members.tolist():
             labels[row] = number
     return labels

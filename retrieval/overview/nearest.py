@@ -35,6 +35,10 @@ class Nearest:
     scores: NDArray[np.float32]
     """(n, k), cosines."""
 
+    def first(self, k: int) -> "Nearest":
+        """Return only the `k` nearest of them."""
+        return Nearest(self.rows[:, :k], self.scores[:, :k])
+
 
 def nearest(vectors: Vectors, k: int, progress: Callable[[float], None] | None = None) -> Nearest:
     """Return the `k` nearest others of each of `vectors`, (n, dim), among all of them.

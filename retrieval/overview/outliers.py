@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval.arguments import call, integer
 from retrieval.index import Index
@@ -14,14 +15,13 @@ from retrieval.overview.nearest import Nearest, nearest
 from retrieval.searching.diversity import ALIKE
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from retrieval.searching.filters import Filter
 
 NEIGHBOURS = 10
 """Number of nearest others that count."""
-FURTHER = 20
-"""Number of nearest others that are looked at in addition, because some look the same and do not count."""
+COPIES = 5
+"""Largest number of nearest others that do not count because they look the same. More of them are no copies of one
+unusual picture, but a kind of picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ class Outlier:
     id: int
     path: Path
     score: float
-    """Mean cosine with the ten nearest others, -1 to 1; lower is more unusual."""
+    """Mean cosine with the ten nearest others that count, -1 to 1; lower is more unusual. It is -1 if there is no other
+    image, and 1 if there are only some that look the same."""
     nearest: Path | None
     """The nearest of the others that count; None if there is none."""
 
@@ -49,16 +50,16 @@ def outliers(
 ) -> tuple[Outlier, ...]:
     """Return the `count` most unusual images that meet the filter, most unusual first; fewer if there are fewer.
 
-    Each image is compared with the others that meet the filter. Its score is the mean cosine with the ten nearest that
-    do not look the same. Images look the same from a cosine of 0.95: so neither a copy nor a burst hides an unusual
-    image. An image with 30 or more others that look the same is not unusual. Equal scores stand in ascending order of
-    id. `progress` is called with the share of the work that is done.
+    Each image is compared with the others that meet the filter. Its score is the mean cosine with the ten nearest.
+    Up to five that look the same, with a cosine of 0.95 or more, do not count: so pictures that were saved again do not
+    hide an unusual one. Equal scores stand in ascending order of id. `progress` is called with the share of the work
+    that is done.
 
     Raises `BadFilter` for a faulty filter, and `BadInput` for another value that cannot be used.
     """
     count = integer(count, "count", 0)
     images = gather(index, where)
-    found = nearest(images.vectors, NEIGHBOURS + FURTHER, call(progress, "progress"))
+    found = nearest(images.vectors, NEIGHBOURS + COPIES, call(progress, "progress"))
     counts = counted(found)
     scores = scores_of(found, counts)
     order = np.lexsort((images.ids, scores))[:count].tolist()
@@ -70,13 +71,15 @@ def outliers(
     return tuple(answers)
 
 
-def counted(found: Nearest) -> "NDArray[np.bool_]":
-    """Return which neighbours count, (n, k): the first ten that do not look the same."""
-    differs = found.scores < ALIKE
-    return differs & (np.cumsum(differs, axis=1) <= NEIGHBOURS)
+def counted(found: Nearest) -> NDArray[np.bool_]:
+    """Return which neighbours count, (n, k): the first ten after those that look the same."""
+    copies = np.minimum(np.count_nonzero(found.scores >= ALIKE, axis=1), COPIES)[:, None]
+    place = np.arange(found.scores.shape[1])
+    among: NDArray[np.bool_] = (place >= copies) & (place < copies + NEIGHBOURS)
+    return among
 
 
-def scores_of(found: Nearest, counts: "NDArray[np.bool_]") -> "NDArray[np.float64]":
+def scores_of(found: Nearest, counts: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the mean cosine of each image with the neighbours that count, (n,).
 
     Without a neighbour that counts, it is 1, as all look the same; it is -1 if there is no other image.

@@ -17,10 +17,11 @@ EACH = 20
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(5)
     for at, name in enumerate(COLOURS):
         for number in range(EACH - at):
-            colour = [3 * number] * 3
-            colour[at] = 250 - number
+            colour = generator.integers(0, 70, 3).tolist()
+            colour[at] = 250
             put(tmp_path / "photos" / name / f"{number:02}.png", picture(tuple(colour)))
     put(tmp_path / "photos" / "odd.png", picture((3, 2, 1)))
     return tmp_path / "photos"
