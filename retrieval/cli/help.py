@@ -23,7 +23,7 @@ OPTION_GROUPS = (WHAT, HOW_MANY, HOW_SHOWN, HOW_COMPUTED, GENERAL)
 """Groups of options, in the order of the help of a command. An option names its group as `rich_help_panel`."""
 
 ON_THE_FIRST_SCREEN = {"--version", "--install-completion", "--help"}
-"""Options in `retrieval --help`, which has to fit 24 lines. The help of each command has the others."""
+"""Options in `retrieval --help`, which has to fit a screen. The help of each command has the others."""
 
 WIDEST = 28
 """Largest width of the first column, in characters. Longer names have their text on the next line."""
