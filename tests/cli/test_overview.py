@@ -93,7 +93,7 @@ def test_samples_are_paths_for_pipes(home: Path) -> None:
     diverse = lines(called("sample", "4", "-i", home / "index", "--diverse").stdout)
     assert {Path(path).parent.name for path in diverse} == {"photos", *KINDS}
     assert len(lines(called("sample", "999", "-i", home / "index").stdout)) == 46
-    done = called("sample", "2", "-i", home / "index", "-x", "echo {/}")
+    done = run("sample", "2", "-i", home / "index", "-x", "echo {/}")
     assert [line[-4:] for line in lines(done.stdout)] == [".png"] * 2
     refused = called("sample", "4", "-i", home / "index", "--diverse", "--seed", "7")
     assert (refused.returncode, lines(refused.stderr)[0]) == (2, "error: only one of --diverse and --seed can be given")
