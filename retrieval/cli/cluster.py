@@ -60,7 +60,7 @@ def cluster(
     r"""Group images that are alike, and show a typical image of each.
 
         retrieval cluster --where "taken:2024" --min-size 10 --json
-        retrieval cluster --members --format '{cluster}\\t{path}'
+        retrieval cluster --members --format '{cluster}\t{path}'
 
     Each line has the number of the cluster, its number of images, its name and its most typical image; the largest
     cluster comes first. The name is the tag that tells the cluster from the others, if the index has tags. The exit
