@@ -50,8 +50,11 @@ def gather(index: Index, where: "str | Filter | None" = None) -> Gathered:
 def _gathered(index: Index, where: "str | Filter | None") -> Gathered:
     paths = paths_of(index, where)
     ids = np.array(list(paths), dtype=np.int64)
-    parts = [index.vectors(ids[start : start + PART].tolist()) for start in range(0, len(ids), PART)]
-    return Gathered(ids, list(paths.values()), np.concatenate(parts or [index.vectors(())]))
+    vectors = np.empty((len(ids), index.vectors(()).shape[1]), dtype=np.float32)  # parts put together would take twice
+    for start in range(0, len(ids), PART):
+        part = slice(start, start + PART)
+        vectors[part] = index.vectors(ids[part].tolist())
+    return Gathered(ids, list(paths.values()), vectors)
 
 
 def paths_of(index: Index, where: "str | Filter | None" = None) -> dict[int, Path]:
