@@ -39,6 +39,7 @@ from retrieval.types import (
     Progress,
     Report,
     RootInfo,
+    Tag,
     Tagged,
     Timing,
     Vectors,
@@ -654,6 +655,16 @@ class Index:
         from retrieval.searching import filters
 
         return filters.terms(self.images())
+
+    def tags(self, ids: Iterable[int]) -> dict[int, tuple[Tag, ...]]:
+        """Return id of an image -> its tags, best first, for those of `ids` that have tags.
+
+        If the index has no tags, or they cannot be read, there are none; the latter is logged. Tags need weights with a
+        classifier.
+        """
+        from retrieval.storage import tag_store
+
+        return tag_store.of_images(self._store, [integer(id_, "an id", 0) for id_ in iterable(ids, "ids", "ids")])
 
     def id_of(self, path: str | os.PathLike[str]) -> int | None:
         """Return the id of the image at `path`, or None if the index does not have it.

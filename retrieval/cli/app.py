@@ -19,6 +19,7 @@ from retrieval.cli.streams import open_streams
 GROUPS = {
     "Commands": ("index", "query", "duplicates"),
     "Find": ("list", "classify"),
+    "Overview": ("cluster", "outliers", "sample", "map"),
     "Clean up": ("undo", "journal"),
     "Look after": ("info", "verify", "remove", "compact"),
     "Measure": ("evaluate", "tune", "labels"),

@@ -1,10 +1,8 @@
 """`retrieval duplicates`: find files that show the same picture, and act on them."""
 
-import csv
-import io
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +17,7 @@ from retrieval.cli.help import ACTING, HOW_SHOWN, WHAT
 from retrieval.cli.options import Folder, Json, Nul, Paths, Quiet, Verbose
 from retrieval.cli.printing import counted, note, note_each, put, put_data
 from retrieval.cli.progress import stepping
+from retrieval.cli.rows import csv_lines
 from retrieval.cli.screen import Screen
 from retrieval.errors import BadInput, reason_of
 from retrieval.types import displayed
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from retrieval.organising.groups import Group
     from retrieval.organising.plan import Kind, Plan
 
-COLUMNS = ("group", "tier", "path", "keep", "relation", "score", "reason", "bytes", "was_removed")
-"""Columns of a CSV."""
 DONE = {
     "trash": "put into the trash",
     "move": "moved",
@@ -233,7 +230,7 @@ def _put(groups: "Sequence[Group]", form: Any) -> None:  # noqa: ANN401 - one of
             for number, group in enumerate(groups, 1):
                 put(json.dumps(group.as_dict(number)))
         case Format.CSV:
-            put_data(_rows(groups), b"\r\n")
+            put_data(csv_lines(_rows(groups)), b"\r\n")
         case Format.PATHS | Format.PATHS0:
             end = b"\0" if form is Format.PATHS0 else b"\n"
             put_data((os.fsencode(member.image.path) for group in groups for member in group.others), end)
@@ -255,18 +252,12 @@ def _put_group(number: int, group: "Group", screen: Screen) -> None:
         screen.put_text(f"{'':15}{member.reason}")
 
 
-def _rows(groups: "Sequence[Group]") -> Iterable[bytes]:
-    yield _row(COLUMNS)
+def _rows(groups: "Sequence[Group]") -> Iterator[dict[str, Any]]:
+    """Yield the files of all groups, as rows of a CSV."""
     for number, group in enumerate(groups, 1):
         for member in group.members:
             facts = {"group": number, "tier": str(group.tier)} | member.as_dict()
-            yield _row(["" if facts[name] is None else facts[name] for name in COLUMNS])
-
-
-def _row(cells: Sequence[Any]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text).writerow(cells)
-    return text.getvalue().removesuffix("\r\n").encode("utf-8", "surrogateescape")
+            yield {name: "" if value is None else value for name, value in facts.items()}
 
 
 def said(name: str) -> str:

@@ -51,8 +51,11 @@ def bar(facts: str, last: str = "") -> "Iterator[Progress | None]":
 
 
 @contextmanager
-def counting(description: str, total: int) -> Iterator[Callable[[int], None] | None]:
-    """Yield a function that draws how many of `total` steps are done; yield None if no bar is wanted."""
+def counting(description: str, total: int) -> Iterator[Callable[[float], None] | None]:
+    """Yield a function that draws how many of `total` steps are done; yield None if no bar is wanted.
+
+    With a `total` of 1, the function takes the share of the work that is done.
+    """
     if not _wanted():
         yield None
         return
@@ -62,7 +65,7 @@ def counting(description: str, total: int) -> Iterator[Callable[[int], None] | N
     with Progress(console=Console(stderr=True), transient=True) as drawn:
         task = drawn.add_task(description, total=total)
 
-        def show(done: int) -> None:
+        def show(done: float) -> None:
             drawn.update(task, completed=done)
 
         yield show

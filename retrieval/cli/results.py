@@ -1,7 +1,5 @@
 """The formats of matches: a table for people; JSON lines, CSV and paths for programs."""
 
-import csv
-import io
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -14,6 +12,7 @@ from retrieval.cli.execution import Execution
 from retrieval.cli.formats import Form, Format, flat, put_filled
 from retrieval.cli.preview import Preview
 from retrieval.cli.printing import put, put_data
+from retrieval.cli.rows import csv_line
 from retrieval.cli.screen import Screen, cells
 from retrieval.cli.templates import Template
 from retrieval.types import Match, Tag, displayed
@@ -61,7 +60,7 @@ class Writer:
                 for row in rows:
                     put(json.dumps(row))
             case Format.CSV:
-                header = [_csv_line(COLUMNS)] if self._is_first else []
+                header = [csv_line(COLUMNS)] if self._is_first else []
                 put_data(chain(header, map(_cells, rows)), b"\r\n")
             case Format.PATHS | Format.PATHS0:
                 end = b"\n" if self.form is Format.PATHS else b"\0"
@@ -170,11 +169,4 @@ def _missing(path: Path) -> str:
 def _cells(row: dict[str, Any]) -> bytes:
     """Return a match as a row of CSV, with the cells in the order of `COLUMNS`; a list is written as JSON."""
     values = flat(row)
-    return _csv_line([values.get(column, "") for column in COLUMNS])
-
-
-def _csv_line(cells: Sequence[Any]) -> bytes:
-    """Return a row in the form of RFC 4180, without the end of the line."""
-    text = io.StringIO(newline="")
-    csv.writer(text).writerow(cells)
-    return text.getvalue().removesuffix("\r\n").encode("utf-8", "surrogateescape")
+    return csv_line([values.get(column, "") for column in COLUMNS])

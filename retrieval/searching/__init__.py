@@ -10,6 +10,7 @@ names of the rankings.
 
 __all__ = [
     "answer",
+    "diversity",
     "filters",
     "likelihood",
     "matches",

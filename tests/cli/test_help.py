@@ -19,7 +19,7 @@ from tests.commands import called, lines
 PROGRAM: Any = typer.main.get_command(app.program())
 COMMANDS = list(PROGRAM.commands)
 LINES, COLUMNS = 24, 80
-"""A small terminal; its last line is for the prompt."""
+"""A terminal that shows all commands at once; its last line is for the prompt."""
 
 
 @pytest.fixture(autouse=True)

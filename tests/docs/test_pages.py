@@ -65,6 +65,7 @@ def test_every_command_is_explained() -> None:
     assert names == {
         *("index", "query", "list", "evaluate", "tune", "classify", "labels", "train"),
         *("backbones", "info", "verify", "remove", "compact"),
+        *("cluster", "outliers", "sample", "map"),
     }
     for name in names:
         assert f"retrieval {name}" in PROSE

@@ -63,6 +63,18 @@ def test_the_classes_with_the_largest_cosines_are_kept_and_found(index: Index) -
     assert index.search(found, 1, SearchOptions(tags=True))[0].tags[0].name == "red"
 
 
+def test_tags_are_given_by_id(index: Index) -> None:
+    ids = [image.id for image in index.images()]
+    assert index.tags(ids) == {}
+    tag(index)
+    found = index.tags([ids[0], 12345])
+    assert list(found) == [ids[0]]
+    assert found[ids[0]] == index.tagged("green", 8)[names(index.tagged("green", 8)).index("green0.png")].tags
+    assert index.tags([]) == {}
+    with pytest.raises(BadInput):
+        index.tags(["a"])  # type: ignore[list-item]
+
+
 def test_words_are_words_of_a_name_in_any_form_and_order(index: Index) -> None:
     tag(index)
     assert names(index.tagged("Apples, green!", 1)) == ["green3.png"]  # the yellowest of them
