@@ -194,6 +194,18 @@ class Index:
             raise
         return index
 
+    def empty_like(self, path: str | os.PathLike[str]) -> Self:
+        """Make an empty index in the folder `path` with the network of this one, and return it open.
+
+        The vectors of both can be compared. Raises `IndexExists`, `StorageError`, and what loading the network raises.
+        """
+        folder = Path(text_path(path, "the path of the index"))
+        Store.refuse_existing(folder)
+        encoder = self._model.encoder(many=True)
+        own = encoder if self._encoder is not None else None
+        store = Store.create(folder, self._model.row, {})
+        return type(self)(store, self._execution, encoder=own, loaded=None if own is not None else encoder)
+
     @staticmethod
     def exists(path: str | os.PathLike[str] = DEFAULT_PATH) -> bool:
         """Tell whether the folder `path` holds an index.

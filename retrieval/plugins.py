@@ -31,6 +31,8 @@ PLUGINS = {
     "command:compact": "retrieval.cli.compact:compact",
     "command:duplicates": "retrieval.cli.duplicates:duplicates",
     "command:evaluate": "retrieval.cli.evaluate:evaluate",
+    "command:diff": "retrieval.cli.diff:diff",
+    "command:has": "retrieval.cli.has:has",
     "command:index": "retrieval.cli.index:index",
     "command:info": "retrieval.cli.info:info",
     "command:journal": "retrieval.cli.journal:journal",

@@ -18,7 +18,7 @@ from retrieval.cli.streams import open_streams
 
 GROUPS = {
     "Commands": ("index", "query", "duplicates"),
-    "Find": ("list", "classify"),
+    "Find": ("list", "classify", "has", "diff"),
     "Overview": ("cluster", "outliers", "sample", "map"),
     "Clean up": ("undo", "journal"),
     "Look after": ("info", "verify", "remove", "compact"),

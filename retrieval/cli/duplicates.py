@@ -17,13 +17,13 @@ from retrieval.cli.help import ACTING, HOW_SHOWN, WHAT
 from retrieval.cli.options import Folder, Json, Nul, Paths, Quiet, Verbose
 from retrieval.cli.printing import counted, note, note_each, put, put_data
 from retrieval.cli.progress import stepping
+from retrieval.cli.relations import Relations, relations_of, said
 from retrieval.cli.rows import csv_lines
 from retrieval.cli.screen import Screen
 from retrieval.errors import BadInput, reason_of
 from retrieval.types import displayed
 
 if TYPE_CHECKING:
-    from retrieval.comparing.relation import Relation
     from retrieval.index import Index
     from retrieval.organising.duplicates import DuplicateOptions, Duplicates
     from retrieval.organising.groups import Group
@@ -58,15 +58,7 @@ def duplicates(
             metavar="FOLDER", rich_help_panel=WHAT, help="Compare with files below this folder, but never act on them."
         ),
     ] = None,
-    relation: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAMES",
-            rich_help_panel=WHAT,
-            help="What counts, separated by commas: same_bytes, same_pixels, reencoded, resized, cropped, rotated, "
-            "mirrored, recoloured, edited, burst, same_scene. Without it: all but the last two.",
-        ),
-    ] = None,
+    relation: Relations = None,
     keep: Annotated[
         str,
         typer.Option(
@@ -150,7 +142,7 @@ def duplicates(
             where=filter_of(where, taken, below, camera, min_mp),
             between=between,
             safe=safe or (),
-            relations=_relations(relation),
+            relations=relations_of(relation),
             keep=keep,
         )
         found = _found(opened, options)
@@ -172,18 +164,6 @@ def _kind(*, trash: bool, move_to: Path | None, hardlink: bool, reflink: bool) -
     if len(kinds) > 1:
         raise BadInput("only one of --trash, --move-to, --hardlink and --reflink can be given")
     return kinds[0] if kinds else None
-
-
-def _relations(names: str | None) -> "Sequence[Relation]":
-    from retrieval.comparing.relation import COPIES, Relation
-
-    if names is None:
-        return COPIES
-    try:
-        return [Relation(name.strip()) for name in names.split(",")]
-    except ValueError as error:
-        hint = f"choose from: {', '.join(Relation)}"
-        raise BadInput(f"there is no such relation in {displayed(names)}", hint=hint) from error
 
 
 def _decide(opened: "Index", different: Sequence[Path], *, forget: bool) -> None:
@@ -258,11 +238,6 @@ def _rows(groups: "Sequence[Group]") -> Iterator[dict[str, Any]]:
         for member in group.members:
             facts = {"group": number, "tier": str(group.tier)} | member.as_dict()
             yield {name: "" if value is None else value for name, value in facts.items()}
-
-
-def said(name: str) -> str:
-    """Return the name of a relation as a person says it: `same bytes`, `re-encoded`."""
-    return {"reencoded": "re-encoded"}.get(name, name.replace("_", " "))
 
 
 def human(size: float) -> str:

@@ -32,10 +32,13 @@ def folder() -> Path:
         raise FileNotFoundError(str(error)) from error
 
 
-def read(name: str) -> bytes | None:
-    """Return the content of a file of the cache, None if it cannot be read. `name` may have folders, with slashes."""
+def read(name: str, within: Path | None = None) -> bytes | None:
+    """Return the content of a file of the cache, None if it cannot be read. `name` may have folders, with slashes.
+
+    `within` is a folder that is the cache instead, for files that are to leave no trace.
+    """
     try:
-        path = folder() / name
+        path = (within or folder()) / name
         data = path.read_bytes()
     except OSError:
         return None
@@ -44,10 +47,10 @@ def read(name: str) -> bytes | None:
     return data
 
 
-def write(name: str, data: bytes) -> None:
+def write(name: str, data: bytes, within: Path | None = None) -> None:
     """Write a file to the cache, whole or not at all. Nothing happens if the cache cannot be written."""
     with suppress(OSError):
-        path = folder() / name
+        path = (within or folder()) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, durable=False) as file:
             file.write(data)

@@ -7,7 +7,20 @@
 those together that are. `keep` says which of several files is kept, and why. A `plan` says what shall be done with
 which file, and which file stays. `acting` carries a plan out. Before each act it looks at the files again (`rules`) and
 writes to the `journal` what it is about to do. `steps` does it. After a kill, `acting` finds out from the disk what
-happened. `undo` reverts what was done.
+happened. `undo` reverts what was done. `known` tells whether an index has a picture, and `differences` what one folder
+has that another one lacks.
 """
 
-__all__ = ["acting", "deciding", "duplicates", "groups", "journal", "keep", "pairs", "plan", "rules"]
+__all__ = [
+    "acting",
+    "deciding",
+    "differences",
+    "duplicates",
+    "groups",
+    "journal",
+    "keep",
+    "known",
+    "pairs",
+    "plan",
+    "rules",
+]

@@ -5,6 +5,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -44,6 +46,8 @@ class Gallery:
     """(m,), the number of the picture that each part belongs to."""
     unreadable: Sequence[Failure]
     """Files that could not be read, or have changed since they were indexed."""
+    within: Path | None = None
+    """The folder of the thumbnails; None for the cache of the user."""
     _subjects: OrderedDict[int, Subject] = field(default_factory=OrderedDict)
     _lock: Lock = field(default_factory=Lock)
 
@@ -53,17 +57,19 @@ class Gallery:
         given: Iterable[IndexedImage],
         vectors_of: Callable[[Sequence[int]], Vectors],
         progress: Callable[[int], None] | None = None,
+        *,
+        within: Path | None = None,
     ) -> "Gallery":
         """Return the gallery of these files. `vectors_of` returns the vectors of images.
 
-        Thumbnails that are not in the cache of the user are made. `progress` is called with the number of pictures that
-        were looked at.
+        Thumbnails that are not in the cache of the user are made. `within` is a folder that is the cache instead.
+        `progress` is called with the number of pictures that were looked at.
         """
         files: dict[int, list[IndexedImage]] = {}
         for image in given:
             files.setdefault(image.id, []).append(image)
         images = [places[0] for places in files.values()]
-        seen, unreadable = _seen(list(files.values()), progress)
+        seen, unreadable = _seen(list(files.values()), progress, within)
         parts = [look.grey for look in seen if look is not None]
         counts = [0 if look is None else len(look.grey) for look in seen]
         grey = np.concatenate([np.zeros((0, looks.GRID, looks.GRID), np.uint8), *parts])
@@ -75,6 +81,7 @@ class Gallery:
             _signatures(grey),
             np.repeat(np.arange(len(images)), counts),
             unreadable,
+            within,
         )
 
     def __len__(self) -> int:
@@ -97,7 +104,7 @@ class Gallery:
                 return found
         image = self.images[number]
         try:
-            picture = thumbnails.pixels(_thumbnail(self.files[image.id]))
+            picture = thumbnails.pixels(_thumbnail(self.files[image.id], self.within))
         except UnreadableImage:
             return None
         subject = Subject.of(picture, image.width, image.height, image.taken)
@@ -109,14 +116,14 @@ class Gallery:
 
 
 def _seen(
-    places: Sequence[Sequence[IndexedImage]], progress: Callable[[int], None] | None
+    places: Sequence[Sequence[IndexedImage]], progress: Callable[[int], None] | None, within: Path | None
 ) -> tuple[list[Look | None], list[Failure]]:
     """Return the look of each picture, None for one that cannot be read; and these files, with the reasons."""
     seen: list[Look | None] = []
     unreadable: list[Failure] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
         for start in range(0, len(places), AT_A_TIME):
-            for look in threads.map(_look, places[start : start + AT_A_TIME]):
+            for look in threads.map(partial(_look, within), places[start : start + AT_A_TIME]):
                 if isinstance(look, Failure):
                     unreadable.append(look)
                 seen.append(look if isinstance(look, Look) else None)
@@ -125,22 +132,22 @@ def _seen(
     return seen, unreadable
 
 
-def _look(files: Sequence[IndexedImage]) -> Look | Failure:
+def _look(within: Path | None, files: Sequence[IndexedImage]) -> Look | Failure:
     try:
-        return looks.look_of(thumbnails.pixels(_thumbnail(files)))
+        return looks.look_of(thumbnails.pixels(_thumbnail(files, within)))
     except UnreadableImage as error:
         return Failure(files[0].path, str(error))
 
 
-def _thumbnail(files: Sequence[IndexedImage]) -> bytes:
+def _thumbnail(files: Sequence[IndexedImage], within: Path | None) -> bytes:
     """Return the thumbnail of the first file that can be read; raise `UnreadableImage` if none can."""
     *others, last = files
     for image in others:
         try:
-            return thumbnails.kept(image.sha256, image.path, image.width, image.height)
+            return thumbnails.kept(image.sha256, image.path, image.width, image.height, within)
         except UnreadableImage:
             continue
-    return thumbnails.kept(last.sha256, last.path, last.width, last.height)
+    return thumbnails.kept(last.sha256, last.path, last.width, last.height, within)
 
 
 def _signatures(grey: Grey) -> Vectors:

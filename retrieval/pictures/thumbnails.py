@@ -7,6 +7,7 @@ content. Previews that files bring along are not used, because they may show som
 import hashlib
 import io
 import os
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,14 +41,16 @@ def thumbnail(
     return buffer.getvalue()
 
 
-def kept(sha256: str, path: bytes | str | os.PathLike[str], width: int, height: int) -> bytes:
+def kept(
+    sha256: str, path: bytes | str | os.PathLike[str], width: int, height: int, within: Path | None = None
+) -> bytes:
     """Return the thumbnail of the content with this SHA-256, from the cache or from the file at `path`.
 
-    Its longer side has at most `KEPT` pixels. Raises `UnreadableImage` if the file cannot be read, or has another
-    content.
+    Its longer side has at most `KEPT` pixels. `within` is a folder that is the cache instead of the user's.
+    Raises `UnreadableImage` if the file cannot be read, or has another content.
     """
     name = f"thumbnails/{sha256[:2]}/{sha256[2:]}.jpg"
-    found = cache.read(name)
+    found = cache.read(name, within)
     if found is not None and found.startswith(b"\xff\xd8") and found.endswith(b"\xff\xd9"):
         return found
     try:
@@ -57,7 +60,7 @@ def kept(sha256: str, path: bytes | str | os.PathLike[str], width: int, height: 
     if hashlib.sha256(data).hexdigest() != sha256:
         raise UnreadableImage(f"{displayed(path)} has changed since it was indexed")
     made = thumbnail(data, width, height, KEPT)
-    cache.write(name, made)
+    cache.write(name, made, within)
     return made
 
 
