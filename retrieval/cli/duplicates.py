@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -16,7 +16,7 @@ from retrieval.cli.formats import Format, chosen
 from retrieval.cli.help import ACTING, HOW_SHOWN, WHAT
 from retrieval.cli.options import Folder, Json, Nul, Paths, Quiet, Verbose
 from retrieval.cli.printing import counted, note, note_each, put, put_data
-from retrieval.cli.progress import stepping
+from retrieval.cli.progress import counting, stepping
 from retrieval.cli.relations import Relations, relations_of, said
 from retrieval.cli.rows import csv_lines
 from retrieval.cli.screen import Screen
@@ -154,7 +154,9 @@ def duplicates(
         if kind is None:
             _note_summary(found.groups)
             return
-        _act(opened, found, kind, options, move_to, yes=yes)
+        report = _act(opened, found, kind, options, move_to, yes=yes)
+        (put if form is Format.TABLE else note)(report.sentence)
+        raise typer.Exit(report.code)
 
 
 def _kind(*, trash: bool, move_to: Path | None, hardlink: bool, reflink: bool) -> "Kind | None":
@@ -264,9 +266,17 @@ def _note_summary(groups: "Sequence[Group]") -> None:
 # -- acting -------------------------------------------------------------------------------------------------------
 
 
+class Acted(NamedTuple):
+    """What became of the files that are not kept."""
+
+    sentence: str
+    code: int = 0
+    """The exit code."""
+
+
 def _act(
     opened: "Index", found: "Duplicates", kind: "Kind", options: "DuplicateOptions", move_to: Path | None, *, yes: bool
-) -> None:
+) -> Acted:
     """Do something with the files that are not kept, or say what would be done."""
     from retrieval.organising import deciding
 
@@ -276,30 +286,39 @@ def _act(
     plan = deciding.plan_of(found.groups, kind, roots=roots, safe=safe, target=target)
     files = counted(len(plan.acts), "file")
     if not plan.acts:
-        note("nothing to do: links need files with the same bytes")
-    elif not yes:
-        note(f"nothing was done; with --yes, {files} will be {DONE[kind]}")
-    else:
-        _carry_out(opened, plan, kind, move_to)
+        return Acted("nothing to do: links need files with the same bytes")
+    if not yes:
+        return Acted(f"nothing was done; with --yes, {files} will be {DONE[kind]}")
+    if move_to is not None:
+        _make_folder(move_to)
+    return _carry_out(opened, plan, kind)
 
 
-def _carry_out(opened: "Index", plan: "Plan", kind: "Kind", move_to: Path | None) -> None:
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"the folder {displayed(folder)} cannot be made: {reason_of(error)}") from error
+
+
+def _carry_out(opened: "Index", plan: "Plan", kind: "Kind") -> Acted:
+    """Do what a plan says, and let the index forget the files that are gone."""
     from retrieval.organising import acting, deciding
     from retrieval.organising.journal import Journal
     from retrieval.organising.plan import LINKS
 
-    if move_to is not None:
-        move_to.mkdir(parents=True, exist_ok=True)
-    outcome = acting.carry_out(plan, Journal(opened.folder))
+    try:
+        with counting("acting", len(plan.acts)) as progress:
+            outcome = acting.carry_out(plan, Journal(opened.folder), progress)
+    except KeyboardInterrupt:
+        sentence = "what was done is in the journal; to undo it: retrieval undo; to go on: retrieval index, and repeat"
+        raise InterruptedRunError(sentence) from None
     refused = {refusal.path for refusal in outcome.refused}
     if kind not in LINKS:
-        gone = [os.fsdecode(act.path) for act in plan.acts if act.path not in refused]
         deciding.remember(opened, plan, refused)
-        if gone:
+        if gone := [os.fsdecode(act.path) for act in plan.acts if act.path not in refused]:
             opened.remove(*gone)
     note_each([f"left as it is: {refusal.why}" for refusal in outcome.refused])
-    put(f"{counted(outcome.done, 'file')} {DONE[kind]}")
     if outcome.done:
         note("to undo it: retrieval undo")
-    if outcome.refused:
-        raise typer.Exit(REFUSED)
+    return Acted(f"{counted(outcome.done, 'file')} {DONE[kind]}", REFUSED if outcome.refused else 0)

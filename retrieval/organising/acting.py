@@ -45,9 +45,10 @@ class Outcome:
     """Files with which nothing was done, in the order of the plan; for an undo, in the reverse order of the acts."""
 
 
-def carry_out(plan: Plan, journal: Journal) -> Outcome:
+def carry_out(plan: Plan, journal: Journal, progress: Callable[[int], None] | None = None) -> Outcome:
     """Do the acts of a plan in their order. An act that breaks a rule now is refused, and the next one follows.
 
+    `progress` is called with the number of acts that are done or refused.
     What a killed run has left is settled first. Raises `IndexBusy` if another process acts, and `StorageError` if the
     journal cannot be written. Nothing is done that is not in the journal.
     """
@@ -55,7 +56,7 @@ def carry_out(plan: Plan, journal: Journal) -> Outcome:
         _settle(writer)
         run = writer.next_run()
         work = [Work(act.path, partial(_step_of, plan, act)) for act in plan.acts]
-        return _do(writer, run, work)
+        return _do(writer, run, work, progress)
 
 
 def undo(journal: Journal, n: int = 1) -> Outcome:
@@ -106,10 +107,12 @@ class Work(NamedTuple):
     """Number of the step that this one reverts."""
 
 
-def _do(writer: Writer, run: int, work: list[Work]) -> Outcome:
+def _do(writer: Writer, run: int, work: list[Work], progress: Callable[[int], None] | None = None) -> Outcome:
     """Do steps in their order, and count those that are refused."""
     refused = []
-    for path, step_of, undoes in work:
+    for done, (path, step_of, undoes) in enumerate(work):
+        if progress is not None:
+            progress(done)
         try:
             _take(writer, run, step_of(), undoes)
         except BadInput as error:

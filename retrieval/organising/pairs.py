@@ -80,9 +80,10 @@ def nearest(vectors: Vectors, k: int, others: Vectors | None = None) -> Pairs:
     basis = _basis(vectors)
     short, short_others = (each if basis is None else each @ basis for each in (vectors, compared))
     found = min(k + (others is None), len(compared))
+    height = max(1, BLOCK * BLOCK // max(1, len(compared)))
     parts = [_NONE]
-    for start in range(0, len(vectors), BLOCK):
-        products = short[start : start + BLOCK] @ short_others.T
+    for start in range(0, len(vectors), height):
+        products = short[start : start + height] @ short_others.T
         second = np.argpartition(products, len(compared) - found, axis=1)[:, len(compared) - found :].ravel()
         first = np.repeat(np.arange(start, start + len(products)), found)
         if others is None:
