@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from retrieval.searching.matches import Matches
     from retrieval.searching.neighbours import Neighbours
     from retrieval.searching.options import SearchOptions
+    from retrieval.storage.decisions import Decisions
     from retrieval.storage.verify import Verification
     from retrieval.types import (
         Answers,
@@ -70,6 +71,7 @@ __all__ = [
     "BadWeights",
     "Blend",
     "Coverage",
+    "Decisions",
     "Encoder",
     "Failure",
     "Filter",

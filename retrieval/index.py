@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from retrieval.searching.matches import Matches
     from retrieval.searching.neighbours import Neighbours
     from retrieval.searching.query import Query, Unusable
-    from retrieval.storage.decisions import Decisions, Pair
+    from retrieval.storage.decisions import Decisions
     from retrieval.storage.records import Spot
     from retrieval.storage.verify import Verification
 
@@ -417,7 +417,11 @@ class Index:
             statistics.keep(self._store, word(ranking, "ranking"), measured)
 
     def decide(
-        self, *, different: "Iterable[Pair]" = (), removed: "Iterable[Pair]" = (), restored: Iterable[str] = ()
+        self,
+        *,
+        different: Iterable[tuple[str, str]] = (),
+        removed: Iterable[tuple[str, str]] = (),
+        restored: Iterable[str] = (),
     ) -> None:
         """Keep what people have decided about pictures that look alike, by the SHA-256 of their contents.
 

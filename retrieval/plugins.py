@@ -50,6 +50,7 @@ PLUGINS = {
     "api:Answers": "retrieval.types:Answers",
     "api:Blend": "retrieval.types:Blend",
     "api:Coverage": "retrieval.types:Coverage",
+    "api:Decisions": "retrieval.storage.decisions:Decisions",
     "api:Encoder": "retrieval.networks.encoder:Encoder",
     "api:Failure": "retrieval.types:Failure",
     "api:Filter": "retrieval.searching.filters:Filter",

@@ -52,12 +52,12 @@ def diff(
     """Show what the second folder lacks of the first one.
 
         retrieval diff card library
-        retrieval diff card library -0 | xargs -0 cp -t library
+        retrieval diff card library --show missing --print0
 
     A picture is missing if the second folder has neither its bytes nor a copy of it. It is nearly there if there is a
     copy with other bytes. A folder that is indexed is taken as of its latest update. Another one is looked at now, and
-    leaves nothing behind. The exit code is 0 if nothing but common pictures would be shown, 1 if there are differences,
-    and 2 if a file could not be compared.
+    leaves nothing behind. To copy what is missing, give the paths of -0 to: xargs -0 cp -t library. The exit code is 0
+    if there are no differences to show, 1 if there are, and 2 if a file could not be compared.
     """  # fmt: skip
     form = chosen(json_lines=json_lines, paths=paths, nul=nul, template=None, each=None, batch=None, example={})
     states = _states(show, only_missing=form in {Format.PATHS, Format.PATHS0})

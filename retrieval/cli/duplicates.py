@@ -119,7 +119,6 @@ def duplicates(
 
         retrieval duplicates
         retrieval duplicates --relation same_bytes,same_pixels --trash --yes
-        retrieval duplicates --between phone library --safe library --paths
 
     Each file of a group was compared with the one that is kept, by its pixels: turned, mirrored, cropped, recoloured
     and edited copies are found, too. The table says why a file is kept. --paths prints the files that are not kept.

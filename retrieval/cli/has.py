@@ -43,8 +43,7 @@ def has(
     """Tell whether the index has pictures, or copies of them.
 
         retrieval has new.jpg
-        retrieval has *.jpg --missing --paths
-        retrieval has new.jpg --relation same_bytes
+        retrieval has card/a.jpg card/b.jpg --missing --paths
 
     A picture is recognised by its bytes at once. Without the same bytes, the most similar images are compared with it,
     pixel by pixel, in all orientations. --paths prints the pictures that were given, of those that are shown. The exit

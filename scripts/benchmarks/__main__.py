@@ -11,9 +11,9 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
-from scripts.benchmarks import encoders, indexing, neighbours, quality, queries, reliability, updates
+from scripts.benchmarks import copies, encoders, indexing, neighbours, quality, queries, reliability, updates
 from scripts.benchmarks.measure import PROJECT, Setting, say
-from scripts.benchmarks.table import Growth, Kind, Reliability, Row, machine, sentence, tables
+from scripts.benchmarks.table import Copies, Growth, Kind, Reliability, Row, machine, sentence, tables
 
 Bench = Callable[[Setting], Iterable[Kind]]
 BENCHES: dict[str, Bench] = {
@@ -37,6 +37,7 @@ BENCHES: dict[str, Bench] = {
     "likely": quality.likely,
     "reliability": reliability.table,
     "backbones": quality.backbones,
+    "copies": copies.found,
 }
 LARGE = ("vectors-1m",)
 """Benches that run with --large, or where they are named."""
@@ -81,7 +82,7 @@ def results(names: Iterable[str], setting: Setting) -> Iterator[Kind]:
 
 
 def _by_kind(rows: Iterable[Kind]) -> dict[str, list[dict[str, Any]]]:
-    names: dict[type[Kind], str] = {Row: "rows", Growth: "growth", Reliability: "reliability"}
+    names: dict[type[Kind], str] = {Row: "rows", Growth: "growth", Reliability: "reliability", Copies: "copies"}
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names.values()}
     for row in rows:
         found[names[type(row)]].append(row.as_dict())

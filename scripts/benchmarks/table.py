@@ -133,13 +133,44 @@ class Reliability:
         return [self.what, *("" if share is None else f"{share:.2f}" for share in shares)]
 
 
-Kind = Row | Growth | Reliability
+@dataclass(frozen=True)
+class Copies:
+    """How copies that were made in one way are found. Where there are three figures: ours, pHash, dHash."""
+
+    what: str
+    recall: float
+    """Share of the copies whose original is found."""
+    named: float
+    """Of those that are found, how many are called what they are."""
+    others: int
+    """Number of other pairs that are called copies."""
+    precision: tuple[float, ...]
+    """Average precision of one list of all pairs (µAP)."""
+    recall_at_90: tuple[float, ...]
+    """Recall at a precision of 90 %."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the row as JSON knows it."""
+        return dict(vars(self))
+
+    def cells(self) -> list[str]:
+        """Return the row as the table shows it."""
+        shares = (*self.precision, *self.recall_at_90)
+        figures = (f"{self.recall:.3f}", f"{self.named:.3f}", str(self.others), *(f"{share:.3f}" for share in shares))
+        return [self.what, *figures]
+
+
+Kind = Row | Growth | Reliability | Copies
 HEADS: dict[type[Kind], tuple[str, ...]] = {
     Row: ("name", "what", "ours", "baseline", "ratio", "target", "met"),
     Growth: ("vectors", "query, p50 ms", "build s", "bytes a vector on disk", "peak memory MB"),
     Reliability: (
         "index", "told likely", "right of 50-60 %", "60-70 %", "70-80 %", "80-90 %", "90-100 %", "right of all told",
         "right of the others", "class not there: told likely",
+    ),
+    Copies: (
+        "copy", "found", "named right", "other pairs", "µAP", "pHash", "dHash", "recall at 90 % precision", "pHash",
+        "dHash",
     ),
 }  # fmt: skip
 

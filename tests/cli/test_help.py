@@ -58,17 +58,21 @@ def test_the_help_of_the_program_fits_a_screen() -> None:
     assert max(map(len, help_)) < COLUMNS
 
 
-def test_every_command_stands_whole_on_one_line_of_its_group() -> None:
+def test_the_help_describes_the_main_commands_and_names_the_others() -> None:
     help_ = shown()
     assert sorted(COMMANDS) == sorted(name for group in GROUPS.values() for name in group)
-    for title, group in GROUPS.items():
-        first = help_.index(f"{title}:") + 1
-        for line, command in zip(help_[first:], group, strict=False):
-            name, summary = line.split(maxsplit=1)
-            assert name == command
-            assert summary == PROGRAM.commands[command].callback.__doc__.split("\n", maxsplit=1)[0]
-            assert summary.endswith(".")
-            assert "..." not in summary
+    (first, main), *others = GROUPS.items()
+    begin = help_.index(f"{first}:") + 1
+    for line, command in zip(help_[begin:], main, strict=False):
+        name, summary = line.split(maxsplit=1)
+        assert name == command
+        assert summary == PROGRAM.commands[command].callback.__doc__.split("\n", maxsplit=1)[0]
+        assert summary.endswith(".")
+        assert "..." not in summary
+    begin = help_.index("More commands:") + 1
+    for line, (title, names) in zip(help_[begin:], others, strict=False):
+        assert line.strip().startswith(title)
+        assert line.strip().removeprefix(title).strip() == ", ".join(names)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -28,6 +28,7 @@ REASONS = {
     "measures for minutes, on pictures and weights that are not part of the repository",
     "names folders of one machine",
     "opens windows",
+    "acts on files, or needs other ones",
 }
 """All reasons for which a block does not run. A new one is to be a better reason than that it fails."""
 TRAINS = "trains a network"
