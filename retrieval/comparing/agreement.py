@@ -53,7 +53,7 @@ def agreement(first: Grey, second: Grey) -> Agreement:
     lost = _lost(first, second)
     one, other = first.astype(np.float32), second.astype(np.float32)
     exact = _correlations(one, other, DETAIL_UNSMOOTHED, lost)
-    smooth = _correlations(_smoothed(one), _smoothed(other), DETAIL, lost)
+    smooth = _correlations(smoothed(one), smoothed(other), DETAIL, lost)
     return Agreement(
         detail=np.isfinite(smooth).sum(axis=1),
         near=_share(smooth, 0.9),
@@ -72,8 +72,9 @@ def _smoother() -> Shares:
 _SMOOTHER = _smoother()
 
 
-def _smoothed(squares: Shares) -> Shares:
-    return np.asarray(_SMOOTHER @ squares @ _SMOOTHER.T, dtype=np.float32)
+def smoothed(squares: NDArray[np.generic]) -> Shares:
+    """Return squares, (n, GRID, GRID), smoothed by the Gaussian."""
+    return np.asarray(_SMOOTHER @ squares.astype(np.float32) @ _SMOOTHER.T, dtype=np.float32)
 
 
 def blocks(squares: NDArray[Number]) -> NDArray[Number]:

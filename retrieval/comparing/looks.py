@@ -107,15 +107,17 @@ def _cosines() -> NDArray[np.float32]:
 
 
 _COSINES = _cosines()
+FAINT = 1000.0
+"""Least length that is scaled to 1. Grain of 1 level has 400; a picture with anything on it has 10,000 and more."""
 _WEIGHTS = np.hypot(np.arange(FREQUENCIES)[:, None], np.arange(FREQUENCIES)[None, :]).astype(np.float32)
 
 
 def signatures(grey: Grey) -> Vectors:
-    """Return the signatures of parts, (n, SIGNATURE), of length 1. A part of one colour has zeros only."""
+    """Return the signatures of parts, (n, SIGNATURE), of length 1; shorter for a part that has nearly one colour."""
     weights: Vectors = _COSINES @ grey.astype(np.float32) @ _COSINES.T * _WEIGHTS
     found = weights.reshape(len(grey), SIGNATURE)
     lengths = np.linalg.norm(found, axis=1, keepdims=True)
-    return np.asarray(found / np.maximum(lengths, 1.0), dtype=np.float32)
+    return np.asarray(found / np.maximum(lengths, FAINT), dtype=np.float32)
 
 
 def turned_signatures(found: Vectors, turn: int) -> Vectors:

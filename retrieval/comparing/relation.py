@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.comparing import cropping, rotating
-from retrieval.comparing.agreement import BLOCKS, Agreement, agreement, blocks
+from retrieval.comparing.agreement import BLOCKS, Agreement, agreement, blocks, smoothed
 from retrieval.comparing.looks import (
     GRID,
     ROTATIONS,
@@ -63,7 +63,7 @@ BORDER = "a border was added or removed"
 """What was seen of an edited picture that agrees but for a border."""
 _GAIN, _SHIFT, _TINT = 0.12, 10.0, 5.0
 """Least change of contrast, as a share, of brightness, in levels, and of colour, in levels, of a recoloured picture."""
-_BROKEN, _RESIDUE = 0.5, 12.0
+_BROKEN, _RESIDUE = 0.8, 8.0
 """A block is edited if its correlation is less than the first, and what is left of it more than the second, in levels.
 """
 _EDGE, _EVEN = 2, 6.0
@@ -244,7 +244,7 @@ def _edited(one: Subject, other: Subject, laid: _Laid) -> Verdict | None:
 
 def _edited_share(laid: _Laid) -> float:
     """Return the share of two pictures that agree otherwise, in which one shows something else."""
-    first, second = (blocks(grey.astype(np.float32))[0] for grey in laid.grey)
+    first, second = (blocks(smoothed(grey))[0] for grey in laid.grey)
     first, second = (part - part.mean(axis=1, keepdims=True) for part in (first, second))
     lengths = np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1)
     correlation = np.vecdot(first, second) / np.maximum(lengths[0] * lengths[1], 1e-3)
@@ -319,18 +319,22 @@ def _is_border(picture: Pixels, box: Box) -> bool:
 def _rotated(one: Subject, other: Subject) -> Verdict | None:
     """Return a verdict if one picture is the other one, rotated by some angle."""
     grey = luminance(one.picture), luminance(other.picture)
-    for angle in rotating.angles_between(*grey):
-        middle = rotating.straightened(grey[1], angle)
-        place = cropping.place_of(middle, grey[0])
-        if place is None:
-            continue
-        height, width = middle.shape
-        laid = squashed(middle, Box(0, 0, width, height))[None], squashed(grey[0], place.box)[None]
-        found = agreement(*laid)
-        near = float(found.near[0])
-        if near >= NEAR and int(found.detail[0]) >= MUCH:
-            return Verdict(Relation.ROTATED, near, f"rotated by {round(min(angle, 360 - angle))} degrees")
+    for still, rotated in (grey, grey[::-1]):
+        for angle in rotating.angles_between(still, rotated):
+            near = _near_within(still, rotating.straightened(rotated, angle))
+            if near >= NEAR:
+                return Verdict(Relation.ROTATED, near, f"rotated by {round(min(angle, 360 - angle))} degrees")
     return None
+
+
+def _near_within(whole: Pixels, middle: Pixels) -> float:
+    """Return how much of the detail of a part agrees with its place in a whole, 0 if it has none or too little."""
+    place = cropping.place_of(middle, whole)
+    if place is None:
+        return 0.0
+    height, width = middle.shape
+    found = agreement(squashed(middle, Box(0, 0, width, height))[None], squashed(whole, place.box)[None])
+    return float(found.near[0]) if int(found.detail[0]) >= MUCH else 0.0
 
 
 # -- two pictures of one thing ------------------------------------------------------------------------------------
