@@ -426,13 +426,16 @@ class Index:
         """Keep what people have decided about pictures that look alike, by the SHA-256 of their contents.
 
         `different` are pairs that are no duplicates. `removed` are pairs of a content that was removed, and the one
-        that was kept. `restored` are contents whose removal was undone. Raises `IndexBusy` and `StorageError`.
+        that was kept. `restored` are contents whose removal was undone. Raises `BadInput` for what is no SHA-256,
+        `IndexBusy` and `StorageError`.
         """
         from retrieval.storage import decisions
 
+        apart, gone, back = list(different), list(removed), list(restored)
+        decisions.demand_digests([*(digest for pair in (*apart, *gone) for digest in pair), *back])
         with self._store.writing():
-            known = decisions.with_different(decisions.read(self._store), different)
-            known = decisions.without_removed(decisions.with_removed(known, removed), restored)
+            known = decisions.with_different(decisions.read(self._store), apart)
+            known = decisions.without_removed(decisions.with_removed(known, gone), back)
             decisions.write(self._store, known)
 
     def forget_decisions(self) -> None:

@@ -20,7 +20,7 @@ from retrieval.cli.progress import counting, stepping
 from retrieval.cli.relations import Relations, relations_of, said
 from retrieval.cli.rows import csv_lines
 from retrieval.cli.screen import Screen
-from retrieval.errors import BadInput, reason_of
+from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.types import displayed
 
 if TYPE_CHECKING:
@@ -174,16 +174,20 @@ def _decide(opened: "Index", different: Sequence[Path], *, forget: bool) -> None
         opened.forget_decisions()
         note("all decisions are forgotten")
     if different:
-        opened.decide(different=combinations(map(_sha256_of, different), 2))
+        opened.decide(different=combinations([_sha256_of(path) for path in different], 2))
 
 
 def _sha256_of(path: Path) -> str:
-    from retrieval.disk.files import sha256_of
+    import hashlib
+
+    from retrieval.pictures import reading
 
     try:
-        return sha256_of(path)
+        return hashlib.sha256(reading.read_regular(path)).hexdigest()
     except OSError as error:
         raise BadInput(f"{displayed(path)} cannot be read: {reason_of(error)}") from error
+    except UnreadableImage as error:
+        raise BadInput(f"{displayed(path)} cannot be used: {error}") from error
 
 
 def _found(opened: "Index", options: "DuplicateOptions") -> "Duplicates":

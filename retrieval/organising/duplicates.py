@@ -35,6 +35,8 @@ AT_A_TIME = 64
 """Number of pairs that the threads compare at a time."""
 THIN = 0.02
 """Least share of the area of a picture that an added border takes."""
+GREY = 2.0
+"""A picture whose channels differ by less from its luminance, in levels on average, has no colours."""
 PERMILLE = 1000
 """The unit in which the finding of candidates is counted."""
 
@@ -156,18 +158,20 @@ class _Finder:
         for chain in linked.sets():
             if len(chain) == 1 and len(files[chain[0]]) == 1:
                 continue
-            for head, number, belonging in heads(chain, files, self.keeper, verdict_on, self._unframed):
+            for head, number, belonging in heads(chain, files, self.keeper, verdict_on, self._originals):
                 found.append(self._group_of(head, number, belonging))
         return [group for group in found if group is not None]
 
-    def _unframed(self, number: int, belonging: Belonging) -> set[int]:
-        """Return the pictures without the border that was added to another one; none if no border was added to it."""
-        frame = self.gallery.frame(number)
-        return {
-            other
-            for other, verdict in belonging
-            if verdict.because == BORDER and frame > self.gallery.frame(other) + THIN
-        }
+    def _originals(self, number: int, belonging: Belonging) -> set[int]:
+        """Return the pictures of which this one lost the colours, or to which it got a border; none if it is whole."""
+        colour, frame = self.gallery.colour(number), self.gallery.frame(number)
+        found = set()
+        for other, verdict in belonging:
+            is_framed = verdict.because == BORDER and frame > self.gallery.frame(other) + THIN
+            is_grey = verdict.relation is Relation.RECOLOURED and colour < GREY < self.gallery.colour(other)
+            if is_framed or is_grey:
+                found.add(other)
+        return found
 
     def _group_of(self, head: IndexedImage, number: int, belonging: Belonging) -> Group | None:
         of = {}

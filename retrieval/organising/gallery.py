@@ -95,6 +95,14 @@ class Gallery:
         whole, inner = ((box.right - box.left) * (box.bottom - box.top) for box in subject.look.boxes)
         return 1 - inner / whole
 
+    def colour(self, number: int) -> float:
+        """Return the mean difference of the channels of a picture from its luminance, in levels."""
+        subject = self.subject(number)
+        if subject is None:
+            return 0.0
+        grey = looks.luminance(subject.picture).astype(np.int16)
+        return float(np.abs(subject.picture - grey[..., None]).mean())
+
     def subject(self, number: int) -> Subject | None:
         """Return a picture ready to be compared, None if it can no longer be read. The latest ones are remembered."""
         with self._lock:

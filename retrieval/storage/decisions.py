@@ -1,8 +1,10 @@
 """What people have decided about pictures that look alike, by the SHA-256 of their contents, kept in the index."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from retrieval.errors import BadInput
 from retrieval.storage.commit import Store
 from retrieval.storage.settings import DECISIONS
 
@@ -39,6 +41,13 @@ def write(store: Store, decisions: Decisions) -> None:
     """Keep these decisions in place of all earlier ones; within `Store.writing`."""
     value = {name: sorted(getattr(decisions, name)) for name in ("different", "removed")}
     store.put_setting(DECISIONS, {name: [list(pair) for pair in pairs] for name, pairs in value.items()})
+
+
+def demand_digests(digests: Iterable[str]) -> None:
+    """Raise `BadInput` for what is no SHA-256 of 64 hexadecimal digits, in lower case."""
+    for digest in digests:
+        if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
+            raise BadInput("a content is named by its SHA-256, 64 hexadecimal digits in lower case")
 
 
 def with_different(decisions: Decisions, pairs: Iterable[Pair]) -> Decisions:

@@ -10,7 +10,7 @@ from retrieval.comparing.relation import Relation, Subject
 from retrieval.pictures import thumbnails
 
 
-def encoded(picture: Image.Image, form: str = "JPEG", quality: int = 90) -> bytes:
+def encoded(picture: Image.Image, form: str = "JPEG", quality: int = 75) -> bytes:
     file = io.BytesIO()
     picture.save(file, form, quality=quality)
     return file.getvalue()

@@ -1,0 +1,152 @@
+"""`duplicates`, `undo`, `journal`, `has` and `diff` as commands."""
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.commands import called, lines, run
+from tests.organising.library import state_of
+from tests.organising.pictures import put_copies
+
+ODD = "a\nb\x1b[31m.jpg"
+
+
+@pytest.fixture
+def home(shared: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with `photos` and an index of it: a picture with a copy of its bytes, and three made copies."""
+    picture = sorted(shared("images/corel1k").rglob("*.jpg"))[333]
+    put_copies(tmp_path / "photos", picture, ("jpeg", "half", "mirrored"))
+    shutil.copyfile(picture, tmp_path / "photos" / ODD)
+    for number, path in enumerate(sorted((tmp_path / "photos").iterdir())):
+        os.chmod(path, 0o600 + 0o10 * number)
+        os.utime(path, ns=(1_234_567_890_123_456_789, 1_234_567_890_000_000_000 + number))
+    monkeypatch.setenv("XDG_DATA_HOME", os.fspath(tmp_path / "data"))
+    assert run("index", "photos", cwd=tmp_path).returncode == 0
+    return tmp_path
+
+
+def names(data: bytes) -> set[str]:
+    return {os.path.basename(os.fsdecode(path)) for path in data.split(b"\0") if path}
+
+
+def test_the_forms_of_the_output(home: Path) -> None:
+    table = called("duplicates", cwd=home)
+    assert table.returncode == 0
+    assert lines(table.stdout)[0] == "group 1: 5 files, mirrored"
+    assert b"\x1b" not in table.stdout
+    assert b"need not be kept" in table.stderr
+    (group,) = (json.loads(line) for line in lines(called("duplicates", "--json", cwd=home).stdout))
+    assert list(group) == ["group", "tier", "files"]
+    assert [file["keep"] for file in group["files"]] == [True, *[False] * 4]
+    rows = list(csv.DictReader(io.StringIO(called("duplicates", "--csv", cwd=home).stdout.decode(), newline="")))
+    assert [row["path"] for row in rows] == [file["path"] for file in group["files"]]
+    kept = os.path.basename(group["files"][0]["path"])
+    paths = run("duplicates", "--print0", cwd=home).stdout
+    assert names(paths) == {os.path.basename(file["path"]) for file in group["files"]} - {kept}
+
+
+def test_exit_codes(home: Path) -> None:
+    assert called("duplicates", "--relation", "rotated", cwd=home).returncode == 1
+    for wrong in (
+        ["--relation", "twins"],
+        ["--keep", "prettiest"],
+        ["--yes"],
+        ["--trash", "--hardlink"],
+        ["--json", "--csv"],
+    ):
+        done = called("duplicates", *wrong, cwd=home)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert b"error: " in done.stderr
+
+
+def test_nothing_is_done_without_yes(home: Path) -> None:
+    before = state_of(home / "photos")
+    shown = called("duplicates", "--trash", cwd=home)
+    assert b"nothing was done; with --yes, 4 files will be put into the trash" in shown.stdout
+    assert state_of(home / "photos") == before
+    assert called("journal", cwd=home).returncode == 1
+    assert called("undo", cwd=home).returncode == 1
+
+
+@pytest.mark.parametrize("how", [["--trash"], ["--move-to", "away"], ["--hardlink", "--relation", "same_bytes"]])
+def test_what_was_done_is_undone(home: Path, how: list[str]) -> None:
+    before = state_of(home / "photos")
+    done = called("duplicates", *how, "--yes", "--json", cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert all(json.loads(line) for line in lines(done.stdout)), "the report is no JSON"
+    assert state_of(home / "photos") != before or how[0] == "--hardlink"
+    left = called("duplicates", *how[1:][how[0] == "--move-to" :], cwd=home)
+    assert left.returncode == (0 if how[0] == "--hardlink" else 1), "what is gone is in the index no more"
+    steps = [json.loads(line) for line in lines(called("journal", "--json", cwd=home).stdout)]
+    assert {step["state"] for step in steps} == {"done"}
+    undone = called("undo", cwd=home)
+    assert undone.returncode == 0, undone.stderr
+    assert state_of(home / "photos") == before
+    assert b"(undone)" in called("journal", cwd=home).stdout
+    assert called("index", cwd=home).returncode == 0
+    assert lines(called("duplicates", cwd=home).stdout)[0] == "group 1: 5 files, mirrored"
+
+
+def test_what_changed_in_between_is_left_as_it_is(home: Path) -> None:
+    (home / "photos/half.img").write_bytes((home / "photos/half.img").read_bytes() + b"more")
+    done = called("duplicates", "--trash", "--yes", cwd=home)
+    assert done.returncode == 2
+    assert b"half.img has changed since" in done.stderr
+    assert (home / "photos/half.img").exists()
+
+
+def test_safe_files_stay(home: Path) -> None:
+    done = called("duplicates", "--trash", "--yes", "--safe", "photos", cwd=home)
+    assert done.returncode == 1
+    assert len(list((home / "photos").iterdir())) == 5
+
+
+def test_people_decide(home: Path) -> None:
+    given = ["--different", home / "photos/mirrored.img", "--different", home / "photos/original.jpg"]
+    assert b"mirrored.img" not in called("duplicates", *given, cwd=home).stdout
+    assert b"mirrored.img" not in called("duplicates", cwd=home).stdout
+    assert b"mirrored.img" in called("duplicates", "--forget-decisions", cwd=home).stdout
+    for wrong in (given[:2], [*given[:2], "--different", home / "nothing.jpg"]):
+        assert called("duplicates", *wrong, cwd=home).returncode == 2
+
+
+def test_a_removed_file_that_comes_back_is_marked(home: Path) -> None:
+    data = (home / "photos/mirrored.img").read_bytes()
+    assert called("duplicates", "--trash", "--yes", cwd=home).returncode == 0
+    (home / "photos/again.jpg").write_bytes(data)
+    assert called("index", cwd=home).returncode == 0
+    assert b"again.jpg  (removed before)" in called("duplicates", cwd=home).stdout
+
+
+def test_has(home: Path) -> None:
+    (home / "turned.jpg").write_bytes((home / "photos/mirrored.img").read_bytes() + b"\0")
+    done = called("has", "photos/half.img", "turned.jpg", cwd=home)
+    assert done.returncode == 0
+    assert b"same bytes" in done.stdout
+    assert (
+        called("has", "turned.jpg", "--relation", "same_bytes", "--missing", "--paths", cwd=home).stdout
+        == b"turned.jpg\n"
+    )
+    assert called("has", "turned.jpg", "--relation", "same_bytes", cwd=home).returncode == 1
+    assert called("has", "nothing.jpg", cwd=home).returncode == 2
+    (facts,) = (json.loads(line) for line in lines(called("has", "photos/half.img", "--json", cwd=home).stdout))
+    assert facts["found"][0]["relation"] == "same_bytes"
+
+
+def test_diff(home: Path) -> None:
+    (home / "card").mkdir()
+    shutil.copyfile(home / "photos/half.img", home / "card/common.jpg")
+    (home / "card/near.jpg").write_bytes((home / "photos/mirrored.img").read_bytes() + b"\0")
+    same = called("diff", "card", "photos", "--show", "missing", cwd=home)
+    assert (same.returncode, same.stdout) == (0, b"")
+    rows = [json.loads(line) for line in lines(called("diff", "card", "photos", "--json", cwd=home).stdout)]
+    assert {row["state"] for row in rows} == {"nearly", "only_there"}
+    assert called("diff", "card", "photos", cwd=home).returncode == 1
+    assert called("diff", "card", "nowhere", cwd=home).returncode == 2
+    assert called("diff", "card", "photos", "--show", "all", cwd=home).returncode == 2
