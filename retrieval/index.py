@@ -278,6 +278,26 @@ class Index:
                 self._store.delete_root(spot.root)
         return report
 
+    def update(self, paths: Iterable[str | os.PathLike[str]]) -> Report:
+        """Bring the index up to date with some files and folders only, and return a report of what was done.
+
+        `paths` are those that have changed: new, written, renamed or deleted, each in an indexed folder. Nothing else
+        is looked at, so that a change in a large library costs little. What `add` has been told counts here, too.
+        Raises `BadInput` for a path that lies in no indexed folder, and what `add` raises.
+        """
+        places = [path_of(path, "the path of a change") for path in iterable(paths, "paths", "paths")]
+        from retrieval.indexing import changes
+        from retrieval.indexing.update import Settings
+
+        self._model.ready()
+        with self._store.writing():
+            with self._store.rows() as rows:
+                roots = rows.roots
+            reports = [
+                self._updated(spot, Settings(only=only)) for spot, only in changes.by_root(roots, places).items()
+            ]
+        return changes.added_up(reports)
+
     def add_vectors(
         self,
         images: Iterable[str | os.PathLike[str]],

@@ -46,6 +46,7 @@ PLUGINS = {
     "command:train": "retrieval.cli.train:train",
     "command:tune": "retrieval.cli.tune:tune",
     "command:undo": "retrieval.cli.undo:undo",
+    "command:watch": "retrieval.cli.watch:watch",
     "command:verify": "retrieval.cli.verify:verify",
     "api:Answers": "retrieval.types:Answers",
     "api:Blend": "retrieval.types:Blend",

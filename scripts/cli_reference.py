@@ -14,6 +14,7 @@ WIDTH = 78
 """Columns of the help, as a terminal of 80 columns shows it."""
 READ_ON = {
     "index": ("Indexing", "indexing.md"),
+    "watch": ("Indexing", "indexing.md#watching"),
     "remove": ("Indexing", "indexing.md#drives-that-are-away"),
     "query": ("Searching", "searching.md"),
     "list": ("Searching", "searching.md#filters"),

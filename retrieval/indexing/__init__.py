@@ -4,7 +4,7 @@
 New and changed files go through the `pipeline`: a `worker` reads and decodes each file, and the network embeds the
 images that the index does not have. Results are `pending` until the next commit. At the end of the run, `missing`
 decides what becomes of the places that the run did not see. `own_vectors` checks vectors that the caller gives in place
-of those of the network.
+of those of the network. `changes` watches folders, and tells which files of which root have changed.
 """
 
-__all__ = ["own_vectors", "update"]
+__all__ = ["changes", "own_vectors", "update"]

@@ -20,7 +20,7 @@ from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
 from retrieval.errors import UNFORESEEN
-from retrieval.indexing.comparison import compared
+from retrieval.indexing.comparison import Pair, compared
 from retrieval.indexing.missing import Missing
 from retrieval.indexing.pending import Pending
 from retrieval.networks.encoder import Encoder
@@ -55,6 +55,9 @@ class Settings:
     """Read unreadable files again, even if they have not changed."""
     rehash: bool = False
     """Read every file again, even if its size and times have not changed."""
+    only: Sequence[bytes] | None = None
+    """The only files and folders to look at, as paths from the root, none within another one. None: the whole folder.
+    """
     given: "Mapping[bytes, Vector] | None" = None
     """The only files to look at: path from the root -> vector of the picture. None: look at all files, and embed."""
 
@@ -106,6 +109,7 @@ class Update:
         """
         self.store, self.settings = store, settings
         self.source: Source = Folder(spot.place)
+        self.index_folder = os.path.realpath(os.fsencode(store.folder))
         self.below = spot.below + b"/" if spot.below else b""
         self.size, self.rule, self.encoder = size, rule, cache(partial(encoder, self._sample))
         self.threads, self.progress, self.given = threads, progress, settings.given
@@ -151,6 +155,7 @@ class Update:
                 self._commit()
                 if self.given is None:
                     self.missing.settle(self.linked, self.tally.counts, prune=self.settings.prune)
+                if self.given is None and self.settings.only is None:
                     self._remember_folder()
                     self._read_metadata()
         finally:
@@ -161,24 +166,43 @@ class Update:
     # -- comparing files with rows --------------------------------------------------------------------------------
 
     def _scan(self) -> Iterator[Found | Unlisted]:
-        index_folder = os.path.realpath(os.fsencode(self.store.folder))
-        scan = self.source.scan(self.below, self.root.exclude, skip=index_folder, mounts=self.mounts)
+        if self.settings.only is not None:
+            return itertools.chain.from_iterable(map(self._seen_at, self.settings.only))
+        scan = self.source.scan(self.below, self.root.exclude, skip=self.index_folder, mounts=self.mounts)
         given = self.given
         return scan if given is None else (seen for seen in scan if seen.path in given)
 
-    def _rows(self) -> Iterator[FileRow]:
+    def _seen_at(self, path: bytes) -> Iterator[Found | Unlisted]:
+        """Yield the file at a path, or the files below the folder there, in byte order."""
+        if self.identity is None:
+            yield Unlisted(path, "the folder cannot be reached")
+        elif self.source.is_folder(path):
+            yield from self.source.scan(path + b"/", self.root.exclude, skip=self.index_folder, mounts=self.mounts)
+        elif (seen := self.source.one(path, self.root.exclude, skip=self.index_folder)) is not None:
+            yield seen
+
+    def _rows(self, below: bytes) -> Iterator[FileRow]:
         after = None
         while True:
             with self.store.rows() as rows:
-                page = rows.files_below(self.root.id, self.below, after, limit=PAGE)
+                page = rows.files_below(self.root.id, below, after, limit=PAGE)
             if not page:
                 return
             yield from page if self.given is None else (row for row in page if row.path in self.given)
             after = page[-1].path
 
+    def _pairs(self) -> Iterator[Pair]:
+        """Yield what was seen at each path, with the row of the path."""
+        if self.settings.only is None:
+            yield from compared(self._scan(), self._rows(self.below))
+            return
+        for path in self.settings.only:
+            known = itertools.chain(self._rows(path), self._rows(path + b"/"))
+            yield from compared(self._seen_at(path), known)
+
     def _candidates(self) -> Iterator[Found]:
         """Yield the files that have to be read. On the way, count the unchanged files and note the missing places."""
-        for seen, row in compared(self._scan(), self._rows()):
+        for seen, row in self._pairs():
             if isinstance(seen, Found):
                 self.seen += 1
                 if row is not None and self._is_unchanged(seen, row):

@@ -65,6 +65,25 @@ def find(
             pending.append(_Folder(root, path, folder.rules, folder.device, mounts))
 
 
+def one(root: bytes, path: bytes, exclude: Sequence[str] = (), skip: bytes = b"") -> Found | Unlisted | None:
+    """Return the regular file at `path`, relative to the folder `root`, if `find` would yield it, else None.
+
+    Only the folders above the file are looked at, and not what else is in them. None of them may be a link. Raises
+    `BadInput` for an `exclude` that is not a pattern.
+    """
+    folder, _, name = path.rpartition(b"/")
+    below = folder + b"/" if folder else b""
+    place = os.path.join(root, path)
+    if hidden(name) or (skip and place.startswith(skip + b"/")):
+        return None
+    try:
+        rules = _rules_above(root, below, exclude)
+        rules = None if rules is None else rules.extended(root, below)
+    except OSError as error:
+        return Unlisted(path, reason_of(error))
+    return None if rules is None or rules.exclude(path) else _seen(place, path)
+
+
 class _Folder:
     """The names in one folder that are still to be visited, in reverse order.
 

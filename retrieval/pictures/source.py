@@ -53,6 +53,14 @@ class Source(Protocol):
         """
         ...
 
+    def is_folder(self, path: bytes) -> bool:
+        """Tell whether a folder is at `path`, not a link to one."""
+        ...
+
+    def one(self, path: bytes, exclude: Sequence[str] = (), *, skip: bytes = b"") -> Found | Unlisted | None:
+        """Return the file at `path` if a scan would yield it, None if it would not. Nothing else is looked at."""
+        ...
+
     def open(self, path: bytes) -> AbstractContextManager[tuple[Found, BinaryIO]]:
         """Open a regular file during a block: give its size and times as they are now, and a stream of its bytes.
 
@@ -90,6 +98,15 @@ class Folder:
     ) -> Iterator[Found | Unlisted]:
         """Yield the regular files of the folder, as `scan.find` says."""
         return scan.find(self.place, below, exclude, skip, mounts)
+
+    def is_folder(self, path: bytes) -> bool:
+        """Tell whether a folder is at `path`, not a link to one."""
+        place = os.path.join(self.place, path)
+        return os.path.isdir(place) and not os.path.islink(place)
+
+    def one(self, path: bytes, exclude: Sequence[str] = (), *, skip: bytes = b"") -> Found | Unlisted | None:
+        """Return the file at `path`, as `scan.one` says."""
+        return scan.one(self.place, path, exclude, skip)
 
     @contextmanager
     def open(self, path: bytes) -> Iterator[tuple[Found, BinaryIO]]:

@@ -1,0 +1,138 @@
+"""`watch`: real changes of real files, in a process of its own."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from retrieval import Index
+from tests.commands import COMMAND, PACKAGE, called, run
+from tests.fakes import picture, put
+
+pytestmark = pytest.mark.skipif(find_spec("watchfiles") is None, reason="watchfiles is not installed")
+PATIENCE = 30.0
+"""Longest time that a test waits for what has to happen, in seconds."""
+
+
+class Watching:
+    """A watch that runs, and what it has written."""
+
+    def __init__(self, home: Path, *arguments: str) -> None:
+        self._out = home / "out.log"
+        paths = os.pathsep.join([PACKAGE, *sys.path])
+        with self._out.open("wb") as out:
+            self.process = subprocess.Popen(
+                [*COMMAND, "watch", *arguments],
+                cwd=home,
+                stdout=out,
+                stderr=out,
+                env={**os.environ, "PYTHONPATH": paths},
+            )
+
+    @property
+    def said(self) -> str:
+        return self._out.read_text()
+
+    def until(self, happened: Callable[[], bool]) -> None:
+        end = time.monotonic() + PATIENCE
+        while not happened():
+            assert self.process.poll() is None, self.said
+            assert time.monotonic() < end, self.said
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    for number in range(6):
+        put(tmp_path / f"photos/{number}.png", picture((40 * number, 90, 10), (64, 48)))
+    put(tmp_path / "photos/sub/a.png", picture((5, 250, 90), (64, 48)))
+    assert run("index", "photos", "--backbone", "mini", cwd=tmp_path).returncode == 0
+    return tmp_path
+
+
+@pytest.fixture
+def watching(home: Path) -> Iterator[Callable[..., Watching]]:
+    begun: list[Watching] = []
+
+    def begin(*arguments: str) -> Watching:
+        begun.append(Watching(home, *arguments))
+        begun[-1].until(lambda: "7 unchanged" in begun[-1].said)
+        return begun[-1]
+
+    yield begin
+    for one in begun:
+        one.process.kill()
+        one.process.wait()
+
+
+def paths(home: Path) -> set[str]:
+    with Index.open(home / "index_data") as index:
+        return {os.path.relpath(image.path, home / "photos") for image in index.images()}
+
+
+def test_files_that_come_change_move_and_go(home: Path, watching: Callable[..., Watching]) -> None:
+    watch = watching()
+    before = paths(home)
+    put(home / "photos/new.png", picture((1, 2, 3), (64, 48)))
+    watch.until(lambda: "new.png" in paths(home))
+    (home / "photos/sub").rename(home / "photos/renamed")
+    watch.until(lambda: "renamed/a.png" in paths(home) and "sub/a.png" not in paths(home))
+    put(home / "photos/.aside", picture((3, 2, 1), (64, 48)))
+    (home / "photos/.aside").replace(home / "photos/new.png")  # as editors save
+    watch.until(lambda: "1 changed" in watch.said)
+    shutil.rmtree(home / "photos/renamed")
+    (home / "photos/new.png").unlink()
+    watch.until(lambda: paths(home) == before - {"sub/a.png"})
+    watch.process.send_signal(signal.SIGINT)
+    assert watch.process.wait(PATIENCE) == 0
+    assert called("index", cwd=home).stdout == b"6 unchanged\n"
+
+
+def test_a_drive_that_is_away_is_kept_and_comes_back(home: Path, watching: Callable[..., Watching]) -> None:
+    watch = watching()
+    (home / "photos").rename(home / "away")
+    watch.until(lambda: "7 offline" in watch.said)
+    (home / "away").rename(home / "photos")
+    watch.until(lambda: watch.said.count("7 unchanged") == 2)
+    put(home / "photos/new.png", picture((1, 2, 3), (64, 48)))
+    watch.until(lambda: "new.png" in paths(home))
+    watch.process.terminate()
+    assert watch.process.wait(PATIENCE) == 0
+
+
+def test_a_kill_and_another_writer_lose_nothing(home: Path, watching: Callable[..., Watching]) -> None:
+    watch = watching()
+    for number in range(40):
+        put(home / f"photos/burst/{number}.png", picture((number, 255 - number, 5 * number), (64, 48)))
+    watch.process.kill()
+    watch.process.wait()
+    again = Watching(home)
+    try:
+        again.until(lambda: len(paths(home)) == 47)
+        put(home / "photos/late.png", picture((9, 8, 7), (64, 48)))
+        assert run("index", "photos", cwd=home).returncode in {0, 2}, "done, or refused because the watch writes"
+        again.until(lambda: "late.png" in paths(home))
+    finally:
+        again.process.kill()
+        again.process.wait()
+
+
+def test_what_arrives_near_a_picture_is_told(home: Path, watching: Callable[..., Watching]) -> None:
+    shutil.copyfile(home / "photos/0.png", home / "like.png")
+    watch = watching("--near", "like.png", "--min-score", "0.99", "--exec", "touch {}.seen")
+    data = (home / "photos/0.png").read_bytes()
+    put(home / "photos/again.png", data + b"\0")
+    watch.until((home / "photos/again.png.seen").exists)
+    assert "photos/again.png\n" in watch.said
+
+
+def test_what_cannot_be_watched(home: Path) -> None:
+    assert called("watch", "--exec", "true {}", cwd=home).returncode == 2
+    assert called("watch", "--near", "nothing.png", cwd=home).returncode == 2
