@@ -20,7 +20,7 @@ from retrieval.cli.progress import counting, stepping
 from retrieval.cli.relations import Relations, relations_of, said
 from retrieval.cli.rows import csv_lines
 from retrieval.cli.screen import Screen
-from retrieval.errors import BadInput, UnreadableImage, reason_of
+from retrieval.errors import BadInput, RetrievalError, UnreadableImage, reason_of
 from retrieval.types import displayed
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ DONE = {
     "reflink": "replaced by reflinks",
 }
 """Kind of an act -> what was done with a file, in the passive."""
+ALIKE = ("same_bytes", "same_pixels", "reencoded", "resized")
+"""Relations of files that are acted on if no relations are named. Of the others, people may want to keep both."""
 REFUSED = 2
 """The exit code if something was not done that was asked for."""
 
@@ -123,9 +125,10 @@ def duplicates(
     Each file of a group was compared with the one that is kept, by its pixels: turned, mirrored, cropped, recoloured
     and edited copies are found, too. The table says why a file is kept. --paths prints the files that are not kept.
 
-    Nothing is done with files unless you ask for it and say --yes. Before each act, both files are read again. Every
-    act can be undone: retrieval undo. The exit code is 1 if there are no duplicates, and 2 if a file was left out that
-    was to be acted on.
+    Nothing is done with files unless you ask for it and say --yes. Only files with the same bytes or pixels, and those
+    encoded again or resized, are acted on, unless you name other relations. Before each act, both files are read
+    again. Every act can be undone: retrieval undo. The exit code is 1 if there are no duplicates, and 2 if a file was
+    left out that was to be acted on.
     """  # fmt: skip
     form = chosen(
         json_lines=json_lines, csv_rows=csv_rows, paths=paths, nul=nul, template=None, each=None, batch=None, example={}
@@ -133,20 +136,20 @@ def duplicates(
     kind = _kind(trash=trash, move_to=move_to, hardlink=hardlink, reflink=reflink)
     if yes and kind is None:
         raise BadInput("--yes needs something to do", hint="add --trash, --move-to DIR, --hardlink or --reflink")
+    from retrieval.organising import duplicates as finding
+
+    options = finding.DuplicateOptions(
+        where=filter_of(where, taken, below, camera, min_mp),
+        between=between,
+        safe=safe or (),
+        relations=relations_of(relation if relation or kind is None else ",".join(ALIKE)),
+        keep=keep,
+    )
     with open_index(index) as opened:
         _decide(opened, different or [], forget=forget_decisions)
-        from retrieval.organising import duplicates as finding
-
-        options = finding.DuplicateOptions(
-            where=filter_of(where, taken, below, camera, min_mp),
-            between=between,
-            safe=safe or (),
-            relations=relations_of(relation),
-            keep=keep,
-        )
         found = _found(opened, options)
         _put(found.groups, form)
-        _note_left_out(found)
+        _note_left_out(found, opened.coverage().unreadable)
         if not found.groups:
             note("there are no duplicates")
             raise typer.Exit(1)
@@ -197,10 +200,12 @@ def _found(opened: "Index", options: "DuplicateOptions") -> "Duplicates":
         with stepping() as step:
             return finding.find(opened, options, step)
     except KeyboardInterrupt:
-        raise InterruptedRunError("interrupted; thumbnails made so far are kept, so the next run is faster") from None
+        raise InterruptedRunError("thumbnails made so far are kept, so the next run is faster") from None
 
 
-def _note_left_out(found: "Duplicates") -> None:
+def _note_left_out(found: "Duplicates", unreadable: int) -> None:
+    if unreadable:
+        note(f"{counted(unreadable, 'file')} unreadable, not compared; to list them: retrieval info --failures")
     note_each([f"not compared: {failure.reason}" for failure in found.unreadable])
     if found.offline:
         note(f"{counted(found.offline, 'file')} offline, not compared")
@@ -263,7 +268,8 @@ def _note_summary(groups: "Sequence[Group]") -> None:
     others = [member.image for group in groups for member in group.others]
     note(f"{counted(len(groups), 'group')}: {tiers}")
     freed = human(sum(image.bytes for image in others))
-    note(f"{counted(len(others), 'file')} ({freed}) need not be kept; to put them into the trash: add --trash --yes")
+    note(f"{counted(len(others), 'file')} ({freed}) need not be kept")
+    note("to put those with the same bytes or pixels, re-encoded or resized into the trash: add --trash --yes")
 
 
 # -- acting -------------------------------------------------------------------------------------------------------
@@ -317,10 +323,13 @@ def _carry_out(opened: "Index", plan: "Plan", kind: "Kind") -> Acted:
         sentence = "what was done is in the journal; to undo it: retrieval undo; to go on: retrieval index, and repeat"
         raise InterruptedRunError(sentence) from None
     refused = {refusal.path for refusal in outcome.refused}
-    if kind not in LINKS:
-        deciding.remember(opened, plan, refused)
-        if gone := [os.fsdecode(act.path) for act in plan.acts if act.path not in refused]:
+    gone = [os.fsdecode(act.path) for act in plan.acts if act.path not in refused]
+    if gone and kind not in LINKS:
+        try:
+            deciding.remember(opened, plan, refused)
             opened.remove(*gone)
+        except RetrievalError as error:  # what was done is to be told all the same
+            note(f"the index still lists the files that are gone ({error}); to bring it up to date: retrieval index")
     note_each([f"left as it is: {refusal.why}" for refusal in outcome.refused])
     if outcome.done:
         note("to undo it: retrieval undo")

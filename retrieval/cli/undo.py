@@ -7,6 +7,7 @@ import typer
 from retrieval.cli.find_index import open_index
 from retrieval.cli.options import Folder, Quiet, Verbose
 from retrieval.cli.printing import counted, note, note_each, put
+from retrieval.errors import RetrievalError
 
 
 def undo(
@@ -33,7 +34,10 @@ def undo(
         left = {entry.number for entry in acting.undoable(journal.entries())}
         undone = [entry for entry in before if entry.number not in left]
         if undone:
-            deciding.forget(opened, undone)
+            try:
+                deciding.forget(opened, undone)
+            except RetrievalError as error:  # what was undone is to be told all the same
+                note(f"the index still remembers that these files were removed: {error}")
     note_each([f"left as it is: {refusal.why}" for refusal in outcome.refused])
     if not outcome.done and not outcome.refused:
         note("there is nothing to undo")

@@ -159,4 +159,6 @@ def _depth(picture: NDArray[np.uint8]) -> float:
     if is_even.all() or depth == 0 or depth + _MIXED >= len(rows):
         return depth if not is_even.all() else 0
     means = difference.mean(axis=(1, 2))[depth : depth + _MIXED + 1]
+    if means[-1] <= _BORDER:  # a thin line within the border
+        return depth
     return depth + float(np.clip(1 - means[:-1] / means[-1], 0, 1).sum())

@@ -69,6 +69,10 @@ _BROKEN, _RESIDUE = 0.8, 8.0
 _EDGE, _EVEN = 2, 6.0
 """Number of rows at the edge of a border that may be mixed with the picture, and largest mean difference to its colour
 elsewhere, in levels."""
+SMALL_PART = "a small part of it differs"
+"""What was seen of an edited picture that agrees but for a few blocks."""
+FINE = 192
+"""Sides of the square on which small differences are looked for, in pixels."""
 _SHAPE = 0.02
 """Largest difference of the places of the same content in two pictures, as a share of their sides."""
 
@@ -186,7 +190,7 @@ def _whole(one: Subject, other: Subject, laid: _Laid) -> Verdict | None:
     """Return what two pictures are to each other if one laid on the other agrees with it, else None."""
     if not _agrees(one, other, laid):
         return _edited(one, other, laid)
-    for told in (_turned, _framed, _recoloured, _written_on, _scaled):
+    for told in (_turned, _framed, _recoloured, _written_on, _retouched, _scaled):
         if (found := told(one, other, laid)) is not None:
             relation, because = found
             return Verdict(relation, laid.near, because)
@@ -210,6 +214,40 @@ def _framed(one: Subject, other: Subject, laid: _Laid) -> Told:
 def _written_on(_one: Subject, _other: Subject, laid: _Laid) -> Told:
     share = _edited_share(laid)
     return (Relation.EDITED, f"{max(1, round(100 * share))} % of it differs") if share else None
+
+
+def _retouched(one: Subject, other: Subject, laid: _Laid) -> Told:
+    """Tell whether a small part differs, looked for as finely as both thumbnails allow."""
+    side = min(*one.picture.shape[:2], *other.picture.shape[:2], FINE) // GRID * GRID
+    if side <= GRID:
+        return None
+    subjects = zip((one, other), laid.boxes, strict=True)
+    first, second = (squashed(luminance(subject.picture), box, side) for subject, box in subjects)
+    return (Relation.EDITED, SMALL_PART) if differ_somewhere(first, second) else None
+
+
+def differ_somewhere(first: Pixels, second: Pixels) -> bool:
+    """Tell whether one of two squares shows something else in a block of 8 pixels.
+
+    Both are (side, side), luminance; the side is a multiple of GRID.
+    """
+    return bool(_broken(_detail(first), _detail(second)).any())
+
+
+def _detail(square: Pixels) -> NDArray[np.float32]:
+    """Return the blocks of a square whose sides are a multiple of GRID, (n, BLOCKS), smoothed."""
+    count = len(square) // GRID
+    parts = square.reshape(count, GRID, count, GRID).swapaxes(1, 2).reshape(-1, GRID, GRID)
+    return blocks(smoothed(parts)).reshape(-1, BLOCKS)
+
+
+def _broken(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which blocks show something else, (n,); both are (n, pixels of a block)."""
+    first, second = (part - part.mean(axis=1, keepdims=True) for part in (first, second))
+    lengths = np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1)
+    correlation = np.vecdot(first, second) / np.maximum(lengths[0] * lengths[1], 1e-3)
+    residue = np.sqrt(np.square(first - second).mean(axis=1))
+    return np.asarray((correlation < _BROKEN) & (residue > _RESIDUE))
 
 
 def _scaled(one: Subject, other: Subject, _laid: _Laid) -> Told:
@@ -245,11 +283,7 @@ def _edited(one: Subject, other: Subject, laid: _Laid) -> Verdict | None:
 def _edited_share(laid: _Laid) -> float:
     """Return the share of two pictures that agree otherwise, in which one shows something else."""
     first, second = (blocks(smoothed(grey))[0] for grey in laid.grey)
-    first, second = (part - part.mean(axis=1, keepdims=True) for part in (first, second))
-    lengths = np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1)
-    correlation = np.vecdot(first, second) / np.maximum(lengths[0] * lengths[1], 1e-3)
-    residue = np.sqrt(np.square(first - second).mean(axis=1))
-    return float(np.count_nonzero((correlation < _BROKEN) & (residue > _RESIDUE)) / BLOCKS)
+    return float(np.count_nonzero(_broken(first, second)) / BLOCKS)
 
 
 def _borders_differ(one: Subject, other: Subject, laid: _Laid) -> bool:

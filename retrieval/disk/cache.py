@@ -54,14 +54,19 @@ def write(name: str, data: bytes, within: Path | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, durable=False) as file:
             file.write(data)
-        _sweep(path.parent)
+        if within is None:
+            _sweep(path.parent)
 
 
 def _sweep(place: Path) -> None:
-    """Delete the files of a folder that nobody has read for `UNUSED` seconds, once while this process runs."""
+    """Delete the files of a folder that nobody has read for `UNUSED` seconds.
+
+    Folders within the cache get many files, one after another. Each is looked through once while this process runs.
+    """
     if place in _swept:
         return
-    _swept.add(place)
+    if place != folder():
+        _swept.add(place)
     for path in place.iterdir():
         with suppress(OSError):  # another process has deleted the file, or this user may not delete it
             if path.suffix in SUFFIXES and path.stat().st_mtime < time.time() - UNUSED:

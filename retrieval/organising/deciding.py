@@ -46,4 +46,4 @@ def remember(index: Index, plan: Plan, refused: Iterable[bytes]) -> None:
 
 def forget(index: Index, undone: Iterable[Entry]) -> None:
     """Forget the removal of contents that an undo has brought back."""
-    index.decide(restored=[entry.step.sha256.hex() for entry in undone])
+    index.decide(restored=[entry.step.sha256.hex() for entry in undone if entry.step.kind in {"trash", "move"}])

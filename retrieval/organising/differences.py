@@ -107,9 +107,9 @@ class _Side:
     within: Path | None
     """Where its thumbnails are kept; None for the cache of the user."""
 
-    def gallery(self, without: Collection[int], progress: Callable[[int], None]) -> Gallery:
-        """Return its pictures, without those with these ids."""
-        files = [image for image in self.files if image.id not in without and not image.offline]
+    def gallery(self, progress: Callable[[int], None]) -> Gallery:
+        """Return its pictures."""
+        files = [image for image in self.files if not image.offline]
         return Gallery.of(files, self.index.vectors, progress, within=self.within)
 
 
@@ -142,11 +142,9 @@ def _side(place: str, index: Index | None, step: Step) -> Iterator[_Side]:
 
 
 def _knows(index: Index, place: str) -> bool:
-    """Tell whether an index has images below a folder."""
-    try:
-        return next(index.images(place), None) is not None
-    except BadInput:
-        return False
+    """Tell whether a folder lies in one that is indexed."""
+    roots = [os.path.join(os.path.realpath(root.path), "") for root in index.folders()]
+    return any(os.path.join(place, "").startswith(root) for root in roots)
 
 
 def _is_below(path: Path, place: str) -> bool:
@@ -157,49 +155,46 @@ def _compared(one: _Side, other: _Side, relations: frozenset[Relation], step: St
     ids = {image.id for image in one.files}, {image.id for image in other.files}
     common = ids[0] & ids[1]
     there = {image.id: image.path for image in reversed(other.files)}
-    near = _near(one, other, common, relations, step)
-    copied = {match.id for match, _, _ in near.values()}
-    found = []
+    near = _near(one, other, relations, step)
+    copied = {match.id for matches in near.values() for match, _, _ in matches}
+    order, found = list(Relation), []
     for image in one.files:
         if image.id in common:
             found.append(Difference(State.COMMON, image.path, there[image.id], Relation.SAME_BYTES, 1.0))
         elif image.id in near:
-            match, verdict, score = near[image.id]
+            match, verdict, score = min(near[image.id], key=lambda item: order.index(item[1].relation))
             found.append(Difference(State.NEARLY, image.path, match.path, verdict.relation, score))
         else:
             found.append(Difference(State.MISSING, image.path))
     only_there = [image for image in other.files if image.id not in common and image.id not in copied]
     found += [Difference(State.ONLY_THERE, image.path) for image in only_there]
-    order = list(State)
-    return sorted(found, key=lambda item: order.index(item.state))
+    states = list(State)
+    return sorted(found, key=lambda item: states.index(item.state))
 
 
 Near = tuple[IndexedImage, Verdict, float]
 """A picture of the other folder, what both are to each other, and the cosine of their vectors."""
 
 
-def _near(
-    one: _Side, other: _Side, common: Collection[int], relations: frozenset[Relation], step: Step
-) -> dict[int, Near]:
-    """Return id of a picture of one folder -> the closest picture of the other folder, if it has a copy."""
+def _near(one: _Side, other: _Side, relations: frozenset[Relation], step: Step) -> dict[int, list[Near]]:
+    """Return id of a picture of one folder -> its copies among the pictures of the other folder."""
     if relations <= {Relation.SAME_BYTES}:
         return {}
-    mine = one.gallery(common, lambda done: step("looking", done, len(one.files)))
+    mine = one.gallery(lambda done: step("looking", done, len(one.files)))
     if not len(mine):
         return {}
-    theirs = other.gallery((), lambda done: step("looking", done, len(other.files)))
+    theirs = other.gallery(lambda done: step("looking", done, len(other.files)))
     proposed = candidates(mine, theirs)
-    order = list(Relation)
-    found: dict[int, Near] = {}
+    found: dict[int, list[Near]] = {}
     for done, (a, b, is_near) in enumerate(proposed, 1):
         subjects = mine.subject(a), theirs.subject(b)
         verdict = None
+        if mine.images[a].id == theirs.images[b].id:
+            continue
         if subjects[0] is not None and subjects[1] is not None:
             verdict = compare(subjects[0], subjects[1], parts=is_near)
         if verdict is not None and verdict.relation in relations:
             score = float(np.dot(mine.vectors[a], theirs.vectors[b]))
-            best = found.get(mine.images[a].id)
-            if best is None or order.index(verdict.relation) < order.index(best[1].relation):
-                found[mine.images[a].id] = theirs.images[b], verdict, score
+            found.setdefault(mine.images[a].id, []).append((theirs.images[b], verdict, score))
         step("comparing", done, len(proposed))
     return found

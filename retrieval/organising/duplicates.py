@@ -7,21 +7,21 @@ files of the index -> gallery (a thumbnail and a vector of each content) -> cand
 import os
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from retrieval.arguments import path_of
-from retrieval.comparing.relation import BORDER, COPIES, Relation, Verdict, compare
+from retrieval.comparing.relation import BORDER, COPIES, SMALL_PART, Relation, Verdict, compare
 from retrieval.errors import BadInput
 from retrieval.index import Index
 from retrieval.organising import candidates
 from retrieval.organising.gallery import Gallery
 from retrieval.organising.groups import Belonging, Chains, Group, Member, heads
 from retrieval.organising.keep import BEST, Keeper
-from retrieval.organising.sameness import same_pixels
+from retrieval.organising.sameness import differ_in_detail, same_pixels
 from retrieval.storage.decisions import Decisions
 from retrieval.types import Failure, IndexedImage
 
@@ -33,6 +33,9 @@ Step = Callable[[str, int, int], None]
 """Is told the name of a step, how much of it is done, and how much it is in all."""
 AT_A_TIME = 64
 """Number of pairs that the threads compare at a time."""
+LONG = 200
+"""Number of pictures in a chain from which on a head is compared only with those that were proposed to it. To compare
+each with each would take hours, for pages or frames of a film that are all alike."""
 THIN = 0.02
 """Least share of the area of a picture that an added border takes."""
 GREY = 2.0
@@ -80,27 +83,35 @@ def find(index: Index, options: DuplicateOptions | None = None, progress: Step |
     keeper = _with_safe(Keeper.of(asked.keep), _folders(asked.safe))
     between = None if asked.between is None else _folders(asked.between)
     files = [image for image in index.images(where=asked.where) if between is None or _side(image, between)]
-    there = [image for image in files if not image.offline]
+    there = [image for image in files if not image.offline and not os.path.islink(image.path)]
     if set(asked.relations) <= {Relation.SAME_BYTES}:
         found = _same_bytes(there, keeper)
         unreadable: Sequence[Failure] = ()
     else:
         step = progress or (lambda *_: None)
         gallery = Gallery.of(there, index.vectors, lambda done: step("looking", done, len(there)))
-        finder = _Finder(gallery, frozenset(asked.relations), index.decisions(), keeper)
+        finder = _Finder(
+            gallery, frozenset(asked.relations), index.decisions(), keeper, asked.keep == BEST and not asked.safe
+        )
         found, unreadable = finder.groups(between, step), gallery.unreadable
-    wanted = [group for group in found if _is_wanted(group, asked, between)]
+    safe = _folders(asked.safe)
+    found = [_with_kept(group, safe) for group in found]
+    wanted = [group for group in found if group.others and _is_across(group, between)]
     order = list(Relation)
     wanted.sort(key=lambda group: (order.index(group.tier), os.fsencode(group.head.image.path)))
     return Duplicates(tuple(wanted), tuple(unreadable), len(files) - len(there))
 
 
-def _is_wanted(group: Group, asked: DuplicateOptions, between: Sequence[str] | None) -> bool:
-    """Tell whether a group has files of both folders, and a file that is not safe besides the head."""
-    if between is not None and len({_side(member.image, between) for member in group.members}) < len(between):
-        return False
-    safe = _folders(asked.safe)
-    return any(not _is_below(member.image, safe) for member in group.others)
+def _is_across(group: Group, between: Sequence[str] | None) -> bool:
+    """Tell whether a group has files of both folders."""
+    return between is None or len({_side(member.image, between) for member in group.members}) == len(between)
+
+
+def _with_kept(group: Group, safe: Sequence[str]) -> Group:
+    """Return a group in which the files of safe folders are kept, besides the head."""
+    if not safe:
+        return group
+    return Group(tuple(replace(one, is_kept=one.is_kept or _is_below(one.image, safe)) for one in group.members))
 
 
 def _same_bytes(files: Sequence[IndexedImage], keeper: Keeper) -> list[Group]:
@@ -119,6 +130,8 @@ class _Finder:
     relations: frozenset[Relation]
     decisions: Decisions
     keeper: Keeper
+    corrects: bool
+    """Whether a picture that lost its colours or got a border gives way to the original."""
 
     def groups(self, between: Sequence[str] | None, step: Step) -> list[Group]:
         """Return all groups, in no order."""
@@ -147,18 +160,21 @@ class _Finder:
     def _headed(self, linked: Chains, verdicts: dict[tuple[int, int], Verdict | None]) -> list[Group]:
         """Return the groups of linked pictures. Pairs without a verdict are compared if a head needs it."""
 
-        def verdict_on(a: int, b: int) -> Verdict | None:
+        def verdict_on(chain: Sequence[int], a: int, b: int) -> Verdict | None:
             pair = min(a, b), max(a, b)
+            if pair not in verdicts and len(chain) > LONG:
+                return None
             if pair not in verdicts:
                 verdicts[pair] = self._compared(*pair, parts=True)
             return verdicts[pair]
 
         files = {number: self.gallery.files[image.id] for number, image in enumerate(self.gallery.images)}
+        better = self._originals if self.corrects else (lambda *_: set())
         found = []
         for chain in linked.sets():
             if len(chain) == 1 and len(files[chain[0]]) == 1:
                 continue
-            for head, number, belonging in heads(chain, files, self.keeper, verdict_on, self._originals):
+            for head, number, belonging in heads(chain, files, self.keeper, partial(verdict_on, chain), better):
                 found.append(self._group_of(head, number, belonging))
         return [group for group in found if group is not None]
 
@@ -176,9 +192,7 @@ class _Finder:
     def _group_of(self, head: IndexedImage, number: int, belonging: Belonging) -> Group | None:
         of = {}
         for other, verdict in belonging:
-            exact = self._exact(number, other, verdict)
-            if exact.relation in self.relations:
-                of[self.gallery.images[other].id] = exact, self._score(number, other)
+            of[self.gallery.images[other].id] = verdict, self._score(number, other)
         copies = self.gallery.files[head.id] if Relation.SAME_BYTES in self.relations else [head]
         files = [*copies, *(image for id_ in of for image in self.gallery.files[id_])]
         ordered = [head, *(image for image in self.keeper.sorted(files) if image is not head)]
@@ -193,20 +207,20 @@ class _Finder:
         if one is None or other is None:
             return None
         verdict = compare(one, other, parts=parts and Relation.CROPPED in self.relations)
-        if verdict is None or verdict.relation in self.relations:
-            return verdict
-        is_perhaps_exact = verdict.relation is Relation.REENCODED and Relation.SAME_PIXELS in self.relations
-        return verdict if is_perhaps_exact else None
+        if verdict is not None:
+            verdict = self._exact(a, b, verdict)
+        return verdict if verdict is not None and verdict.relation in self.relations else None
 
     def _exact(self, a: int, b: int, verdict: Verdict) -> Verdict:
-        """Return the verdict, or a closer one if both pictures have the same pixels."""
-        if verdict.relation is not Relation.REENCODED or Relation.SAME_PIXELS not in self.relations:
-            return verdict
+        """Return the verdict, or what the whole pictures tell: the same pixels, or a small part that differs."""
         one, other = self.gallery.subject(a), self.gallery.subject(b)
-        if one is not None and other is not None:
-            images = self.gallery.images[a], self.gallery.images[b]
-            if same_pixels(*images, (one, other)):
-                return Verdict(Relation.SAME_PIXELS, 1.0, "the same pixels")
+        if verdict.relation not in {Relation.REENCODED, Relation.RESIZED} or one is None or other is None:
+            return verdict
+        images = self.gallery.images[a], self.gallery.images[b]
+        if same_pixels(*images, (one, other)):
+            return Verdict(Relation.SAME_PIXELS, 1.0, "the same pixels")
+        if differ_in_detail(*images):
+            return Verdict(Relation.EDITED, verdict.agreement, SMALL_PART)
         return verdict
 
     def _score(self, a: int, b: int) -> float:
@@ -236,11 +250,11 @@ def _group(
         verdict, score = same if image.id == head.id else verdicts[image.id]
         reason = f"{verdict.because}; {keeper.reason(head, image)}"
         was_removed = known.was_removed(image.sha256, head.sha256)
-        members.append(Member(image, verdict.relation, score, reason, was_removed))
+        members.append(Member(image, verdict.relation, score, reason, was_removed=was_removed))
     order = list(Relation)
     members.sort(key=lambda member: order.index(member.relation or Relation.SAME_BYTES))
     why = keeper.reason(head, others[0])
-    return Group((Member(head, None, 1.0, why), *members))
+    return Group((Member(head, None, 1.0, why, is_kept=True), *members))
 
 
 # -- folders ------------------------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from retrieval.comparing import looks
 from retrieval.comparing.looks import Grey, Look
 from retrieval.comparing.relation import Subject
-from retrieval.errors import UnreadableImage
+from retrieval.errors import UnreadableImage, one_line
 from retrieval.pictures import thumbnails
-from retrieval.types import Failure, IndexedImage, Vectors
+from retrieval.types import Failure, IndexedImage, Vectors, displayed
 
 AT_A_TIME = 256
 """Number of thumbnails that are read or made at a time."""
@@ -112,7 +112,7 @@ class Gallery:
                 return found
         image = self.images[number]
         try:
-            picture = thumbnails.pixels(_thumbnail(self.files[image.id], self.within))
+            picture = _thumbnail(self.files[image.id], self.within)
         except UnreadableImage:
             return None
         subject = Subject.of(picture, image.width, image.height, image.taken)
@@ -142,20 +142,22 @@ def _seen(
 
 def _look(within: Path | None, files: Sequence[IndexedImage]) -> Look | Failure:
     try:
-        return looks.look_of(thumbnails.pixels(_thumbnail(files, within)))
+        return looks.look_of(_thumbnail(files, within))
     except UnreadableImage as error:
         return Failure(files[0].path, str(error))
+    except Exception as error:  # noqa: BLE001 - one file never stops a run
+        return Failure(files[0].path, f"{displayed(files[0].path)} cannot be looked at: {one_line(error)}")
 
 
-def _thumbnail(files: Sequence[IndexedImage], within: Path | None) -> bytes:
+def _thumbnail(files: Sequence[IndexedImage], within: Path | None) -> NDArray[np.uint8]:
     """Return the thumbnail of the first file that can be read; raise `UnreadableImage` if none can."""
     *others, last = files
     for image in others:
         try:
-            return thumbnails.kept(image.sha256, image.path, image.width, image.height, within)
+            return thumbnails.kept_pixels(image.sha256, image.path, image.width, image.height, within)
         except UnreadableImage:
             continue
-    return thumbnails.kept(last.sha256, last.path, last.width, last.height, within)
+    return thumbnails.kept_pixels(last.sha256, last.path, last.width, last.height, within)
 
 
 def _signatures(grey: Grey) -> Vectors:

@@ -30,6 +30,8 @@ class Member:
     """Cosine of its vector and that of the head, -1 to 1."""
     reason: str
     """For the head, why it is kept; for another file, what it is to the head, and why it is not kept."""
+    is_kept: bool = False
+    """Whether the file is kept: the head, and files in safe folders."""
     was_removed: bool = False
     """Whether a file with the same content was put into the trash or moved away before, in favour of this head."""
 
@@ -37,7 +39,7 @@ class Member:
         """Return the file as JSON can hold it."""
         return {
             "path": str(self.image.path),
-            "keep": self.relation is None,
+            "keep": self.is_kept,
             "relation": None if self.relation is None else str(self.relation),
             "score": round(self.score, 6),
             "reason": self.reason,
@@ -61,13 +63,13 @@ class Group:
     @property
     def others(self) -> tuple[Member, ...]:
         """The files that are not kept."""
-        return self.members[1:]
+        return tuple(member for member in self.members if not member.is_kept)
 
     @property
     def tier(self) -> Relation:
         """The loosest relation in the group."""
         order = list(Relation)
-        return max((member.relation for member in self.others if member.relation), key=order.index)
+        return max((member.relation for member in self.members if member.relation), key=order.index)
 
     def as_dict(self, number: int) -> dict[str, Any]:
         """Return the group as JSON can hold it, under a number."""

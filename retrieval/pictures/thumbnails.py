@@ -7,6 +7,7 @@ content. Previews that files bring along are not used, because they may show som
 import hashlib
 import io
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from PIL import Image
 from retrieval.disk import cache
 from retrieval.errors import UnreadableImage, reason_of
 from retrieval.pictures import given, reading
-from retrieval.types import displayed
+from retrieval.types import DECODE_RULE, displayed
 
 SIDE = 160
 """Longer side of a thumbnail, in pixels: a row of six fits the width of a notebook."""
@@ -41,18 +42,19 @@ def thumbnail(
     return buffer.getvalue()
 
 
-def kept(
+def kept_pixels(
     sha256: str, path: bytes | str | os.PathLike[str], width: int, height: int, within: Path | None = None
-) -> bytes:
-    """Return the thumbnail of the content with this SHA-256, from the cache or from the file at `path`.
+) -> NDArray[np.uint8]:
+    """Return the thumbnail of a content, (height, width, 3), RGB: from the cache, or from the file at `path`.
 
     Its longer side has at most `KEPT` pixels. `within` is a folder that is the cache instead of the user's.
     Raises `UnreadableImage` if the file cannot be read, or has another content.
     """
-    name = f"thumbnails/{sha256[:2]}/{sha256[2:]}.jpg"
+    name = f"thumbnails/{DECODE_RULE}-{KEPT}/{sha256[:2]}/{sha256[2:]}.jpg"
     found = cache.read(name, within)
-    if found is not None and found.startswith(b"\xff\xd8") and found.endswith(b"\xff\xd9"):
-        return found
+    if found is not None:
+        with suppress(Exception):  # a file of the cache that is damaged is made again
+            return pixels(found)
     try:
         data = reading.read_regular(path)
     except OSError as error:
@@ -61,7 +63,7 @@ def kept(
         raise UnreadableImage(f"{displayed(path)} has changed since it was indexed")
     made = thumbnail(data, width, height, KEPT)
     cache.write(name, made, within)
-    return made
+    return pixels(made)
 
 
 def pixels(thumbnail: bytes) -> NDArray[np.uint8]:

