@@ -273,11 +273,25 @@ def _agrees(one: Subject, other: Subject, laid: _Laid) -> bool:
 
 def _edited(one: Subject, other: Subject, laid: _Laid) -> Verdict | None:
     """Return a verdict if much of two upright pictures agrees exactly."""
-    exact = float(laid.found.exact[0])
-    if laid.turn or int(laid.found.detail[0]) < MUCH or exact < EDITED:
+    found = _within_frames(one, other, laid)
+    exact = float(found.exact[0])
+    if laid.turn or int(found.detail[0]) < MUCH or exact < EDITED:
         return None
     because = BORDER if _borders_differ(one, other, laid) else f"{round(100 * (1 - exact))} % of it differs"
     return Verdict(Relation.EDITED, exact, because)
+
+
+def _within_frames(one: Subject, other: Subject, laid: _Laid) -> Agreement:
+    """Return how much agrees within the borders of two whole pictures: the borders themselves are alike anywhere."""
+    if any(laid.numbers) or len(one.look.boxes) == 1 or len(other.look.boxes) == 1:
+        return laid.found
+    places = np.array([_in_shares(subject, subject.look.boxes[1]) for subject in (one, other)]) * GRID
+    left, top = np.ceil(places[:, :2].max(axis=0)).astype(int)
+    right, bottom = np.floor(places[:, 2:].min(axis=0)).astype(int)
+    inner = [np.full_like(grey, 128) for grey in laid.grey]
+    for plain, grey in zip(inner, laid.grey, strict=True):
+        plain[:, top:bottom, left:right] = grey[:, top:bottom, left:right]
+    return agreement(*inner)
 
 
 def _edited_share(laid: _Laid) -> float:
@@ -356,7 +370,7 @@ def _rotated(one: Subject, other: Subject) -> Verdict | None:
     for still, rotated in (grey, grey[::-1]):
         for angle in rotating.angles_between(still, rotated):
             near = _near_within(still, rotating.straightened(rotated, angle))
-            if near >= NEAR:
+            if near >= CROPPED:
                 return Verdict(Relation.ROTATED, near, f"rotated by {round(min(angle, 360 - angle))} degrees")
     return None
 

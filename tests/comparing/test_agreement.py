@@ -1,7 +1,7 @@
 """`agreement`: the share of the detail of two pictures that agrees."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval.comparing.agreement import BLOCKS, agreement
@@ -13,6 +13,7 @@ def squares(seed: int) -> Grey:
     return small.repeat(4, axis=1).repeat(4, axis=2)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_a_picture_agrees_with_itself_and_the_order_does_not_matter(seed: int) -> None:
     grey = squares(seed)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -15,6 +15,7 @@ def squares(seed: int, count: int = 3) -> looks.Grey:
     return np.random.default_rng(seed).integers(0, 256, (count, looks.GRID, looks.GRID), dtype=np.uint8)
 
 
+@settings(deadline=None)
 @given(SEEDS, st.sampled_from(looks.TURNS))
 def test_a_turned_signature_is_the_signature_of_the_turned_picture(seed: int, turn: int) -> None:
     grey = squares(seed)
@@ -22,6 +23,7 @@ def test_a_turned_signature_is_the_signature_of_the_turned_picture(seed: int, tu
     assert_allclose(looks.turned_signatures(looks.signatures(grey), turn), turned, atol=1e-5)
 
 
+@settings(deadline=None)
 @given(SEEDS, st.sampled_from(looks.TURNS))
 def test_each_turn_has_a_reverse(seed: int, turn: int) -> None:
     grey = squares(seed)
