@@ -75,3 +75,11 @@ def test_a_time_that_the_camera_noted_comes_before_the_time_of_a_file(rule: str,
 def test_an_unknown_rule_is_refused(rule: str) -> None:
     with pytest.raises(BadInput, match="there is no rule"):
         Keeper.of(rule)
+
+
+def test_what_is_preferred_comes_before_all_rules() -> None:
+    keeper = Keeper.of("largest").preferring("in a safe folder", lambda image: image.path == HALF.path)
+    assert keeper.sorted([JPEG, HEIC, HALF]) == [HALF, JPEG, HEIC]
+    assert keeper.reason(HALF, JPEG) == "in a safe folder"
+    assert keeper.reason(JPEG, HEIC) == "more bytes: 4,000,000 bytes, not 2,000,000 bytes"
+    assert Keeper.of("largest").sorted([HALF, JPEG])[0] == JPEG, "the rules without it are as before"

@@ -78,3 +78,35 @@ def test_progress_ends_at_the_whole() -> None:
     pairs.near(clustered(20, 5, 0), 0.5, 5, progress=seen.append)
     assert seen[-1] == 1
     assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize("has_others", [False, True])
+@pytest.mark.parametrize("block", [7, 4096])
+def test_the_nearest_of_each_are_found_once(monkeypatch: pytest.MonkeyPatch, block: int, *, has_others: bool) -> None:
+    monkeypatch.setattr(pairs, "BLOCK", block)
+    vectors = clustered(50, 40, 5)
+    others = clustered(30, 40, 6) if has_others else None
+    near = pairs.nearest(vectors, 3, others)
+    products = vectors @ (vectors if others is None else others).T
+    if others is None:
+        np.fill_diagonal(products, -np.inf)
+    best = {(row, int(other)) for row, line in enumerate(products) for other in np.argsort(-line)[:3]}
+    assert found(near) == (best if has_others else {(min(pair), max(pair)) for pair in best})
+    assert len(found(near)) == len(near), "no pair twice"
+    assert (np.diff(near.scores) <= 0).all()
+    assert near.scores == pytest.approx(products[near.first, near.second], abs=1e-6)
+
+
+def test_the_nearest_of_few_are_all_of_them() -> None:
+    few, none = clustered(3, 5, 0), clustered(3, 5, 0)[:0]
+    assert found(pairs.nearest(few, 10)) == {(0, 1), (0, 2), (1, 2)}
+    assert len(pairs.nearest(few, 10, few)) == 9
+    assert len(pairs.nearest(few[:1], 5)) == len(pairs.nearest(none, 5)) == 0
+    assert len(pairs.nearest(none, 5, few)) == len(pairs.nearest(few, 5, none)) == 0
+
+
+def test_the_nearest_among_many_copies_are_copies() -> None:
+    copies = np.repeat(clustered(4, 20, 0), 8, axis=0)
+    near = pairs.nearest(copies, 5)
+    assert near.scores == pytest.approx(1, abs=1e-6)
+    assert (near.first < near.second).all()
