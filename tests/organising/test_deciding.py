@@ -1,0 +1,124 @@
+"""`deciding`: from groups to a plan, and what the index remembers of it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from retrieval import Index
+from retrieval.comparing.relation import Relation
+from retrieval.organising import acting, deciding
+from retrieval.organising.groups import Group, Member
+from retrieval.organising.journal import Journal
+from retrieval.organising.plan import Kind
+from retrieval.types import IndexedImage, Metadata
+from tests.organising.library import digest, put_library, state_of
+
+A, B = "a" * 64, "b" * 64
+
+
+def member(name: str, sha256: str, relation: Relation | None = None, *, is_kept: bool = False) -> Member:
+    image = IndexedImage(1, Path(name), 4, 3, "JPEG", Metadata(), 10, 0, sha256)
+    return Member(image, relation, 1.0, "", is_kept=is_kept or relation is None)
+
+
+GROUP = Group(
+    (
+        member("/photos/head.jpg", A),
+        member("/photos/same.jpg", A, Relation.SAME_BYTES),
+        member("/safe/same.jpg", A, Relation.SAME_BYTES),
+        member("/photos/half.jpg", B, Relation.RESIZED),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "acted_on"),
+    [
+        ("trash", ["/photos/same.jpg", "/safe/same.jpg", "/photos/half.jpg"]),
+        ("move", ["/photos/same.jpg", "/safe/same.jpg", "/photos/half.jpg"]),
+        ("hardlink", ["/photos/same.jpg", "/safe/same.jpg"]),
+        ("reflink", ["/photos/same.jpg", "/safe/same.jpg"]),
+    ],
+)
+def test_all_but_the_head_is_acted_on_and_links_need_the_same_bytes(kind: Kind, acted_on: list[str]) -> None:
+    target = b"/away" if kind == "move" else b""
+    plan = deciding.plan_of([GROUP], kind, roots=[b"/photos", b"/safe"], target=target)
+    assert [act.path.decode() for act in plan.acts] == acted_on
+    assert {(act.kind, act.kept, act.kept_sha256.hex(), act.target) for act in plan.acts} == {
+        (kind, b"/photos/head.jpg", A, target)
+    }
+    assert (plan.roots, plan.safe) == ((b"/photos", b"/safe"), ())
+
+
+def test_safe_files_are_left_out() -> None:
+    plan = deciding.plan_of([GROUP], "trash", roots=[b"/"], safe=[b"/safe"])
+    assert [act.path for act in plan.acts] == [b"/photos/same.jpg", b"/photos/half.jpg"]
+    assert plan.safe == (b"/safe",)
+    beside = deciding.plan_of([GROUP], "trash", roots=[b"/"], safe=[b"/sa"])
+    assert len(beside.acts) == 3, "a folder whose name begins alike is another one"
+    kept = Group((*GROUP.members[:1], replace(GROUP.members[1], is_kept=True)))
+    assert deciding.plan_of([kept], "trash", roots=[b"/"]).acts == ()
+
+
+def test_no_groups_make_no_acts() -> None:
+    assert deciding.plan_of([], "trash", roots=[b"/"]).acts == ()
+
+
+# -- what is remembered -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def library(pictures: list[Path], tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    put_library(tmp_path / "photos", pictures)
+    index.add(tmp_path / "photos")
+    return tmp_path / "photos"
+
+
+def group_in(folder: Path) -> Group:
+    """A group of `kept.jpg`, with two others that are said to be copies."""
+    names = {"kept": None, "trash": Relation.RESIZED, "move": Relation.EDITED}
+    return Group(
+        tuple(
+            member(str(folder / f"{name}.jpg"), digest(folder / f"{name}.jpg").hex(), relation)
+            for name, relation in names.items()
+        )
+    )
+
+
+def test_what_was_removed_is_remembered_but_what_was_refused_is_not(library: Path, index: Index) -> None:
+    group = group_in(library)
+    plan = deciding.plan_of([group], "trash", roots=[bytes(library)])
+    (library / "move.jpg").write_bytes(b"changed since")
+    outcome = acting.carry_out(plan, Journal(index.folder))
+    assert [refusal.path for refusal in outcome.refused] == [bytes(library / "move.jpg")]
+    deciding.remember(index, plan, [refusal.path for refusal in outcome.refused])
+    assert index.decisions().removed == {(digest_of(group, 1), digest_of(group, 0))}
+
+
+def test_what_was_undone_is_forgotten(library: Path, index: Index) -> None:
+    group, before = group_in(library), state_of(library)
+    journal = Journal(index.folder)
+    plan = deciding.plan_of([group], "trash", roots=[bytes(library)])
+    acting.carry_out(plan, journal)
+    deciding.remember(index, plan, [])
+    assert len(index.decisions().removed) == 2
+    undone = acting.undoable(journal.entries())
+    acting.undo(journal)
+    deciding.forget(index, undone)
+    assert not index.decisions().removed
+    assert state_of(library) == before
+
+
+def test_a_link_removes_no_content(library: Path, index: Index) -> None:
+    head = member(str(library / "kept.jpg"), digest(library / "kept.jpg").hex())
+    same = member(str(library / "hardlink.jpg"), head.image.sha256, Relation.SAME_BYTES)
+    plan = deciding.plan_of([Group((head, same))], "hardlink", roots=[bytes(library)])
+    deciding.remember(index, plan, [])
+    assert not index.decisions().removed
+
+
+def digest_of(group: Group, number: int) -> str:
+    return group.members[number].image.sha256
