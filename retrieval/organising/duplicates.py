@@ -23,7 +23,7 @@ from retrieval.organising.groups import Belonging, Chains, Group, Member, heads
 from retrieval.organising.keep import BEST, Keeper
 from retrieval.organising.sameness import differ_in_detail, same_pixels
 from retrieval.storage.decisions import Decisions
-from retrieval.types import Failure, IndexedImage
+from retrieval.types import Failure, IndexedImage, displayed
 
 if TYPE_CHECKING:
     from retrieval.searching.filters import Filter
@@ -51,7 +51,7 @@ class DuplicateOptions:
     where: "str | Filter | None" = None
     """Only files that meet this filter are compared; see `SearchOptions.where`."""
     between: tuple[Folder, Folder] | None = None
-    """Two folders. A file is compared only with files of the other one."""
+    """Two folders, neither in the other. A file is compared only with files of the other one."""
     safe: Sequence[Folder] = ()
     """Folders whose files are always kept. Other files are compared with them."""
     relations: Collection[Relation] = COPIES
@@ -81,30 +81,25 @@ def find(index: Index, options: DuplicateOptions | None = None, progress: Step |
     """
     asked = options or DuplicateOptions()
     keeper = _with_safe(Keeper.of(asked.keep), _folders(asked.safe))
-    between = None if asked.between is None else _folders(asked.between)
+    between = None if asked.between is None else _apart(asked.between)
     files = [image for image in index.images(where=asked.where) if between is None or _side(image, between)]
     there = [image for image in files if not image.offline and not os.path.islink(image.path)]
     if set(asked.relations) <= {Relation.SAME_BYTES}:
-        found = _same_bytes(there, keeper)
+        found = _same_bytes(there, keeper, between)
         unreadable: Sequence[Failure] = ()
     else:
         step = progress or (lambda *_: None)
-        gallery = Gallery.of(there, index.vectors, lambda done: step("looking", done, len(there)))
-        finder = _Finder(
-            gallery, frozenset(asked.relations), index.decisions(), keeper, asked.keep == BEST and not asked.safe
-        )
-        found, unreadable = finder.groups(between, step), gallery.unreadable
+        contents = len({image.id for image in there})
+        gallery = Gallery.of(there, index.vectors, lambda done: step("looking", done, contents))
+        corrects = asked.keep == BEST and not asked.safe
+        finder = _Finder(gallery, frozenset(asked.relations), index.decisions(), keeper, corrects, between)
+        found, unreadable = finder.groups(step), gallery.unreadable
     safe = _folders(asked.safe)
     found = [_with_kept(group, safe) for group in found]
-    wanted = [group for group in found if group.others and _is_across(group, between)]
+    wanted = [group for group in found if group.others]
     order = list(Relation)
     wanted.sort(key=lambda group: (order.index(group.tier), os.fsencode(group.head.image.path)))
-    return Duplicates(tuple(wanted), tuple(unreadable), len(files) - len(there))
-
-
-def _is_across(group: Group, between: Sequence[str] | None) -> bool:
-    """Tell whether a group has files of both folders."""
-    return between is None or len({_side(member.image, between) for member in group.members}) == len(between)
+    return Duplicates(tuple(wanted), tuple(unreadable), sum(image.offline for image in files))
 
 
 def _with_kept(group: Group, safe: Sequence[str]) -> Group:
@@ -114,12 +109,13 @@ def _with_kept(group: Group, safe: Sequence[str]) -> Group:
     return Group(tuple(replace(one, is_kept=one.is_kept or _is_below(one.image, safe)) for one in group.members))
 
 
-def _same_bytes(files: Sequence[IndexedImage], keeper: Keeper) -> list[Group]:
+def _same_bytes(files: Sequence[IndexedImage], keeper: Keeper, between: Sequence[str] | None) -> list[Group]:
     """Return the groups of files with the same bytes, which are the files of one image."""
     places: dict[int, list[IndexedImage]] = {}
     for image in files:
         places.setdefault(image.id, []).append(image)
-    return [_group(keeper, keeper.sorted(copies), {}) for copies in places.values() if len(copies) > 1]
+    sets = [_across(keeper.sorted(copies), between) for copies in places.values()]
+    return [_group(keeper, copies, {}) for copies in sets if len(copies) > 1]
 
 
 @dataclass(frozen=True)
@@ -132,13 +128,14 @@ class _Finder:
     keeper: Keeper
     corrects: bool
     """Whether a picture that lost its colours or got a border gives way to the original."""
+    between: Sequence[str] | None
+    """Two folders; only files of different ones are compared."""
 
-    def groups(self, between: Sequence[str] | None, step: Step) -> list[Group]:
+    def groups(self, step: Step) -> list[Group]:
         """Return all groups, in no order."""
         share = partial(_in_permille, step)
         proposed = candidates.candidates(self.gallery, progress=share)
-        if between is not None:
-            proposed = [pair for pair in proposed if self._is_across(pair, between)]
+        proposed = [pair for pair in proposed if self._is_across(pair.first, pair.second)]
         verdicts: dict[tuple[int, int], Verdict | None] = {}
         linked = Chains(len(self.gallery))
         with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
@@ -195,12 +192,14 @@ class _Finder:
             of[self.gallery.images[other].id] = verdict, self._score(number, other)
         copies = self.gallery.files[head.id] if Relation.SAME_BYTES in self.relations else [head]
         files = [*copies, *(image for id_ in of for image in self.gallery.files[id_])]
-        ordered = [head, *(image for image in self.keeper.sorted(files) if image is not head)]
+        ordered = _across([head, *(image for image in self.keeper.sorted(files) if image is not head)], self.between)
         return _group(self.keeper, ordered, of, self.decisions) if len(ordered) > 1 else None
 
     def _compared(self, a: int, b: int, *, parts: bool) -> Verdict | None:
         """Return what two pictures are to each other if that counts, else None."""
         images = self.gallery.images[a], self.gallery.images[b]
+        if not self._is_across(a, b):
+            return None
         if self.decisions.are_different(images[0].sha256, images[1].sha256):
             return None
         one, other = self.gallery.subject(a), self.gallery.subject(b)
@@ -226,13 +225,12 @@ class _Finder:
     def _score(self, a: int, b: int) -> float:
         return float(np.dot(self.gallery.vectors[a], self.gallery.vectors[b]))
 
-    def _is_across(self, pair: candidates.Candidate, between: Sequence[str]) -> bool:
+    def _is_across(self, a: int, b: int) -> bool:
         """Tell whether one picture has a file in one folder, and the other one in the other folder."""
-        sides = [
-            {_side(image, between) for image in self.gallery.files[self.gallery.images[number].id]}
-            for number in (pair.first, pair.second)
-        ]
-        return len(sides[0] | sides[1]) > 1
+        if self.between is None:
+            return True
+        pictures = (self.gallery.files[self.gallery.images[number].id] for number in (a, b))
+        return len({_side(image, self.between) for files in pictures for image in files}) > 1
 
 
 def _group(
@@ -266,8 +264,16 @@ def _folders(given: Sequence[Folder]) -> list[str]:
     for folder in given:
         place = os.path.realpath(os.fsdecode(path_of(folder, "a folder")))
         if not os.path.isdir(place):
-            raise BadInput(f"{os.fspath(folder)} is not a folder")
+            raise BadInput(f"{displayed(folder)} is not a folder")
         found.append(place)
+    return found
+
+
+def _apart(given: Sequence[Folder]) -> list[str]:
+    """Return two folders as `_folders` does; raise `BadInput` if one lies in the other."""
+    found = _folders(given)
+    if os.path.commonpath(found) in found:
+        raise BadInput(f"{displayed(found[0])} and {displayed(found[1])} overlap", hint="give two separate folders")
     return found
 
 
@@ -279,6 +285,15 @@ def _is_below(image: IndexedImage, folders: Sequence[str]) -> bool:
 def _side(image: IndexedImage, between: Sequence[str]) -> int:
     """Return 1 for a file of the first folder, 2 for one of the second, 0 for another one."""
     return next((number for number, folder in enumerate(between, 1) if _is_below(image, [folder])), 0)
+
+
+def _across(ordered: Sequence[IndexedImage], between: Sequence[str] | None) -> list[IndexedImage]:
+    """Return the first of these files and those of the other folder; all of them if there are no two folders."""
+    head, *others = ordered
+    if between is None:
+        return [head, *others]
+    side = _side(head, between)
+    return [head, *(image for image in others if _side(image, between) != side)]
 
 
 def _with_safe(keeper: Keeper, safe: Sequence[str]) -> Keeper:

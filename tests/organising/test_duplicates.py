@@ -10,6 +10,7 @@ from PIL import Image
 
 from retrieval import BadFilter, BadInput, Index
 from retrieval.comparing.relation import COPIES, Relation
+from retrieval.organising import duplicates
 from retrieval.organising.duplicates import DuplicateOptions, Duplicates, find
 from retrieval.organising.groups import Group
 from tests.organising.pictures import indexed, put_copies
@@ -86,10 +87,10 @@ def test_each_group_says_why_and_is_ready_for_programs(index: Index) -> None:
 
 
 def test_only_what_is_asked_for_counts(index: Index) -> None:
-    exact = find(index, DuplicateOptions(relations=[Relation.SAME_BYTES]))
-    assert [relations(group) for group in exact.groups] == [{"same": "same_bytes"}] or [
-        len(group.members) for group in exact.groups
-    ] == [2]
+    (exact,) = find(index, DuplicateOptions(relations=[Relation.SAME_BYTES])).groups
+    assert {member.image.path.stem for member in exact.members} == {"original", "same"}
+    assert [str(member.relation) for member in exact.others] == ["same_bytes"]
+    assert exact.tier is Relation.SAME_BYTES
     mirrored = find(index, DuplicateOptions(relations=[Relation.MIRRORED]))
     assert {str(member.relation) for group in mirrored.groups for member in group.others} == {"mirrored"}
 
@@ -120,6 +121,35 @@ def test_between_two_folders(shared: Callable[[str], Path], tmp_path: Path) -> N
         (group,) = find(index, DuplicateOptions(between=both, safe=[both[1]])).groups
         assert group.head.image.path.parent.name == "library"
         assert not find(index, DuplicateOptions(between=both, relations=[Relation.MIRRORED])).groups
+
+
+def test_between_two_folders_files_of_one_folder_are_no_duplicates_of_each_other(
+    shared: Callable[[str], Path], tmp_path: Path
+) -> None:
+    picture = sorted(shared("images/corel1k").rglob("*.jpg"))[120]
+    phone, library = tmp_path / "all/phone", tmp_path / "all/library"
+    put_copies(phone, picture, ("jpeg", "mirrored"))
+    shutil.copyfile(picture, phone / "same.jpg")
+    put_copies(library, picture, ("half",))
+    shutil.copyfile(library / "half.img", phone / "half.img")
+    (library / "original.jpg").unlink()
+    put_copies(tmp_path / "all/elsewhere", picture, ("grey",))
+    with indexed(tmp_path / "all", tmp_path / "index") as index:
+        (group,) = find(index, DuplicateOptions(between=(phone, library))).groups
+        assert group.head.image.path.parent == phone
+        assert {member.image.path for member in group.others} == {library / "half.img"}
+        (back,) = find(index, DuplicateOptions(between=(phone, library), keep="path:library/*")).groups
+        assert back.head.image.path == library / "half.img"
+        assert {member.image.path.parent for member in back.others} == {phone}
+        assert {member.image.path.name for member in back.others} == {
+            "original.jpg", "same.jpg", "jpeg.img", "mirrored.img", "half.img",
+        }  # fmt: skip
+        exact = DuplicateOptions(between=(phone, library), relations=[Relation.SAME_BYTES])
+        (same,) = find(index, exact).groups
+        assert {member.image.path.name for member in same.members} == {"half.img"}
+        for overlapping in ((phone, phone), (tmp_path / "all", library), (library, tmp_path / "all")):
+            with pytest.raises(BadInput, match="overlap"):
+                find(index, DuplicateOptions(between=overlapping))
 
 
 def test_a_rule_decides_which_file_is_kept(index: Index) -> None:
@@ -162,6 +192,76 @@ def test_files_that_changed_or_cannot_be_read_are_reported(
         found = find(index)
         assert sorted(failure.path.name for failure in found.unreadable) == ["0.jpg", "2.jpg"]
         assert "has changed since it was indexed" in str(found.unreadable)
+
+
+def test_files_that_are_offline_are_left_out_and_counted(library: Path, tmp_path: Path) -> None:
+    shutil.copytree(library / "bus", tmp_path / "drive")
+    with indexed(tmp_path / "drive", tmp_path / "index") as index:
+        assert len(find(index).groups) == 1
+        (tmp_path / "drive").rename(tmp_path / "away")
+        index.add(tmp_path / "drive")
+        assert find(index) == Duplicates((), (), len(MADE) + 2)
+
+
+def test_links_to_files_are_left_out(library: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    shutil.copyfile(library / "sea/original.jpg", tmp_path / "photos/a.jpg")
+    (tmp_path / "photos/link.jpg").symlink_to("a.jpg")
+    with indexed(tmp_path / "photos", tmp_path / "index") as index:
+        assert find(index) == Duplicates((), (), 0)
+
+
+def test_names_of_one_file_are_the_same_bytes(library: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    shutil.copyfile(library / "sea/original.jpg", tmp_path / "photos/a.jpg")
+    os.link(tmp_path / "photos/a.jpg", tmp_path / "photos/b.jpg")
+    with indexed(tmp_path / "photos", tmp_path / "index") as index:
+        (group,) = find(index).groups
+        assert [member.image.path.name for member in group.members] == ["a.jpg", "b.jpg"]
+        assert relations(group) == {"b": "same_bytes"}
+
+
+def test_safe_files_beside_others_are_kept_and_the_others_are_not(library: Path, tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    shutil.copytree(library / "bus", tmp_path / "all/safe")
+    shutil.copytree(library / "bus", tmp_path / "all/new")
+    with indexed(tmp_path / "all", tmp_path / "index") as index:
+        (group,) = find(index, DuplicateOptions(safe=[tmp_path / "all/safe"])).groups
+        assert group.head.image.path.parent.name == "safe"
+        assert {member.image.path.parent.name for member in group.others} == {"new"}
+        kept = [member for member in group.members if member.is_kept]
+        assert {member.image.path.parent.name for member in kept} == {"safe"}
+        assert all("in a safe folder" in member.reason for member in group.others)
+
+
+def test_groups_and_files_are_in_order_and_the_same_each_time(index: Index) -> None:
+    found = find(index)
+    order = list(Relation)
+    tiers = [order.index(group.tier) for group in found.groups]
+    assert tiers == sorted(tiers)
+    for group in found.groups:
+        closeness = [order.index(member.relation) for member in group.members[1:] if member.relation]
+        assert closeness == sorted(closeness)
+        assert group.tier is order[closeness[-1]]
+    assert find(index) == found
+
+
+def test_in_a_long_chain_a_head_is_compared_with_what_was_proposed(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = group_of(find(index), "sea")
+    monkeypatch.setattr(duplicates, "LONG", 3)
+    short = [member for group in find(index).groups for member in group.members]
+    assert {member.image.path.parent.name for member in short} == {"sea", "bus"}
+    assert len({member.image.path for member in short}) == len(short), "no file is in two groups"
+    assert {member.image.path.stem for member in whole.others} >= {"jpeg", "half", "turned"}
+
+
+def test_progress_names_its_steps_and_each_ends_at_the_whole(index: Index) -> None:
+    seen: dict[str, tuple[int, int]] = {}
+    find(index, progress=lambda step, done, total: seen.update({step: (done, total)}))
+    assert list(seen) == ["looking", "finding candidates", "comparing"]
+    assert all(done == total for done, total in seen.values()), seen
 
 
 def test_few_pictures_and_none(shared: Callable[[str], Path], tmp_path: Path) -> None:
