@@ -1,4 +1,4 @@
-"""`duplicates`, `undo`, `journal`, `has` and `diff` as commands."""
+"""`duplicates`, `has` and `diff` as commands, and an undo of what was done."""
 
 import csv
 import io
@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from retrieval import Index
+from retrieval.cli.duplicates import human
 from retrieval.comparing.relation import COPIES
+from tests.cli.conftest import HOSTILE
 from tests.commands import called, lines, run
+from tests.fakes import put
 from tests.organising.library import state_of
 from tests.organising.pictures import put_copies
 
@@ -133,6 +137,121 @@ def test_a_removed_file_that_comes_back_is_marked(home: Path) -> None:
     (home / "photos/again.jpg").write_bytes(data)
     assert called("index", cwd=home).returncode == 0
     assert b"again.jpg  (removed before)" in called("duplicates", cwd=home).stdout
+
+
+# -- files of the same bytes, with hostile names ------------------------------------------------------------------
+
+SAME = ("duplicates", "--relation", "same_bytes")
+
+
+def test_names_are_raw_in_data_and_printable_for_people(copies: Path) -> None:
+    hostile = os.path.join(os.fsencode(copies / "photos"), HOSTILE)
+    assert hostile in run(*SAME, "--print0", cwd=copies).stdout.split(b"\0")
+    assert hostile + b"\n" in run(*SAME, "--paths", cwd=copies).stdout
+    assert hostile in run(*SAME, "--csv", cwd=copies).stdout
+    rows = [json.loads(line) for line in lines(run(*SAME, "--json", cwd=copies).stdout)]
+    assert hostile in {os.fsencode(file["path"]) for row in rows for file in row["files"]}
+    table = run(*SAME, cwd=copies)
+    shown = (table.stdout + table.stderr).decode()
+    assert r"\xff\n\x1b[31m.png" in shown
+    assert all(character.isprintable() for line in shown.split("\n") for character in line)
+
+
+def test_hard_links_are_one_file_and_stay_in_the_index(copies: Path) -> None:
+    assert called(*SAME, "--hardlink", "--yes", cwd=copies).stdout.endswith(b"3 files replaced by hard links\n")
+    assert os.path.samefile(copies / "photos/a.png", copies / "photos/copy.png")
+    assert os.path.samefile(copies / "photos/b.png", copies / "photos/sub/copy.png")
+    again = called(*SAME, "--hardlink", "--yes", cwd=copies)
+    assert again.returncode == 2, "they are one file already"
+    assert again.stderr.count(b"left as it is: ") == 3
+
+
+def test_files_of_one_name_get_names_of_their_own_in_the_other_folder(copies: Path) -> None:
+    assert called(*SAME, "--move-to", "new/away", "--yes", cwd=copies).stdout.endswith(b"3 files moved\n")
+    names = set(os.listdir(os.fsencode(copies / "new/away")))
+    assert names == {b"copy.png", b"copy-2.png", HOSTILE}
+
+
+@pytest.mark.parametrize("target", ["photos/a.png", "photos/a.png/below"])
+def test_a_target_that_is_no_folder_is_refused_before_anything_is_done(copies: Path, target: str) -> None:
+    before = state_of(copies / "photos")
+    told = called(*SAME, "--move-to", target, "--yes", "--paths", cwd=copies)
+    assert told.returncode == 2
+    assert b"error: the folder " + os.fsencode(target) in told.stderr
+    assert state_of(copies / "photos") == before
+    assert called("journal", cwd=copies).returncode == 1
+
+
+def test_without_a_place_for_a_trash_files_are_left(copies: Path) -> None:
+    before = state_of(copies / "photos")
+    (copies / "data").write_bytes(b"a file in place of the folder")
+    told = called(*SAME, "--trash", "--yes", cwd=copies)
+    assert told.returncode == 2
+    assert told.stdout.endswith(b"0 files put into the trash\n")
+    assert told.stderr.count(b"left as it is: ") == 3
+    assert b"retrieval undo" not in told.stderr, "there is nothing to undo"
+    assert state_of(copies / "photos") == before
+    assert len(lines(called(*SAME, "--json", cwd=copies).stdout)) == 2, "the index still has them"
+
+
+def test_nothing_goes_to_a_safe_folder(copies: Path) -> None:
+    (copies / "photos/sub/safe").mkdir()
+    told = called(*SAME, "--safe", "photos/sub", "--move-to", "photos/sub/safe", "--yes", cwd=copies)
+    assert told.returncode == 2
+    assert told.stderr.count(b"lies in the safe folder") == 3
+    assert not list((copies / "photos/sub/safe").iterdir())
+
+
+def test_a_link_in_place_of_a_file_is_left_out(copies: Path) -> None:
+    (copies / "photos/copy.png").unlink()
+    (copies / "photos/copy.png").symlink_to("other.png")
+    told = called(*SAME, "--trash", "--yes", cwd=copies)
+    assert told.returncode == 0
+    assert b"offline" not in told.stderr
+    assert (copies / "photos/copy.png").is_symlink()
+    assert (copies / "photos/other.png").exists()
+
+
+def test_the_report_is_no_data(copies: Path) -> None:
+    told = called(*SAME, "--trash", "--paths", cwd=copies)
+    assert b"nothing was done; with --yes, 3 files will be put into the trash" in told.stderr
+    assert told.stdout.count(b".png\n") == 3
+    quiet = called(*SAME, "--trash", "--yes", "--paths", "--quiet", cwd=copies)
+    assert (quiet.returncode, quiet.stderr) == (0, b"")
+
+
+def test_between_two_folders_that_overlap(copies: Path) -> None:
+    told = called(*SAME, "--between", "photos", "photos/sub", cwd=copies)
+    assert (told.returncode, told.stdout) == (2, b"")
+    assert [line.partition(": ")[0] for line in lines(told.stderr)] == ["error", "hint"]
+
+
+def test_ctrl_c_says_what_is_kept(copies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Index, "vectors", pressed)
+    told = called("duplicates", cwd=copies)
+    assert (told.returncode, told.stdout) == (130, b"")
+    assert lines(told.stderr) == ["note: interrupted; thumbnails made so far are kept, so the next run is faster"]
+
+
+def test_what_was_not_compared_is_said(copies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(copies / "cache"))  # without thumbnails of other tests
+    (copies / "photos/b.png").unlink()
+    (copies / "photos/sub/copy.png").unlink()
+    put(copies / "photos/torn.png", b"\x89PNG\r\n\x1a\n")
+    assert called("index", "--quiet", cwd=copies).returncode == 0
+    (copies / "photos/other.png").write_bytes(b"something else")
+    told = called("duplicates", cwd=copies)
+    assert told.returncode == 0
+    assert b"1 file unreadable, not compared; to list them: retrieval info --failures" in told.stderr
+    assert b"other.png has changed since it was indexed" in told.stderr
+
+
+def test_sizes_are_said_as_people_read_them() -> None:
+    sizes = {0: "0 B", 999: "999 B", 1000: "1.0 kB", 3_240_000: "3.2 MB", 5 * 10**12: "5000.0 GB"}
+    assert {size: human(size) for size in sizes} == sizes
 
 
 def test_has(home: Path) -> None:
