@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from retrieval.comparing import looks
 from retrieval.comparing.relation import Relation, Subject, compare
 from tests.comparing.made import COPIES, encoded, noise, subject
 
@@ -46,6 +47,56 @@ def test_distinct_pictures_of_one_class_have_no_relation(shared: Callable[[str],
                 assert verdict is None or verdict.relation is Relation.SAME_SCENE
 
 
+@pytest.mark.parametrize("turn", range(1, 8))
+def test_each_orientation_is_told(pictures: list[Image.Image], turn: int) -> None:
+    picture = pictures[1]
+    pixels = looks.turned(np.asarray(picture).transpose(2, 0, 1), turn).transpose(1, 2, 0)
+    other = subject(encoded(Image.fromarray(np.ascontiguousarray(pixels))))
+    wanted = Relation.ROTATED if turn in looks.ROTATIONS else Relation.MIRRORED
+    for pair in ((subject(encoded(picture)), other), (other, subject(encoded(picture)))):
+        verdict = compare(*pair)
+        assert verdict is not None
+        assert verdict.relation is wanted
+
+
+def test_parts_are_looked_for_only_where_it_was_asked_for(pictures: list[Image.Image]) -> None:
+    _, change = COPIES["part"]
+    found = [compare(subject(encoded(one)), subject(change(one)), parts=False) for one in pictures]
+    assert not [one for one in found if one is not None and one.relation is Relation.CROPPED]
+
+
+@pytest.mark.parametrize("colour", ["white", "black", "navy"])
+@pytest.mark.parametrize("wide", [20, 60, 100])
+def test_distinct_pictures_in_the_same_frame_have_no_relation(
+    pictures: list[Image.Image], colour: str, wide: int
+) -> None:
+    """Slides and instant pictures all have one frame, which agrees wherever two of them are laid on each other."""
+    framed = [subject(encoded(ImageOps.expand(picture, wide, colour))) for picture in pictures]
+    for number, one in enumerate(framed):
+        for other in framed[number + 1 :]:
+            verdict = compare(one, other)
+            assert verdict is None or verdict.relation is Relation.SAME_SCENE
+
+
+def page(words: str) -> Subject:
+    """A page of large letters."""
+    made = Image.new("RGB", (600, 800), "white")
+    draw, font = ImageDraw.Draw(made), ImageFont.load_default(36)
+    for line in range(14):
+        draw.text((40, 40 + 52 * line), f"{words} {line * line * 37}"[line % 5 :], "black", font)
+    return subject(encoded(made))
+
+
+def test_pages_of_other_words_are_no_copies() -> None:
+    pages = [
+        page(words) for words in ("We met by the river at noon", "Total price of goods sold", "Dear madam, dear sir")
+    ]
+    for number, one in enumerate(pages):
+        for other in pages[number + 1 :]:
+            verdict = compare(one, other)
+            assert verdict is None or verdict.relation is Relation.SAME_SCENE
+
+
 def sky(seed: int) -> Subject:
     """A clear sky: a gradient with the grain of a camera."""
     height = np.linspace(120, 220, 300)[:, None, None] * np.array([0.5, 0.8, 1.0])
@@ -76,6 +127,29 @@ def test_pictures_taken_within_seconds_are_a_burst(pictures: list[Image.Image]) 
     assert burst is not None and burst.relation is Relation.BURST  # noqa: PT018 - for the type
     assert copy is not None and copy.relation is Relation.REENCODED  # noqa: PT018 - a clock that was set
     assert unknown is not None and unknown.relation is Relation.REENCODED  # noqa: PT018 - as above
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_burst"),
+    [
+        ("2024-05-01T10:00:00", "2024-05-01T10:00:03", True),
+        ("2024-05-01T10:00:00.250", "2024-05-01T10:00:00.500", True),
+        ("2024-05-01T10:00:00", "2024-05-01T10:00:03.001", False),
+        ("2024-05-01T10:00:00", "2024-05-01T10:00:00", False),
+        ("2024-05-01T10:00:00+02:00", "2024-05-01T10:00:01+01:00", False),
+        ("2024-05-01T10:00:00+02:00", "2024-05-01T09:00:01+01:00", True),
+        ("2024-05-01T10:00:00+02:00", "2024-05-01T10:00:01", False),
+        ("2024-05", "2024-05-01T10:00:01", False),
+    ],
+)
+def test_a_burst_lasts_three_seconds_by_full_times_of_like_zones(
+    pictures: list[Image.Image], first: str, second: str, *, is_burst: bool
+) -> None:
+    one, other = subject(encoded(pictures[0]), first), subject(encoded(pictures[0], quality=50), second)
+    for pair in ((one, other), (other, one)):
+        verdict = compare(*pair)
+        assert verdict is not None
+        assert (verdict.relation is Relation.BURST) == is_burst
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (2, 2), (5000, 3)])

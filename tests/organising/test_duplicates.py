@@ -264,6 +264,26 @@ def test_progress_names_its_steps_and_each_ends_at_the_whole(index: Index) -> No
     assert all(done == total for done, total in seen.values()), seen
 
 
+def test_near_duplicates_that_others_have_made(shared: Callable[[str], Path], tmp_path: Path) -> None:
+    with indexed(shared("images/near-duplicates"), tmp_path / "index") as index:
+        found = find(index)
+        told = {member.image.path.name: str(member.relation) for group in found.groups for member in group.others}
+        assert told == {
+            "ukbench00120.jpg": "same_bytes",
+            "ukbench00120_resize.jpg": "resized",
+            "ukbench00120_rotation.jpg": "rotated",
+            "ukbench00120_hflip.jpg": "mirrored",
+            "ukbench09268.jpg": "same_bytes",
+            "ukbench09380.bmp": "same_bytes",
+            "ukbench09380.jpeg": "same_bytes",
+            "ukbench09380.png": "same_bytes",
+            "ukbench09380.svg": "same_bytes",
+            "ukbench09380.webp": "reencoded",
+        }
+        assert {group.head.image.path.parent.name for group in found.groups} == {"base_images"}
+        assert [str(group.tier) for group in found.groups] == ["same_bytes", "reencoded", "mirrored"]
+
+
 def test_few_pictures_and_none(shared: Callable[[str], Path], tmp_path: Path) -> None:
     with Index.create(tmp_path / "empty", backbone="mini") as index:
         assert find(index) == Duplicates((), (), 0)
