@@ -369,7 +369,8 @@ class Index:
                 _remember(self._store, self._model)
             raise
         _remember(self._store, self._model)
-        self._store.settle()
+        if settings.only is None:  # after a change of a few files, what each commit tidies is enough
+            self._store.settle()
         self._tag_new()
         return report
 

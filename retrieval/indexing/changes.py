@@ -17,11 +17,11 @@ from retrieval.pictures.scan import IGNORE_FILE
 from retrieval.storage.records import Root, Spot
 from retrieval.types import Report, displayed
 
-QUIET = 250
+QUIET = 50
 """A change is told when nothing else has changed for so long, in milliseconds."""
-LONGEST = 600
+LONGEST = 200
 """Longest time for which changes are collected, in milliseconds."""
-TURN = 500
+TURN = 250
 """Time without changes after which a watch tells so, in milliseconds, so that its caller can look after other things.
 """
 POLL = 2000

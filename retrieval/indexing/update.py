@@ -40,6 +40,8 @@ COMMIT_ROWS = 2000
 """Number of changed places after which a commit is due."""
 PAGE = 5000
 """Number of rows that are read together."""
+FEW = 32
+"""Number of files up to which decoding them is cheaper than reading the ids of all images of a large index."""
 Sample = Callable[[int], Pixels]
 """Returns so many pictures of the folder, or fewer, (n, height, width, 3)."""
 NOT_GIVEN = ""
@@ -285,8 +287,12 @@ class Update:
 
     def _read(self, files: Iterable[Found]) -> None:
         """Send `files` through the pipeline, and put the outcomes into commits."""
+        files = iter(files)
+        first = list(itertools.islice(files, FEW + 1))
+        files = itertools.chain(first, files)
         with self.store.rows() as rows:
-            self.ids = rows.image_ids()  # 8 bytes per image
+            # 8 bytes per image. Without the ids, each picture is decoded before the index is asked whether it has it.
+            self.ids = rows.image_ids(most=0 if len(first) <= FEW else None)
         if self.progress is not None:
             self.total = self._count()
         with closing(self._pipeline().run(files)) as batches:  # the threads end before the index is closed
