@@ -1,5 +1,6 @@
 """`watch`: real changes of real files, in a process of its own."""
 
+import json
 import os
 import shutil
 import signal
@@ -14,11 +15,21 @@ import pytest
 
 from retrieval import Index
 from tests.commands import COMMAND, PACKAGE, called, run
-from tests.fakes import picture, put
+from tests.fakes import colour, picture, put
 
 pytestmark = pytest.mark.skipif(find_spec("watchfiles") is None, reason="watchfiles is not installed")
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Longest time that a test waits for what has to happen, in seconds."""
+UNSHARE = shutil.which("unshare")
+CAN_MOUNT = UNSHARE is not None and subprocess.run([UNSHARE, "-rm", "true"], check=False).returncode == 0
+
+
+def in_name_space(home: Path, script: str) -> "subprocess.CompletedProcess[bytes]":
+    """Run a script of bash that may mount file systems; `"$@"` is the command."""
+    words = ["unshare", "-rm", "--kill-child", "bash", "-c", script, "bash", *COMMAND]
+    paths = os.pathsep.join([PACKAGE, *sys.path])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    return subprocess.run(words, cwd=home, env=environment, capture_output=True, timeout=PATIENCE, check=False)
 
 
 class Watching:
@@ -131,6 +142,84 @@ def test_what_arrives_near_a_picture_is_told(home: Path, watching: Callable[...,
     put(home / "photos/again.png", data + b"\0")
     watch.until((home / "photos/again.png.seen").exists)
     assert "photos/again.png\n" in watch.said
+    put(home / "aside/deep/arrived.png", data + b"\1")
+    put(home / "aside/deep/other.png", picture((250, 0, 250), (64, 48)))
+    (home / "aside").rename(home / "photos/aside")  # of all that is in it, the system tells only the folder
+    watch.until((home / "photos/aside/deep/arrived.png.seen").exists)
+    (home / "photos/aside/deep/arrived.png").rename(home / "photos/renamed.png")
+    watch.until(lambda: "renamed.png" in paths(home))
+    put(home / "photos/last.png", data + b"\2")
+    watch.until((home / "photos/last.png.seen").exists)
+    seen = {path.name for path in (home / "photos").rglob("*.seen")}
+    assert seen == {"again.png.seen", "arrived.png.seen", "last.png.seen"}, "a moved file is no new one"
+
+
+def test_what_came_while_no_watch_ran_is_told_too(home: Path) -> None:
+    put(home / "photos/new.png", (home / "photos/0.png").read_bytes() + b"\0")
+    (home / "photos/1.png").unlink()
+    watch = Watching(home, "--json", "--near", "photos/0.png", "--min-score", "0.99")
+    try:
+        watch.until(lambda: "1 added, 6 unchanged, 1 gone" in watch.said)
+    finally:
+        watch.process.kill()
+        watch.process.wait()
+    (row,) = [json.loads(line) for line in watch.said.splitlines() if line.startswith("{")]
+    assert row["score"] == pytest.approx(1, abs=1e-5)
+    assert (row["event"], row["path"]) == ("added", str(home / "photos/new.png"))
+
+
+def test_patterns_count_at_once(home: Path, watching: Callable[..., Watching]) -> None:
+    watch = watching()
+    (home / "photos/sub/.retrievalignore").write_text("a.*\n")
+    watch.until(lambda: "sub/a.png" not in paths(home))
+    (home / "photos/sub/.retrievalignore").unlink()
+    watch.until(lambda: "sub/a.png" in paths(home))
+    (home / "photos/.retrievalignore").write_text("sub\n")
+    watch.until(lambda: "sub/a.png" not in paths(home))
+
+
+def test_a_first_update_can_be_ended(home: Path) -> None:
+    for number in range(2500):
+        put(home / f"many/{number}.png", picture(colour(number), (64 + number % 50, 48 + number // 50)))
+    watch = Watching(home, "many")
+    watch.until(lambda: "added" in watch.said)  # the first commit is made
+    watch.process.send_signal(signal.SIGINT)
+    assert watch.process.wait(PATIENCE) == 0
+    assert "Traceback" not in watch.said
+    assert run("verify", cwd=home).returncode == 0
+
+
+@pytest.mark.skipif(not CAN_MOUNT, reason="no name spaces of users here")
+def test_a_drive_below_the_folder_that_goes_and_comes(home: Path) -> None:
+    script = """
+        mount -t tmpfs drive photos/sub && cp photos/0.png photos/sub/on.png
+        "$@" watch & watch=$!
+        until "$@" list --paths | grep on.png; do sleep 0.2; done
+        umount photos/sub
+        until "$@" info --json | grep '"offline": 1'; do sleep 0.2; done
+        mount -t tmpfs drive photos/sub && cp photos/0.png photos/sub/on.png
+        until "$@" info --json | grep '"offline": 0'; do sleep 0.2; done
+        cp photos/1.png photos/sub/late.png
+        until "$@" list --paths | grep late.png; do sleep 0.2; done
+        kill $watch; wait $watch
+    """
+    found = in_name_space(home, script)
+    assert found.returncode == 0, found
+
+
+@pytest.mark.skipif(not CAN_MOUNT, reason="no name spaces of users here")
+def test_more_folders_than_the_system_can_watch(home: Path) -> None:
+    script = """
+        echo 1 > /proc/sys/user/max_inotify_watches
+        "$@" watch 2> said & watch=$!
+        until grep unchanged said; do sleep 0.2; done
+        cp photos/0.png photos/sub/late.png
+        until "$@" duplicates --exact --paths | grep late.png; do sleep 0.2; done
+        kill $watch; wait $watch
+    """
+    found = in_name_space(home, script)
+    assert found.returncode == 0, found
+    assert "looked through every 2 s, because they cannot be watched" in (home / "said").read_text()
 
 
 def test_what_cannot_be_watched(home: Path) -> None:
