@@ -169,8 +169,8 @@ class _Watch:
     index: "Index"
     folders: Sequence[Path]
     told: _Told
-    pending: set[Path] = field(default_factory=set)
-    """Files and folders that have changed and were not looked at yet."""
+    pending: dict[Path, float] = field(default_factory=dict)
+    """Files and folders that have changed and were not looked at yet -> when that was noticed, by `time.monotonic`."""
     whole: set[Path] = field(default_factory=set)
     """Folders that have to be looked through."""
     looked: float = 0.0
@@ -187,7 +187,7 @@ class _Watch:
             there = [folder for folder, (identity, _) in before.items() if identity is not None]
             self.looked = -math.inf
             for changed in watched(there) if there else self._waited():
-                self.pending |= self._relevant(changed)
+                self.pending |= dict.fromkeys(self._relevant(changed), time.monotonic())
                 self._look()
                 if self._state() != before:
                     break
@@ -232,11 +232,12 @@ class _Watch:
                 return
             self.whole.discard(folder)
             note_report(report, displayed(folder))
-        places = sorted(filter(resting, self.pending))
+        places = sorted(path for path, noticed in self.pending.items() if resting(path, time.monotonic() - noticed))
         if places:
             report = self._attempted(partial(self.index.update, places, tell=self.told.take))
             if report is not None:
-                self.pending.difference_update(places)
+                done = set(places)
+                self.pending = {path: noticed for path, noticed in self.pending.items() if path not in done}
                 note_each([f"unreadable: {reason}" for reason in report.reasons])
 
     def _attempted(self, update: Callable[[], Report]) -> Report | None:

@@ -78,8 +78,13 @@ def added_up(reports: Sequence[Report]) -> Report:
     return replace(Report(**dict(counts)), reasons=dict(sums["reasons"]), notes=dict(sums["notes"]))
 
 
-def resting(path: Path) -> bool:
-    """Tell whether nobody seems to be writing to the file at a path. What is no file is at rest."""
+def resting(path: Path, known: float) -> bool:
+    """Tell whether a change that has been known for so many seconds can be looked at: nobody seems to write the file.
+
+    What is gone waits as long as a new file. So both ends of a renaming are looked at together.
+    """
+    if known < REST:
+        return False
     try:
         status = path.stat()
     except OSError:
