@@ -105,6 +105,8 @@ def watched(folders: Sequence[Path]) -> Iterator[set[Path]]:
         return
     try:
         yield from _changes(folders, polling=None)
+    except PermissionError:  # only then: passing over such folders also hides that the system's limit was reached
+        yield from _changes(folders, polling=None, forbidden=True)
     except OSError as error:
         log.warning(
             "the folders are looked through every %d s, because they cannot be watched: %s", POLL // 1000, error
@@ -112,8 +114,11 @@ def watched(folders: Sequence[Path]) -> Iterator[set[Path]]:
         yield from _changes(folders, polling=True)
 
 
-def _changes(folders: Sequence[Path], *, polling: bool | None) -> Iterator[set[Path]]:
-    """Yield changes as `watched` does. With `polling` None, watchfiles decides, which knows WSL and its variable."""
+def _changes(folders: Sequence[Path], *, polling: bool | None, forbidden: bool = False) -> Iterator[set[Path]]:
+    """Yield changes as `watched` does. With `polling` None, watchfiles decides, which knows WSL and its variable.
+
+    With `forbidden`, folders that cannot be listed are passed over; else they raise `PermissionError`.
+    """
     try:
         import watchfiles
     except ImportError as error:
@@ -129,7 +134,7 @@ def _changes(folders: Sequence[Path], *, polling: bool | None) -> Iterator[set[P
         raise_interrupt=True,
         force_polling=polling,
         poll_delay_ms=POLL,
-        ignore_permission_denied=True,
+        ignore_permission_denied=forbidden or bool(polling),
     )
     for found in changes:
         yield {Path(path) for _, path in found}
