@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -225,3 +226,39 @@ def test_more_folders_than_the_system_can_watch(home: Path) -> None:
 def test_what_cannot_be_watched(home: Path) -> None:
     assert called("watch", "--exec", "true {}", cwd=home).returncode == 2
     assert called("watch", "--near", "nothing.png", cwd=home).returncode == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_after_random_changes_the_index_is_as_a_new_one(
+    home: Path, watching: Callable[..., Watching], seed: int
+) -> None:
+    chance = random.Random(seed)
+    watch = watching()
+    for turn in range(600):
+        files = sorted((home / "photos").rglob("*.png"))
+        path = home / "photos" / chance.choice(["", "a", "b/c"]) / f"{turn}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        match chance.choices(["write", "rename", "overwrite", "delete", "folder"], [8, 4, 2, 3, 1])[0]:
+            case "rename":
+                chance.choice(files).rename(path)
+            case "delete" if len(files) > 4:
+                chance.choice(files).unlink()
+            case "folder" if (home / "photos/a").is_dir():
+                (home / "photos/a").rename(home / f"photos/a{turn}")
+            case kind:
+                put(
+                    chance.choice(files) if kind == "overwrite" else path,
+                    picture(colour(chance.randrange(99)), (64, 48)),
+                )
+        time.sleep(chance.expovariate(50))
+    with Index.create(home / "new", backbone="mini") as new:
+        new.add(home / "photos")
+        expected = {(image.path, image.id) for image in new.images()}
+    watch.until(lambda: content(home) == expected)
+    assert called("index", cwd=home).stdout == f"{len(list((home / 'photos').rglob('*.png')))} unchanged\n".encode()
+
+
+def content(home: Path) -> set[tuple[Path, int]]:
+    with Index.open(home / "index_data") as index:
+        return {(image.path, image.id) for image in index.images()}
