@@ -235,6 +235,9 @@ def test_after_random_changes_the_index_is_as_a_new_one(
 ) -> None:
     chance = random.Random(seed)
     watch = watching()
+    for number in range(100):  # more than half of a few files would soon be gone at once, which is not believed
+        put(home / f"photos/first/{number}.png", picture(colour(number), (64, 48)))
+    watch.until(lambda: len(paths(home)) >= 100)
     for turn in range(600):
         files = sorted((home / "photos").rglob("*.png"))
         path = home / "photos" / chance.choice(["", "a", "b/c"]) / f"{turn}.png"
@@ -242,7 +245,7 @@ def test_after_random_changes_the_index_is_as_a_new_one(
         match chance.choices(["write", "rename", "overwrite", "delete", "folder"], [8, 4, 2, 3, 1])[0]:
             case "rename":
                 chance.choice(files).rename(path)
-            case "delete" if len(files) > 4:
+            case "delete" if len(files) > 90:
                 chance.choice(files).unlink()
             case "folder" if (home / "photos/a").is_dir():
                 (home / "photos/a").rename(home / f"photos/a{turn}")
