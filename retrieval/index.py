@@ -8,8 +8,9 @@ update that finds nothing new does not wait for them.
 
 import os
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +34,7 @@ from retrieval.types import (
     Answers,
     Coverage,
     Failure,
+    FileEvent,
     IndexedImage,
     Info,
     Measured,
@@ -248,6 +250,7 @@ class Index:
         retry_failed: bool = False,
         rehash: bool = False,
         progress: Callable[[Progress], None] | None = None,
+        tell: Callable[[Sequence[FileEvent]], None] | None = None,
     ) -> Report:
         """Bring the index up to date with all pictures below `folder`, and return a report of what was done.
 
@@ -257,7 +260,8 @@ class Index:
         `exclude` has patterns in the syntax of .gitignore, relative to `folder`. Pictures that match are forgotten, and
         are left out of later updates too, until `no_exclude` takes the pattern back. `prune` forgets pictures that have
         vanished, even if that is most of a root or the root itself. `retry_failed` reads unreadable files again even if
-        they have not changed. `rehash` reads every file again. `progress` is called after every batch.
+        they have not changed. `rehash` reads every file again. `progress` is called after every batch. `tell` is called
+        after every commit with what became of files, in no particular order.
 
         Work is committed every few seconds, and when the update is interrupted. Raises `BadInput` if `folder` is not a
         folder, `IndexBusy`, `StorageError`, and what loading the network raises: `WeightsNotFound`, `BadWeights`,
@@ -269,6 +273,7 @@ class Index:
         from retrieval.storage import claims
 
         settings = Settings(flag(prune, "prune"), flag(retry_failed, "retry_failed"), flag(rehash, "rehash"))
+        settings = replace(settings, tell=call(tell, "tell"))
         call(progress, "progress")
         self._model.ready()
         with self._store.writing():
@@ -278,23 +283,31 @@ class Index:
                 self._store.delete_root(spot.root)
         return report
 
-    def update(self, paths: Iterable[str | os.PathLike[str]]) -> Report:
+    def update(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        *,
+        tell: Callable[[Sequence[FileEvent]], None] | None = None,
+    ) -> Report:
         """Bring the index up to date with some files and folders only, and return a report of what was done.
 
         `paths` are those that have changed: new, written, renamed or deleted, each in an indexed folder. Nothing else
         is looked at, so that a change in a large library costs little. What `add` has been told counts here, too.
+        `tell` is called after every commit with what became of files.
         Raises `BadInput` for a path that lies in no indexed folder, and what `add` raises.
         """
         places = [path_of(path, "the path of a change") for path in iterable(paths, "paths", "paths")]
         from retrieval.indexing import changes
         from retrieval.indexing.update import Settings
 
+        call(tell, "tell")
         self._model.ready()
         with self._store.writing():
             with self._store.rows() as rows:
                 roots = rows.roots
             reports = [
-                self._updated(spot, Settings(only=only)) for spot, only in changes.by_root(roots, places).items()
+                self._updated(spot, Settings(only=only, tell=tell))
+                for spot, only in changes.by_root(roots, places).items()
             ]
         return changes.added_up(reports)
 
@@ -356,7 +369,8 @@ class Index:
                 _remember(self._store, self._model)
             raise
         _remember(self._store, self._model)
-        self._store.settle()
+        if settings.only is None:  # after a change of a few files, what each commit tidies is enough
+            self._store.settle()
         self._tag_new()
         return report
 

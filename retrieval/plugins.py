@@ -54,6 +54,7 @@ PLUGINS = {
     "api:Decisions": "retrieval.storage.decisions:Decisions",
     "api:Encoder": "retrieval.networks.encoder:Encoder",
     "api:Failure": "retrieval.types:Failure",
+    "api:FileEvent": "retrieval.types:FileEvent",
     "api:Filter": "retrieval.searching.filters:Filter",
     "api:Index": "retrieval.index:Index",
     "api:IndexedImage": "retrieval.types:IndexedImage",

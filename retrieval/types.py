@@ -355,6 +355,26 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class FileEvent:
+    """What an update did about one file."""
+
+    event: str
+    """A field of `Report`: added, changed, moved, copied, gone, offline, unreadable or removed."""
+    path: Path
+    """Absolute path of the file; of a folder, if it is one that cannot be listed."""
+    image: int | None = None
+    """Id of the image in the file. None if the file has no image now."""
+    before: Path | None = None
+    """Absolute path at which a moved file was before, else None."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the event as JSON can hold it. A path is text, as in `Match.as_dict`; what is None is left out."""
+        row = {"event": self.event, "path": str(self.path), "id": self.image}
+        row["before"] = None if self.before is None else str(self.before)
+        return {name: value for name, value in row.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
 class Coverage:
     """How much of the indexed folders a search covers."""
 

@@ -18,6 +18,12 @@ def put_report(report: Report, folder: str = "") -> None:
         note(f"{prefix}{sentence}")
 
 
+def note_report(report: Report, folder: str) -> None:
+    """Write all of it as notes, for a command whose results are something else. Each line begins with `folder`."""
+    for sentence in (str(report), *_remarks(report)):
+        note(f"{folder}: {sentence}")
+
+
 def put_unreadable(reasons: Mapping[str, int]) -> None:
     """Write why files could not be read, for a run that made no index and so keeps no list of these files."""
     for sentence in _unreadable(reasons):

@@ -1,7 +1,8 @@
-"""The file system on which a folder lies, if several machines may share this file system."""
+"""The file systems that are mounted: where, and whether several machines may share them."""
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 MOUNTS = Path("/proc/self/mounts")
@@ -19,20 +20,31 @@ def network_file_system(folder: Path) -> str:
 
     Systems other than Linux do not tell, so the result is "" there.
     """
-    try:
-        lines = MOUNTS.read_bytes().splitlines()
-    except OSError:
-        return ""
     path = os.fsencode(os.path.realpath(folder)) + b"/"
     longest, kind_there = b"", b""
-    for line in lines:
-        _, escaped, kind, *_ = line.split(b" ")
-        point = _unescaped(escaped).rstrip(b"/") + b"/"
+    for point, kind in _mounted():
         # The innermost mount counts. Of two mounts at one place, the later one hides the other.
         if path.startswith(point) and len(point) >= len(longest):
             longest, kind_there = point, kind
     name = os.fsdecode(kind_there)
     return name if NETWORK.fullmatch(name) else ""
+
+
+def inside(folder: Path) -> frozenset[bytes]:
+    """Return the absolute paths below `folder` where file systems are mounted, ending in `/`; none but on Linux."""
+    path = os.fsencode(os.path.realpath(folder)).rstrip(b"/") + b"/"
+    return frozenset(point for point, _ in _mounted() if point.startswith(path) and point != path)
+
+
+def _mounted() -> Iterator[tuple[bytes, bytes]]:
+    """Yield the place of each mounted file system, ending in `/`, and its type."""
+    try:
+        lines = MOUNTS.read_bytes().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, escaped, kind, *_ = line.split(b" ")
+        yield _unescaped(escaped).rstrip(b"/") + b"/", kind
 
 
 def _unescaped(field: bytes) -> bytes:

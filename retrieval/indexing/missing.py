@@ -19,6 +19,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator
 
+from retrieval.indexing.events import Events
 from retrieval.pictures import scan
 from retrieval.pictures.source import Source, State
 from retrieval.storage.commit import Store
@@ -65,8 +66,8 @@ class Missing:
             return self._offline
         return self._gone
 
-    def settle(self, linked: Counter[int], counts: Counter[str], *, prune: bool) -> None:
-        """Decide what becomes of all missing places, commit the decisions, and add them to `counts`.
+    def settle(self, linked: Counter[int], counts: Counter[str], events: Events, *, prune: bool) -> None:
+        """Decide what becomes of all missing places, commit the decisions, and add them to `counts` and `events`.
 
         It is called when the run has seen and committed everything else. `linked` has the number of new places that
         each known image got in this run, by id of the image; each moved place takes one away. With `prune`, places that
@@ -83,23 +84,23 @@ class Missing:
                 linked[row.image] -= 1
                 counts["moved"] += 1
                 counts["copied"] -= 1
+                events.move(row.path, row.image)
                 forget.append(_id_of(row))
             else:
                 images_gone += row.image is not None
                 gone.append(_id_of(row))
-        removed = self._count_images(self._removed)
+        removed = self._count_images(self._removed, "removed", events)
         counts["removed"] += removed
         if not prune and images_gone and self._is_too_much(images_gone, removed):
             self._offline.extend(gone)
         else:
-            counts["gone"] += images_gone
+            counts["gone"] += self._count_images(gone, "gone", events)
             forget.extend(gone)
-        offline = self._count_images(self._offline)
         if prune:
-            counts["gone"] += offline
+            counts["gone"] += self._count_images(self._offline, "gone", events)
             forget.extend(self._offline)
         else:
-            counts["offline"] += offline
+            counts["offline"] += self._count_images(self._offline, "offline", events)
             self._mark_offline()
         for page in _pages(forget):
             self._store.commit(Change(forget=page))
@@ -119,9 +120,18 @@ class Missing:
             if marked:
                 self._store.commit(Change(marked))
 
-    def _count_images(self, ids: "array[int]") -> int:
-        """Return the number of these places that are places of images."""
-        return sum(row.image is not None for row in self._rows(ids))
+    def _count_images(self, ids: "array[int]", event: str, events: Events) -> int:
+        """Return the number of these places that are places of images, and add the event of each to `events`.
+
+        A place that was offline before has become nothing new if it is offline.
+        """
+        count = 0
+        for row in self._rows(ids):
+            if row.image is not None:
+                count += 1
+                if event != "offline" or not row.offline:
+                    events.add(event, row.path)
+        return count
 
     def _rows(self, ids: "array[int]") -> Iterator[FileRow]:
         """Yield the rows of these places, read in several transactions."""

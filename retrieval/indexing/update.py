@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from retrieval.errors import UNFORESEEN
 from retrieval.indexing.comparison import Pair, compared
+from retrieval.indexing.events import Events, Tell
 from retrieval.indexing.missing import Missing
 from retrieval.indexing.pending import Pending
 from retrieval.networks.encoder import Encoder
@@ -39,6 +40,8 @@ COMMIT_ROWS = 2000
 """Number of changed places after which a commit is due."""
 PAGE = 5000
 """Number of rows that are read together."""
+FEW = 32
+"""Number of files up to which decoding them is cheaper than reading the ids of all images of a large index."""
 Sample = Callable[[int], Pixels]
 """Returns so many pictures of the folder, or fewer, (n, height, width, 3)."""
 NOT_GIVEN = ""
@@ -60,6 +63,8 @@ class Settings:
     """
     given: "Mapping[bytes, Vector] | None" = None
     """The only files to look at: path from the root -> vector of the picture. None: look at all files, and embed."""
+    tell: Tell | None = None
+    """Is told what became of files, after each commit."""
 
 
 @dataclass
@@ -76,12 +81,15 @@ class Tally:
     """Number of pictures that were embedded."""
     latest_failure: str = ""
     """Path and reason of the file that failed last."""
+    events: Events = field(default_factory=Events)
+    """What became of each file."""
 
     def count_unreadable(self, path: bytes, reason: str) -> None:
         """Count a file or folder that could not be read in this run."""
         self.counts["unreadable"] += 1
         self.reasons[reason] += 1
         self.latest_failure = f"{displayed(path)}: {reason}"
+        self.events.add("unreadable", path)
 
     def report(self, timing: Timing) -> Report:
         """Return the counts as the report of the run."""
@@ -113,7 +121,7 @@ class Update:
         self.below = spot.below + b"/" if spot.below else b""
         self.size, self.rule, self.encoder = size, rule, cache(partial(encoder, self._sample))
         self.threads, self.progress, self.given = threads, progress, settings.given
-        self.tally = Tally()
+        self.tally = Tally(events=Events(spot.place, settings.tell))
         self.linked: Counter[int] = Counter()
         """Id of a known image -> number of new places that it got in this run."""
         self.before: dict[bytes, FileRow | None] = {}
@@ -154,7 +162,8 @@ class Update:
                     self._read(itertools.chain([first], candidates))
                 self._commit()
                 if self.given is None:
-                    self.missing.settle(self.linked, self.tally.counts, prune=self.settings.prune)
+                    self.missing.settle(self.linked, self.tally.counts, self.tally.events, prune=self.settings.prune)
+                self.tally.events.tell(end=True)
                 if self.given is None and self.settings.only is None:
                     self._remember_folder()
                     self._read_metadata()
@@ -267,6 +276,7 @@ class Update:
         if failed.image is not None and self.settings.prune:
             failed = failed._replace(image=None)
             self.tally.counts["gone"] += 1
+            self.tally.events.add("gone", seen.path)
         elif failed.image is not None:
             failed = failed._replace(offline=1)
             self.tally.counts["offline"] += 1
@@ -277,8 +287,12 @@ class Update:
 
     def _read(self, files: Iterable[Found]) -> None:
         """Send `files` through the pipeline, and put the outcomes into commits."""
+        files = iter(files)
+        first = list(itertools.islice(files, FEW + 1))
+        files = itertools.chain(first, files)
         with self.store.rows() as rows:
-            self.ids = rows.image_ids()  # 8 bytes per image
+            # 8 bytes per image. Without the ids, each picture is decoded before the index is asked whether it has it.
+            self.ids = rows.image_ids(most=0 if len(first) <= FEW else None)
         if self.progress is not None:
             self.total = self._count()
         with closing(self._pipeline().run(files)) as batches:  # the threads end before the index is closed
@@ -350,6 +364,7 @@ class Update:
             case NotAPicture(file):
                 if row is not None and row.image is not None:
                     self.tally.counts["changed"] += 1
+                    self.tally.events.add("changed", file.path)
                 self._put_file(file, row, None, reader=self.table)
             case Vanished():
                 if row is not None:
@@ -362,6 +377,7 @@ class Update:
             self.tally.notes[found.note] += 1
         counted = "changed" if row is not None and row.image is not None else "added"
         self.tally.counts[counted] += 1
+        self.tally.events.add(counted, found.file.path, found.picture.id)
         self.pending.put_picture(found.picture, found.vector, found.file.path, counted)
         self._put_file(found.file, row, found.picture.id)
 
@@ -373,6 +389,7 @@ class Update:
         else:
             counted = "unchanged" if row.image == known.image else "changed"
         self.tally.counts[counted] += 1
+        self.tally.events.add(counted, known.file.path, known.image)
         self.pending.counted[known.file.path] = counted
         self._put_file(known.file, row, known.image)
 
@@ -442,6 +459,7 @@ class Update:
                 import numpy as np
 
                 self.ids = np.union1d(self.ids, np.array([*pending.sha256]))
+            self.tally.events.tell()
         self.committed = time.monotonic()
 
     def _report_progress(self, headers: int = 0) -> None:
