@@ -30,8 +30,14 @@ DETAIL_UNSMOOTHED = 4.0
 WHITE, BLACK, SEEN = 250, 5, 10
 """A pixel of this level or more, or of this level or less, may have lost what the other picture shows there: a level
 that differs by more than `SEEN`."""
+BRIGHT, DARK = 128, 64
+"""Overexposure loses what was this bright or brighter, underexposure what was this dark or darker. White or black over
+anything else is no exposure: something was covered."""
 LOST = 0.25
 """Share of such pixels in a block from which on the block says nothing."""
+BROKEN, RESIDUE = 0.8, 8.0
+"""A block shows something else if its correlation is less than the first, and the mean difference that is left more
+than the second, in levels. JPEG of quality 30 and scaling to a half stay clear of both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,26 @@ def blocks(squares: NDArray[Number]) -> NDArray[Number]:
     return split.reshape(-1, BLOCKS, BLOCK * BLOCK)
 
 
+def share_that_differs(first: Grey, second: Grey) -> float:
+    """Return the share of the blocks in which one of two pictures shows something else, 0 to 1.
+
+    Both are (n, side, side), luminance, n squares of each; the side is a multiple of GRID. Only what differs clearly
+    counts: less than `BROKEN` is correlated, and more than `RESIDUE` is left.
+    """
+    one, other = (blocks(smoothed(_tiles(squares))).reshape(-1, BLOCK * BLOCK) for squares in (first, second))
+    one, other = (part - part.mean(axis=1, keepdims=True) for part in (one, other))
+    lengths = np.linalg.norm(one, axis=1), np.linalg.norm(other, axis=1)
+    correlation = np.vecdot(one, other) / np.maximum(lengths[0] * lengths[1], 1e-3)
+    residue = np.sqrt(np.square(one - other).mean(axis=1))
+    return float(((correlation < BROKEN) & (residue > RESIDUE)).mean())
+
+
+def _tiles(squares: Grey) -> Grey:
+    """Return squares whose sides are a multiple of GRID as squares of GRID."""
+    count = squares.shape[1] // GRID
+    return squares.reshape(-1, count, GRID, count, GRID).swapaxes(2, 3).reshape(-1, GRID, GRID)
+
+
 def _correlations(one: Shares, other: Shares, detail: float, lost: NDArray[np.bool_]) -> Shares:
     """Return the correlation in each block, (n, BLOCKS); NaN for a block without detail, or where it was lost."""
     first, second = blocks(one), blocks(other)
@@ -99,7 +125,7 @@ def _lost(first: Grey, second: Grey) -> NDArray[np.bool_]:
     """Return which blocks say nothing, (n, BLOCKS), because one of both is over- or underexposed there."""
     differs = np.abs(first.astype(np.int16) - second) > SEEN
     brightest, darkest = np.maximum(first, second), np.minimum(first, second)
-    clipped = ((brightest >= WHITE) | (darkest <= BLACK)) & differs
+    clipped = differs & (((brightest >= WHITE) & (darkest >= BRIGHT)) | ((darkest <= BLACK) & (brightest <= DARK)))
     return np.asarray(blocks(clipped).mean(axis=2) >= LOST)
 
 

@@ -29,7 +29,7 @@ bottom. Each is its own reverse but 5 and 6, which are quarter turns and the rev
 REVERSE = {turn: turn for turn in TURNS} | {5: 6, 6: 5}
 ROTATIONS = frozenset({3, 5, 6})
 """The turns that do not mirror: a half turn, and the two quarter turns."""
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Weights of red, green and blue in the luminance (ITU-R BT.601)."""
 _BORDER = 12
 """Largest difference of a channel to the colour of the border, in levels. JPEG changes an even colour by less."""
@@ -75,7 +75,7 @@ def look_of(picture: NDArray[np.uint8]) -> Look:
 
 def luminance(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the luminance of RGB pixels, (height, width), 0-255."""
-    grey: NDArray[np.float32] = picture @ _LUMA
+    grey: NDArray[np.float32] = picture @ LUMA
     return np.rint(grey).astype(np.uint8)
 
 

@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.comparing import cropping, rotating
-from retrieval.comparing.agreement import BLOCKS, Agreement, agreement, blocks, smoothed
+from retrieval.comparing.agreement import Agreement, agreement, share_that_differs
 from retrieval.comparing.looks import (
     GRID,
+    LUMA,
     ROTATIONS,
     TURNS,
     Box,
@@ -55,17 +56,13 @@ SOME = 4
 """Number of blocks with detail below which nothing is told at all."""
 SCENE = 0.8
 """Least share of the detail that is alike in pictures of the same scene."""
-WHOLE = 0.94
-"""Share of the area from which on a part counts as the whole."""
 BURST = 3.0
 """Longest time between two pictures of a burst, in seconds."""
 BORDER = "a border was added or removed"
 """What was seen of an edited picture that agrees but for a border."""
-_GAIN, _SHIFT, _TINT = 0.12, 10.0, 5.0
-"""Least change of contrast, as a share, of brightness, in levels, and of colour, in levels, of a recoloured picture."""
-_BROKEN, _RESIDUE = 0.8, 8.0
-"""A block is edited if its correlation is less than the first, and what is left of it more than the second, in levels.
-"""
+_GAIN, _SHIFT, _TINT, _MOST = 0.15, 10.0, 5.0, 0.6
+"""Least change of contrast, as a share, of brightness, in levels, and of colour, in levels, of a recoloured picture;
+and the quantile of the differences of colour that has to reach it."""
 _EDGE, _EVEN = 2, 6.0
 """Number of rows at the edge of a border that may be mixed with the picture, and largest mean difference to its colour
 elsewhere, in levels."""
@@ -95,6 +92,10 @@ class Relation(StrEnum):
 
 COPIES = tuple(relation for relation in Relation if relation not in {Relation.BURST, Relation.SAME_SCENE})
 """The relations of copies. Pictures of a burst or of the same scene are pictures of their own."""
+
+OF_PARTS = frozenset({Relation.CROPPED, Relation.ROTATED, Relation.EDITED})
+"""The relations for which parts of pictures are looked at: a border is an edit, and a rotated picture has lost corners.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +213,7 @@ def _framed(one: Subject, other: Subject, laid: _Laid) -> Told:
 
 
 def _written_on(_one: Subject, _other: Subject, laid: _Laid) -> Told:
-    share = _edited_share(laid)
+    share = share_that_differs(*laid.grey)
     return (Relation.EDITED, f"{max(1, round(100 * share))} % of it differs") if share else None
 
 
@@ -222,32 +223,8 @@ def _retouched(one: Subject, other: Subject, laid: _Laid) -> Told:
     if side <= GRID:
         return None
     subjects = zip((one, other), laid.boxes, strict=True)
-    first, second = (squashed(luminance(subject.picture), box, side) for subject, box in subjects)
-    return (Relation.EDITED, SMALL_PART) if differ_somewhere(first, second) else None
-
-
-def differ_somewhere(first: Pixels, second: Pixels) -> bool:
-    """Tell whether one of two squares shows something else in a block of 8 pixels.
-
-    Both are (side, side), luminance; the side is a multiple of GRID.
-    """
-    return bool(_broken(_detail(first), _detail(second)).any())
-
-
-def _detail(square: Pixels) -> NDArray[np.float32]:
-    """Return the blocks of a square whose sides are a multiple of GRID, (n, BLOCKS), smoothed."""
-    count = len(square) // GRID
-    parts = square.reshape(count, GRID, count, GRID).swapaxes(1, 2).reshape(-1, GRID, GRID)
-    return blocks(smoothed(parts)).reshape(-1, BLOCKS)
-
-
-def _broken(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return which blocks show something else, (n,); both are (n, pixels of a block)."""
-    first, second = (part - part.mean(axis=1, keepdims=True) for part in (first, second))
-    lengths = np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1)
-    correlation = np.vecdot(first, second) / np.maximum(lengths[0] * lengths[1], 1e-3)
-    residue = np.sqrt(np.square(first - second).mean(axis=1))
-    return np.asarray((correlation < _BROKEN) & (residue > _RESIDUE))
+    first, second = (squashed(luminance(subject.picture), box, side)[None] for subject, box in subjects)
+    return (Relation.EDITED, SMALL_PART) if share_that_differs(first, second) else None
 
 
 def _scaled(one: Subject, other: Subject, _laid: _Laid) -> Told:
@@ -294,12 +271,6 @@ def _within_frames(one: Subject, other: Subject, laid: _Laid) -> Agreement:
     return agreement(*inner)
 
 
-def _edited_share(laid: _Laid) -> float:
-    """Return the share of two pictures that agree otherwise, in which one shows something else."""
-    first, second = (blocks(smoothed(grey))[0] for grey in laid.grey)
-    return float(np.count_nonzero(_broken(first, second)) / BLOCKS)
-
-
 def _borders_differ(one: Subject, other: Subject, laid: _Laid) -> bool:
     """Tell whether the parts that agree take other places in the two pictures."""
     first, second = (_in_shares(subject, box) for subject, box in zip((one, other), laid.boxes, strict=True))
@@ -313,18 +284,22 @@ def _in_shares(subject: Subject, box: Box) -> NDArray[np.float64]:
 
 
 def _recoloured(one: Subject, other: Subject, laid: _Laid) -> Told:
-    """Tell how the colours of two pictures that agree differ; None if they hardly do."""
-    first = squashed(one.picture, laid.boxes[0], GRID // 4).astype(np.float32)
-    second = squashed(other.picture, laid.boxes[1], GRID // 4).astype(np.float32)
-    grey, other_grey = (luminance(part.astype(np.uint8)).astype(np.float32) for part in (first, second))
-    tint = np.abs((first - grey[..., None]) - (second - other_grey[..., None])).mean()
-    if tint > _TINT:
+    """Tell how the colours of two pictures that agree differ; None if they hardly do.
+
+    Only what differs nearly everywhere counts: a text or a box changes the colours of a part.
+    """
+    first, second = (
+        squashed(subject.picture, box, GRID // 4).astype(np.float32)
+        for subject, box in zip((one, other), laid.boxes, strict=True)
+    )
+    grey, other_grey = first @ LUMA, second @ LUMA
+    tint = np.abs((first - grey[..., None]) - (second - other_grey[..., None])).mean(axis=2)
+    if np.quantile(tint, _MOST) > _TINT:
         return Relation.RECOLOURED, "other colours"
-    shift = abs(float(other_grey.mean() - grey.mean()))
-    spread = float(grey.std()), float(other_grey.std())
-    if shift > _SHIFT:
+    if abs(float(np.median(other_grey - grey))) > _SHIFT:
         return Relation.RECOLOURED, "brighter or darker"
-    if abs(np.log(max(spread[0], 1) / max(spread[1], 1))) > _GAIN:
+    spread = [max(float(np.subtract(*np.quantile(part, (0.75, 0.25)))), 1.0) for part in (grey, other_grey)]
+    if abs(np.log(spread[0] / spread[1])) > _GAIN:
         return Relation.RECOLOURED, "another contrast"
     return None
 
@@ -340,16 +315,20 @@ def _part(one: Subject, other: Subject) -> Verdict | None:
     if not fitting:
         return None
     place, number = max(fitting, key=lambda item: item[0].correlation)
-    part, whole = grey[number], (other, one)[number]
-    height, width = part.shape
-    laid = squashed(part, Box(0, 0, width, height))[None], squashed(grey[1 - number], place.box)[None]
-    found = agreement(*laid)
+    whole = (other, one)[number]
+    found = _agreement_at(place, grey[number], grey[1 - number])
     near = float(found.near[0])
     if near < CROPPED or int(found.detail[0]) < 2 * LITTLE:
         return None
     if _is_border(whole.picture, place.box):
         return Verdict(Relation.EDITED, near, BORDER)
     return Verdict(Relation.CROPPED, near, f"{round(100 * place.share)} % of the other picture")
+
+
+def _agreement_at(place: cropping.Place, part: Pixels, whole: Pixels) -> Agreement:
+    """Return how much of the detail of a part agrees with its place in a whole; both are (height, width)."""
+    height, width = part.shape
+    return agreement(squashed(part, Box(0, 0, width, height))[None], squashed(whole, place.box)[None])
 
 
 def _is_border(picture: Pixels, box: Box) -> bool:
@@ -369,20 +348,15 @@ def _rotated(one: Subject, other: Subject) -> Verdict | None:
     grey = luminance(one.picture), luminance(other.picture)
     for still, rotated in (grey, grey[::-1]):
         for angle in rotating.angles_between(still, rotated):
-            near = _near_within(still, rotating.straightened(rotated, angle))
-            if near >= CROPPED:
+            middle = rotating.straightened(rotated, angle)
+            place = cropping.place_of(middle, still)
+            if place is None:
+                continue
+            found = _agreement_at(place, middle, still)
+            near = float(found.near[0])
+            if near >= CROPPED and int(found.detail[0]) >= MUCH:
                 return Verdict(Relation.ROTATED, near, f"rotated by {round(min(angle, 360 - angle))} degrees")
     return None
-
-
-def _near_within(whole: Pixels, middle: Pixels) -> float:
-    """Return how much of the detail of a part agrees with its place in a whole, 0 if it has none or too little."""
-    place = cropping.place_of(middle, whole)
-    if place is None:
-        return 0.0
-    height, width = middle.shape
-    found = agreement(squashed(middle, Box(0, 0, width, height))[None], squashed(whole, place.box)[None])
-    return float(found.near[0]) if int(found.detail[0]) >= MUCH else 0.0
 
 
 # -- two pictures of one thing ------------------------------------------------------------------------------------
