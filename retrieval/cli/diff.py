@@ -76,7 +76,7 @@ def diff(
     shown = [item for item in found.files if item.state in states]
     _put(shown, form)
     _note_counts(found)
-    if found.unreadable:
+    if found.unreadable or found.not_indexed:
         raise typer.Exit(UNREADABLE)
     if any(item.state != "common" for item in shown):
         raise typer.Exit(1)
@@ -121,6 +121,9 @@ def _put(shown: "Sequence[Difference]", form: Form) -> None:
 
 def _note_counts(found: "Differences") -> None:
     note_each([f"not compared: {displayed(failure.path)}: {failure.reason}" for failure in found.unreadable])
+    if found.not_indexed:
+        files = counted(found.not_indexed, "file")
+        note(f"{files} of indexed folders not compared: new or changed since; to update the index: retrieval index")
     counts: dict[str, int] = {}
     for item in found.files:
         counts[str(item.state)] = counts.get(str(item.state), 0) + 1

@@ -38,6 +38,8 @@ DONE = {
 """Kind of an act -> what was done with a file, in the passive."""
 ALIKE = ("same_bytes", "same_pixels", "reencoded", "resized")
 """Relations of files that are acted on if no relations are named. Of the others, people may want to keep both."""
+CLOSE = "the same by their bytes or pixels, re-encoded or resized"
+"""The relations of `ALIKE`, for a person."""
 REFUSED = 2
 """The exit code if something was not done that was asked for."""
 
@@ -151,7 +153,9 @@ def duplicates(
         _put(found.groups, form)
         _note_left_out(found, opened.coverage().unreadable)
         if not found.groups:
-            note("there are no duplicates")
+            is_narrow = kind is not None and not relation
+            narrow = f" that are {CLOSE}; to name other relations: --relation" if is_narrow else ""
+            note(f"there are no duplicates{narrow}")
             raise typer.Exit(1)
         if kind is None:
             _note_summary(found.groups)
@@ -177,7 +181,10 @@ def _decide(opened: "Index", different: Sequence[Path], *, forget: bool) -> None
         opened.forget_decisions()
         note("all decisions are forgotten")
     if different:
-        opened.decide(different=combinations([_sha256_of(path) for path in different], 2))
+        contents = [_sha256_of(path) for path in different]
+        if len(set(contents)) < len(contents):
+            raise BadInput("two of these files have the same bytes, so they show the same picture")
+        opened.decide(different=combinations(contents, 2))
 
 
 def _sha256_of(path: Path) -> str:
@@ -237,8 +244,10 @@ def _put_group(number: int, group: "Group", screen: Screen) -> None:
         image = member.image
         size = f"{image.width}x{image.height}"
         what = "keep" if member.relation is None else said(str(member.relation))
-        again = "  (removed before)" if member.was_removed else ""
-        screen.put(f"  {what:<11}  {size:>11}  {human(image.bytes):>8}  ", image.path, again)
+        mark = "  (removed before)" if member.was_removed else ""
+        if member.is_kept and member.relation is not None:
+            mark = "  (safe)"
+        screen.put(f"  {what:<11}  {size:>11}  {human(image.bytes):>8}  ", image.path, mark)
         screen.put_text(f"{'':15}{member.reason}")
 
 
@@ -269,7 +278,7 @@ def _note_summary(groups: "Sequence[Group]") -> None:
     note(f"{counted(len(groups), 'group')}: {tiers}")
     freed = human(sum(image.bytes for image in others))
     note(f"{counted(len(others), 'file')} ({freed}) need not be kept")
-    note("to put those with the same bytes or pixels, re-encoded or resized into the trash: add --trash --yes")
+    note(f"to put those that are {CLOSE} into the trash: add --trash --yes")
 
 
 # -- acting -------------------------------------------------------------------------------------------------------
@@ -292,15 +301,43 @@ def _act(
     roots = [os.fsencode(root.path) for root in opened.folders()]
     safe = [os.path.realpath(os.fsencode(folder)) for folder in options.safe]
     target = b"" if move_to is None else os.path.abspath(os.fsencode(move_to))
+    if move_to is not None:
+        _demand_elsewhere(move_to, roots)
     plan = deciding.plan_of(found.groups, kind, roots=roots, safe=safe, target=target)
-    files = counted(len(plan.acts), "file")
     if not plan.acts:
-        return Acted("nothing to do: links need files with the same bytes")
+        return Acted("nothing to do: links need files with the same bytes", 1)
     if not yes:
-        return Acted(f"nothing was done; with --yes, {files} will be {DONE[kind]}")
+        is_there = kind != "move" or os.path.isdir(target)
+        checked = plan if is_there else deciding.plan_of(found.groups, "trash", roots=roots, safe=safe)
+        return _foreseen(checked, DONE[kind])
     if move_to is not None:
         _make_folder(move_to)
     return _carry_out(opened, plan, kind)
+
+
+def _foreseen(plan: "Plan", done: str) -> Acted:
+    """Say what would be done, after a look at the files as they are now."""
+    from retrieval.organising import rules
+
+    with counting("checking", len(plan.acts)) as progress:
+        refused = rules.refusals(plan, progress)
+    note_each([f"would be left as it is: {why}" for _, why in refused])
+    files = counted(len(plan.acts) - len(refused), "file")
+    return Acted(f"nothing was done; with --yes, {files} will be {done}")
+
+
+def _demand_elsewhere(folder: Path, roots: Sequence[bytes]) -> None:
+    """Raise `BadInput` for a folder in which the next update would find again what is moved there."""
+    from retrieval.pictures.scan import hidden
+
+    place = os.path.join(os.path.realpath(os.fsencode(folder)), b"")
+    for root in roots:
+        indexed = os.path.join(os.path.realpath(root), b"")
+        if place.startswith(indexed) and not any(map(hidden, place.removeprefix(indexed).split(b"/"))):
+            raise BadInput(
+                f"{displayed(folder)} lies in an indexed folder, so the files would be found there again",
+                hint="give a folder elsewhere, or one whose name begins with a dot",
+            )
 
 
 def _make_folder(folder: Path) -> None:
@@ -311,23 +348,21 @@ def _make_folder(folder: Path) -> None:
 
 
 def _carry_out(opened: "Index", plan: "Plan", kind: "Kind") -> Acted:
-    """Do what a plan says, and let the index forget the files that are gone."""
+    """Do what a plan says, and let the index forget the files that are gone, also after Ctrl-C."""
     from retrieval.organising import acting, deciding
     from retrieval.organising.journal import Journal
-    from retrieval.organising.plan import LINKS
 
+    journal = Journal(opened.folder)
+    before = len(journal.entries())
     try:
         with counting("acting", len(plan.acts)) as progress:
-            outcome = acting.carry_out(plan, Journal(opened.folder), progress)
+            outcome = acting.carry_out(plan, journal, progress)
     except KeyboardInterrupt:
-        sentence = "what was done is in the journal; to undo it: retrieval undo; to go on: retrieval index, and repeat"
-        raise InterruptedRunError(sentence) from None
-    refused = {refusal.path for refusal in outcome.refused}
-    gone = [os.fsdecode(act.path) for act in plan.acts if act.path not in refused]
-    if gone and kind not in LINKS:
+        raise InterruptedRunError("what was done is in the journal; to undo it: retrieval undo") from None
+    finally:
+        done = [entry for entry in journal.entries()[before:] if entry.done]
         try:
-            deciding.remember(opened, plan, refused)
-            opened.remove(*gone)
+            deciding.remember(opened, plan, done)
         except RetrievalError as error:  # what was done is to be told all the same
             note(f"the index still lists the files that are gone ({error}); to bring it up to date: retrieval index")
     note_each([f"left as it is: {refusal.why}" for refusal in outcome.refused])

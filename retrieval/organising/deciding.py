@@ -4,9 +4,14 @@ import os
 from collections.abc import Iterable, Sequence
 
 from retrieval.index import Index
-from retrieval.organising.groups import Group, Member
+from retrieval.organising import places
+from retrieval.organising.groups import Group
 from retrieval.organising.journal import Entry
 from retrieval.organising.plan import LINKS, Act, Kind, Plan
+from retrieval.organising.rules import resolved
+
+MOVES = frozenset({"trash", "move"})
+"""Kinds of acts after which a file is no longer at its place."""
 
 
 def plan_of(
@@ -27,23 +32,24 @@ def plan_of(
         )
         for group in groups
         for member in group.others
-        if not _is_safe(member, safe) and (kind not in LINKS or member.image.sha256 == group.head.image.sha256)
+        if not places.is_below(member.image.path, safe)
+        and (kind not in LINKS or member.image.sha256 == group.head.image.sha256)
     ]
     return Plan(acts=tuple(acts), roots=tuple(roots), safe=tuple(safe))
 
 
-def _is_safe(member: Member, safe: Sequence[bytes]) -> bool:
-    path = os.fsencode(member.image.path)
-    return any(path.startswith(os.path.join(folder, b"")) for folder in safe)
+def remember(index: Index, plan: Plan, done: Iterable[Entry]) -> None:
+    """Let the index forget the files that are gone, and keep which contents were removed in favour of which.
 
-
-def remember(index: Index, plan: Plan, refused: Iterable[bytes]) -> None:
-    """Keep in the index which contents were removed in favour of which, all of a plan but those that were refused."""
-    left = set(refused)
-    gone = [act for act in plan.acts if act.kind not in LINKS and act.path not in left]
-    index.decide(removed=[(act.sha256.hex(), act.kept_sha256.hex()) for act in gone])
+    `done` are the acts of the plan that were done, as the journal has them.
+    """
+    paths = {entry.step.path for entry in done if entry.step.kind in MOVES}
+    gone = [act for act in plan.acts if resolved(act.path) in paths]
+    if gone:
+        index.decide(removed=[(act.sha256.hex(), act.kept_sha256.hex()) for act in gone])
+        index.remove(*(os.fsdecode(act.path) for act in gone))
 
 
 def forget(index: Index, undone: Iterable[Entry]) -> None:
     """Forget the removal of contents that an undo has brought back."""
-    index.decide(restored=[entry.step.sha256.hex() for entry in undone if entry.step.kind in {"trash", "move"}])
+    index.decide(restored=[entry.step.sha256.hex() for entry in undone if entry.step.kind in MOVES])

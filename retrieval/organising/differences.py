@@ -5,7 +5,7 @@ that also gets the thumbnails, and leaves nothing.
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.arguments import path_of
 from retrieval.comparing.relation import COPIES, Relation, Verdict, compare
-from retrieval.errors import BadInput
+from retrieval.errors import BadInput, ShortMemory, UnreadableImage
 from retrieval.index import Index
+from retrieval.organising import places
 from retrieval.organising.candidates import candidates
-from retrieval.organising.gallery import Gallery
-from retrieval.types import Failure, IndexedImage, displayed
-
-Folder = str | os.PathLike[str]
-Step = Callable[[str, int, int], None]
-"""Is told the name of a step, how much of it is done, and how much it is in all."""
+from retrieval.organising.gallery import Gallery, Step
+from retrieval.organising.places import Folder
+from retrieval.organising.sameness import looked_at_whole
+from retrieval.pictures.source import Folder as Source
+from retrieval.pictures.source import contents
+from retrieval.types import Failure, Found, IndexedImage, RootInfo
 
 
 class State(StrEnum):
@@ -74,6 +74,9 @@ class Differences:
     """In the order of the states, and of the paths within a state."""
     unreadable: tuple[Failure, ...]
     """Files that could not be compared, because they are damaged or cannot be read."""
+    not_indexed: int = 0
+    """Number of files in folders of the index that are new or have changed since its latest update, so that they were
+    not compared."""
 
 
 def differences(
@@ -89,12 +92,12 @@ def differences(
     one lies in the other.
     """
     step = progress or (lambda *_: None)
-    places = _apart(first, second)
     with ExitStack() as stack:
-        sides = [stack.enter_context(_side(place, index, step)) for place in places]
-        one, other = sides
-        found = _compared(one, other, frozenset(relations), step)
-        return Differences(tuple(found), (*one.unreadable, *other.unreadable))
+        one, other = (stack.enter_context(_side(place, index, step)) for place in places.apart(first, second))
+        near, unreadable = _near(one, other, frozenset(relations), step)
+        found = _compared(one, other, near)
+        failures = (*one.unreadable, *other.unreadable, *unreadable)
+        return Differences(tuple(found), failures, one.not_indexed + other.not_indexed)
 
 
 @dataclass(frozen=True)
@@ -104,58 +107,85 @@ class _Side:
     index: Index
     files: Sequence[IndexedImage]
     unreadable: Sequence[Failure]
-    within: Path | None
+    within: Path | None = None
     """Where its thumbnails are kept; None for the cache of the user."""
+    not_indexed: int = 0
 
-    def gallery(self, progress: Callable[[int], None]) -> Gallery:
+    def gallery(self, step: Step) -> Gallery:
         """Return its pictures."""
         files = [image for image in self.files if not image.offline]
-        return Gallery.of(files, self.index.vectors, progress, within=self.within)
-
-
-def _apart(first: Folder, second: Folder) -> list[str]:
-    places = []
-    for folder in (first, second):
-        place = os.path.realpath(os.fsdecode(path_of(folder, "a folder")))
-        if not os.path.isdir(place):
-            raise BadInput(f"{displayed(folder)} is not a folder")
-        places.append(place)
-    if os.path.commonpath(places) in places:
-        raise BadInput(f"{displayed(places[0])} and {displayed(places[1])} overlap", hint="give two separate folders")
-    return places
+        return Gallery.of(files, self.index.vectors, step, within=self.within)
 
 
 @contextmanager
-def _side(place: str, index: Index | None, step: Step) -> Iterator[_Side]:
+def _side(place: bytes, index: Index | None, step: Step) -> Iterator[_Side]:
     """Yield a folder as the index knows it, or as it is now."""
+    folder = os.fsdecode(place)
     if index is not None and _knows(index, place):
-        failures = [failure for failure in index.failures() if _is_below(failure.path, place)]
-        yield _Side(index, list(index.images(place)), failures, None)
+        failures = [failure for failure in index.failures() if places.is_below(failure.path, [place])]
+        images = _images(index, folder)
+        yield _Side(index, images, failures, not_indexed=_not_indexed(index, place, images, failures))
         return
-    with TemporaryDirectory(prefix="retrieval-") as folder:
-        where = Path(folder) / "index"
+    with TemporaryDirectory(prefix="retrieval-") as aside:
+        where = Path(aside) / "index"
         made = Index.create(where) if index is None else index.empty_like(where)
         with made as looked:
-            looked.add(place, progress=lambda now: step("reading", now.done, now.total))
-            files = list(looked.images()) if len(looked) else []
-            yield _Side(looked, files, list(looked.failures()), Path(folder))
+            looked.add(folder, progress=lambda now: step("reading", now.done, now.total))
+            yield _Side(looked, _images(looked, folder), list(looked.failures()), Path(aside))
 
 
-def _knows(index: Index, place: str) -> bool:
+def _knows(index: Index, place: bytes) -> bool:
     """Tell whether a folder lies in one that is indexed."""
-    roots = [os.path.join(os.path.realpath(root.path), "") for root in index.folders()]
-    return any(os.path.join(place, "").startswith(root) for root in roots)
+    return any(_holds(root, place) for root in index.folders())
 
 
-def _is_below(path: Path, place: str) -> bool:
-    return os.fspath(path).startswith(os.path.join(place, ""))
+def _images(index: Index, folder: str) -> list[IndexedImage]:
+    """Return the images below a folder, none if the index knows none there."""
+    try:
+        return list(index.images(folder))
+    except BadInput:
+        return []
 
 
-def _compared(one: _Side, other: _Side, relations: frozenset[Relation], step: Step) -> list[Difference]:
+def _not_indexed(index: Index, place: bytes, images: Sequence[IndexedImage], failures: Sequence[Failure]) -> int:
+    """Return the number of pictures below a folder of an index that are new or have changed since its latest update."""
+    known = {os.fsencode(image.path): (image.bytes, image.modified_ns) for image in images}
+    failed = {os.fsencode(failure.path) for failure in failures}
+    root = max((root for root in index.folders() if _holds(root, place)), key=lambda root: len(str(root.path)))
+    source = Source(os.path.realpath(os.fsencode(root.path)))
+    below = os.path.join(place, b"")[len(os.path.join(source.place, b"")) :]
+    count = 0
+    for seen in source.scan(below, root.exclude, skip=os.path.realpath(os.fsencode(index.folder))):
+        path = os.path.join(source.place, seen.path)
+        if isinstance(seen, Found) and path not in failed:
+            stored = seen.storable()
+            count += known.get(path) != (stored.size, stored.mtime_ns) and _is_picture(source, seen.path)
+    return count
+
+
+def _holds(root: RootInfo, place: bytes) -> bool:
+    return places.is_below(os.path.join(place, b""), [os.path.realpath(os.fsencode(root.path))])
+
+
+def _is_picture(source: Source, path: bytes) -> bool:
+    """Tell whether a file begins like a picture; True also if it cannot be read, because then nobody knows."""
+    try:
+        return contents(source, path)[1] is not None
+    except FileNotFoundError:
+        return False
+    except (OSError, UnreadableImage, ShortMemory):
+        return True
+
+
+Near = tuple[IndexedImage, Verdict, float]
+"""A picture of the other folder, what both are to each other, and the cosine of their vectors."""
+
+
+def _compared(one: _Side, other: _Side, near: Mapping[int, Sequence[Near]]) -> list[Difference]:
+    """Return what each file is. `near` has the copies of pictures of the first folder, by id."""
     ids = {image.id for image in one.files}, {image.id for image in other.files}
     common = ids[0] & ids[1]
     there = {image.id: image.path for image in reversed(other.files)}
-    near = _near(one, other, relations, step)
     copied = {match.id for matches in near.values() for match, _, _ in matches}
     order, found = list(Relation), []
     for image in one.files:
@@ -172,29 +202,31 @@ def _compared(one: _Side, other: _Side, relations: frozenset[Relation], step: St
     return sorted(found, key=lambda item: states.index(item.state))
 
 
-Near = tuple[IndexedImage, Verdict, float]
-"""A picture of the other folder, what both are to each other, and the cosine of their vectors."""
-
-
-def _near(one: _Side, other: _Side, relations: frozenset[Relation], step: Step) -> dict[int, list[Near]]:
-    """Return id of a picture of one folder -> its copies among the pictures of the other folder."""
-    if relations <= {Relation.SAME_BYTES}:
-        return {}
-    mine = one.gallery(lambda done: step("looking", done, len(one.files)))
-    if not len(mine):
-        return {}
-    theirs = other.gallery(lambda done: step("looking", done, len(other.files)))
-    proposed = candidates(mine, theirs)
+def _near(
+    one: _Side, other: _Side, relations: frozenset[Relation], step: Step
+) -> tuple[dict[int, list[Near]], list[Failure]]:
+    """Return id of a picture of the first folder -> its copies in the other one; and files that cannot be looked at."""
+    if relations <= {Relation.SAME_BYTES} or not one.files:
+        return {}, []
+    mine, theirs = one.gallery(step), other.gallery(step)
     found: dict[int, list[Near]] = {}
+    proposed = candidates(mine, theirs)
     for done, (a, b, is_near) in enumerate(proposed, 1):
-        subjects = mine.subject(a), theirs.subject(b)
-        verdict = None
-        if mine.images[a].id == theirs.images[b].id:
-            continue
-        if subjects[0] is not None and subjects[1] is not None:
-            verdict = compare(subjects[0], subjects[1], parts=is_near)
+        verdict = _verdict(mine, a, theirs, b, parts=is_near)
         if verdict is not None and verdict.relation in relations:
             score = float(np.dot(mine.vectors[a], theirs.vectors[b]))
             found.setdefault(mine.images[a].id, []).append((theirs.images[b], verdict, score))
         step("comparing", done, len(proposed))
-    return found
+    return found, [*mine.unreadable, *theirs.unreadable]
+
+
+def _verdict(mine: Gallery, a: int, theirs: Gallery, b: int, *, parts: bool) -> Verdict | None:
+    """Return what two pictures are to each other, None if nothing or if they have the same bytes."""
+    one, other = mine.images[a], theirs.images[b]
+    subjects = mine.subject(a), theirs.subject(b)
+    if one.id == other.id or subjects[0] is None or subjects[1] is None:
+        return None
+    verdict = compare(subjects[0], subjects[1], parts=parts)
+    if verdict is None:
+        return None
+    return looked_at_whole(verdict, (one.path, other.path), (subjects[0], subjects[1]))

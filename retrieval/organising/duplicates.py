@@ -5,32 +5,30 @@ files of the index -> gallery (a thumbnail and a vector of each content) -> cand
 """
 
 import os
-from collections.abc import Callable, Collection, Sequence
+import stat
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from retrieval.arguments import path_of
-from retrieval.comparing.relation import BORDER, COPIES, SMALL_PART, Relation, Verdict, compare
-from retrieval.errors import BadInput
+from retrieval.comparing.relation import BORDER, COPIES, OF_PARTS, Relation, Verdict, compare
 from retrieval.index import Index
-from retrieval.organising import candidates
-from retrieval.organising.gallery import Gallery
+from retrieval.organising import candidates, places
+from retrieval.organising.gallery import Gallery, Step
 from retrieval.organising.groups import Belonging, Chains, Group, Member, heads
 from retrieval.organising.keep import BEST, Keeper
-from retrieval.organising.sameness import differ_in_detail, same_pixels
+from retrieval.organising.places import Folder, is_below
+from retrieval.organising.sameness import looked_at_whole
 from retrieval.storage.decisions import Decisions
-from retrieval.types import Failure, IndexedImage, displayed
+from retrieval.types import Failure, IndexedImage
 
 if TYPE_CHECKING:
     from retrieval.searching.filters import Filter
 
-Folder = str | os.PathLike[str]
-Step = Callable[[str, int, int], None]
-"""Is told the name of a step, how much of it is done, and how much it is in all."""
 AT_A_TIME = 64
 """Number of pairs that the threads compare at a time."""
 LONG = 200
@@ -80,21 +78,20 @@ def find(index: Index, options: DuplicateOptions | None = None, progress: Step |
     `BadFilter` for options that cannot be used.
     """
     asked = options or DuplicateOptions()
-    keeper = _with_safe(Keeper.of(asked.keep), _folders(asked.safe))
-    between = None if asked.between is None else _apart(asked.between)
+    safe = places.folders(asked.safe)
+    keeper = _with_safe(Keeper.of(asked.keep), safe)
+    between = None if asked.between is None else places.apart(*asked.between)
     files = [image for image in index.images(where=asked.where) if between is None or _side(image, between)]
-    there = [image for image in files if not image.offline and not os.path.islink(image.path)]
+    there = _own_files(image for image in files if not image.offline)
     if set(asked.relations) <= {Relation.SAME_BYTES}:
         found = _same_bytes(there, keeper, between)
         unreadable: Sequence[Failure] = ()
     else:
         step = progress or (lambda *_: None)
-        contents = len({image.id for image in there})
-        gallery = Gallery.of(there, index.vectors, lambda done: step("looking", done, contents))
+        gallery = Gallery.of(there, index.vectors, step)
         corrects = asked.keep == BEST and not asked.safe
         finder = _Finder(gallery, frozenset(asked.relations), index.decisions(), keeper, corrects, between)
         found, unreadable = finder.groups(step), gallery.unreadable
-    safe = _folders(asked.safe)
     found = [_with_kept(group, safe) for group in found]
     wanted = [group for group in found if group.others]
     order = list(Relation)
@@ -102,20 +99,30 @@ def find(index: Index, options: DuplicateOptions | None = None, progress: Step |
     return Duplicates(tuple(wanted), tuple(unreadable), sum(image.offline for image in files))
 
 
-def _with_kept(group: Group, safe: Sequence[str]) -> Group:
+def _with_kept(group: Group, safe: Sequence[bytes]) -> Group:
     """Return a group in which the files of safe folders are kept, besides the head."""
     if not safe:
         return group
-    return Group(tuple(replace(one, is_kept=one.is_kept or _is_below(one.image, safe)) for one in group.members))
+    return Group(tuple(replace(one, is_kept=one.is_kept or is_below(one.image.path, safe)) for one in group.members))
 
 
-def _same_bytes(files: Sequence[IndexedImage], keeper: Keeper, between: Sequence[str] | None) -> list[Group]:
+def _same_bytes(files: Sequence[IndexedImage], keeper: Keeper, between: Sequence[bytes] | None) -> list[Group]:
     """Return the groups of files with the same bytes, which are the files of one image."""
-    places: dict[int, list[IndexedImage]] = {}
+    by_id: dict[int, list[IndexedImage]] = {}
     for image in files:
-        places.setdefault(image.id, []).append(image)
-    sets = [_across(keeper.sorted(copies), between) for copies in places.values()]
+        by_id.setdefault(image.id, []).append(image)
+    sets = [_across(keeper.sorted(copies), between) for copies in by_id.values()]
     return [_group(keeper, copies, {}) for copies in sets if len(copies) > 1]
+
+
+class _Related(NamedTuple):
+    """What a picture is to the head."""
+
+    verdict: Verdict
+    score: float
+    """Cosine of the vectors of both."""
+    fault: str = ""
+    """Why the head is better, if a rule does not tell."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +135,7 @@ class _Finder:
     keeper: Keeper
     corrects: bool
     """Whether a picture that lost its colours or got a border gives way to the original."""
-    between: Sequence[str] | None
+    between: Sequence[bytes] | None
     """Two folders; only files of different ones are compared."""
 
     def groups(self, step: Step) -> list[Group]:
@@ -177,19 +184,21 @@ class _Finder:
 
     def _originals(self, number: int, belonging: Belonging) -> set[int]:
         """Return the pictures of which this one lost the colours, or to which it got a border; none if it is whole."""
-        colour, frame = self.gallery.colour(number), self.gallery.frame(number)
-        found = set()
-        for other, verdict in belonging:
-            is_framed = verdict.because == BORDER and frame > self.gallery.frame(other) + THIN
-            is_grey = verdict.relation is Relation.RECOLOURED and colour < GREY < self.gallery.colour(other)
-            if is_framed or is_grey:
-                found.add(other)
-        return found
+        return {other for other, verdict in belonging if self._fault(number, other, verdict)}
+
+    def _fault(self, number: int, other: int, verdict: Verdict) -> str:
+        """Return what a picture has lost or got that another one has not, "" if nothing."""
+        if verdict.because == BORDER and self.gallery.frame(number) > self.gallery.frame(other) + THIN:
+            return "without the border"
+        if verdict.relation is Relation.RECOLOURED and self.gallery.colour(number) < GREY < self.gallery.colour(other):
+            return "with the colours"
+        return ""
 
     def _group_of(self, head: IndexedImage, number: int, belonging: Belonging) -> Group | None:
         of = {}
         for other, verdict in belonging:
-            of[self.gallery.images[other].id] = verdict, self._score(number, other)
+            fault = self._fault(other, number, verdict) if self.corrects else ""
+            of[self.gallery.images[other].id] = _Related(verdict, self._score(number, other), fault)
         copies = self.gallery.files[head.id] if Relation.SAME_BYTES in self.relations else [head]
         files = [*copies, *(image for id_ in of for image in self.gallery.files[id_])]
         ordered = _across([head, *(image for image in self.keeper.sorted(files) if image is not head)], self.between)
@@ -205,22 +214,10 @@ class _Finder:
         one, other = self.gallery.subject(a), self.gallery.subject(b)
         if one is None or other is None:
             return None
-        verdict = compare(one, other, parts=parts and Relation.CROPPED in self.relations)
+        verdict = compare(one, other, parts=parts and not self.relations.isdisjoint(OF_PARTS))
         if verdict is not None:
-            verdict = self._exact(a, b, verdict)
+            verdict = looked_at_whole(verdict, (images[0].path, images[1].path), (one, other))
         return verdict if verdict is not None and verdict.relation in self.relations else None
-
-    def _exact(self, a: int, b: int, verdict: Verdict) -> Verdict:
-        """Return the verdict, or what the whole pictures tell: the same pixels, or a small part that differs."""
-        one, other = self.gallery.subject(a), self.gallery.subject(b)
-        if verdict.relation not in {Relation.REENCODED, Relation.RESIZED} or one is None or other is None:
-            return verdict
-        images = self.gallery.images[a], self.gallery.images[b]
-        if same_pixels(*images, (one, other)):
-            return Verdict(Relation.SAME_PIXELS, 1.0, "the same pixels")
-        if differ_in_detail(*images):
-            return Verdict(Relation.EDITED, verdict.agreement, SMALL_PART)
-        return verdict
 
     def _score(self, a: int, b: int) -> float:
         return float(np.dot(self.gallery.vectors[a], self.gallery.vectors[b]))
@@ -236,58 +233,49 @@ class _Finder:
 def _group(
     keeper: Keeper,
     ordered: Sequence[IndexedImage],
-    verdicts: dict[int, tuple[Verdict, float]],
+    related: Mapping[int, _Related],
     decisions: Decisions | None = None,
 ) -> Group:
-    """Return the group of these files, the head first. `verdicts` has those of other images, by id."""
+    """Return the group of these files, the head first. `related` tells what other images are to it, by id."""
     head, *others = ordered
     known = decisions or Decisions()
-    same = Verdict(Relation.SAME_BYTES, 1.0, "the same bytes"), 1.0
+    same = _Related(Verdict(Relation.SAME_BYTES, 1.0, "the same bytes"), 1.0)
     members = []
+    why = ""
     for image in others:
-        verdict, score = same if image.id == head.id else verdicts[image.id]
-        reason = f"{verdict.because}; {keeper.reason(head, image)}"
+        verdict, score, fault = same if image.id == head.id else related[image.id]
+        better = fault or keeper.reason(head, image)
+        why = why or better
         was_removed = known.was_removed(image.sha256, head.sha256)
-        members.append(Member(image, verdict.relation, score, reason, was_removed=was_removed))
+        members.append(Member(image, verdict.relation, score, f"{verdict.because}; {better}", was_removed=was_removed))
     order = list(Relation)
     members.sort(key=lambda member: order.index(member.relation or Relation.SAME_BYTES))
-    why = keeper.reason(head, others[0])
     return Group((Member(head, None, 1.0, why, is_kept=True), *members))
+
+
+def _own_files(images: Iterable[IndexedImage]) -> list[IndexedImage]:
+    """Return files without links, and of the names of one file (hard links) only the first: nothing is there twice."""
+    found: list[IndexedImage] = []
+    seen: set[tuple[int, int]] = set()
+    for image in images:
+        with suppress(OSError):  # a file that is not there is reported when it is looked at
+            status = os.lstat(image.path)
+            if stat.S_ISLNK(status.st_mode) or (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+        found.append(image)
+    return found
 
 
 # -- folders ------------------------------------------------------------------------------------------------------
 
 
-def _folders(given: Sequence[Folder]) -> list[str]:
-    """Return folders as absolute paths without links; raise `BadInput` for one that is no folder."""
-    found = []
-    for folder in given:
-        place = os.path.realpath(os.fsdecode(path_of(folder, "a folder")))
-        if not os.path.isdir(place):
-            raise BadInput(f"{displayed(folder)} is not a folder")
-        found.append(place)
-    return found
-
-
-def _apart(given: Sequence[Folder]) -> list[str]:
-    """Return two folders as `_folders` does; raise `BadInput` if one lies in the other."""
-    found = _folders(given)
-    if os.path.commonpath(found) in found:
-        raise BadInput(f"{displayed(found[0])} and {displayed(found[1])} overlap", hint="give two separate folders")
-    return found
-
-
-def _is_below(image: IndexedImage, folders: Sequence[str]) -> bool:
-    path = os.fspath(image.path)
-    return any(path.startswith(os.path.join(folder, "")) for folder in folders)
-
-
-def _side(image: IndexedImage, between: Sequence[str]) -> int:
+def _side(image: IndexedImage, between: Sequence[bytes]) -> int:
     """Return 1 for a file of the first folder, 2 for one of the second, 0 for another one."""
-    return next((number for number, folder in enumerate(between, 1) if _is_below(image, [folder])), 0)
+    return next((number for number, folder in enumerate(between, 1) if is_below(image.path, [folder])), 0)
 
 
-def _across(ordered: Sequence[IndexedImage], between: Sequence[str] | None) -> list[IndexedImage]:
+def _across(ordered: Sequence[IndexedImage], between: Sequence[bytes] | None) -> list[IndexedImage]:
     """Return the first of these files and those of the other folder; all of them if there are no two folders."""
     head, *others = ordered
     if between is None:
@@ -296,9 +284,9 @@ def _across(ordered: Sequence[IndexedImage], between: Sequence[str] | None) -> l
     return [head, *(image for image in others if _side(image, between) != side)]
 
 
-def _with_safe(keeper: Keeper, safe: Sequence[str]) -> Keeper:
+def _with_safe(keeper: Keeper, safe: Sequence[bytes]) -> Keeper:
     """Return rules by which files in safe folders are kept before all others."""
-    return keeper if not safe else keeper.preferring("in a safe folder", lambda image: _is_below(image, safe))
+    return keeper if not safe else keeper.preferring("in a safe folder", lambda image: is_below(image.path, safe))
 
 
 def _in_permille(step: Step, share: float) -> None:

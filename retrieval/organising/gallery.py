@@ -21,8 +21,10 @@ from retrieval.types import Failure, IndexedImage, Vectors, displayed
 
 AT_A_TIME = 256
 """Number of thumbnails that are read or made at a time."""
-REMEMBERED = 2048
+REMEMBERED = 1024
 """Number of pictures whose thumbnails stay in memory: 200 kB each."""
+Step = Callable[[str, int, int], None]
+"""Is told the name of a step, how much of it is done, and how much it is in all."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +58,20 @@ class Gallery:
         cls,
         given: Iterable[IndexedImage],
         vectors_of: Callable[[Sequence[int]], Vectors],
-        progress: Callable[[int], None] | None = None,
+        step: Step,
         *,
         within: Path | None = None,
     ) -> "Gallery":
         """Return the gallery of these files. `vectors_of` returns the vectors of images.
 
         Thumbnails that are not in the cache of the user are made. `within` is a folder that is the cache instead.
-        `progress` is called with the number of pictures that were looked at.
+        `step` is told how many pictures were looked at.
         """
         files: dict[int, list[IndexedImage]] = {}
         for image in given:
             files.setdefault(image.id, []).append(image)
         images = [places[0] for places in files.values()]
-        seen, unreadable = _seen(list(files.values()), progress, within)
+        seen, unreadable = _seen(list(files.values()), step, within)
         parts = [look.grey for look in seen if look is not None]
         counts = [0 if look is None else len(look.grey) for look in seen]
         grey = np.concatenate([np.zeros((0, looks.GRID, looks.GRID), np.uint8), *parts])
@@ -111,9 +113,8 @@ class Gallery:
                 self._subjects[number] = found
                 return found
         image = self.images[number]
-        try:
-            picture = _thumbnail(self.files[image.id], self.within)
-        except UnreadableImage:
+        picture = _thumbnail(self.files[image.id], self.within)
+        if isinstance(picture, Failure):
             return None
         subject = Subject.of(picture, image.width, image.height, image.taken)
         with self._lock:
@@ -124,7 +125,7 @@ class Gallery:
 
 
 def _seen(
-    places: Sequence[Sequence[IndexedImage]], progress: Callable[[int], None] | None, within: Path | None
+    places: Sequence[Sequence[IndexedImage]], step: Step, within: Path | None
 ) -> tuple[list[Look | None], list[Failure]]:
     """Return the look of each picture, None for one that cannot be read; and these files, with the reasons."""
     seen: list[Look | None] = []
@@ -135,29 +136,26 @@ def _seen(
                 if isinstance(look, Failure):
                     unreadable.append(look)
                 seen.append(look if isinstance(look, Look) else None)
-            if progress is not None:
-                progress(len(seen))
+            step("looking", len(seen), len(places))
     return seen, unreadable
 
 
 def _look(within: Path | None, files: Sequence[IndexedImage]) -> Look | Failure:
-    try:
-        return looks.look_of(_thumbnail(files, within))
-    except UnreadableImage as error:
-        return Failure(files[0].path, str(error))
-    except Exception as error:  # noqa: BLE001 - one file never stops a run
-        return Failure(files[0].path, f"{displayed(files[0].path)} cannot be looked at: {one_line(error)}")
+    picture = _thumbnail(files, within)
+    return picture if isinstance(picture, Failure) else looks.look_of(picture)
 
 
-def _thumbnail(files: Sequence[IndexedImage], within: Path | None) -> NDArray[np.uint8]:
-    """Return the thumbnail of the first file that can be read; raise `UnreadableImage` if none can."""
-    *others, last = files
-    for image in others:
+def _thumbnail(files: Sequence[IndexedImage], within: Path | None) -> NDArray[np.uint8] | Failure:
+    """Return the thumbnail of the first file that can be read; why the last one cannot, if none can."""
+    failure = Failure(files[0].path, "")
+    for image in files:
         try:
             return thumbnails.kept_pixels(image.sha256, image.path, image.width, image.height, within)
-        except UnreadableImage:
-            continue
-    return thumbnails.kept_pixels(last.sha256, last.path, last.width, last.height, within)
+        except UnreadableImage as error:
+            failure = Failure(image.path, str(error))
+        except Exception as error:  # noqa: BLE001 - one file never stops a run
+            failure = Failure(image.path, f"{displayed(image.path)} cannot be looked at: {one_line(error)}")
+    return failure
 
 
 def _signatures(grey: Grey) -> Vectors:

@@ -166,10 +166,10 @@ class Keeper:
         return sorted(all_images, key=lambda image: [rule.key(image, most) for _, rule in self.rules])
 
     def reason(self, kept: IndexedImage, other: IndexedImage) -> str:
-        """Return why a file is kept rather than another one, in a few words."""
+        """Return why a file is kept rather than another one, in a few words: the first rule by which it is better."""
         most = max(_pixels(kept), _pixels(other))
         for words, rule in self.rules:
-            if rule.key(kept, most) != rule.key(other, most):
+            if rule.key(kept, most) < rule.key(other, most):
                 seen = rule.said(kept), rule.said(other)
                 return f"{words}: {seen[0]}, not {seen[1]}" if seen[0] else words
         return "the same file"

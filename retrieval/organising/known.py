@@ -13,6 +13,7 @@ from retrieval.arguments import path_of
 from retrieval.comparing.relation import COPIES, Relation, Subject, compare
 from retrieval.errors import UnreadableImage, reason_of
 from retrieval.index import Index
+from retrieval.organising.sameness import looked_at_whole
 from retrieval.pictures import decode, reading
 from retrieval.pictures.thumbnails import KEPT
 from retrieval.searching.neighbours import Neighbours
@@ -49,39 +50,42 @@ def known(index: Index, picture: str | os.PathLike[str], relations: Collection[R
     """Return the files of an index that have a picture, the closest relation first, then the highest score.
 
     The picture is recognised by its bytes at once. Only if no file has the same bytes, the nearest images are looked
-    at, and each is compared with it. An empty answer means that the index does not have it. Raises `UnreadableImage` if
+    at, and each is compared with it; those that cannot be read now are passed over. Raises `UnreadableImage` if
     the picture cannot be read.
     """
     place = path_of(picture, "the path of a picture")
-    same = _same_bytes(index, place) if Relation.SAME_BYTES in relations else ()
-    if same or set(relations) <= {Relation.SAME_BYTES}:
-        return same
+    if not os.path.isfile(place):
+        raise UnreadableImage(f"{displayed(place)} cannot be read: it is not a file")
+    own = index.id_of(os.fsdecode(place))
+    if Relation.SAME_BYTES in relations and own is not None:
+        return _same_bytes(index, own)
+    if set(relations) <= {Relation.SAME_BYTES}:
+        return ()
     subject = _subject(place)
     found: list[Known] = []
     for match in index.search(os.fsdecode(place), MOST, IN_ALL_ORIENTATIONS):
-        found += _related(match, subject, relations)
+        if match.id != own:
+            found += _related(match, Path(os.fsdecode(place)), subject, relations)
     order = list(Relation)
     return tuple(sorted(found, key=lambda item: (order.index(item.relation), -item.score)))
 
 
-def _same_bytes(index: Index, place: bytes) -> tuple[Known, ...]:
-    if not os.path.isfile(place):
-        raise UnreadableImage(f"{displayed(place)} cannot be read: it is not a file")
-    id_ = index.id_of(os.fsdecode(place))
-    if id_ is None:
-        return ()
-    (match,) = index.matches(Neighbours.of([(id_, 1.0)]))
+def _same_bytes(index: Index, image: int) -> tuple[Known, ...]:
+    (match,) = index.matches(Neighbours.of([(image, 1.0)]))
     return tuple(Known(path, Relation.SAME_BYTES, 1.0, "the same bytes") for path in (match.path, *match.copies))
 
 
-def _related(match: Match, subject: Subject, relations: Collection[Relation]) -> Iterator[Known]:
-    """Yield the files of a match if the picture is a copy of it."""
+def _related(match: Match, asked: Path, subject: Subject, relations: Collection[Relation]) -> Iterator[Known]:
+    """Yield the files of a match if the picture at `asked` is a copy of it."""
     if match.offline:
         return
     try:
-        verdict = compare(_subject(os.fsencode(match.path), match.taken), subject)
+        other = _subject(os.fsencode(match.path), match.taken)
     except UnreadableImage:
         return
+    verdict = compare(other, subject)
+    if verdict is not None:
+        verdict = looked_at_whole(verdict, (match.path, asked), (other, subject))
     if verdict is not None and verdict.relation in relations:
         for path in (match.path, *match.copies):
             yield Known(path, verdict.relation, match.score, verdict.because)

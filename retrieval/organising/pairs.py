@@ -20,6 +20,8 @@ COMPONENTS = 256
 in the mean. At 0.95, 4 times as many pairs pass the bound as are near; at 0.9, 5 times; at 0.8, 12 times."""
 SAMPLE = 20_000
 """Number of vectors from which the principal components are computed."""
+NOTHING = -2.0
+"""Stands for a pair that does not count: less than any cosine."""
 SLACK = 1e-4
 """Added to a bound: more than float32 rounds."""
 
@@ -62,7 +64,7 @@ def near(
     for start in range(0, len(vectors), BLOCK):
         rows = slice(start, min(start + BLOCK, len(vectors)))
         best = _NONE
-        for found in _of_rows(vectors, short, rows, others, short_others, least):
+        for found in _of_rows(vectors, short, rows, others, short_others, least, most):
             best = _best([best, found], most)
         parts.append(best)
         if progress is not None:
@@ -134,20 +136,35 @@ def _of_rows(
     others: Vectors | None,
     short_others: Vectors,
     least: float,
+    most: int,
 ) -> Iterator[Pairs]:
     """Yield the near pairs whose first row is one of `rows`, a block of second rows after the other."""
     begin = rows.start if others is None else 0
     compared = vectors if others is None else others
     for start in range(begin, len(compared), BLOCK):
         bounds = short[rows] @ short_others[start : start + BLOCK].T
+        if others is None and start == rows.start:
+            bounds[np.tril_indices_from(bounds)] = NOTHING
+        if short is vectors:  # the bounds are the cosines, and no more than the best are needed
+            bounds = _thinned(bounds, least, most + 1)
         first, second = np.nonzero(bounds >= least - SLACK)
         first, second = first + rows.start, second + start
-        if others is None:
-            upper = first < second
-            first, second = first[upper], second[upper]
         scores = _products(vectors, compared, first, second)
         kept = scores >= least
         yield Pairs(first[kept], second[kept], scores[kept])
+
+
+def _thinned(bounds: Vectors, least: float, most: int) -> Vectors:
+    """Return bounds in which each row has at most `most` values of `least` or more, the largest ones.
+
+    One more than a row may have is asked for, because a row may be near itself.
+    """
+    if bounds.shape[1] <= most or np.count_nonzero(bounds >= least) <= most * len(bounds):
+        return bounds
+    kept = np.argpartition(bounds, bounds.shape[1] - most, axis=1)[:, -most:]
+    thinned = np.full_like(bounds, NOTHING)
+    np.put_along_axis(thinned, kept, np.take_along_axis(bounds, kept, axis=1), axis=1)
+    return thinned
 
 
 def _products(vectors: Vectors, others: Vectors, first: NDArray[np.int64], second: NDArray[np.int64]) -> Vectors:

@@ -1,10 +1,12 @@
 """The rules that keep an act from losing a file. They are checked when a plan is shown, and again before each act."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from retrieval.errors import BadInput
 from retrieval.organising.contents import Seen, seen
+from retrieval.organising.places import is_below
 from retrieval.organising.plan import LINKS, Act, Plan
 from retrieval.types import displayed
 
@@ -20,10 +22,15 @@ class Checked:
     """Absolute path of the file that stays, with the links among its folders resolved."""
 
 
-def refusals(plan: Plan) -> list[tuple[Act, str]]:
-    """Return the acts of a plan that break a rule now, each with the reason as a sentence. Reads both files of each."""
+def refusals(plan: Plan, progress: Callable[[int], None] | None = None) -> list[tuple[Act, str]]:
+    """Return the acts of a plan that break a rule now, each with the reason as a sentence. Reads both files of each.
+
+    `progress` is called with the number of acts that were checked.
+    """
     found = []
-    for act in plan.acts:
+    for number, act in enumerate(plan.acts):
+        if progress is not None:
+            progress(number)
         try:
             checked(plan, act)
         except BadInput as error:
@@ -85,7 +92,7 @@ def _demand_unsafe(plan: Plan, path: bytes) -> None:
 
 
 def _is_in(folder: bytes, path: bytes) -> bool:
-    return path.startswith(os.path.join(os.path.realpath(folder), b""))
+    return is_below(path, [os.path.realpath(folder)])
 
 
 def resolved(path: bytes) -> bytes:

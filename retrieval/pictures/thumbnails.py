@@ -27,9 +27,7 @@ QUALITY = 80
 """Quality of the JPEG, 0 to 95, by Pillow's scale. A thumbnail takes about 5 kB, one that is kept about 8 kB."""
 
 
-def thumbnail(
-    picture: bytes | str | os.PathLike[str], width: int, height: int, side: int = SIDE, *, quality: int = QUALITY
-) -> bytes:
+def thumbnail(picture: bytes | str | os.PathLike[str], width: int, height: int, side: int = SIDE) -> bytes:
     """Return a picture as a JPEG, upright, over white, whose longer side has at most `side` pixels.
 
     `picture` is a path, or the bytes of a file. `width` and `height` are those of the upright picture, in pixels.
@@ -38,7 +36,7 @@ def thumbnail(
     scale = min(1.0, side / max(width, height))
     size = max(1, round(height * scale)), max(1, round(width * scale))
     buffer = io.BytesIO()
-    Image.fromarray(given.pixels(picture, size)[0]).save(buffer, "JPEG", quality=quality)
+    Image.fromarray(given.pixels(picture, size)[0]).save(buffer, "JPEG", quality=QUALITY)
     return buffer.getvalue()
 
 

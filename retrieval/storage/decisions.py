@@ -19,7 +19,8 @@ class Decisions:
     different: frozenset[Pair] = frozenset()
     """Pairs that are no duplicates, whatever they look like. The lesser SHA-256 stands first."""
     removed: frozenset[Pair] = frozenset()
-    """Pairs of which the first was put into the trash or moved away because the second was kept."""
+    """Pairs of which the first was put into the trash or moved away because the second was kept. Both are the same for
+    copies with the same bytes."""
 
     def are_different(self, one: str, other: str) -> bool:
         """Tell whether somebody has said that two contents are no duplicates."""
@@ -58,7 +59,7 @@ def with_different(decisions: Decisions, pairs: Iterable[Pair]) -> Decisions:
 
 def with_removed(decisions: Decisions, pairs: Iterable[Pair]) -> Decisions:
     """Return the decisions with more contents that were removed in favour of others."""
-    return Decisions(decisions.different, decisions.removed | {pair for pair in pairs if pair[0] != pair[1]})
+    return Decisions(decisions.different, decisions.removed | frozenset(pairs))
 
 
 def without_removed(decisions: Decisions, contents: Iterable[str]) -> Decisions:

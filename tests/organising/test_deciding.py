@@ -94,7 +94,7 @@ def test_what_was_removed_is_remembered_but_what_was_refused_is_not(library: Pat
     (library / "move.jpg").write_bytes(b"changed since")
     outcome = acting.carry_out(plan, Journal(index.folder))
     assert [refusal.path for refusal in outcome.refused] == [bytes(library / "move.jpg")]
-    deciding.remember(index, plan, [refusal.path for refusal in outcome.refused])
+    deciding.remember(index, plan, Journal(index.folder).entries())
     assert index.decisions().removed == {(digest_of(group, 1), digest_of(group, 0))}
 
 
@@ -103,7 +103,7 @@ def test_what_was_undone_is_forgotten(library: Path, index: Index) -> None:
     journal = Journal(index.folder)
     plan = deciding.plan_of([group], "trash", roots=[bytes(library)])
     acting.carry_out(plan, journal)
-    deciding.remember(index, plan, [])
+    deciding.remember(index, plan, journal.entries())
     assert len(index.decisions().removed) == 2
     undone = acting.undoable(journal.entries())
     acting.undo(journal)
@@ -116,7 +116,10 @@ def test_a_link_removes_no_content(library: Path, index: Index) -> None:
     head = member(str(library / "kept.jpg"), digest(library / "kept.jpg").hex())
     same = member(str(library / "hardlink.jpg"), head.image.sha256, Relation.SAME_BYTES)
     plan = deciding.plan_of([Group((head, same))], "hardlink", roots=[bytes(library)])
-    deciding.remember(index, plan, [])
+    journal = Journal(index.folder)
+    acting.carry_out(plan, journal)
+    assert [entry.done for entry in journal.entries()] == [True]
+    deciding.remember(index, plan, journal.entries())
     assert not index.decisions().removed
 
 

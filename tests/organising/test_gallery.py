@@ -16,7 +16,7 @@ from retrieval.comparing import looks
 from retrieval.organising import gallery
 from retrieval.organising.gallery import Gallery
 from tests.comparing.made import encoded
-from tests.organising.pictures import indexed
+from tests.organising.pictures import indexed, unseen
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def index(folder: Path, tmp_path: Path) -> Iterator[Index]:
 
 
 def gallery_of(index: Index, within: Path) -> Gallery:
-    return Gallery.of(index.images(), index.vectors, within=within)
+    return Gallery.of(index.images(), index.vectors, unseen, within=within)
 
 
 def numbers(made: Gallery) -> dict[str, int]:
@@ -106,10 +106,10 @@ def test_a_copy_stands_in_for_a_file_that_cannot_be_read(index: Index, folder: P
 
 
 def test_the_user_is_told_how_far_it_is_and_the_cache_is_where_it_was_asked_for(index: Index, tmp_path: Path) -> None:
-    seen: list[int] = []
+    seen: list[tuple[str, int, int]] = []
     within = tmp_path / "kept"
-    Gallery.of(index.images(), index.vectors, seen.append, within=within)
-    assert seen[-1] == 5
+    Gallery.of(index.images(), index.vectors, lambda *step: seen.append(step), within=within)
+    assert seen[-1] == ("looking", 5, 5)
     assert seen == sorted(seen)
     assert len([path for path in within.rglob("*") if path.is_file()]) == 5
 
@@ -140,13 +140,13 @@ def test_a_subject_has_the_size_of_the_picture_and_few_are_remembered(
 def test_what_no_decoder_foresaw_stops_nothing(index: Index, tmp_path: Path) -> None:
     images = list(index.images())
     images[1] = replace(images[1], width=0, height=0)
-    made = Gallery.of(images, index.vectors, within=tmp_path / "kept")
+    made = Gallery.of(images, index.vectors, unseen, within=tmp_path / "kept")
     assert [failure.path for failure in made.unreadable] == [images[1].path]
     assert os.fspath(images[1].path) in made.unreadable[0].reason
 
 
 def test_no_files_make_an_empty_gallery(index: Index, tmp_path: Path) -> None:
-    made = Gallery.of([], index.vectors, within=tmp_path / "kept")
+    made = Gallery.of([], index.vectors, unseen, within=tmp_path / "kept")
     assert (len(made), made.grey.shape, made.signatures.shape, made.owners.tolist()) == (
         0,
         (0, looks.GRID, looks.GRID),
