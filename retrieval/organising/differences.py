@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.comparing.relation import COPIES, Relation, Verdict, compare
+from retrieval.comparing.relation import COPIES, Relation, Verdict
 from retrieval.errors import BadInput, ShortMemory, UnreadableImage
 from retrieval.index import Index
 from retrieval.organising import places
 from retrieval.organising.candidates import candidates
-from retrieval.organising.gallery import Gallery, Step
+from retrieval.organising.gallery import Gallery, Step, unwatched
 from retrieval.organising.places import Folder
-from retrieval.organising.sameness import looked_at_whole
+from retrieval.organising.sameness import related
 from retrieval.pictures.source import Folder as Source
 from retrieval.pictures.source import contents
 from retrieval.types import Failure, Found, IndexedImage, RootInfo
@@ -91,7 +91,7 @@ def differences(
     A folder that `index` knows is taken from it; others are looked at now. Raises `BadInput` if one is no folder, or if
     one lies in the other.
     """
-    step = progress or (lambda *_: None)
+    step = progress or unwatched
     with ExitStack() as stack:
         one, other = (stack.enter_context(_side(place, index, step)) for place in places.apart(first, second))
         near, unreadable = _near(one, other, frozenset(relations), step)
@@ -226,7 +226,4 @@ def _verdict(mine: Gallery, a: int, theirs: Gallery, b: int, *, parts: bool) -> 
     subjects = mine.subject(a), theirs.subject(b)
     if one.id == other.id or subjects[0] is None or subjects[1] is None:
         return None
-    verdict = compare(subjects[0], subjects[1], parts=parts)
-    if verdict is None:
-        return None
-    return looked_at_whole(verdict, (one.path, other.path), (subjects[0], subjects[1]))
+    return related((one.path, other.path), (subjects[0], subjects[1]), parts=parts)

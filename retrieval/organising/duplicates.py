@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from retrieval.comparing.relation import BORDER, COPIES, OF_PARTS, Relation, Verdict, compare
+from retrieval.comparing.relation import BORDER, COPIES, OF_PARTS, Relation, Verdict
 from retrieval.index import Index
 from retrieval.organising import candidates, places
-from retrieval.organising.gallery import Gallery, Step
+from retrieval.organising.gallery import Gallery, Step, unwatched
 from retrieval.organising.groups import Belonging, Chains, Group, Member, heads
 from retrieval.organising.keep import BEST, Keeper
 from retrieval.organising.places import Folder, is_below
-from retrieval.organising.sameness import looked_at_whole
+from retrieval.organising.sameness import related
 from retrieval.storage.decisions import Decisions
 from retrieval.types import Failure, IndexedImage
 
@@ -87,7 +87,7 @@ def find(index: Index, options: DuplicateOptions | None = None, progress: Step |
         found = _same_bytes(there, keeper, between)
         unreadable: Sequence[Failure] = ()
     else:
-        step = progress or (lambda *_: None)
+        step = progress or unwatched
         gallery = Gallery.of(there, index.vectors, step)
         corrects = asked.keep == BEST and not asked.safe
         finder = _Finder(gallery, frozenset(asked.relations), index.decisions(), keeper, corrects, between)
@@ -214,9 +214,8 @@ class _Finder:
         one, other = self.gallery.subject(a), self.gallery.subject(b)
         if one is None or other is None:
             return None
-        verdict = compare(one, other, parts=parts and not self.relations.isdisjoint(OF_PARTS))
-        if verdict is not None:
-            verdict = looked_at_whole(verdict, (images[0].path, images[1].path), (one, other))
+        parts = parts and not self.relations.isdisjoint(OF_PARTS)
+        verdict = related((images[0].path, images[1].path), (one, other), parts=parts)
         return verdict if verdict is not None and verdict.relation in self.relations else None
 
     def _score(self, a: int, b: int) -> float:

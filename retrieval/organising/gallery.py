@@ -27,6 +27,10 @@ Step = Callable[[str, int, int], None]
 """Is told the name of a step, how much of it is done, and how much it is in all."""
 
 
+def unwatched(_step: str, _done: int, _total: int) -> None:
+    """Take the steps of a run that nobody watches."""
+
+
 @dataclass(frozen=True)
 class Gallery:
     """Pictures, each content once, in the order in which they were given. A picture that cannot be read has no parts.
@@ -58,7 +62,7 @@ class Gallery:
         cls,
         given: Iterable[IndexedImage],
         vectors_of: Callable[[Sequence[int]], Vectors],
-        step: Step,
+        step: Step = unwatched,
         *,
         within: Path | None = None,
     ) -> "Gallery":

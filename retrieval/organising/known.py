@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from retrieval.arguments import path_of
-from retrieval.comparing.relation import COPIES, Relation, Subject, compare
+from retrieval.comparing.relation import COPIES, Relation, Subject
 from retrieval.errors import UnreadableImage, reason_of
 from retrieval.index import Index
-from retrieval.organising.sameness import looked_at_whole
+from retrieval.organising.sameness import related
 from retrieval.pictures import decode, reading
 from retrieval.pictures.thumbnails import KEPT
 from retrieval.searching.neighbours import Neighbours
@@ -83,9 +83,7 @@ def _related(match: Match, asked: Path, subject: Subject, relations: Collection[
         other = _subject(os.fsencode(match.path), match.taken)
     except UnreadableImage:
         return
-    verdict = compare(other, subject)
-    if verdict is not None:
-        verdict = looked_at_whole(verdict, (match.path, asked), (other, subject))
+    verdict = related((match.path, asked), (other, subject))
     if verdict is not None and verdict.relation in relations:
         for path in (match.path, *match.copies):
             yield Known(path, verdict.relation, match.score, verdict.because)

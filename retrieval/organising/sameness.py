@@ -7,7 +7,7 @@ from PIL import Image
 
 from retrieval.comparing.agreement import share_that_differs
 from retrieval.comparing.looks import GRID, luminance
-from retrieval.comparing.relation import SMALL_PART, Relation, Subject, Verdict
+from retrieval.comparing.relation import SMALL_PART, Relation, Subject, Verdict, compare
 from retrieval.errors import ShortMemory, UnreadableImage
 from retrieval.pictures import given
 
@@ -25,12 +25,13 @@ Subjects = tuple[Subject, Subject]
 """Their pictures, in the same order."""
 
 
-def looked_at_whole(verdict: Verdict, paths: Two, subjects: Subjects) -> Verdict:
-    """Return what thumbnails told of two files, or what their whole pictures tell, if these have to be looked at.
+def related(paths: Two, subjects: Subjects, *, parts: bool = True) -> Verdict | None:
+    """Return what two files with other bytes are to each other, None if nothing; `parts` is as in `compare`.
 
-    They are looked at if the thumbnails told that a picture was encoded again or resized.
+    If their thumbnails tell that a picture was encoded again or resized, the whole pictures are looked at.
     """
-    if verdict.relation not in {Relation.REENCODED, Relation.RESIZED}:
+    verdict = compare(*subjects, parts=parts)
+    if verdict is None or verdict.relation not in {Relation.REENCODED, Relation.RESIZED}:
         return verdict
     if same_pixels(paths, subjects):
         return Verdict(Relation.SAME_PIXELS, 1.0, "the same pixels")

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 from retrieval import Index
-from retrieval.comparing.relation import COPIES, Relation, Verdict, compare
+from retrieval.comparing.relation import COPIES, Relation, Verdict
 from retrieval.networks.catalogue import DEFAULT
 from retrieval.organising.candidates import candidates
 from retrieval.organising.gallery import Gallery
+from retrieval.organising.sameness import related
 from scripts.benchmarks import corpora
 from scripts.benchmarks.measure import BenchError, Setting, say
 from scripts.benchmarks.table import Copies
@@ -103,7 +104,8 @@ def _row(
     for a, b, is_near in candidates(copies, base):
         one, other = copies.subject(a), base.subject(b)
         if one is not None and other is not None:
-            verdict = compare(one, other, parts=is_near)
+            paths = copies.images[a].path, base.images[b].path
+            verdict = related(paths, (one, other), parts=is_near)
             if verdict is not None and verdict.relation in COPIES:
                 verdicts[a, b] = verdict
     hits = [verdict for (a, b), verdict in verdicts.items() if own[a] == b]

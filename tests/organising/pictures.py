@@ -18,10 +18,6 @@ def put_copies(folder: Path, original: Path, names: tuple[str, ...]) -> None:
         (folder / f"{name}.img").write_bytes(COPIES[name][1](picture))
 
 
-def unseen(_step: str, _done: int, _total: int) -> None:
-    """Take the steps of a run that nobody watches."""
-
-
 def indexed(folder: Path, place: Path) -> Index:
     """Return an index of the pictures of a folder, made with the network that comes with the package."""
     index = Index.create(place, backbone="mini")

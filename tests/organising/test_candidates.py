@@ -8,7 +8,7 @@ import pytest
 
 from retrieval.organising.candidates import Candidate, candidates
 from retrieval.organising.gallery import Gallery
-from tests.organising.pictures import indexed, put_copies, unseen
+from tests.organising.pictures import indexed, put_copies
 
 WHOLE = ("jpeg", "half", "turned", "upside down", "mirrored", "grey", "brighter", "bordered")
 
@@ -31,9 +31,9 @@ def galleries(place: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     """Galleries of all files, and of each folder."""
     within = tmp_path_factory.mktemp("kept")
     with indexed(place, within / "index") as index:
-        made = {"": Gallery.of(index.images(), index.vectors, unseen, within=within)}
+        made = {"": Gallery.of(index.images(), index.vectors, within=within)}
         for folder in ("sea", "bus", "others"):
-            made[folder] = Gallery.of(index.images(place / folder), index.vectors, unseen, within=within)
+            made[folder] = Gallery.of(index.images(place / folder), index.vectors, within=within)
     return made
 
 
@@ -89,8 +89,8 @@ def test_progress_ends_at_the_whole(galleries: dict[str, Gallery]) -> None:
 
 
 def test_nothing_is_proposed_for_nothing_or_for_one(galleries: dict[str, Gallery]) -> None:
-    empty = Gallery.of([], lambda _: galleries["sea"].vectors[:0], unseen)
+    empty = Gallery.of([], lambda _: galleries["sea"].vectors[:0])
     assert candidates(empty) == candidates(empty, galleries["sea"]) == candidates(galleries["sea"], empty) == []
     image = galleries["sea"].images[0]
-    one = Gallery.of([image], lambda _: galleries["sea"].vectors[:1], unseen)
+    one = Gallery.of([image], lambda _: galleries["sea"].vectors[:1])
     assert candidates(one) == []

@@ -16,7 +16,7 @@ from retrieval.comparing import looks
 from retrieval.organising import gallery
 from retrieval.organising.gallery import Gallery
 from tests.comparing.made import encoded
-from tests.organising.pictures import indexed, unseen
+from tests.organising.pictures import indexed
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def index(folder: Path, tmp_path: Path) -> Iterator[Index]:
 
 
 def gallery_of(index: Index, within: Path) -> Gallery:
-    return Gallery.of(index.images(), index.vectors, unseen, within=within)
+    return Gallery.of(index.images(), index.vectors, within=within)
 
 
 def numbers(made: Gallery) -> dict[str, int]:
@@ -140,13 +140,13 @@ def test_a_subject_has_the_size_of_the_picture_and_few_are_remembered(
 def test_what_no_decoder_foresaw_stops_nothing(index: Index, tmp_path: Path) -> None:
     images = list(index.images())
     images[1] = replace(images[1], width=0, height=0)
-    made = Gallery.of(images, index.vectors, unseen, within=tmp_path / "kept")
+    made = Gallery.of(images, index.vectors, within=tmp_path / "kept")
     assert [failure.path for failure in made.unreadable] == [images[1].path]
     assert os.fspath(images[1].path) in made.unreadable[0].reason
 
 
 def test_no_files_make_an_empty_gallery(index: Index, tmp_path: Path) -> None:
-    made = Gallery.of([], index.vectors, unseen, within=tmp_path / "kept")
+    made = Gallery.of([], index.vectors, within=tmp_path / "kept")
     assert (len(made), made.grey.shape, made.signatures.shape, made.owners.tolist()) == (
         0,
         (0, looks.GRID, looks.GRID),
