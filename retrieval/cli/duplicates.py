@@ -5,10 +5,11 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from retrieval.cli.acting import ACTS, act, doing_of, kind_of
 from retrieval.cli.errors import InterruptedRunError
 from retrieval.cli.filtering import Below, Camera, MinMp, Taken, Where, filter_of
 from retrieval.cli.find_index import open_index
@@ -16,32 +17,22 @@ from retrieval.cli.formats import Format, chosen
 from retrieval.cli.help import ACTING, HOW_SHOWN, WHAT
 from retrieval.cli.options import Folder, Json, Nul, Paths, Quiet, Verbose
 from retrieval.cli.printing import counted, note, note_each, put, put_data
-from retrieval.cli.progress import counting, stepping
+from retrieval.cli.progress import stepping
 from retrieval.cli.relations import Relations, relations_of, said
 from retrieval.cli.rows import csv_lines
 from retrieval.cli.screen import Screen
-from retrieval.errors import BadInput, RetrievalError, UnreadableImage, reason_of
+from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.types import displayed
 
 if TYPE_CHECKING:
     from retrieval.index import Index
     from retrieval.organising.duplicates import DuplicateOptions, Duplicates
     from retrieval.organising.groups import Group
-    from retrieval.organising.plan import Kind, Plan
 
-DONE = {
-    "trash": "put into the trash",
-    "move": "moved",
-    "hardlink": "replaced by hard links",
-    "reflink": "replaced by reflinks",
-}
-"""Kind of an act -> what was done with a file, in the passive."""
 ALIKE = ("same_bytes", "same_pixels", "reencoded", "resized")
 """Relations of files that are acted on if no relations are named. Of the others, people may want to keep both."""
 CLOSE = "the same by their bytes or pixels, re-encoded or resized"
 """The relations of `ALIKE`, for a person."""
-REFUSED = 2
-"""The exit code if something was not done that was asked for."""
 
 
 def duplicates(
@@ -106,6 +97,23 @@ def duplicates(
             help="Let files with the same bytes share blocks of the disk (btrfs, XFS). They remain files of their own.",
         ),
     ] = False,
+    tag: Annotated[
+        str,
+        typer.Option(
+            metavar="WORD",
+            rich_help_panel=ACTING,
+            help="Give the files that are not kept a keyword, each in a file beside it: NAME.xmp.",
+        ),
+    ] = "",
+    merge_metadata: Annotated[
+        bool,
+        typer.Option(
+            "--merge-metadata",
+            rich_help_panel=ACTING,
+            help="Before files go, write the keywords, rating, place and time that only they have beside the kept "
+            "file: NAME.xmp.",
+        ),
+    ] = False,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", rich_help_panel=ACTING, help="Do it. Without this, it is only shown.")
     ] = False,
@@ -135,9 +143,11 @@ def duplicates(
     form = chosen(
         json_lines=json_lines, csv_rows=csv_rows, paths=paths, nul=nul, template=None, each=None, batch=None, example={}
     )
-    kind = _kind(trash=trash, move_to=move_to, hardlink=hardlink, reflink=reflink)
+    kind = kind_of(trash=trash, move_to=move_to, hardlink=hardlink, reflink=reflink, tag=tag)
     if yes and kind is None:
-        raise BadInput("--yes needs something to do", hint="add --trash, --move-to DIR, --hardlink or --reflink")
+        raise BadInput("--yes needs something to do", hint=f"add {ACTS}")
+    if merge_metadata and kind not in {"trash", "move"}:
+        raise BadInput("--merge-metadata is for files that go", hint="add --trash or --move-to DIR")
     from retrieval.organising import duplicates as finding
 
     options = finding.DuplicateOptions(
@@ -160,18 +170,10 @@ def duplicates(
         if kind is None:
             _note_summary(found.groups)
             return
-        report = _act(opened, found, kind, options, move_to, yes=yes)
+        doing = doing_of(kind, move_to, tag, merges=merge_metadata)
+        report = act(opened, found, doing, options, yes=yes)
         (put if form is Format.TABLE else note)(report.sentence)
         raise typer.Exit(report.code)
-
-
-def _kind(*, trash: bool, move_to: Path | None, hardlink: bool, reflink: bool) -> "Kind | None":
-    """Return what is to be done with files, None for nothing; raise `BadInput` for several."""
-    asked: dict[Kind, bool] = {"trash": trash, "move": move_to is not None, "hardlink": hardlink, "reflink": reflink}
-    kinds = [kind for kind, is_asked in asked.items() if is_asked]
-    if len(kinds) > 1:
-        raise BadInput("only one of --trash, --move-to, --hardlink and --reflink can be given")
-    return kinds[0] if kinds else None
 
 
 def _decide(opened: "Index", different: Sequence[Path], *, forget: bool) -> None:
@@ -279,93 +281,3 @@ def _note_summary(groups: "Sequence[Group]") -> None:
     freed = human(sum(image.bytes for image in others))
     note(f"{counted(len(others), 'file')} ({freed}) need not be kept")
     note(f"to put those that are {CLOSE} into the trash: add --trash --yes")
-
-
-# -- acting -------------------------------------------------------------------------------------------------------
-
-
-class Acted(NamedTuple):
-    """What became of the files that are not kept."""
-
-    sentence: str
-    code: int = 0
-    """The exit code."""
-
-
-def _act(
-    opened: "Index", found: "Duplicates", kind: "Kind", options: "DuplicateOptions", move_to: Path | None, *, yes: bool
-) -> Acted:
-    """Do something with the files that are not kept, or say what would be done."""
-    from retrieval.organising import deciding
-
-    roots = [os.fsencode(root.path) for root in opened.folders()]
-    safe = [os.path.realpath(os.fsencode(folder)) for folder in options.safe]
-    target = b"" if move_to is None else os.path.abspath(os.fsencode(move_to))
-    if move_to is not None:
-        _demand_elsewhere(move_to, roots)
-    plan = deciding.plan_of(found.groups, kind, roots=roots, safe=safe, target=target)
-    if not plan.acts:
-        return Acted("nothing to do: links need files with the same bytes", 1)
-    if not yes:
-        is_there = kind != "move" or os.path.isdir(target)
-        checked = plan if is_there else deciding.plan_of(found.groups, "trash", roots=roots, safe=safe)
-        return _foreseen(checked, DONE[kind])
-    if move_to is not None:
-        _make_folder(move_to)
-    return _carry_out(opened, plan, kind)
-
-
-def _foreseen(plan: "Plan", done: str) -> Acted:
-    """Say what would be done, after a look at the files as they are now."""
-    from retrieval.organising import rules
-
-    with counting("checking", len(plan.acts)) as progress:
-        refused = rules.refusals(plan, progress)
-    note_each([f"would be left as it is: {why}" for _, why in refused])
-    files = counted(len(plan.acts) - len(refused), "file")
-    return Acted(f"nothing was done; with --yes, {files} will be {done}")
-
-
-def _demand_elsewhere(folder: Path, roots: Sequence[bytes]) -> None:
-    """Raise `BadInput` for a folder in which the next update would find again what is moved there."""
-    from retrieval.pictures.scan import hidden
-
-    place = os.path.join(os.path.realpath(os.fsencode(folder)), b"")
-    for root in roots:
-        indexed = os.path.join(os.path.realpath(root), b"")
-        if place.startswith(indexed) and not any(map(hidden, place.removeprefix(indexed).split(b"/"))):
-            raise BadInput(
-                f"{displayed(folder)} lies in an indexed folder, so the files would be found there again",
-                hint="give a folder elsewhere, or one whose name begins with a dot",
-            )
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"the folder {displayed(folder)} cannot be made: {reason_of(error)}") from error
-
-
-def _carry_out(opened: "Index", plan: "Plan", kind: "Kind") -> Acted:
-    """Do what a plan says, and let the index forget the files that are gone, also after Ctrl-C."""
-    from retrieval.organising import acting, deciding
-    from retrieval.organising.journal import Journal
-
-    journal = Journal(opened.folder)
-    before = len(journal.entries())
-    try:
-        with counting("acting", len(plan.acts)) as progress:
-            outcome = acting.carry_out(plan, journal, progress)
-    except KeyboardInterrupt:
-        raise InterruptedRunError("what was done is in the journal; to undo it: retrieval undo") from None
-    finally:
-        done = [entry for entry in journal.entries()[before:] if entry.done]
-        try:
-            deciding.remember(opened, plan, done)
-        except RetrievalError as error:  # what was done is to be told all the same
-            note(f"the index still lists the files that are gone ({error}); to bring it up to date: retrieval index")
-    note_each([f"left as it is: {refusal.why}" for refusal in outcome.refused])
-    if outcome.done:
-        note("to undo it: retrieval undo")
-    return Acted(f"{counted(outcome.done, 'file')} {DONE[kind]}", REFUSED if outcome.refused else 0)

@@ -15,7 +15,7 @@ from retrieval.cli.screen import Screen
 if TYPE_CHECKING:
     from retrieval.organising.journal import Entry
 
-NAMES = {"separate": "undo", "restore": "undo"}
+NAMES = {"separate": "undo", "restore": "undo", "erase": "undo"}
 """Kind of a step -> its name for a person, if that differs."""
 
 

@@ -10,6 +10,7 @@
 Another program may save a file at the same time. Until right before the rename, that is noticed and the act refused.
 """
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from retrieval.disk.files import partial_name
 from retrieval.errors import BadInput, StorageError, reason_of
 from retrieval.organising import contents, rules, steps, trash
 from retrieval.organising.journal import Entry, Journal, Writer
-from retrieval.organising.plan import LINKS, Act, Plan
+from retrieval.organising.plan import LINKS, SIDECAR, Act, Plan
 from retrieval.organising.steps import REPLACING, Step, Unsettled
 from retrieval.types import displayed
 
@@ -55,7 +56,7 @@ def carry_out(plan: Plan, journal: Journal, progress: Callable[[int], None] | No
     with journal.writing() as writer:
         _settle(writer)
         run = writer.next_run()
-        work = [Work(act.path, partial(_step_of, plan, act)) for act in plan.acts]
+        work = [Work(act.path, partial(_step_of, plan, act), needs=act.kept) for act in plan.acts]
         return _do(writer, run, work, progress)
 
 
@@ -105,23 +106,34 @@ class Work(NamedTuple):
     """Checks the files as they are now, and returns the step."""
     undoes: int | None = None
     """Number of the step that this one reverts."""
+    needs: bytes = b""
+    """A file; if something with it was refused in this run, this step is refused, too."""
 
 
 def _do(writer: Writer, run: int, work: list[Work], progress: Callable[[int], None] | None = None) -> Outcome:
     """Do steps in their order, and count those that are refused."""
-    refused = []
-    for done, (path, step_of, undoes) in enumerate(work):
+    refused: list[Refusal] = []
+    stays: set[bytes] = set()
+    for done, (path, step_of, undoes, needs) in enumerate(work):
         if progress is not None:
             progress(done)
         try:
+            _demand_written(path, needs, stays)
             _take(writer, run, step_of(), undoes)
         except BadInput as error:
             refused.append(Refusal(path, str(error)))
+            stays.add(path)
         except StorageError:
             raise
         except OSError as error:
             refused.append(Refusal(path, f"{displayed(path)} cannot be changed: {reason_of(error)}"))
+            stays.add(path)
     return Outcome(len(work) - len(refused), tuple(refused))
+
+
+def _demand_written(path: bytes, needs: bytes, stays: set[bytes]) -> None:
+    if needs in stays:
+        raise BadInput(f"{displayed(path)} stays, because the sidecar of {displayed(needs)} was not written")
 
 
 def _take(writer: Writer, run: int, step: Step, undoes: int | None) -> None:
@@ -154,9 +166,11 @@ def _step_of(plan: Plan, act: Act) -> Step:
     """Check an act against the files as they are now, and return the step that does it."""
     found = rules.checked(plan, act)
     name = os.path.basename(found.path)
-    info, note = b"", ""
+    info, note, sha256 = b"", act.text, act.sha256
     if act.kind in LINKS:
         place = found.path
+    elif act.kind == "sidecar":
+        place, sha256 = found.path + SIDECAR, hashlib.sha256(note.encode()).digest()
     elif act.kind == "move":
         place = _free(os.path.join(os.path.realpath(act.target), name))
     else:
@@ -167,7 +181,7 @@ def _step_of(plan: Plan, act: Act) -> Step:
         path=found.path,
         place=place,
         temporary=_temporary(place),
-        sha256=act.sha256,
+        sha256=sha256,
         stamp=found.file.stamp,
         facts=found.file.facts,
         kept=found.kept,
@@ -179,6 +193,8 @@ def _step_of(plan: Plan, act: Act) -> Step:
 def _reverse_of(step: Step) -> Step:
     """Check that a step can be reverted now, and return the step that does it."""
     stamp = step.stamp if _is_back(step) else _unchanged(step).stamp
+    if step.kind == "sidecar":
+        return replace(step, kind="erase", path=step.place, place=step.path, stamp=stamp, kept=b"", note="")
     folder = os.path.dirname(step.path)
     if os.path.realpath(folder) != folder:
         raise BadInput(f"a link has taken the place of a folder in {displayed(step.path)}")
@@ -196,8 +212,13 @@ def _reverse_of(step: Step) -> Step:
 
 
 def _is_back(step: Step) -> bool:
-    """Tell whether somebody has moved the file back, as file managers do with files in the trash."""
-    return contents.stamp_of(step.place) is None and contents.has(step.path, step.sha256)
+    """Tell whether somebody has moved the file back, as file managers do with files in the trash.
+
+    A sidecar is as before if somebody has deleted it.
+    """
+    if contents.stamp_of(step.place) is not None:
+        return False
+    return step.kind == "sidecar" or contents.has(step.path, step.sha256)
 
 
 def _unchanged(step: Step) -> contents.Seen:

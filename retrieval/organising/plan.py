@@ -11,7 +11,7 @@ from typing import Any, Literal, cast, get_args
 from retrieval.errors import BadInput
 from retrieval.types import displayed
 
-Kind = Literal["trash", "move", "hardlink", "reflink"]
+Kind = Literal["trash", "move", "hardlink", "reflink", "sidecar"]
 """What is done with a file:
 
 - `trash` moves it to the trash of the desktop.
@@ -19,8 +19,11 @@ Kind = Literal["trash", "move", "hardlink", "reflink"]
 - `hardlink` makes its name lead to the file that stays. Both names are then one file, with one time and one mode, and a
   program that writes into it changes it under both names.
 - `reflink` lets it share the blocks of the file that stays. Both remain files of their own.
+- `sidecar` writes what is said of it into a new file beside it, `NAME.xmp`, and leaves the file itself as it is.
 """
 LINKS = frozenset({"hardlink", "reflink"})
+SIDECAR = b".xmp"
+"""What the name of a sidecar has after the name of its picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,8 @@ class Act:
     """SHA-256 of the content of the file that stays, 32 bytes. For links it must be equal to `sha256`."""
     target: bytes = b""
     """Existing folder to which `move` moves the file; empty for the other kinds."""
+    text: str = ""
+    """What `sidecar` writes; empty for the other kinds."""
 
     def __post_init__(self) -> None:
         name = displayed(self.path)
@@ -49,17 +54,22 @@ class Act:
             raise BadInput(f"the paths of an act on {name} must be absolute, without a zero byte")
         if (len(self.sha256), len(self.kept_sha256)) != (32, 32):
             raise BadInput(f"an act on {name} needs the SHA-256 of both files, 32 bytes each")
-        if self.path == self.kept:
+        if self.path == self.kept and self.kind != "sidecar":
             raise BadInput(f"{name} cannot go and stay at once")
         if self.kind in LINKS and self.sha256 != self.kept_sha256:
             raise BadInput(f"{name} and {displayed(self.kept)} differ, so one cannot be a link to the other")
         if (self.kind == "move") != bool(self.target):
             raise BadInput(f"an act on {name} needs a target folder if, and only if, it is a move")
+        if (self.kind == "sidecar") != bool(self.text):
+            raise BadInput(f"an act on {name} needs a text if, and only if, it writes a sidecar")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Acts, in the order in which they are done. Raises `BadInput` if acts contradict each other."""
+    """Acts, in the order in which they are done. Raises `BadInput` if acts contradict each other.
+
+    If a sidecar of a file that stays cannot be written, the acts that follow and keep that file are not done.
+    """
 
     acts: tuple[Act, ...]
     roots: tuple[bytes, ...]
@@ -68,8 +78,8 @@ class Plan:
     """Folders in which nothing is acted on. Files in them may stay as the kept ones."""
 
     def __post_init__(self) -> None:
-        paths = {act.path for act in self.acts}
-        if len(paths) < len(self.acts):
+        paths = {act.path for act in self.acts if act.kind != "sidecar"}
+        if len({(act.path, act.kind == "sidecar") for act in self.acts}) < len(self.acts):
             raise BadInput("a plan acts on a file twice")
         for act in self.acts:
             if act.kept in paths:
@@ -110,6 +120,7 @@ def _act_as_dict(act: Act) -> dict[str, str]:
         "kept": text_of(act.kept),
         "kept_sha256": act.kept_sha256.hex(),
         "target": text_of(act.target),
+        "text": act.text,
     }
 
 
@@ -121,6 +132,7 @@ def _act_from_dict(facts: Mapping[str, str]) -> Act:
         kept=bytes_of(facts["kept"]),
         kept_sha256=bytes.fromhex(facts["kept_sha256"]),
         target=bytes_of(facts["target"]),
+        text=facts["text"],
     )
 
 

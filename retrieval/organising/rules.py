@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from retrieval.errors import BadInput
 from retrieval.organising.contents import Seen, seen
 from retrieval.organising.places import is_below
-from retrieval.organising.plan import LINKS, Act, Plan
+from retrieval.organising.plan import LINKS, SIDECAR, Act, Plan
 from retrieval.types import displayed
 
 
@@ -56,7 +56,10 @@ def checked(plan: Plan, act: Act) -> Checked:
         raise BadInput(f"{displayed(act.kept)}, the file to keep, has changed since the plan was made")
     if not file.stamp.size:
         raise BadInput(f"{name} is empty")
-    _demand_two(act, path, kept, file, stays)
+    if act.kind == "sidecar":
+        _demand_free(path + SIDECAR)
+    else:
+        _demand_two(act, path, kept, file, stays)
     if act.kind == "move":
         _demand_target(plan, act, path)
     return Checked(path, file, kept)
@@ -74,6 +77,11 @@ def _demand_two(act: Act, path: bytes, kept: bytes, file: Seen, stays: Seen) -> 
         raise BadInput(f"{name} and {other} are one file already")
     if file.device != stays.device:
         raise BadInput(f"{name} and {other} lie on two file systems, so one cannot be a link to the other")
+
+
+def _demand_free(place: bytes) -> None:
+    if os.path.lexists(place):
+        raise BadInput(f"{displayed(place)} exists already, and is not changed")
 
 
 def _demand_target(plan: Plan, act: Act, path: bytes) -> None:

@@ -1,7 +1,8 @@
 """One change of the disk: how it is made, and how its state is found out and made whole after an error or a kill.
 
 A file is moved (`trash`, `move`, and `restore`, which moves it back) or gets another file in its place (`hardlink`,
-`reflink`, and `separate`, which gives it blocks of its own again). The name is never without its file:
+`reflink`, and `separate`, which gives it blocks of its own again). The name is never without its file. Or a file that
+says something of it is written beside it (`sidecar`, and `erase`, which deletes that file again).
 
     moved to the same file system       moved to another one                  another file in its place
     1  an empty file takes the place    1  an empty file takes the place      1  the new file under a temporary name
@@ -27,8 +28,9 @@ from retrieval.organising.contents import Facts, Stamp
 from retrieval.organising.plan import Kind
 from retrieval.types import displayed
 
-StepKind = Kind | Literal["restore", "separate"]
+StepKind = Kind | Literal["restore", "separate", "erase"]
 REPLACING = frozenset({"hardlink", "reflink", "separate"})
+BESIDE = frozenset({"sidecar", "erase"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +41,11 @@ class Step:
     path: bytes
     """The file before the step."""
     place: bytes
-    """The file after the step. It equals `path` if another file takes its place."""
+    """The file after the step. It equals `path` if another file takes its place. For a sidecar, the file beside it."""
     temporary: bytes
     """Name of the unfinished file, in the folder of `place`."""
     sha256: bytes
-    """SHA-256 of the content, which the step does not change."""
+    """SHA-256 of the content, which the step does not change; of the sidecar, if it is about that."""
     stamp: Stamp
     """Stamp of the file at `path` before the step."""
     facts: Facts
@@ -53,7 +55,7 @@ class Step:
     info: bytes = b""
     """The note in the trash; empty outside the trash."""
     note: str = ""
-    """Content of the note."""
+    """Content of the note, or of the sidecar."""
 
 
 def perform(step: Step) -> None:
@@ -64,16 +66,25 @@ def perform(step: Step) -> None:
     if step.kind == "restore" and contents.stamp_of(step.path) is None:
         settle(step)  # somebody has moved the file back
         return
-    if step.kind not in REPLACING:
+    if step.kind not in REPLACING and step.kind != "erase":
         _claim(step.place)
     try:
-        if step.kind in REPLACING:
-            _replace(step)
-        else:
-            _move(step)
+        _change(step)
     except (BadInput, OSError) as error:
         if not settle(step):
             raise _refusal(step, error) from error
+
+
+def _change(step: Step) -> None:
+    match step.kind:
+        case "hardlink" | "reflink" | "separate":
+            _replace(step)
+        case "sidecar":
+            _write(step)
+        case "erase":
+            _erase(step)
+        case _:
+            _move(step)
 
 
 def _refusal(step: Step, error: BadInput | OSError) -> BadInput:
@@ -150,6 +161,26 @@ def _replace(step: Step) -> None:
     _flush_folder_of(step.place)
 
 
+# -- writing beside ----------------------------------------------------------------------------------------------
+
+
+def _write(step: Step) -> None:
+    with contents.created(step.temporary) as file:
+        file.write(step.note.encode())
+        file.flush()
+        os.chmod(step.temporary, step.facts.mode & 0o666)
+        os.fsync(file.fileno())
+    _demand_unchanged(step)
+    os.replace(step.temporary, step.place)
+    _flush_folder_of(step.place)
+
+
+def _erase(step: Step) -> None:
+    if contents.stamp_of(step.path) is not None:
+        _demand_unchanged(step)
+    _delete(step.path)
+
+
 # -- what is demanded in between ----------------------------------------------------------------------------------
 
 
@@ -188,7 +219,7 @@ def settle(step: Step) -> bool:
     Raises `Unsettled` with a sentence; then no file is deleted.
     """
     try:
-        done = _was_replaced(step) if step.kind in REPLACING else _was_moved(step)
+        done = _was_done(step)
         if done is not None:
             _delete(step.temporary)
     except OSError as error:
@@ -197,6 +228,25 @@ def settle(step: Step) -> bool:
         places = dict.fromkeys(map(displayed, (step.path, step.place)))
         raise Unsettled(f"the file is not found with its content at {' or '.join(places)}")
     return done
+
+
+def _was_done(step: Step) -> bool | None:
+    """Tell whether a step was done, None if that cannot be found out."""
+    if step.kind in REPLACING:
+        return _was_replaced(step)
+    if step.kind not in BESIDE:
+        return _was_moved(step)
+    if not os.path.isdir(os.path.dirname(step.place)):
+        return None
+    _flush_folder_of(step.place)
+    return _was_written(step) if step.kind == "sidecar" else contents.stamp_of(step.path) is None
+
+
+def _was_written(step: Step) -> bool:
+    found = contents.stamp_of(step.place)
+    if found is not None and not found.size:
+        os.unlink(step.place)  # the empty file that took the place
+    return contents.has(step.place, step.sha256)
 
 
 def _was_replaced(step: Step) -> bool | None:

@@ -1,11 +1,12 @@
 """XMP: the properties of an XML packet (ISO 16684-1).
 
-Only simple properties and lists of them are read, from the descriptions at the top of a packet.
+Only simple properties and lists of them are read and written, in the descriptions at the top of a packet.
 """
 
 import re
 from collections.abc import Iterator, Mapping
 from xml.etree.ElementTree import Element, ParseError, XMLParser
+from xml.sax.saxutils import escape
 
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 _NAMESPACES = {
@@ -44,6 +45,30 @@ def read(packet: bytes) -> Properties:
         for name, values in _properties(description):
             found.setdefault(name, values)
     return found
+
+
+def write(properties: Properties) -> str:
+    """Return a packet with these properties. Their names are prefixed as `read` returns them.
+
+    A value of `dc:subject` is an item of a list without order; any other property has one value. The values hold only
+    characters that XML can have.
+    """
+    used = {name.partition(":")[0] for name in properties}
+    spaces = "".join(f' xmlns:{prefix}="{address}"' for address, prefix in _NAMESPACES.items() if prefix in used)
+    lines = [f"   <{name}>{_element(name, values)}</{name}>\n" for name, values in properties.items()]
+    return (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'
+        f' <rdf:RDF xmlns:rdf="{_RDF[1:-1]}">\n'
+        f'  <rdf:Description rdf:about=""{spaces}>\n'
+        f"{''.join(lines)}"
+        "  </rdf:Description>\n </rdf:RDF>\n</x:xmpmeta>\n"
+    )
+
+
+def _element(name: str, values: tuple[str, ...]) -> str:
+    if name != "dc:subject":
+        return escape(values[0])
+    return f"<rdf:Bag>{''.join(f'<rdf:li>{escape(value)}</rdf:li>' for value in values)}</rdf:Bag>"
 
 
 def _decoded(packet: bytes) -> str:

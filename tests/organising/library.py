@@ -64,7 +64,7 @@ def digest(path: Path | bytes) -> bytes:
     return hashlib.sha256(Path(os.fsdecode(path)).read_bytes()).digest()
 
 
-def act(kind: Kind, path: Path | bytes, kept: Path | bytes, target: Path | None = None) -> Act:
+def act(kind: Kind, path: Path | bytes, kept: Path | bytes, target: Path | None = None, text: str = "") -> Act:
     """Return an act on files as they are now."""
     return Act(
         kind=kind,
@@ -73,6 +73,7 @@ def act(kind: Kind, path: Path | bytes, kept: Path | bytes, target: Path | None 
         kept=os.fsencode(kept),
         kept_sha256=digest(kept),
         target=b"" if target is None else os.fsencode(target),
+        text=text,
     )
 
 

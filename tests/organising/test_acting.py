@@ -136,6 +136,55 @@ def test_where_blocks_cannot_be_shared_a_reflink_is_refused_and_nothing_changes(
         assert state_of(elsewhere) == before
 
 
+# -- sidecars -----------------------------------------------------------------------------------------------------
+
+WORDS = "<words>sea</words>"
+
+
+def test_a_sidecar_is_written_beside_a_file_and_erased_again(library: Library) -> None:
+    before = state_of(library.folder)
+    path = library.folder / "again.jpg"
+    assert library.carry_out(act("sidecar", path, library.kept, text=WORDS)) == Outcome(1, ())
+    sidecar = library.folder / "again.jpg.xmp"
+    assert sidecar.read_text() == WORDS
+    assert sidecar.stat().st_mode & 0o777 == path.stat().st_mode & 0o666
+    sidecar_state = {os.fsencode(sidecar)}
+    assert state_of(library.folder).keys() - before.keys() == sidecar_state
+    assert undo(library.journal) == Outcome(1, ())
+    assert state_of(library.folder) == before
+    assert undo(library.journal) == Outcome(0, ())
+
+
+def test_a_sidecar_that_is_there_is_not_changed(library: Library) -> None:
+    (library.folder / "kept.jpg.xmp").write_text("mine")
+    why = library.refused(act("sidecar", library.kept, library.kept, text=WORDS))
+    assert why == "/library/kept.jpg.xmp exists already, and is not changed"
+
+
+def test_files_stay_whose_words_could_not_be_written_beside_the_kept_one(library: Library) -> None:
+    (library.folder / "kept.jpg.xmp").write_text("mine")
+    before = state_of(library.folder)
+    beside = act("sidecar", library.kept, library.kept, text=WORDS)
+    other = act("trash", library.folder / "move.jpg", library.folder / "again.jpg")
+    outcome = library.carry_out(beside, act("trash", library.folder / "trash.jpg", library.kept), other)
+    assert outcome.done == 1, "what has nothing to do with it goes on"
+    assert [os.path.basename(refusal.path) for refusal in outcome.refused] == [b"kept.jpg", b"trash.jpg"]
+    assert "stays, because the sidecar of" in outcome.refused[1].why
+    assert before.keys() - state_of(library.folder).keys() == {os.fsencode(library.folder / "move.jpg")}
+
+
+def test_an_undo_erases_no_sidecar_that_has_changed_and_misses_none_that_is_gone(library: Library) -> None:
+    sidecar = library.folder / "kept.jpg.xmp"
+    library.carry_out(act("sidecar", library.kept, library.kept, text=WORDS))
+    sidecar.write_text("more words")
+    outcome = undo(library.journal)
+    assert (outcome.done, outcome.refused[0].why.rpartition("/")[2]) == (0, "kept.jpg.xmp has changed since")
+    assert sidecar.read_text() == "more words"
+    sidecar.unlink()
+    assert undo(library.journal) == Outcome(1, ())
+    assert not undoable(library.journal.entries())
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_hostile_names_go_and_come_back(library: Library, name: bytes) -> None:
     paths = [os.path.join(os.fsencode(library.folder), kind + name[: 250 - len(kind)]) for kind in (b"", b"-t", b"-h")]

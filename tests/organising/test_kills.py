@@ -43,6 +43,7 @@ def plan_of(library: Path, elsewhere: Path) -> Plan:
     """One act of each kind, and a move to another file system."""
     kept = library / "kept.jpg"
     acts = (
+        act("sidecar", kept, kept, text="<words/>"),
         act("trash", library / "trash.jpg", kept),
         act("move", library / "move.jpg", kept, library / "sorted"),
         act("hardlink", library / "hardlink.jpg", kept),
@@ -104,9 +105,13 @@ def is_either_way(folder: Path, elsewhere: Path, before: dict[bytes, State | str
     originals = {state.data for state in before.values() if isinstance(state, State)}
     assert originals <= contents_of(folder, elsewhere), "lost before the recovery"
     assert all(entry.done is not None for entry in recover(journal))
-    done = {entry.step.path: entry.step for entry in undoable(journal.entries())}
+    steps = [entry.step for entry in undoable(journal.entries())]
+    done = {step.path: step for step in steps if step.kind != "sidecar"}
     assert done.keys() <= before.keys()
     now = state_of(folder / "library") | state_of(elsewhere)
+    for sidecar in (step.place for step in steps if step.kind == "sidecar"):
+        assert Path(os.fsdecode(sidecar)).read_text() == "<words/>"
+        del now[sidecar]
     for path, state in before.items():
         assert isinstance(state, State)
         if path in done:

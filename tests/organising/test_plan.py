@@ -18,7 +18,7 @@ digests = st.binary(min_size=32, max_size=32)
 
 @st.composite
 def acts(draw: st.DrawFn) -> Act:
-    kind = draw(st.sampled_from(["trash", "move", "hardlink", "reflink"]))
+    kind = draw(st.sampled_from(["trash", "move", "hardlink", "reflink", "sidecar"]))
     digest = draw(digests)
     return Act(
         kind=kind,
@@ -27,6 +27,7 @@ def acts(draw: st.DrawFn) -> Act:
         kept=b"/staying" + draw(paths),
         kept_sha256=digest if kind.endswith("link") else draw(digests),
         target=draw(paths) if kind == "move" else b"",
+        text=draw(st.text(min_size=1)) if kind == "sidecar" else "",
     )
 
 
@@ -49,6 +50,8 @@ def test_a_plan_survives_a_file_of_json(done: list[Act], roots: list[bytes], saf
         ({"kind": "reflink", "sha256": bytes(31) + b"1"}, "/a and /b differ, so one cannot be a link to the other"),
         ({"kind": "move"}, "an act on /a needs a target folder if, and only if, it is a move"),
         ({"target": b"/c"}, "an act on /a needs a target folder if, and only if, it is a move"),
+        ({"text": "<words/>"}, "an act on /a needs a text if, and only if, it writes a sidecar"),
+        ({"kind": "sidecar"}, "an act on /a needs a text if, and only if, it writes a sidecar"),
     ],
 )
 def test_an_act_that_contradicts_itself_is_refused(changed: dict[str, Any], sentence: str) -> None:
@@ -65,6 +68,13 @@ def test_acts_that_contradict_each_other_are_refused() -> None:
         Plan(acts=(one, one), roots=(b"/",))
     with pytest.raises(BadInput, match="must be absolute paths"):
         Plan(acts=(one,), roots=(b"photos",))
+
+
+def test_a_file_that_stays_may_get_a_sidecar_and_only_one() -> None:
+    beside = Act(**FACTS | {"kind": "sidecar", "path": b"/b", "kept": b"/b", "text": "<words/>"})
+    assert len(Plan(acts=(beside, Act(**FACTS)), roots=(b"/",)).acts) == 2
+    with pytest.raises(BadInput, match="a plan acts on a file twice"):
+        Plan(acts=(beside, beside), roots=(b"/",))
 
 
 @pytest.mark.parametrize("facts", [{}, {"acts": 1}, {"acts": [{}]}, [], {"acts": [], "roots": [1], "safe": []}])
