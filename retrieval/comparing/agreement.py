@@ -54,9 +54,14 @@ class Agreement:
     """(n,), share of the blocks with detail whose pixels have a correlation of 0.98 or more, unsmoothed."""
 
 
-def agreement(first: Grey, second: Grey) -> Agreement:
-    """Return how much of the detail agrees in n pairs of squares, both (n, GRID, GRID), that lie on each other."""
+def agreement(first: Grey, second: Grey, unseen: NDArray[np.bool_] | None = None) -> Agreement:
+    """Return how much of the detail agrees in n pairs of squares, both (n, GRID, GRID), that lie on each other.
+
+    `unseen` are blocks, (n, BLOCKS), that say nothing, because one of both shows nothing there.
+    """
     lost = _lost(first, second)
+    if unseen is not None:
+        lost |= unseen
     one, other = first.astype(np.float32), second.astype(np.float32)
     exact = _correlations(one, other, DETAIL_UNSMOOTHED, lost)
     smooth = _correlations(smoothed(one), smoothed(other), DETAIL, lost)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.comparing import cropping, rotating
-from retrieval.comparing.agreement import Agreement, agreement, share_that_differs
+from retrieval.comparing.agreement import Agreement, agreement, blocks, share_that_differs
 from retrieval.comparing.looks import (
     GRID,
     LUMA,
@@ -63,6 +63,8 @@ BORDER = "a border was added or removed"
 _GAIN, _SHIFT, _TINT, _MOST = 0.15, 10.0, 5.0, 0.6
 """Least change of contrast, as a share, of brightness, in levels, and of colour, in levels, of a recoloured picture;
 and the quantile of the differences of colour that has to reach it."""
+WHOLLY = 250
+"""Least level of a pixel of a mask that lies wholly within it, of 255."""
 _EDGE, _EVEN = 2, 6.0
 """Number of rows at the edge of a border that may be mixed with the picture, and largest mean difference to its colour
 elsewhere, in levels."""
@@ -268,7 +270,7 @@ def _within_frames(one: Subject, other: Subject, laid: _Laid) -> Agreement:
     inner = [np.full_like(grey, 128) for grey in laid.grey]
     for plain, grey in zip(inner, laid.grey, strict=True):
         plain[:, top:bottom, left:right] = grey[:, top:bottom, left:right]
-    return agreement(*inner)
+    return agreement(inner[0], inner[1])
 
 
 def _borders_differ(one: Subject, other: Subject, laid: _Laid) -> bool:
@@ -348,15 +350,24 @@ def _rotated(one: Subject, other: Subject) -> Verdict | None:
     grey = luminance(one.picture), luminance(other.picture)
     for still, rotated in (grey, grey[::-1]):
         for angle in rotating.angles_between(still, rotated):
-            middle = rotating.straightened(rotated, angle)
-            place = cropping.place_of(middle, still)
-            if place is None:
+            place = cropping.place_of(rotating.straightened(rotated, angle), still)
+            laid = None if place is None else rotating.laid_on(still, rotated, angle, place.box)
+            if laid is None or laid.angle < 1:
                 continue
-            found = _agreement_at(place, middle, still)
+            found = _agreement_of(still, laid)
             near = float(found.near[0])
-            if near >= CROPPED and int(found.detail[0]) >= MUCH:
-                return Verdict(Relation.ROTATED, near, f"rotated by {round(min(angle, 360 - angle))} degrees")
+            if near >= CROPPED and int(found.detail[0]) >= LITTLE:
+                degrees = "1 degree" if round(laid.angle) == 1 else f"{round(laid.angle)} degrees"
+                return Verdict(Relation.ROTATED, near, f"rotated by {degrees}")
     return None
+
+
+def _agreement_of(still: Pixels, laid: rotating.Laid) -> Agreement:
+    """Return how much of a picture agrees with a rotated one that is laid on it, where that one shows something."""
+    height, width = still.shape
+    mask = np.where(laid.seen, np.uint8(255), np.uint8(0))
+    one, other, seen = (squashed(plane, Box(0, 0, width, height))[None] for plane in (still, laid.picture, mask))
+    return agreement(one, other, np.asarray(blocks(seen).min(axis=2) < WHOLLY))
 
 
 # -- two pictures of one thing ------------------------------------------------------------------------------------

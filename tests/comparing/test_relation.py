@@ -47,6 +47,18 @@ def test_distinct_pictures_of_one_class_have_no_relation(shared: Callable[[str],
                 assert verdict is None or verdict.relation is Relation.SAME_SCENE
 
 
+@pytest.mark.parametrize("angle", [0, 4, 20])
+def test_one_thing_before_two_backgrounds_is_no_copy(pictures: list[Image.Image], angle: float) -> None:
+    """As portraits of one face, rotated a little: the middle of both agrees, and no more."""
+    for front, back in ((1, 5), (5, 1), (3, 8)):
+        one, other = (pictures[number].resize((384, 256)) for number in (front, back))
+        mask = Image.new("L", one.size)
+        ImageDraw.Draw(mask).rectangle((70, 40, 314, 216), fill=255)
+        made = Image.composite(one, other, mask).rotate(angle, Image.Resampling.BICUBIC)
+        verdict = compare(subject(encoded(one)), subject(encoded(made)))
+        assert verdict is None or verdict.relation is Relation.EDITED
+
+
 @pytest.mark.parametrize("turn", range(1, 8))
 def test_each_orientation_is_told(pictures: list[Image.Image], turn: int) -> None:
     picture = pictures[1]
