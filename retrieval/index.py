@@ -700,6 +700,15 @@ class Index:
         condition = filters.resolved(filters.condition_of(where), partial(tags.search, self._store))
         return facts.images(self._store, below, condition)
 
+    def files_of(self, ids: Iterable[int]) -> dict[int, list[IndexedImage]]:
+        """Return id of an image -> all of its files, for those of `ids` that the index has.
+
+        Files that can be reached come before those that are offline; within each, they are in byte order of root and
+        path.
+        """
+        with self._store.rows() as rows:
+            return rows.files_of([integer(id_, "an id", 0) for id_ in iterable(ids, "ids", "ids")])
+
     def terms(self) -> dict[str, int]:
         """Return terms of filters (see `SearchOptions.where`) that images of the index meet -> their number of files.
 

@@ -14,6 +14,7 @@ from retrieval.cli.printing import counted, note, put
 from retrieval.cli.progress import counting
 from retrieval.cli.rows import asked, note_nothing, put_rows
 from retrieval.cli.screen import Screen, cells
+from retrieval.cli.showing import ContactSheet, Html, Opening, demand_showable, show_report
 from retrieval.types import displayed
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ def cluster(
     line: Line = None,
     each: Each = None,
     batch: Batch = None,
+    html: Html = None,
+    contact_sheet: ContactSheet = None,
+    opening: Opening = False,
     index: Folder = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -70,12 +74,15 @@ def cluster(
         json_lines=json_lines, paths=paths, nul=nul, template=line, each=each, batch=batch,
         example=MEMBER if members else EXAMPLE,
     )  # fmt: skip
+    demand_showable(html, contact_sheet, opening=opening)
     with open_index(index) as opened:
         from retrieval.overview import clusters
+        from retrieval.showing import reports
 
         met = asked(opened, where)
         with counting("comparing", 1) as progress:
             found = clusters.cluster(opened, where=met, min_size=min_size, resolution=resolution, progress=progress)
+        show_report(lambda: reports.of_clusters(opened, found), html, contact_sheet, opening=opening)
     if not found.clusters and not found.rest:
         note_nothing(where)
     if members:

@@ -16,6 +16,7 @@ from retrieval.cli.printing import counted, note, note_each, put, put_data
 from retrieval.cli.progress import stepping
 from retrieval.cli.relations import Relations, relations_of, said
 from retrieval.cli.screen import Screen
+from retrieval.cli.showing import ContactSheet, Html, Opening, demand_showable, show_report
 from retrieval.errors import BadInput, IndexNotFound
 from retrieval.types import displayed
 
@@ -45,6 +46,9 @@ def diff(
     json_lines: Json = False,
     paths: Paths = False,
     nul: Nul = False,
+    html: Html = None,
+    contact_sheet: ContactSheet = None,
+    opening: Opening = False,
     index: Folder = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -59,10 +63,12 @@ def diff(
     leaves nothing behind. To copy what is missing, give the paths of -0 to: xargs -0 cp -t library. The exit code is 0
     if there are no differences to show, 1 if there are, and 2 if a file could not be compared.
     """  # fmt: skip
+    demand_showable(html, contact_sheet, opening=opening)
     form = chosen(json_lines=json_lines, paths=paths, nul=nul, template=None, each=None, batch=None, example={})
     states = _states(show, only_missing=form in {Format.PATHS, Format.PATHS0})
     relations = relations_of(relation)
     from retrieval.organising.differences import differences
+    from retrieval.showing import reports
 
     opened = _opened(index)
     try:
@@ -75,6 +81,7 @@ def diff(
             opened.close()
     shown = [item for item in found.files if item.state in states]
     _put(shown, form)
+    show_report(lambda: reports.of_differences(shown), html, contact_sheet, opening=opening)
     _note_counts(found)
     if found.unreadable or found.not_indexed:
         raise typer.Exit(UNREADABLE)

@@ -21,6 +21,7 @@ from retrieval.cli.progress import stepping
 from retrieval.cli.relations import Relations, relations_of, said
 from retrieval.cli.rows import csv_lines
 from retrieval.cli.screen import Screen
+from retrieval.cli.showing import ContactSheet, Html, Opening, demand_showable, show_report
 from retrieval.errors import BadInput, UnreadableImage, reason_of
 from retrieval.types import displayed
 
@@ -123,6 +124,9 @@ def duplicates(
     ] = False,
     paths: Paths = False,
     nul: Nul = False,
+    html: Html = None,
+    contact_sheet: ContactSheet = None,
+    opening: Opening = False,
     index: Folder = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -140,6 +144,7 @@ def duplicates(
     again. Every act can be undone: retrieval undo. The exit code is 1 if there are no duplicates, and 2 if a file was
     left out that was to be acted on.
     """  # fmt: skip
+    demand_showable(html, contact_sheet, opening=opening)
     form = chosen(
         json_lines=json_lines, csv_rows=csv_rows, paths=paths, nul=nul, template=None, each=None, batch=None, example={}
     )
@@ -149,6 +154,7 @@ def duplicates(
     if merge_metadata and kind not in {"trash", "move"}:
         raise BadInput("--merge-metadata is for files that go", hint="add --trash or --move-to DIR")
     from retrieval.organising import duplicates as finding
+    from retrieval.showing import reports
 
     options = finding.DuplicateOptions(
         where=filter_of(where, taken, below, camera, min_mp),
@@ -161,6 +167,7 @@ def duplicates(
         _decide(opened, different or [], forget=forget_decisions)
         found = _found(opened, options)
         _put(found.groups, form)
+        show_report(lambda: reports.of_duplicates(found), html, contact_sheet, opening=opening)
         _note_left_out(found, opened.coverage().unreadable)
         if not found.groups:
             is_narrow = kind is not None and not relation

@@ -25,6 +25,7 @@ from retrieval.cli.options import (
 )
 from retrieval.cli.printing import note, note_each, put
 from retrieval.cli.progress import counting
+from retrieval.cli.showing import Html, Opening, demand_showable, show_report
 from retrieval.errors import BadInput
 from retrieval.types import EXACT
 
@@ -65,6 +66,8 @@ def evaluate(
     ] = None,
     queries: Queries = 1000,
     json_lines: Json = False,
+    html: Html = None,
+    opening: Opening = False,
     exact: Annotated[
         bool, typer.Option("--exact", rich_help_panel=HOW_COMPUTED, help="Compare each query with every vector.")
     ] = False,
@@ -88,7 +91,10 @@ def evaluate(
     --compare indexes FOLDER in several ways in a temporary place, and measures quality, speed and size of each; the
     index itself is not changed.
     """
+    demand_showable(html, None, opening=opening)
     demand_one(folder, ground_truth, compare, itself=itself)
+    if html is not None and compare is not None:
+        raise BadInput("--html cannot be used with --compare")
     from retrieval.searching.options import SearchOptions
 
     search = SearchOptions(exact=exact, ranking=ranking)
@@ -99,10 +105,12 @@ def evaluate(
         return
     with open_index(index, **network) as opened:
         from retrieval.measuring import evaluate as quality  # imports numpy and Pillow
+        from retrieval.showing import reports
 
         asked = truth(opened)
         with counting("asking", len(asked.questions)) as progress:
             found = quality.evaluate(opened, asked, search, progress=progress)
+    show_report(lambda: reports.of_evaluation(found), html, None, opening=opening)
     if json_lines:
         put(json.dumps(found.as_dict()))
     else:

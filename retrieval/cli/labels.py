@@ -10,6 +10,7 @@ from retrieval.cli.help import HOW_MANY
 from retrieval.cli.options import Folder, Json, Neighbours, Quiet, Verbose
 from retrieval.cli.printing import note_each, put
 from retrieval.cli.progress import counting
+from retrieval.cli.showing import Html, Opening, demand_showable, show_report
 from retrieval.types import displayed
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def labels(
         ),
     ] = 20,
     json_lines: Json = False,
+    html: Html = None,
+    opening: Opening = False,
     neighbours: Neighbours = 10,
     index: Folder = None,
     verbose: Verbose = False,
@@ -47,14 +50,17 @@ def labels(
     The nearest neighbours of each image vote for its label; the image itself has no vote. The output shows how well
     each label is recognised, which labels are confused, and the images whose label is most likely wrong.
     """
+    demand_showable(html, None, opening=opening)
     with open_index(index) as opened:
         from retrieval.measuring import labels as labelling
         from retrieval.measuring import voting
+        from retrieval.showing import reports
 
         known = labelling.read(opened, source)
         note_each(known.left_out)
         with counting("looking", len(known.of)) as progress:
             found = voting.examine(opened, known, neighbours, progress)
+    show_report(lambda: reports.of_labels(found, most), html, None, opening=opening)
     if json_lines:
         put(json.dumps(found.as_dict()))
     else:

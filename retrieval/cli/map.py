@@ -15,6 +15,7 @@ from retrieval.cli.printing import counted, note
 from retrieval.cli.progress import counting
 from retrieval.cli.rows import asked, note_nothing, put_rows
 from retrieval.cli.screen import Screen
+from retrieval.cli.showing import ContactSheet, Html, Opening, demand_showable, show_report
 from retrieval.types import displayed
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ def map_images(
         bool, typer.Option("--csv", rich_help_panel=HOW_SHOWN, help="Print CSV, with the names of columns first.")
     ] = False,
     line: Line = None,
+    html: Html = None,
+    contact_sheet: ContactSheet = None,
+    opening: Opening = False,
     index: Folder = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -73,12 +77,15 @@ def map_images(
     )  # fmt: skip
     if out is not None:
         tables.demand_kind(out)
+    demand_showable(html, contact_sheet, opening=opening)
     with open_index(index) as opened:
         from retrieval.overview import maps
+        from retrieval.showing import reports
 
         met = asked(opened, where)
         with counting("placing", 1) as progress:
             found = maps.place(opened, method=method, where=met, clusters=clusters, progress=progress)
+        show_report(lambda: reports.of_map(opened, found), html, contact_sheet, opening=opening)
     if not found:
         note_nothing(where)
     if out is None:

@@ -11,6 +11,7 @@ from retrieval.cli.options import Batch, Each, Folder, Json, Line, Nul, Paths, Q
 from retrieval.cli.progress import counting
 from retrieval.cli.rows import asked, note_nothing, put_rows
 from retrieval.cli.screen import Screen
+from retrieval.cli.showing import ContactSheet, Html, Opening, demand_showable, show_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +31,9 @@ def outliers(
     line: Line = None,
     each: Each = None,
     batch: Batch = None,
+    html: Html = None,
+    contact_sheet: ContactSheet = None,
+    opening: Opening = False,
     index: Folder = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -44,12 +48,15 @@ def outliers(
     image, or a command of -x or -X failed.
     """
     form = chosen(json_lines=json_lines, paths=paths, nul=nul, template=line, each=each, batch=batch, example=EXAMPLE)
+    demand_showable(html, contact_sheet, opening=opening)
     with open_index(index) as opened:
         from retrieval.overview import outliers as overview
+        from retrieval.showing import reports
 
         met = asked(opened, where)
         with counting("comparing", 1) as progress:
             found = overview.outliers(opened, count, where=met, progress=progress)
+        show_report(lambda: reports.of_outliers(opened, found), html, contact_sheet, opening=opening)
     if not found and count:
         note_nothing(where)
     succeeded = put_rows(form, found, _put_table)

@@ -37,6 +37,7 @@ from retrieval.cli.preview import Preview, demand_name
 from retrieval.cli.printing import counted, note, note_each, note_timing
 from retrieval.cli.query_input import PLUS, QueryImage, complain_of_query, read_blend, read_queries
 from retrieval.cli.results import EXAMPLE, Answer, Writer
+from retrieval.cli.showing import ContactSheet, Html, demand_showable, show_report
 from retrieval.cli.viewer import MOST, found_viewer, show
 from retrieval.errors import BadInput, RetrievalError
 from retrieval.types import Answers, Blend, Coverage, Match, Tagged, Timing, displayed
@@ -140,9 +141,13 @@ def query(
     opening: Annotated[
         bool,
         typer.Option(
-            "--open", rich_help_panel=HOW_SHOWN, help=f"Show the first {MOST} pictures in a window of your system too."
+            "--open",
+            rich_help_panel=HOW_SHOWN,
+            help=f"Show the first {MOST} pictures, or the page of --html, in a window of your system too.",
         ),
     ] = False,
+    html: Html = None,
+    contact_sheet: ContactSheet = None,
     timing: Timed = False,
     exact: Annotated[
         bool,
@@ -195,7 +200,8 @@ def query(
     )
     demand_name(pictures)
     demand_order(sort, MATCH_ORDERS)
-    viewer = found_viewer() if opening else None
+    demand_showable(html, contact_sheet)
+    viewer = found_viewer() if opening and html is None else None
     if (bool(images) or files_from is not None) == (tag is not None):
         raise BadInput(
             "give either an IMAGE, or a list with --files-from, or --tag WORDS", hint="see: retrieval query --help"
@@ -214,6 +220,7 @@ def query(
     if tag is not None:
         _refuse_with_tag(needing_image)
     from retrieval.searching.options import SearchOptions
+    from retrieval.showing import reports
 
     spent = Timing()
     spent.add("start", since_start())
@@ -239,7 +246,7 @@ def query(
     with opened:
         queries, asked = _asked(images or (), files_from, nul=from0) if tag is None else _by_tag(tag)
         writer = Writer(form, Preview.named(pictures), named=len(queries) > 1)
-        found = _Found(len(queries))
+        found = _Found(len(queries), answers=None if html is None and contact_sheet is None else [])
         for start in range(0, len(queries), TOGETHER):
             part = slice(start, start + TOGETHER)
             answers = opened.answers(asked[part], k, options, timing=spent)
@@ -250,8 +257,10 @@ def query(
                         raise result
                     complain_of_query(query, result)
                 else:
-                    found.count(query.name, result)
-                    writer.put(Answer(query.name, in_order(result, sort)))
+                    matches = in_order(result, sort)
+                    found.count(query.name, matches)
+                    writer.put(Answer(query.name, matches))
+        show_report(lambda: reports.of_matches(opened, found.answers or []), html, contact_sheet, opening=opening)
     succeeded = writer.end()
     if viewer is not None:
         show(found.paths, viewer)
@@ -292,6 +301,8 @@ class _Found:
     empty: list[str] = field(default_factory=list)
     """Names of the queries that were answered without a match."""
     paths: list[Path] = field(default_factory=list)
+    answers: list[tuple[str, Sequence[Match]]] | None = None
+    """The names of the queries and their matches, if they are shown at the end; else None."""
     latest: Answers | None = None
     structures: tuple[int, int] | None = None
     """Sums of `Answers.structures`."""
@@ -308,6 +319,8 @@ class _Found:
         self.answered += 1
         self.matches += len(matches)
         self.paths += [match.path for match in matches]
+        if self.answers is not None:
+            self.answers.append((query, matches))
         if not matches:
             self.empty.append(query)
 

@@ -23,6 +23,7 @@ from retrieval.cli.options import (
 )
 from retrieval.cli.printing import put
 from retrieval.cli.progress import bar
+from retrieval.cli.showing import Html, Opening, demand_showable, show_report
 from retrieval.errors import BadInput
 from retrieval.types import displayed
 
@@ -86,6 +87,8 @@ def train(
         ),
     ] = None,
     json_lines: Json = False,
+    html: Html = None,
+    opening: Opening = False,
     from_scratch: Annotated[
         bool,
         typer.Option(
@@ -142,6 +145,7 @@ def train(
     The result is a backbone for a new index: retrieval index FOLDER --backbone MODEL.keras --index DIR. You can stop at
     any time with Ctrl-C: the last epoch is kept, and the same command with --resume continues from there.
     """
+    demand_showable(html, None, opening=opening)
     plugins.demand("training:Learner")  # before anything is read or looked for
     from retrieval.networks.catalogue import AUTO, RANDOM
     from retrieval.networks.weights import choose
@@ -169,12 +173,14 @@ def train(
         batch=batch,
         seed=seed,
     )
+    from retrieval.showing import reports
     from retrieval.training import run  # imports numpy and Pillow
 
     with _progress_bar() as progress:
         found = run.train(
             folder, out, recipe, table=labels, resume=resume, force=force, threads=threads, progress=progress
         )
+    show_report(lambda: reports.of_training(found), html, None, opening=opening)
     if json_lines:
         put(json.dumps(found.as_dict()))
     else:

@@ -6,16 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from retrieval.arguments import path_of
 from retrieval.comparing.relation import COPIES, Relation, Subject
-from retrieval.errors import UnreadableImage, reason_of
+from retrieval.errors import UnreadableImage
 from retrieval.index import Index
 from retrieval.organising.sameness import related
-from retrieval.pictures import decode, reading
-from retrieval.pictures.thumbnails import KEPT
+from retrieval.pictures import thumbnails
 from retrieval.searching.neighbours import Neighbours
 from retrieval.searching.options import SearchOptions
 from retrieval.searching.ranking import NONE
@@ -91,13 +87,5 @@ def _related(match: Match, asked: Path, subject: Subject, relations: Collection[
 
 def _subject(place: bytes, taken: str | None = None) -> Subject:
     """Return the picture in a file, ready to be compared."""
-    try:
-        decoded = decode.decode(reading.read_regular(place), (KEPT, KEPT), path=place)
-    except OSError as error:
-        raise UnreadableImage(f"{displayed(place)} cannot be read: {reason_of(error)}") from error
-    except UnreadableImage as error:
-        raise UnreadableImage(f"{displayed(place)} cannot be used: {error}") from error
-    scale = min(1.0, KEPT / max(decoded.width, decoded.height))
-    size = max(1, round(decoded.width * scale)), max(1, round(decoded.height * scale))
-    picture = np.asarray(Image.fromarray(decoded.pixels).resize(size, Image.Resampling.BILINEAR))
-    return Subject.of(picture, decoded.width, decoded.height, taken or decoded.metadata.taken)
+    read = thumbnails.of_file(place)
+    return Subject.of(read.pixels, read.width, read.height, taken or read.metadata.taken)

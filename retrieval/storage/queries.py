@@ -44,6 +44,11 @@ _SEGMENTS = sql.select(segments).where(segments.c.generation == sql.bindparam("k
 _SHA256 = sql.select(images.c.sha256).where(images.c.id == sql.bindparam("key"))
 _SETTING = sql.select(settings).where(settings.c.name == sql.bindparam("key"))
 _PLACES = sql.select(images, files).where(files.c.image == images.c.id, sqlite.one_of(images.c.id, "ids"))
+_PICTURED = (
+    sql.select(images, files, metadata)
+    .join_from(files, images, files.c.image == images.c.id)
+    .outerjoin(metadata, metadata.c.image == images.c.id)
+)
 _CONTENTS = sql.select(images.c.id, images.c.sha256).where(sqlite.one_of(images.c.id, "ids"))
 _IDS = sql.select(images.c.id).order_by(images.c.id)
 
@@ -195,11 +200,20 @@ def images_below(
     The places meet `condition`. They are in byte order of their paths. Those up to and including the path `after` are
     left out.
     """
-    chosen = sql.select(images, files, metadata).join_from(files, images, files.c.image == images.c.id)
-    chosen = chosen.outerjoin(metadata, metadata.c.image == images.c.id).where(_below(root, folder), condition)
+    chosen = _PICTURED.where(_below(root, folder), condition)
     if after is not None:
         chosen = chosen.where(files.c.path > after)
-    rows = connection.execute(chosen.order_by(files.c.path).limit(limit)).all()
+    return _pictured(connection.execute(chosen.order_by(files.c.path).limit(limit)).all())
+
+
+def files_of(connection: sql.Connection, ids: Sequence[int]) -> Iterator[tuple[FileRow, Picture]]:
+    """Yield all places of the images `ids`, each with its picture, in no order."""
+    chosen = _PICTURED.where(sqlite.one_of(images.c.id, "ids"))
+    return _pictured(connection.execute(chosen, {"ids": sqlite.listed(ids)}).all())
+
+
+def _pictured(rows: Sequence[sql.Row[Any]]) -> Iterator[tuple[FileRow, Picture]]:
+    """Yield the place and the picture in each row of `_PICTURED`."""
     width = len(images.c) + len(files.c)
     for (image, file), row in zip(_split(rows), rows, strict=True):
         noted = metadata_rows.read(image.taken, row[width:])

@@ -18,7 +18,7 @@ from retrieval.storage.conditions import EVERY, Condition, facts_of, where
 from retrieval.storage.records import FileRow, Generation, Place, Root, Spot
 from retrieval.storage.roots import home_of, path_of, places_of, relative, spots
 from retrieval.storage.settings import UNREAD
-from retrieval.types import Coverage, Failure, Found, Ids, IndexedImage, RootInfo, displayed
+from retrieval.types import Coverage, Failure, Found, Ids, IndexedImage, Picture, RootInfo, displayed
 
 LOCK = "writer.lock"
 """Name of the file that the writer locks, in the folder of the index."""
@@ -208,21 +208,30 @@ class Rows:
         """
         place = self.root_places[root]
         rows = queries.images_below(self.connection, root, folder, after, limit, self._where(condition))
-        return [
-            (
-                file.path,
-                IndexedImage(
-                    id=picture.id,
-                    path=path_of(place, file.path),
-                    width=picture.width,
-                    height=picture.height,
-                    format=picture.format,
-                    metadata=picture.metadata,
-                    bytes=file.size,
-                    modified_ns=file.mtime_ns,
-                    sha256=picture.sha256.hex(),
-                    offline=bool(file.offline),
-                ),
-            )
-            for file, picture in rows
-        ]
+        return [(file.path, _indexed(place, file, picture)) for file, picture in rows]
+
+    def files_of(self, images: Sequence[int]) -> dict[int, list[IndexedImage]]:
+        """Return id of an image -> its files, in the order of `places`; only images that the index has."""
+        order = {root: number for number, root in enumerate(self.root_places)}
+        rows = [row for row in queries.files_of(self.connection, images) if row[0].root in order]
+        rows.sort(key=lambda row: (row[0].offline, order[row[0].root], row[0].path))
+        found: dict[int, list[IndexedImage]] = {}
+        for file, picture in rows:
+            found.setdefault(picture.id, []).append(_indexed(self.root_places[file.root], file, picture))
+        return found
+
+
+def _indexed(place: bytes, file: FileRow, picture: Picture) -> IndexedImage:
+    """Return a file of an image, in a root at `place`."""
+    return IndexedImage(
+        id=picture.id,
+        path=path_of(place, file.path),
+        width=picture.width,
+        height=picture.height,
+        format=picture.format,
+        metadata=picture.metadata,
+        bytes=file.size,
+        modified_ns=file.mtime_ns,
+        sha256=picture.sha256.hex(),
+        offline=bool(file.offline),
+    )
