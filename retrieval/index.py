@@ -668,6 +668,12 @@ class Index:
             return self.id_of(os.fsdecode(path)) is not None
         return False
 
+    @property
+    def generation(self) -> int:
+        """Number of the latest commit. It grows with each change of images."""
+        with self._store.rows() as rows:
+            return rows.generation.number
+
     def coverage(self) -> Coverage:
         """Return how much of the indexed folders a search covers: the numbers of images and of unreadable files."""
         with self._store.rows() as rows:

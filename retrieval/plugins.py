@@ -41,6 +41,8 @@ PLUGINS = {
     "command:list": "retrieval.cli.list:list_images",
     "command:map": "retrieval.cli.map:map_images",
     "command:outliers": "retrieval.cli.outliers:outliers",
+    "command:serve": "retrieval.cli.serve:serve",
+    "serving:serve": "retrieval.serving.run:serve",
     "command:remove": "retrieval.cli.remove:remove",
     "command:sample": "retrieval.cli.sample:sample",
     "command:train": "retrieval.cli.train:train",
@@ -78,6 +80,8 @@ PLUGINS = {
 }
 """Name -> the module and the attribute in the module. The name of an implementation is "SEAM:NAME"."""
 
+EXTRAS = {"retrieval.serving.run": ("the page", "web")}
+"""Module that needs an extra -> the name of its task, and the extra."""
 ON_TENSORFLOW = {"retrieval.networks.keras": "the runtime keras", "retrieval.training.learner": "training"}
 """Module that runs Keras on TensorFlow -> the name of its task. The extra `train` installs TensorFlow."""
 
@@ -154,6 +158,13 @@ def installed(module: str) -> bool:
 
 
 def _imported(module: str) -> ModuleType:
+    if module in EXTRAS:
+        task, extra = EXTRAS[module]
+        try:
+            return import_module(module)
+        except ImportError as error:
+            sentence = f"{task} needs libraries that are not installed ({extras.reason(error)})"
+            raise MissingLibrary(sentence, hint=extras.hint("install them", extra)) from error
     if module not in ON_TENSORFLOW:
         return import_module(module)
     from retrieval.process.quiet import hushed

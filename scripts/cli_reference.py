@@ -17,6 +17,7 @@ READ_ON = {
     "watch": ("Indexing", "indexing.md#watching"),
     "remove": ("Indexing", "indexing.md#drives-that-are-away"),
     "query": ("Searching", "searching.md"),
+    "serve": ("Looking", "looking.md#the-page"),
     "list": ("Searching", "searching.md#filters"),
     "duplicates": ("Cleaning up", "duplicates.md"),
     "undo": ("Cleaning up", "duplicates.md#undo"),

@@ -10,6 +10,7 @@ import pytest
 from retrieval import Index
 from tests.fakes import ColourEncoder, colour, picture, put
 
+pytest_plugins = ("tests.browser",)
 PROJECT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("RETRIEVAL_SHARED", PROJECT.parent / "shared"))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from retrieval.cli.errors import InterruptedRunError
 from retrieval.cli.printing import counted, note, note_each
 from retrieval.cli.progress import counting
-from retrieval.errors import BadInput, RetrievalError, reason_of
+from retrieval.errors import BadInput, reason_of
 from retrieval.types import displayed
 
 if TYPE_CHECKING:
@@ -123,23 +123,16 @@ def _make_folder(folder: bytes) -> None:
 
 
 def _carry_out(opened: "Index", plan: "Plan", kind: "Kind") -> Acted:
-    """Do what a plan says, and let the index forget the files that are gone, also after Ctrl-C."""
-    from retrieval.organising import acting, deciding
-    from retrieval.organising.journal import Journal
+    """Do what a plan says, and say what was done."""
+    from retrieval.organising import deciding
 
-    journal = Journal(opened.folder)
-    before = len(journal.entries())
     try:
         with counting("acting", len(plan.acts)) as progress:
-            outcome = acting.carry_out(plan, journal, progress)
+            outcome, done, stale = deciding.carry_out(opened, plan, progress)
     except KeyboardInterrupt:
         raise InterruptedRunError("what was done is in the journal; to undo it: retrieval undo") from None
-    finally:
-        done = [entry for entry in journal.entries()[before:] if entry.done]
-        try:
-            deciding.remember(opened, plan, done)
-        except RetrievalError as error:  # what was done is to be told all the same
-            note(f"the index still lists the files that are gone ({error}); to bring it up to date: retrieval index")
+    if stale:
+        note(f"the index still lists the files that are gone ({stale}); to bring it up to date: retrieval index")
     note_each([f"left as it is: {refusal.why}" for refusal in outcome.refused])
     if outcome.done:
         note("to undo it: retrieval undo")

@@ -21,7 +21,7 @@ GROUPS = {
     "Find": ("list", "classify", "has", "diff"),
     "Overview": ("cluster", "outliers", "sample", "map"),
     "Clean up": ("undo", "journal"),
-    "Look after": ("watch", "info", "verify", "remove", "compact"),
+    "Look after": ("serve", "watch", "info", "verify", "remove", "compact"),
     "Measure": ("evaluate", "tune", "labels"),
     "Networks": ("backbones", "train"),
 }

@@ -7,7 +7,6 @@ import typer
 from retrieval.cli.find_index import open_index
 from retrieval.cli.options import Folder, Quiet, Verbose
 from retrieval.cli.printing import counted, note, note_each, put
-from retrieval.errors import RetrievalError
 
 
 def undo(
@@ -25,19 +24,11 @@ def undo(
     is left as it is; the exit code is then 2. The exit code is 1 if there is nothing to undo.
     """
     with open_index(index) as opened:
-        from retrieval.organising import acting, deciding
-        from retrieval.organising.journal import Journal
+        from retrieval.organising import deciding
 
-        journal = Journal(opened.folder)
-        before = acting.undoable(journal.entries())
-        outcome = acting.undo(journal, runs)
-        left = {entry.number for entry in acting.undoable(journal.entries())}
-        undone = [entry for entry in before if entry.number not in left]
-        if undone:
-            try:
-                deciding.forget(opened, undone)
-            except RetrievalError as error:  # what was undone is to be told all the same
-                note(f"the index still remembers that these files were removed: {error}")
+        outcome, _, stale = deciding.undo(opened, runs)
+    if stale:
+        note(f"the index still remembers that these files were removed: {stale}")
     note_each([f"left as it is: {refusal.why}" for refusal in outcome.refused])
     if not outcome.done and not outcome.refused:
         note("there is nothing to undo")

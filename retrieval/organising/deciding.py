@@ -1,13 +1,16 @@
 """Groups -> a plan of what is done with the files that are not kept; and what the index remembers of that."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
+from retrieval.errors import RetrievalError
 from retrieval.index import Index
-from retrieval.organising import places, sidecars
+from retrieval.organising import acting, places, sidecars
+from retrieval.organising.acting import Outcome
 from retrieval.organising.groups import Group
-from retrieval.organising.journal import Entry
+from retrieval.organising.journal import Entry, Journal
 from retrieval.organising.plan import LINKS, Act, Kind, Plan
 from retrieval.organising.rules import resolved
 from retrieval.types import IndexedImage
@@ -70,6 +73,64 @@ def _tagged(image: IndexedImage, doing: Doing) -> str:
     return sidecars.text(replace(image.metadata, keywords=tuple(keywords)))
 
 
+class Carried(NamedTuple):
+    """What became of a plan."""
+
+    outcome: Outcome
+    done: Sequence[Entry]
+    """The acts that were done, as the journal has them."""
+    stale: str = ""
+    """Why the index still lists files that are gone, as a clause; empty if it does not."""
+
+
+def carry_out(index: Index, plan: Plan, progress: Callable[[int], None] | None = None) -> Carried:
+    """Do what a plan says, and let the index forget the files that are gone, also after Ctrl-C.
+
+    `progress` is called with the number of acts that are done or refused. Raises what `acting.carry_out` raises.
+    """
+    journal = Journal(index.folder)
+    before = len(journal.entries())
+
+    def done() -> list[Entry]:
+        return [entry for entry in journal.entries()[before:] if entry.done]
+
+    try:
+        outcome = acting.carry_out(plan, journal, progress)
+    except BaseException:
+        _try(remember, index, plan, done())
+        raise
+    return Carried(outcome, done(), _try(remember, index, plan, done()))
+
+
+class Undone(NamedTuple):
+    """What became of an undo."""
+
+    outcome: Outcome
+    done: Sequence[Entry]
+    """The acts that were undone."""
+    stale: str = ""
+    """Why the index still remembers that files were removed, as a clause; empty if it does not."""
+
+
+def undo(index: Index, n: int = 1) -> Undone:
+    """Revert the last `n` runs, and forget that the files were removed. Raises what `acting.undo` raises."""
+    journal = Journal(index.folder)
+    before = acting.undoable(journal.entries())
+    outcome = acting.undo(journal, n)
+    left = {entry.number for entry in acting.undoable(journal.entries())}
+    undone = [entry for entry in before if entry.number not in left]
+    return Undone(outcome, undone, _try(forget, index, undone))
+
+
+def _try(do: Callable[..., None], *arguments: Any) -> str:  # noqa: ANN401 - what `do` takes
+    """Do something to the index; return why it could not be done, because what was done with files is told anyway."""
+    try:
+        do(*arguments)
+    except RetrievalError as error:
+        return str(error)
+    return ""
+
+
 def remember(index: Index, plan: Plan, done: Iterable[Entry]) -> None:
     """Let the index forget the files that are gone, and keep which contents were removed in favour of which.
 
@@ -84,4 +145,6 @@ def remember(index: Index, plan: Plan, done: Iterable[Entry]) -> None:
 
 def forget(index: Index, undone: Iterable[Entry]) -> None:
     """Forget the removal of contents that an undo has brought back."""
-    index.decide(restored=[entry.step.sha256.hex() for entry in undone if entry.step.kind in MOVES])
+    contents = [entry.step.sha256.hex() for entry in undone if entry.step.kind in MOVES]
+    if contents:
+        index.decide(restored=contents)

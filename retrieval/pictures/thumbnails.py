@@ -66,12 +66,20 @@ class Read(NamedTuple):
 def of_file(path: bytes) -> Read:
     """Return the thumbnail of the picture in a file, and the facts about it; raises `UnreadableImage`."""
     try:
-        decoded = decode.decode(reading.read_regular(path), (KEPT, KEPT), path=path)
+        return of_data(reading.read_regular(path), path)
     except OSError as error:
         raise UnreadableImage(f"{displayed(path)} cannot be read: {reason_of(error)}") from error
     except UnreadableImage as error:
         raise UnreadableImage(f"{displayed(path)} cannot be used: {error}") from error
-    size = fitted(decoded.width, decoded.height)
+
+
+def of_data(data: bytes, path: bytes | None = None, side: int = KEPT) -> Read:
+    """Return the picture in the bytes of a file, which may be at `path`; raises `UnreadableImage`.
+
+    The longer side of the pixels has at most `side` pixels.
+    """
+    decoded = decode.decode(data, (side, side), path=path)
+    size = fitted(decoded.width, decoded.height, side)
     small = np.asarray(Image.fromarray(decoded.pixels).resize(size, Image.Resampling.BILINEAR))
     return Read(small, decoded.width, decoded.height, decoded.metadata)
 

@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import jinja2
     from markupsafe import Markup
 
+STATIC = Path(__file__).with_name("static")
 MOST_BYTES = 25_000_000
 """Largest size of all pictures of a page, in bytes: about 2,500 pictures. A browser opens that in a second or two."""
 AT_A_TIME = 256
@@ -126,7 +126,7 @@ def _page(report: Report, shown: dict[int, Shown], left_out: int) -> str:
         sections.append((section, lead, cards))
         number += count
     style = style_sheet()
-    script = static("viewer.js") + (static("map.js") if report.points else "")
+    script = "".join(map(static, ("viewer.js", *(["map.js"] if report.points else []), "report.js")))
     return template("report.html").render(
         title=displayed(report.title),
         summary=map(displayed, report.summary),
@@ -191,7 +191,7 @@ def template(name: str) -> "jinja2.Template":
 @cache
 def static(name: str) -> str:
     """Return the text of a style or a script."""
-    return (files("retrieval.showing") / "static" / name).read_text("utf-8")
+    return (STATIC / name).read_text("utf-8")
 
 
 @cache

@@ -66,7 +66,7 @@ def test_every_command_is_explained() -> None:
         *("index", "query", "list", "evaluate", "tune", "classify", "labels", "train"),
         *("backbones", "info", "verify", "remove", "compact"),
         *("cluster", "outliers", "sample", "map"),
-        *("duplicates", "undo", "journal", "has", "diff", "watch"),
+        *("duplicates", "undo", "journal", "has", "diff", "watch", "serve"),
     }
     for name in names:
         assert f"retrieval {name}" in PROSE

@@ -44,10 +44,13 @@ def test_a_picture_is_known_by_its_bytes_and_by_looking(folders: tuple[Path, Pat
 
 
 @pytest.mark.parametrize("is_indexed", [True, False])
-def test_what_a_folder_lacks(folders: tuple[Path, Path], tmp_path: Path, *, is_indexed: bool) -> None:
+def test_what_a_folder_lacks(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_indexed: bool
+) -> None:
     card, library = folders
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     index = indexed(library, tmp_path / "index") if is_indexed else None
-    before = set(os.listdir(tempfile.gettempdir()))
     found = differences(card, library, index)
     if index is not None:
         index.close()
@@ -57,7 +60,7 @@ def test_what_a_folder_lacks(folders: tuple[Path, Path], tmp_path: Path, *, is_i
     assert states.pop("turned.img") == (State.NEARLY, "1.jpg", Relation.ROTATED)
     assert states.pop("original.jpg") == (State.COMMON, "1.jpg", Relation.SAME_BYTES)
     assert states == {f"{number}.jpg": (State.ONLY_THERE, None, None) for number in (0, *range(2, 8))}
-    assert not {name for name in set(os.listdir(tempfile.gettempdir())) - before if name.startswith("retrieval-")}
+    assert not os.listdir(tmp_path / "temporary"), "nothing is left behind"
     assert sorted(os.listdir(card)) == ["mirrored.img", "new.jpg", "original.jpg", "turned.img"]
 
 

@@ -5,12 +5,14 @@ const ROOM = 300; // number of pictures in view up to which they are drawn thems
 const SIDE = 56; // their longer side, in pixels
 const NEAR = 14; // distance at which the pointer takes a dot, in pixels
 
-// `picture(number)` returns the loaded image of a point or null; `said(number)` its name; `open(number)` shows it.
-export function drawMap(canvas, xs, ys, { picture, said, open }) {
+// `picture(number)` returns the image of a point or null; `said(number)` its name; `open(number)` shows it. If
+// `choose(numbers)` is given, dragging with Shift chooses the points within a line.
+export function drawMap(canvas, xs, ys, { picture, said, open, choose = null }) {
   const context = canvas.getContext("2d");
   const label = canvas.parentElement.querySelector(".label");
   const view = { x: 0, y: 0, zoom: 1 };
   let drawing = false;
+  let line = []; // corners of the lasso, in pixels
 
   const scale = () => (Math.min(canvas.clientWidth, canvas.clientHeight) / 2.1) * view.zoom;
   const place = (number) => [
@@ -34,6 +36,13 @@ export function drawMap(canvas, xs, ys, { picture, said, open }) {
       if (x < -SIDE || y < -SIDE || x > width + SIDE || y > height + SIDE) continue;
       if (seen.length <= ROOM) seen.push([number, x, y]);
       context.fillRect(x - DOT / 2, y - DOT / 2, DOT, DOT);
+    }
+    if (line.length) {
+      context.beginPath();
+      line.forEach(([x, y], number) => (number ? context.lineTo(x, y) : context.moveTo(x, y)));
+      context.closePath();
+      context.strokeStyle = context.fillStyle;
+      context.stroke();
     }
     if (seen.length > ROOM) return;
     for (const [number, x, y] of seen) {
@@ -59,6 +68,17 @@ export function drawMap(canvas, xs, ys, { picture, said, open }) {
     redraw();
   }
 
+  function enclosed() {
+    const path = new Path2D();
+    line.forEach(([x, y], number) => (number ? path.lineTo(x, y) : path.moveTo(x, y)));
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    const found = [];
+    for (let number = 0; number < xs.length; number += 1) {
+      if (context.isPointInPath(path, ...place(number))) found.push(number);
+    }
+    return found;
+  }
+
   function nearest(x, y) {
     let [best, least] = [-1, NEAR];
     for (let number = 0; number < xs.length; number += 1) {
@@ -73,8 +93,14 @@ export function drawMap(canvas, xs, ys, { picture, said, open }) {
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
     dragged = { x: event.offsetX, y: event.offsetY, far: false };
+    if (choose && event.shiftKey) line = [[event.offsetX, event.offsetY]];
   });
   canvas.addEventListener("pointermove", (event) => {
+    if (line.length) {
+      line.push([event.offsetX, event.offsetY]);
+      redraw();
+      return;
+    }
     if (dragged) {
       const [dx, dy] = [event.offsetX - dragged.x, event.offsetY - dragged.y];
       if (!dragged.far && Math.hypot(dx, dy) < 4) return;
@@ -94,6 +120,13 @@ export function drawMap(canvas, xs, ys, { picture, said, open }) {
     label.style.top = `${Math.min(y + 12, canvas.clientHeight - 40)}px`;
   });
   canvas.addEventListener("pointerup", (event) => {
+    if (line.length) {
+      const found = enclosed();
+      [line, dragged] = [[], null];
+      redraw();
+      choose(found);
+      return;
+    }
     const number = dragged?.far ? -1 : nearest(event.offsetX, event.offsetY);
     dragged = null;
     if (number >= 0) open(number);
@@ -117,24 +150,4 @@ export function drawMap(canvas, xs, ys, { picture, said, open }) {
   new ResizeObserver(redraw).observe(canvas);
   redraw();
   return redraw;
-}
-
-// -- the map of a file that was written: its pictures are the cards below it ---------------------------------------------
-
-const data = document.querySelector("#points");
-if (data) {
-  const { xs, ys, names } = JSON.parse(data.textContent);
-  const shown = document.querySelectorAll(".card");
-  const loaded = (image) => {
-    if (image?.loading === "lazy") {
-      image.loading = "eager";
-      image.addEventListener("load", () => redraw(), { once: true });
-    }
-    return image;
-  };
-  const redraw = drawMap(document.querySelector("#map"), xs, ys, {
-    picture: (number) => loaded(shown[number]?.querySelector("img") ?? null),
-    said: (number) => names[number],
-    open: (number) => shown[number]?.querySelector(".picture").click(),
-  });
 }

@@ -1,33 +1,39 @@
-// The viewer shows a picture large: alone, or compared with the first one of its group. The filter hides pictures.
+// The viewer shows a picture large: alone, or compared with another one.
 
 const viewer = document.querySelector("#viewer");
 const stage = viewer.querySelector(".stage");
 const [first, second] = stage.querySelectorAll("img");
 const said = viewer.querySelector(".said");
 const FLICKER = 500; // milliseconds that each picture is seen: long enough to look, short enough to compare
+const MODES = { b: "beside", f: "flicker", d: "difference" };
 
-let cards = [];
+let items = [];
 let at = 0;
+let lead = null;
 let flickering = 0;
 
-const leadOf = (card) => {
-  const lead = card.closest(".grid").querySelector(".lead");
-  return lead === card ? null : lead;
-};
+// An item has `source`, the address of the picture; `name`; and `said`, a sentence about it.
+export function openViewer(all, number, compared = null) {
+  [items, at, lead] = [all, number, compared];
+  show("alone");
+  if (!viewer.open) viewer.showModal();
+}
+
+export const current = () => items[at];
 
 function show(mode) {
-  const card = cards[at];
-  const lead = leadOf(card);
-  const source = (one) => one?.querySelector("img")?.src ?? "";
-  first.src = source(card);
-  first.alt = card.querySelector(".name").textContent;
-  second.src = source(lead) || first.src;
-  stage.dataset.mode = lead ? mode : "alone";
-  said.textContent = [...card.querySelectorAll("p, .missing")].map((part) => part.textContent).join(" · ");
-  viewer.querySelectorAll(".comparing").forEach((button) => {
-    button.hidden = !lead;
-    button.setAttribute("aria-pressed", String(button.textContent.startsWith(stage.dataset.mode)));
-  });
+  const item = items[at];
+  const other = lead && lead !== item ? lead : null;
+  first.src = item.source;
+  first.alt = item.name;
+  second.src = (other ?? item).source;
+  stage.dataset.mode = other ? mode : "alone";
+  said.textContent = item.said;
+  for (const button of viewer.querySelectorAll(".comparing")) {
+    button.hidden = !other;
+    button.setAttribute("aria-pressed", String(MODES[button.dataset.key] === stage.dataset.mode));
+  }
+  viewer.dispatchEvent(new CustomEvent("shown", { detail: item }));
   flicker();
 }
 
@@ -40,29 +46,16 @@ function flicker() {
   }
 }
 
-const MODES = { b: "beside", f: "flicker", d: "difference" };
-
-export function press(key) {
+function press(key) {
   if (key === "Escape") viewer.close();
   else if (key in MODES) show(stage.dataset.mode === MODES[key] ? "alone" : MODES[key]);
   else if (key === "ArrowLeft" || key === "ArrowRight") {
-    at = (at + (key === "ArrowLeft" ? cards.length - 1 : 1)) % cards.length;
+    at = (at + (key === "ArrowLeft" ? items.length - 1 : 1)) % items.length;
     show(stage.dataset.mode);
   } else return false;
   return true;
 }
 
-document.addEventListener("click", (event) => {
-  const picture = event.target.closest(".card .picture");
-  if (picture && !(event.ctrlKey || event.metaKey || event.shiftKey)) {
-    event.preventDefault();
-    const card = picture.closest(".card");
-    cards = [...card.closest(".grid").querySelectorAll(".card:not([hidden])")];
-    at = cards.indexOf(card);
-    show("alone");
-    viewer.showModal();
-  }
-});
 viewer.addEventListener("keydown", (event) => {
   if (!event.ctrlKey && !event.metaKey && !event.altKey && press(event.key)) event.preventDefault();
 });
@@ -72,33 +65,3 @@ viewer.addEventListener("click", (event) => {
   else if (event.target === viewer) viewer.close();
 });
 viewer.addEventListener("close", () => clearInterval(flickering));
-
-// -- the filter -------------------------------------------------------------------------------------------------------
-
-const filter = document.querySelector("#filter");
-const count = document.querySelector("#count");
-
-function narrow() {
-  const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-  let shown = 0;
-  for (const section of document.querySelectorAll("main section")) {
-    const title = section.querySelector("h2")?.textContent ?? "";
-    let here = 0;
-    for (const card of section.querySelectorAll(".card")) {
-      const text = `${title} ${card.querySelector(".picture").title} ${card.textContent}`.toLowerCase();
-      card.hidden = !words.every((word) => text.includes(word));
-      here += !card.hidden;
-    }
-    section.hidden = here === 0 && words.length > 0;
-    shown += here;
-  }
-  count.value = words.length ? `${shown} of ${document.querySelectorAll(".card").length} pictures` : "";
-}
-
-filter?.addEventListener("input", narrow);
-document.addEventListener("keydown", (event) => {
-  if (event.key === "/" && filter && document.activeElement !== filter && !viewer.open) {
-    event.preventDefault();
-    filter.focus();
-  }
-});
