@@ -52,7 +52,7 @@ def serve(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show the index as a page in the browser: search, clean up, look at all of it.
+    """Show the index as a page in the browser.
 
         retrieval serve
         retrieval serve --port 9000 --open
