@@ -407,6 +407,13 @@ class Answers:
     """Number of images that meet the filter of the search; None if it had no filter."""
 
 
+class RetrievalSocket:
+    """Where a server of an index is asked by the command line: the name of a socket in its folder, and the address."""
+
+    NAME = "serve.sock"
+    ADDRESS = "/own/answers"
+
+
 @dataclass(frozen=True, slots=True)
 class Tagged:
     """A query for the images that have a tag."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from retrieval.cli.filtering import Below, Camera, MinMp, Taken, Where, filter_of, note_unread
-from retrieval.cli.find_index import open_index
 from retrieval.cli.formats import chosen
 from retrieval.cli.help import HOW_COMPUTED, HOW_MANY, HOW_SHOWN, WHAT
 from retrieval.cli.options import (
@@ -39,10 +38,12 @@ from retrieval.cli.query_input import PLUS, QueryImage, complain_of_query, read_
 from retrieval.cli.results import EXAMPLE, Answer, Writer
 from retrieval.cli.showing import ContactSheet, Html, demand_showable, show_report
 from retrieval.cli.viewer import MOST, found_viewer, show
+from retrieval.cli.warm import Answering
 from retrieval.errors import BadInput, RetrievalError
 from retrieval.types import Answers, Blend, Coverage, Match, Tagged, Timing, displayed
 
 if TYPE_CHECKING:
+    from retrieval.networks.options import NetworkOptions
     from retrieval.searching.options import SearchOptions
 
 
@@ -224,10 +225,9 @@ def query(
 
     spent = Timing()
     spent.add("start", since_start())
-    with spent.of("open"):
-        opened = open_index(
-            index, backbone=backbone, weights=weights, runtime=runtime, precision=precision, threads=threads
-        )
+    network: NetworkOptions = {
+        "backbone": backbone, "weights": weights, "runtime": runtime, "precision": precision, "threads": threads
+    }  # fmt: skip
     options = SearchOptions(
         offset=offset,
         min_score=min_score,
@@ -243,13 +243,13 @@ def query(
         views=[view.strip() for view in views.split(",") if view],
         tags=True,
     )
-    with opened:
+    with Answering(index, network, spent) as answering:
         queries, asked = _asked(images or (), files_from, nul=from0) if tag is None else _by_tag(tag)
         writer = Writer(form, Preview.named(pictures), named=len(queries) > 1)
         found = _Found(len(queries), answers=None if html is None and contact_sheet is None else [])
         for start in range(0, len(queries), TOGETHER):
             part = slice(start, start + TOGETHER)
-            answers = opened.answers(asked[part], k, options, timing=spent)
+            answers = answering.answers(asked[part], k, options)
             found.take(answers)
             for query, result in zip(queries[part], answers.results, strict=True):
                 if isinstance(result, RetrievalError):
@@ -260,7 +260,9 @@ def query(
                     matches = in_order(result, sort)
                     found.count(query.name, matches)
                     writer.put(Answer(query.name, matches))
-        show_report(lambda: reports.of_matches(opened, found.answers or []), html, contact_sheet, opening=opening)
+        show_report(
+            lambda: reports.of_matches(answering.index, found.answers or []), html, contact_sheet, opening=opening
+        )
     succeeded = writer.end()
     if viewer is not None:
         show(found.paths, viewer)

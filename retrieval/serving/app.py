@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from retrieval import __version__
 from retrieval.index import Index
-from retrieval.serving import images, pages, problems, reviews, searches, work
+from retrieval.serving import images, own, pages, problems, reviews, searches, work
 from retrieval.serving.guard import LOCAL, Guard
 from retrieval.serving.library import Library
 from retrieval.serving.problems import DESCRIBED
@@ -49,7 +49,7 @@ def application(index: Index, options: ServeOptions | None = None) -> Guard:
         responses=dict.fromkeys(("default", 422), DESCRIBED),  # 422: else FastAPI describes errors of its own form
     )
     problems.handle(app)
-    for part in (images, searches, work, reviews, pages):
+    for part in (images, searches, work, reviews, own, pages):
         app.include_router(part.router(library))
     describe(app, Search)
     return Guard(app, LOCAL | {name.lower() for name in chosen.names}, chosen.token)

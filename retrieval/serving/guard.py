@@ -68,10 +68,12 @@ class Guard:
             await self.app(scope, _bounded(receive), dressed)
 
     def _refusal(self, scope: "Scope", headers: dict[str, str]) -> Problem | None:
+        if is_own(scope):
+            return None
         host = headers.get("host", "")
         if _name_of(host) not in self.hosts:
             return Problem(421, "this server is not asked under this name", hint="use http://127.0.0.1 and its port")
-        if not _is_own(scope, headers, host):
+        if not _is_of_here(scope, headers, host):
             return Problem(403, "this request comes from a page of another site")
         if self.token is not None and not (self._is_known(headers) or self._login(scope) is not None):
             return Problem(401, "a token is needed", hint="open the address with ?token=… at its end")
@@ -103,7 +105,13 @@ class Guard:
         return answer
 
 
-def _is_own(scope: "Scope", headers: dict[str, str], host: str) -> bool:
+def is_own(scope: "Scope") -> bool:
+    """Tell whether a request came through a socket of this machine that only this user can open: it has no port."""
+    server = scope.get("server")
+    return server is None or server[1] is None
+
+
+def _is_of_here(scope: "Scope", headers: dict[str, str], host: str) -> bool:
     """Tell whether a request comes from a page of this server, from the address bar, or from no browser."""
     site = headers.get("sec-fetch-site", "none")
     if scope["method"] in LOOKS:

@@ -7,6 +7,7 @@ import uvicorn
 
 from retrieval.errors import BadInput, reason_of
 from retrieval.index import Index
+from retrieval.serving import own
 from retrieval.serving.app import ServeOptions, application
 
 BACKLOG = 128
@@ -27,7 +28,8 @@ def serve(index: Index, host: str, port: int, options: ServeOptions, ready: Call
         sentence = f"port {port} cannot be used: {reason_of(error)}"
         raise BadInput(sentence, hint="give another one with --port") from error
     listening.listen(BACKLOG)
-    ready(listening.getsockname()[1])
     app = application(index, options)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", server_header=False)
-    uvicorn.Server(config).run(sockets=[listening])
+    with own.listening(index.folder) as beside:
+        ready(listening.getsockname()[1])
+        uvicorn.Server(config).run(sockets=[listening, *filter(None, [beside])])

@@ -141,6 +141,7 @@ def test_odd_headers_are_no_mistakes_of_the_server(header: bytes) -> None:
 
     headers = [(b"host", b"127.0.0.1"), (name, value)]
     scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers}
+    scope["server"] = ("127.0.0.1", 8765)
     with ThreadPoolExecutor(1) as threads:  # the thread of the tests may have a loop, of a browser
         threads.submit(lambda: asyncio.run(Guard(app, token="t" * 20)(scope, receive, send))).result()
     assert sent[0]["status"] < 500
