@@ -2,6 +2,7 @@
 
 import base64
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,15 @@ def visit(page: Any, server: Server) -> Open:
 
 def names(page: Any) -> list[str]:
     return page.locator(".tile .name").all_text_contents()
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so, for a minute at most."""
+    for _ in range(600):
+        if is_so():
+            return
+        time.sleep(0.1)
+    pytest.fail("it never came")
 
 
 def first(page: Any, name: str) -> None:
@@ -115,7 +125,7 @@ def test_more_like_it_and_unlike_it_and_a_part_of_it(visit: Open) -> None:
     page.locator("#parts").get_by_text("a part").wait_for()
 
 
-def test_a_review_by_keys_acts_and_undoes(visit: Open, library: Path) -> None:
+def test_a_review_by_keys_acts_and_undoes(visit: Open, server: Server, library: Path) -> None:
     before = state_of(library / "photos")
     page = visit("/duplicates")
     page.locator("#look").click()
@@ -133,7 +143,7 @@ def test_a_review_by_keys_acts_and_undoes(visit: Open, library: Path) -> None:
     page.keyboard.press("2")
     page.keyboard.press("Enter")
     page.get_by_text("1 of 2 groups decided").wait_for()
-    page.wait_for_function("fetch('/api/v1/journal').then(answer => answer.json()).then(all => all.length > 0)")
+    until(lambda: bool(server.client.get("/journal").json()))
     left = {os.path.basename(path).decode() for path in before.keys() & state_of(library / "photos").keys()}
     assert kept in left
     assert len(state_of(library / "photos")) < len(before)
