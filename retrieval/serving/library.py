@@ -19,8 +19,8 @@ UPLOADS = 64
 """Number of uploaded pictures that are remembered, the latest ones: at most 1.3 GB, and mostly some hundred MB."""
 ANSWERS = 8
 """Number of answers that are remembered, so that the next page of results is there at once."""
-FIRST, GROWTH = 200, 4
-"""Number of matches that are looked for at first; and how many times as many when more are asked for."""
+GROWTH = 4
+"""How many times as many matches are looked for when more are asked for than were found."""
 
 Value = TypeVar("Value")
 
@@ -115,8 +115,7 @@ class Library:
         key = replace(question, options=replace(question.options, offset=0)), self.index.generation
         answer = self._answers.get(key)
         while answer is None or (len(answer.matches) < offset + k + 1 and len(answer.matches) >= answer.asked):
-            asked = FIRST if answer is None else answer.asked * GROWTH
-            asked = max(asked, offset + k + 1)
+            asked = max(offset + k + 1, 0 if answer is None else answer.asked * GROWTH)
             answer = _Answer(self._ask(question, asked), asked)
             self._answers.put(key, answer)
         return answer.matches[offset : offset + k], len(answer.matches) > offset + k
