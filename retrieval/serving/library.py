@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
@@ -15,8 +15,8 @@ from retrieval.serving.jobs import Jobs
 from retrieval.serving.problems import Problem
 from retrieval.types import Blend, IndexedImage, Match
 
-UPLOADS = 64
-"""Number of uploaded pictures that are remembered, the latest ones: at most 1.3 GB, and mostly some hundred MB."""
+UPLOADS = 200_000_000
+"""Size of the uploaded pictures that are remembered, the latest ones, in bytes."""
 ANSWERS = 8
 """Number of answers that are remembered, so that the next page of results is there at once."""
 GROWTH = 4
@@ -28,8 +28,10 @@ Value = TypeVar("Value")
 class Latest(Generic[Value]):
     """The latest values by their keys. Threads may share it."""
 
-    def __init__(self, most: int) -> None:
-        self._most, self._values, self._lock = most, OrderedDict[Hashable, Value](), threading.Lock()
+    def __init__(self, most: int, size_of: Callable[[Value], int] = lambda _: 1) -> None:
+        """Remember values whose sizes are `most` or less together; without `size_of`, so many values."""
+        self._most, self._size_of = most, size_of
+        self._values, self._size, self._lock = OrderedDict[Hashable, Value](), 0, threading.Lock()
 
     def get(self, key: Hashable) -> Value | None:
         """Return a value, which is the latest one then; None if it is not remembered."""
@@ -39,12 +41,13 @@ class Latest(Generic[Value]):
             return self._values.get(key)
 
     def put(self, key: Hashable, value: Value) -> None:
-        """Remember a value, and forget the oldest one if there are too many."""
+        """Remember a value, and forget the oldest ones if all take too much."""
         with self._lock:
+            before = self._values.pop(key, None)
+            self._size += self._size_of(value) - (0 if before is None else self._size_of(before))
             self._values[key] = value
-            self._values.move_to_end(key)
-            while len(self._values) > self._most:
-                self._values.popitem(last=False)
+            while self._size > self._most:
+                self._size -= self._size_of(self._values.popitem(last=False)[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class Library:
     index: Index
     read_only: bool = False
     jobs: Jobs = field(default_factory=Jobs)
-    _uploads: Latest[bytes] = field(default_factory=lambda: Latest(UPLOADS))
+    _uploads: Latest[bytes] = field(default_factory=lambda: Latest(UPLOADS, len))
     _answers: Latest[_Answer] = field(default_factory=lambda: Latest(ANSWERS))
 
     def demand_writable(self) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from retrieval.errors import RetrievalError
 from retrieval.organising import acting, deciding, rules
 from retrieval.organising.deciding import Doing
 from retrieval.organising.groups import Group, Member
@@ -162,8 +163,11 @@ def _carried_out(library: Library, asked: Plan) -> Done:
 def _undone(library: Library, n: int) -> Done:
     outcome, undone, stale = deciding.undo(library.index, n)
     paths = [os.fsdecode(entry.step.path) for entry in undone]
-    if paths:
-        library.index.update(paths)
+    try:
+        if paths:
+            library.index.update(paths)
+    except RetrievalError as error:  # the files are back all the same
+        stale = stale or f"the index does not list them yet: {error}"
     job = library.jobs.find("duplicates")
     if job is not None and isinstance(job.result, Review):
         job.result.reopen(paths)

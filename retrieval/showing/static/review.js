@@ -185,7 +185,7 @@ async function undo() {
   try {
     const done = await send("/undo", { n: 1 });
     await load();
-    status.textContent = done.done ? `${filesAre(done.done)} back. ${done.refused.join(" ")}` : "There is nothing to undo.";
+    status.textContent = done.done ? `${filesAre(done.done)} back. ${[done.note, ...done.refused].join(" ")}` : "There is nothing to undo.";
   } catch (error) {
     status.textContent = error.message;
   }
@@ -198,7 +198,7 @@ acceptTier.addEventListener("click", async () => {
   try {
     const done = await send("/plans", { job, decisions });
     await load();
-    status.textContent = `${filesAre(done.done)} in the trash. ${done.refused.join(" ")}`;
+    status.textContent = `${filesAre(done.done)} in the trash. ${[done.note, ...done.refused].join(" ")}`;
   } catch (error) {
     status.textContent = error.message;
   }
