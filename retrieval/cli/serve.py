@@ -1,6 +1,5 @@
 """`retrieval serve`: a page and a REST API of the index, on this machine."""
 
-import socket
 import webbrowser
 from typing import Annotated
 
@@ -68,13 +67,11 @@ def serve(
         raise BadInput(f"a token has {SHORTEST} characters or more")
     from retrieval.serving.app import ServeOptions
 
-    names = () if is_local else (host, socket.gethostname())
-
     def ready(at: int) -> None:
-        address = f"http://{host}:{at}/"
+        address = f"http://{f'[{host}]' if ':' in host else host}:{at}/"
         note(f"serving {address}  (Ctrl-C ends it)")
         if opening:
             webbrowser.open(f"{address}?token={token}" if token else address)
 
     with open_index(index, weights=weights, runtime=runtime, threads=threads) as opened:
-        application(opened, host, port, ServeOptions(read_only=read_only, names=names, token=token), ready)
+        application(opened, host, port, ServeOptions(read_only=read_only, any_name=not is_local, token=token), ready)

@@ -1,12 +1,12 @@
 """The server as an ASGI application."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from fastapi import FastAPI
 from pydantic import BaseModel
 
 from retrieval import __version__
+from retrieval.errors import BadInput
 from retrieval.index import Index
 from retrieval.serving import images, own, pages, problems, reviews, searches, work
 from retrieval.serving.guard import LOCAL, Guard
@@ -21,8 +21,9 @@ class ServeOptions:
 
     read_only: bool = False
     """Whether everything that would change the index or files is refused."""
-    names: Collection[str] = ()
-    """Names under which the server is asked, besides those that a machine has for itself. Others are refused."""
+    any_name: bool = False
+    """Whether the server is asked by other machines, under whatever name it has there. This needs a token, which a page
+    of another site does not have."""
     token: str | None = None
     """What a request has to bring; None for nothing, on this machine alone."""
 
@@ -38,6 +39,8 @@ def describe(app: FastAPI, *models: type[BaseModel]) -> None:
 def application(index: Index, options: ServeOptions | None = None) -> Guard:
     """Return the server of an index."""
     chosen = options or ServeOptions()
+    if chosen.any_name and chosen.token is None:
+        raise BadInput("a server for other machines needs a token")
     library = Library(index, chosen.read_only)
     app = FastAPI(
         title="retrieval",
@@ -52,4 +55,4 @@ def application(index: Index, options: ServeOptions | None = None) -> Guard:
     for part in (images, searches, work, reviews, own, pages):
         app.include_router(part.router(library))
     describe(app, Search)
-    return Guard(app, LOCAL | {name.lower() for name in chosen.names}, chosen.token)
+    return Guard(app, None if chosen.any_name else LOCAL, chosen.token)

@@ -1,9 +1,10 @@
 """What every request has to pass before anything else looks at it, and the headers that every answer gets.
 
 A page of another site can make a browser send requests to a server on this machine. It can name the server as it likes
-(DNS rebinding), so only known names of hosts are answered. And it can send forms, so what is not a plain look has to
-come from a page of this server: browsers say from where, in `Sec-Fetch-Site` and `Origin`, and pages cannot forge that.
-Programs that are no browsers send neither, and are answered.
+(DNS rebinding), so only known names of hosts are answered, or requests with a token, which such a page does not have.
+And it can send forms, so what is not a plain look has to come from a page of this server: browsers say from where, in
+`Sec-Fetch-Site` and `Origin`, and pages cannot forge that. Programs that are no browsers send neither, and are
+answered.
 """
 
 import hmac
@@ -41,8 +42,8 @@ class Guard:
     """The outermost layer of the server."""
 
     app: "ASGIApp"
-    hosts: Collection[str] = LOCAL
-    """Names under which the server is asked, without a port, in lower case."""
+    hosts: Collection[str] | None = LOCAL
+    """Names under which the server is asked, without a port, in lower case; None for any."""
     token: str | None = None
     """What a request has to bring, as `Authorization: Bearer TOKEN` or as the cookie of a browser; None for nothing."""
 
@@ -71,7 +72,7 @@ class Guard:
         if is_own(scope):
             return None
         host = headers.get("host", "")
-        if _name_of(host) not in self.hosts:
+        if self.hosts is not None and _name_of(host) not in self.hosts:
             return Problem(421, "this server is not asked under this name", hint="use http://127.0.0.1 and its port")
         if not _is_of_here(scope, headers, host):
             return Problem(403, "this request comes from a page of another site")

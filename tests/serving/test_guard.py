@@ -119,6 +119,21 @@ def test_a_token_is_asked_of_everybody(library: Path) -> None:
         server.end()
 
 
+def test_other_machines_ask_under_any_name_and_with_the_token(library: Path) -> None:
+    token = "a-secret-of-32-characters-or-more"
+    server = Server(library, "--host", "0.0.0.0", "--token", token)
+    try:
+        port = server.host.rpartition(":")[2]
+        asked = {"host": f"photos.lan:{port}"}
+        address = f"http://127.0.0.1:{port}/api/v1/info"
+        assert httpx.get(address, headers=asked).status_code == 401
+        assert httpx.get(address, headers=asked | {"authorization": f"Bearer {token}"}).status_code == 200
+        evil = asked | {"authorization": f"Bearer {token}", "origin": EVIL}
+        assert httpx.post(f"http://127.0.0.1:{port}/api/v1/undo", headers=evil).status_code == 403
+    finally:
+        server.end()
+
+
 @pytest.mark.parametrize("options", [("--host", "0.0.0.0"), ("--token", "short")])
 def test_other_machines_need_a_long_token(library: Path, options: tuple[str, ...]) -> None:
     with pytest.raises(Refused, match="token"):
