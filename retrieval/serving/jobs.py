@@ -1,10 +1,11 @@
 """What takes long: duplicates, the map, an update. One of each kind runs at a time, in a thread, and can be watched."""
 
+import asyncio
 import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,7 +119,7 @@ def _run(job: Job, work: Callable[[Step], Any]) -> None:
         job.why, job.state = "the server made a mistake; its log says more", "failed"
 
 
-def events(job: Job) -> Iterator[str]:
+async def events(job: Job) -> AsyncIterator[str]:
     """Yield the progress of a job as server-sent events, until it has ended."""
     before, heard = None, time.monotonic()
     while True:
@@ -131,4 +132,4 @@ def events(job: Job) -> Iterator[str]:
             heard = time.monotonic()
         if state["state"] != "running":
             return
-        time.sleep(EVERY)
+        await asyncio.sleep(EVERY)  # a watcher takes no thread
