@@ -201,7 +201,7 @@ def view(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
 @pytest.mark.parametrize("address", ["/", "/duplicates", "/map", "/overview"])
 def test_pages_fit_the_screen_and_name_everything(view: Any, server: Server, address: str) -> None:
     view.goto(server.url + address)
-    view.locator("nav").wait_for()
+    view.wait_for_load_state("networkidle")  # with all that the page asks for
     wide = view.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert wide[0] <= wide[1], "nothing sticks out"
     unnamed = view.evaluate(
